@@ -1,0 +1,50 @@
+"""Every error that graphopt raises on purpose.
+
+A message says what went wrong, where (the node or file), why, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class GraphoptError(Exception):
+    """Base of all errors meant for a user's eyes.
+
+    Args:
+        what: one clause that names the problem.
+        where: the node, input, file or option concerned.
+        why: the reason, where it is not obvious from ``what``.
+        advice: what the user can do.
+    """
+
+    def __init__(
+        self, what: str, *, where: str | None = None, why: str | None = None, advice: str | None = None
+    ) -> None:
+        self.what, self.where, self.why, self.advice = what, where, why, advice
+        text = f"{where}: {what}" if where else what
+        text += f" ({why})" if why else ""
+        text += f"\n  {advice}" if advice else ""
+        super().__init__(text)
+
+
+class InvalidGraph(GraphoptError):
+    """A graph, or the application of an operator, is ill-formed."""
+
+
+class InvalidInput(GraphoptError):
+    """A file, an option or an array given by the user cannot be used."""
+
+
+class Unsupported(GraphoptError):
+    """The request is well-formed, but graphopt does not do it."""
+
+
+class ContractViolation(GraphoptError):
+    """A pass changed what the graph computes by more than its contract allows."""
+
+
+class BudgetExceeded(GraphoptError):
+    """A program does not fit the memories of its target."""
+
+
+class ToolFailed(GraphoptError):
+    """An external tool (compiler, emulator) is missing or has failed."""

@@ -1,0 +1,131 @@
+"""What an operator is: attributes, a type rule, a reference meaning, and how to draw one for a test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, dataclass_transform
+
+import numpy as np
+import numpy.typing as npt
+
+from graphopt.errors import InvalidGraph, Unsupported
+from graphopt.ir.types import Batch, TensorType, bind_dim
+
+if TYPE_CHECKING:
+    from graphopt.ir.graph import Node, Value
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
+
+REGISTRY: dict[str, type[Op]] = {}
+"""Every concrete operator by its name in the text form."""
+
+
+class Sampler(Protocol):
+    """The source of choices from which ``Op.sample`` builds a random application."""
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer in [low, high]."""
+
+    def choice(self, options: Sequence[T]) -> T:
+        """One of the options."""
+
+    def weights(self, *shape: int, positive: bool = False) -> Value:
+        """A constant of the dtype under test, values of order one; in [0.5, 1.5) if ``positive``."""
+
+    def value(self, type_: TensorType) -> Value:
+        """A value of just this type: one that the graph has already, an input, or a constant."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """One operator. Its attributes are its dataclass fields; subclasses are made frozen dataclasses.
+
+    A subclass with a ``name`` is concrete and registered; one without is a base for a family.
+    Semantics follow the ONNX operator of the same name where there is one.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    commutative: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, name: str | None = None, version: int = 1) -> None:
+        super().__init_subclass__()
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        if name is None:
+            return
+        if name in REGISTRY:
+            raise InvalidGraph(f"operator {name!r} is registered twice")
+        cls.name, cls.version = name, version
+        REGISTRY[name] = cls
+
+    def infer(self, *inputs: TensorType) -> TensorType | tuple[TensorType, ...]:
+        """The result type or types; raises ``InvalidGraph`` where the inputs do not fit."""
+        raise Unsupported(f"operator {self.name} has no type rule")
+
+    def evaluate(self, *inputs: Array) -> Array | tuple[Array, ...]:
+        """The reference meaning in numpy, in the dtype of the inputs."""
+        raise Unsupported(f"operator {self.name} has no reference evaluation")
+
+    def decompose(self, *inputs: Value) -> tuple[Value, ...] | None:
+        """The same results by other operators, for tables without a rule for this one; None without one."""
+        return None
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        """Apply this operator to ``x`` with drawn attributes; None where ``x`` does not suit it."""
+        raise Unsupported(f"operator {cls.name} cannot be sampled", advice="define the classmethod sample")
+
+    def bind(self, batch: int) -> Self:
+        """This operator with N replaced in its attributes."""
+        changed = {
+            f.name: bound
+            for f in dataclasses.fields(self)
+            if (bound := bind_attribute(getattr(self, f.name), batch)) is not getattr(self, f.name)
+        }
+        return dataclasses.replace(self, **changed) if changed else self
+
+    def with_float_dtype(self, dtype: str) -> Self:
+        """This operator with float32 in its attributes replaced by ``dtype``; most have none."""
+        return self
+
+    def apply(self, *inputs: Value, name: str = "", origins: tuple[str, ...] = ()) -> Node:
+        """A new node of this operator, its types inferred."""
+        from graphopt.ir.graph import Node
+
+        inferred = self.infer(*(v.type for v in inputs))
+        types = inferred if isinstance(inferred, tuple) else (inferred,)
+        return Node(self, inputs, types, name, origins or ((name,) if name else ()))
+
+    def __call__(self, *inputs: Value, name: str = "", origins: tuple[str, ...] = ()) -> Value:
+        """The one result of applying this operator; use ``apply(...).results`` for several."""
+        node = self.apply(*inputs, name=name, origins=origins)
+        if len(node.types) != 1:
+            raise InvalidGraph(f"{self.name} has {len(node.types)} results", advice="use .apply(...).results")
+        return node.results[0]
+
+
+def bind_attribute(attribute: Any, batch: int) -> Any:
+    """An attribute with N replaced; the very same object where there is none."""
+    if isinstance(attribute, Batch):
+        return bind_dim(attribute, batch)
+    if isinstance(attribute, TensorType):
+        return attribute.bind(batch)
+    if isinstance(attribute, tuple) and any(isinstance(a, Batch) for a in attribute):
+        return tuple(bind_attribute(a, batch) for a in attribute)
+    return attribute
+
+
+def expect(condition: bool, message: str) -> None:
+    """Raise ``InvalidGraph`` with the message unless the condition holds."""
+    if not condition:
+        raise InvalidGraph(message)
+
+
+def frozen(array: npt.ArrayLike) -> Array:
+    """A read-only, contiguous array with the values given."""
+    data = np.array(array, order="C")
+    data.flags.writeable = False
+    return data

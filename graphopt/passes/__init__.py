@@ -1,0 +1,1 @@
+"""Passes, pipelines and the contracts they are held to."""

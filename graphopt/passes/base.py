@@ -1,0 +1,81 @@
+"""A pass: a named, registered dataclass whose fields are its options, with a contract it is held to."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar, dataclass_transform
+
+from graphopt.errors import InvalidGraph
+from graphopt.ir import Graph
+from graphopt.passes.contract import Contract
+from graphopt.rewrite import RewriteLog, Rule, rewrite
+
+PASSES: dict[str, type[Pass]] = {}
+"""Every concrete pass by its command-line name."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a pass did, or would not do, at a node."""
+
+    pass_name: str
+    node: str
+    text: str
+    declined: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.pass_name}: {self.node}: {self.text}"
+
+
+@dataclass
+class Context:
+    """What travels along a pipeline beside the graph: the notes of the passes."""
+
+    notes: list[Note] = field(default_factory=list)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass(frozen=True)
+class Pass:
+    """A transformation of graphs. Subclasses give ``name=`` and ``contract=`` and define ``run``.
+
+    Subclasses are made frozen dataclasses; their fields must be serialisable, for they are the
+    options on the command line: ``my-pass{ratio=0.5}``.
+    """
+
+    name: ClassVar[str]
+    contract: ClassVar[Contract]
+
+    def __init_subclass__(cls, *, name: str | None = None, contract: Contract | None = None) -> None:
+        super().__init_subclass__()
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        if name is None:
+            return
+        if contract is None:
+            raise InvalidGraph("a pass must declare its contract", where=name, advice="contract=Exact(), for one")
+        if (known := PASSES.get(name)) and known.__qualname__ != cls.__qualname__:
+            raise InvalidGraph(f"the name {name!r} is taken by {known.__module__}", where=cls.__name__)
+        cls.name, cls.contract = name, contract
+        PASSES[name] = cls
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        """The transformed graph."""
+        raise NotImplementedError(f"{type(self).__name__}.run")
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Run this pass alone."""
+        return self.run(graph, Context())
+
+
+class RewritePass(Pass):
+    """A pass that applies rules to a fixed point."""
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        log = RewriteLog()
+        result = rewrite(graph, self.rules, log)
+        context.notes += [Note(self.name, node, rule) for rule, node in log.fired]
+        context.notes += [Note(self.name, node, f"{rule}: {why}", declined=True) for rule, node, why in log.declined]
+        return result

@@ -1,0 +1,99 @@
+"""What a pass promises about the numbers, and how the promise is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt.errors import ContractViolation
+from graphopt.ir import Array, Graph, bind_batch, cast_floats
+
+Inputs = Mapping[str, Array]
+FLOAT64_BOUND = 1e-9
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The same IR semantics: equal in float64 to 1e-9 of max|y|, in float32 to ``float32`` of it.
+
+    Float addition is reordered by algebra, hence the bounds; values of integer and bool outputs are identical.
+    """
+
+    float32: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Close:
+    """Equal to ``rtol`` of max|y| plus ``atol``, in float64 and float32 alike."""
+
+    rtol: float
+    atol: float
+
+
+Contract = Exact | Close
+
+
+def worst_difference(got: Array, reference: Array) -> float:
+    """max|got - reference| / max|reference|; the absolute difference where the reference is all zero.
+
+    NaN and infinity must stand where the reference has them, or the difference is infinite.
+    """
+    got, reference = np.asarray(got, np.float64), np.asarray(reference, np.float64)
+    finite = np.isfinite(reference)
+    if got.shape != reference.shape or not np.array_equal(got[~finite], reference[~finite], equal_nan=True):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    error = float(np.max(np.abs(got[finite] - reference[finite])))
+    scale = float(np.max(np.abs(reference[finite])))
+    return float("inf") if np.isnan(error) else error / scale if scale else error
+
+
+def random_inputs(graph: Graph, seed: int) -> dict[str, Array]:
+    """Normal floats and small integers for every input of a bound graph."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for value in graph.inputs:
+        shape, high = value.type.static_shape, 2 if value.type.dtype == "bool" else 8
+        data = rng.standard_normal(shape) if value.type.is_float else rng.integers(0, high, shape)
+        arrays[graph.names[value.node]] = np.asarray(data).astype(value.type.dtype)
+    return arrays
+
+
+def check_contract(
+    transform: Callable[[Graph], Graph], graph: Graph, contract: Contract, where: str, samples: Sequence[Inputs] = ()
+) -> None:
+    """Hold a transformation to its contract, in float64 and then in float32.
+
+    The inputs are random ones, for batch 1 and (symbolic graphs) 3, and the float32 ``samples`` given.
+    Raises ``ContractViolation`` with the output and the size of the difference.
+    """
+    for dtype in ("float64", "float32"):
+        before = graph if dtype == "float32" else cast_floats(graph, dtype)
+        after = transform(before)
+        bound, atol = bounds(contract, dtype)
+        for batch in (1, 3) if graph.is_symbolic else (1,):
+            small, large = bind_batch(after, batch), bind_batch(before, batch)
+            drawn = [random_inputs(large, seed) for seed in (0, 1)]
+            for inputs in [*drawn, *(samples if dtype == "float32" else ())]:
+                compare(large, small, inputs, bound, atol, f"{where} in {dtype}, batch {batch}")
+
+
+def bounds(contract: Contract, dtype: str) -> tuple[float, float]:
+    if isinstance(contract, Close):
+        return contract.rtol, contract.atol
+    return (FLOAT64_BOUND, 1e-12) if dtype == "float64" else (contract.float32, 1e-6)
+
+
+def compare(before: Graph, after: Graph, inputs: Inputs, rtol: float, atol: float, where: str) -> None:
+    """Raise ``ContractViolation`` if an output moved by more than ``rtol`` of max|y| plus ``atol``."""
+    for name, want, got in zip(before.output_names, before(**inputs), after(**inputs), strict=True):
+        error = worst_difference(got, want)
+        finite = np.asarray(want, np.float64)[np.isfinite(np.asarray(want, np.float64))]
+        scale = float(np.max(np.abs(finite), initial=0.0)) or 1.0
+        allowed = rtol + atol / scale if want.dtype.kind == "f" else 0.0
+        if error > allowed:
+            what = f"output {name!r} moved by {error:.3g} of max|y|, allowed {allowed:.3g}"
+            raise ContractViolation(what, where=where)

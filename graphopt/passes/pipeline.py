@@ -1,0 +1,82 @@
+"""Pipelines: passes in a row, the graph verified after each."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from graphopt.errors import InvalidInput
+from graphopt.ir import Graph, verify
+from graphopt.passes.base import PASSES, Context, Pass
+from graphopt.passes.contract import Inputs, check_contract
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one pass did: its graphs before and after, and the seconds it took."""
+
+    pass_: Pass
+    before: Graph
+    after: Graph
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Runs passes in order; a type error in a result is raised at once, with the pass's name.
+
+    ``check`` also holds every pass to its contract, on random inputs and on the ``samples`` given.
+    """
+
+    passes: Sequence[Pass]
+    check: bool = False
+    samples: Sequence[Inputs] = ()
+
+    def __call__(
+        self, graph: Graph, context: Context | None = None, on_step: Callable[[Step], None] | None = None
+    ) -> Graph:
+        """The transformed graph; ``context`` gathers notes, ``on_step`` is called after each pass."""
+        context = context or Context()
+        verify(graph)
+        for pass_ in self.passes:
+            started = time.perf_counter()
+            after = pass_.run(graph, context)
+            verify(after)
+            if self.check:
+                check_contract(pass_, graph, pass_.contract, pass_.name, self.samples)
+            if on_step:
+                on_step(Step(pass_, graph, after, time.perf_counter() - started))
+            graph = after
+        return graph
+
+
+def parse_passes(text: str) -> list[Pass]:
+    """Passes from their command-line form: ``fold-batch-norm,my-pass{ratio=0.5}``.
+
+    Raises ``InvalidInput`` for an unknown pass or option, and for what does not parse.
+    """
+    items = re.findall(r"([\w-]+)(?:\{([^{}]*)\})?(?:,|$)", text)
+    if not items or ",".join(n + (f"{{{o}}}" if o else "") for n, o in items) != text.strip(","):
+        raise InvalidInput(f"cannot read the passes {text!r}", advice="write: pass-a,pass-b{option=1}")
+    return [make_pass(name, options) for name, options in items]
+
+
+def make_pass(name: str, options: str) -> Pass:
+    """One pass from its name and its ``key=value`` options, the values being Python literals."""
+    if name not in PASSES:
+        close = difflib.get_close_matches(name, PASSES, 3) or sorted(PASSES)
+        raise InvalidInput(f"no pass is called {name!r}", advice=f"did you mean {', '.join(close)}?")
+    known = [f.name for f in dataclasses.fields(PASSES[name])]
+    try:
+        keywords = ast.parse(f"f({options})", mode="eval").body.keywords  # type: ignore[attr-defined]
+        values = {k.arg: ast.literal_eval(k.value) for k in keywords}
+    except (SyntaxError, ValueError) as error:
+        raise InvalidInput(f"cannot read the options {options!r}", where=name, advice="write key=value") from error
+    if unknown := set(values) - set(known):
+        raise InvalidInput(f"unknown options {sorted(unknown)}", where=name, advice=f"it has {known or 'none'}")
+    return PASSES[name](**values)

@@ -1,0 +1,92 @@
+"""Rules: what to look for, and a function that builds the replacement or declines."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args, get_origin, get_type_hints
+
+from graphopt.errors import InvalidInput
+from graphopt.ir import Graph, Node, Op, Value
+from graphopt.rewrite.pattern import Apply, Const, Hole, OpPattern, Report, match
+
+Results = Value | Sequence[Value]
+
+
+class Decline(Exception):
+    """Raised by a rule that will not rewrite here, with a reason that a user can read."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place where a rule may apply: the old values it stands for, and how to build the new ones."""
+
+    matched: tuple[Value, ...]
+    build: Callable[[Mapping[Value, Value]], Results]
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """A named rewrite. ``candidates`` lists the ways in which it could rewrite a node."""
+
+    name: str
+    roots: tuple[type[Op], ...]
+    candidates: Callable[[Node, Graph, Report], Iterator[Candidate]]
+
+
+def rule(pattern: Callable[..., Apply]) -> Callable[[Callable[..., Results]], Rule]:
+    """Make a rule of a function, given the pattern as a call over the function's own parameters.
+
+    A parameter annotated with an operator class (or a union of them) stands for that operator,
+    ``Const`` for a constant, ``Value`` for any value:
+
+        @rule(lambda outer, inner, x: outer(inner(x)))
+        def merge_relu(outer: Relu, inner: Relu, x: Value) -> Value:
+            return inner(x)
+    """
+
+    def decorate(build: Callable[..., Results]) -> Rule:
+        hints = get_type_hints(build)
+        tree = pattern(**{name: _placeholder(name, hints[name]) for name in inspect.signature(pattern).parameters})
+        if not isinstance(tree, Apply):
+            raise InvalidInput("the pattern must be the application of an operator", where=build.__name__)
+        wanted = tuple(inspect.signature(build).parameters)
+
+        def candidates(node: Node, graph: Graph, report: Report) -> Iterator[Candidate]:
+            for found in match(tree, node.results[0], graph, report):
+                yield Candidate(found.values, partial(_build, build, found.bindings, wanted))
+
+        return Rule(build.__name__, tree.ops, candidates)
+
+    return decorate
+
+
+def node_rule(*ops: type[Op]) -> Callable[[Callable[[Node, tuple[Value, ...]], Results]], Rule]:
+    """Make a rule of a function over single nodes of the given operators, for what no pattern can say.
+
+    The function gets the node and its inputs as already rewritten, and returns the new results.
+    """
+
+    def decorate(build: Callable[[Node, tuple[Value, ...]], Results]) -> Rule:
+        def candidates(node: Node, graph: Graph, report: Report) -> Iterator[Candidate]:
+            yield Candidate(node.results[:1], lambda new: build(node, tuple(new[v] for v in node.inputs)))
+
+        return Rule(build.__name__, ops, candidates)
+
+    return decorate
+
+
+def _placeholder(name: str, hint: Any) -> Hole | OpPattern:
+    options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if all(isinstance(o, type) and get_origin(o) is None and issubclass(o, Op) for o in options):
+        return OpPattern(options, name)
+    return Hole(name, constant=hint is Const)
+
+
+def _build(
+    build: Callable[..., Results], bindings: Mapping[str, Any], wanted: Sequence[str], new: Mapping[Value, Value]
+) -> Results:
+    return build(**{name: new[b] if isinstance(b := bindings[name], Value) else b for name in wanted})
