@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ops.elementwise import Add, Mul
 
 
 class BatchNorm(Op, name="batch_norm"):
@@ -26,6 +27,18 @@ class BatchNorm(Op, name="batch_norm"):
         x, *parameters = inputs
         scale, bias, mean, var = (p.reshape(-1, *[1] * (x.ndim - 2)) for p in parameters)
         return np.asarray((x - mean) / np.sqrt(var + x.dtype.type(self.epsilon)) * scale + bias)
+
+    def decompose(self, *inputs: Value) -> tuple[Value, ...] | None:
+        """x * k + t with constants k and t; None where a parameter is not constant."""
+        x, *parameters = inputs
+        arrays = [p.constant for p in parameters]
+        scale, bias, mean, var = (None if a is None else a.astype(np.float64) for a in arrays)
+        if scale is None or bias is None or mean is None or var is None:
+            return None
+        k = scale / np.sqrt(var + self.epsilon)
+        shape = (-1, *[1] * (x.type.rank - 2))
+        factor, shift = (constant(a.astype(x.type.dtype).reshape(shape)) for a in (k, bias - mean * k))
+        return (Add()(Mul()(x, factor), shift),)
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:

@@ -1,0 +1,6 @@
+"""The runtime: building, running and keeping compiled programs. It knows nothing of graphs or TVM."""
+
+from graphopt.runtime.execute import Run
+from graphopt.runtime.program import Program, Sizes
+
+__all__ = ["Program", "Run", "Sizes"]

@@ -1,0 +1,107 @@
+"""Compilers and linkers: running them, and saying what is missing or went wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from graphopt.errors import ToolFailed
+from graphopt.runtime.machine import Memory, Runner, Toolchain
+
+BOARDS = Path(__file__).parent / "boards"
+
+
+def require(tool: str, package: str) -> str:
+    """The path of a tool; raises ``ToolFailed`` with the command that installs it."""
+    path = shutil.which(tool)
+    if path is None:
+        raise ToolFailed(f"{tool} is not installed", advice=f"sudo apt-get install -y {package}")
+    return path
+
+
+def run_tool(command: Sequence[str], folder: Path | None = None) -> str:
+    """Run a command and return what it printed; raises ``ToolFailed`` with its error output."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise ToolFailed(f"{Path(command[0]).name} failed", why=(done.stderr or done.stdout).strip()[-2000:])
+    return done.stdout
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def build_library(files: Mapping[str, bytes], name: str, toolchain: Toolchain) -> bytes:
+    """A shared library of an artifact's driver, weights and kernels that exports the driver alone."""
+    compiler = require(toolchain.compiler, toolchain.package)
+    exports = f"{{ global: {name}_run; {name}_run_static; local: *; }};\n"
+    with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
+        folder = Path(temporary)
+        write_files({**files, "exports.map": exports.encode()}, folder)
+        sources = [f"{name}.c", f"{name}_static.c", f"{name}_weights.S", f"{name}_kernels.o"]
+        link = ["-shared", "-fPIC", "-Wl,--version-script=exports.map", "-Wl,--build-id=none", "-s"]
+        run_tool([compiler, *toolchain.flags, "-O2", *link, *sources, "-lm", "-o", "library.so"], folder)
+        return (folder / "library.so").read_bytes()
+
+
+def build_harness(folder: Path, name: str, toolchain: Toolchain) -> Path:
+    """The executable that runs an artifact's shared library under a user-mode emulator; both are in ``folder``."""
+    compiler = require(toolchain.compiler, toolchain.package)
+    sources = ["harness.c", str(BOARDS / "posix.c"), f"lib{name}.so"]
+    options = [*toolchain.flags, "-O2", f"-I{BOARDS}", "-I.", "-Wl,-rpath,$ORIGIN"]
+    run_tool([compiler, *options, *sources, "-o", "harness"], folder)
+    return folder / "harness"
+
+
+def build_image(folder: Path, name: str, toolchain: Toolchain, runner: Runner, cflags: Sequence[str]) -> Path:
+    """The image that runs an artifact's C project, in ``folder``, on a bare board."""
+    compiler = require(toolchain.compiler, toolchain.package)
+    flags = [*toolchain.flags, "-std=c99", *cflags, "-ffunction-sections", "-fdata-sections"]
+    sources = [f"{name}.c", f"{name}_weights.c"]
+    board = [str(BOARDS / "semihosting.c"), "harness.c"]
+    for source in (*sources, *board):
+        standard = ["-std=gnu99"] if source in board else []
+        run_tool(
+            [compiler, *flags, *standard, f"-I{BOARDS}", "-I.", "-c", source, "-o", f"{Path(source).stem}.o"], folder
+        )
+    objects = [f"{Path(s).stem}.o" for s in (*sources, *board)]
+    link = ["-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments"]
+    memory = [*memory_symbols("FLASH", runner.flash), *memory_symbols("RAM", runner.ram)]
+    link += [*memory, "-T", str(BOARDS / "board.ld")]
+    run_tool([compiler, *toolchain.flags, *link, *objects, "-lm", "-o", "image.elf"], folder)
+    return folder / "image.elf"
+
+
+def memory_symbols(name: str, memory: Memory | None) -> list[str]:
+    if memory is None:
+        raise ToolFailed(f"the runner of this target has no {name.lower()}", advice="give it in the target file")
+    return [f"-Wl,--defsym={name}_ORIGIN={memory.origin:#x}", f"-Wl,--defsym={name}_SIZE={memory.size:#x}"]
+
+
+def build_counter(folder: Path) -> Path:
+    """The QEMU plugin that counts instructions, for this machine."""
+    plugin = folder / "count.so"
+    if not plugin.exists():
+        run_tool([require("gcc", "gcc"), "-O2", "-shared", "-fPIC", str(BOARDS / "count.c"), "-o", str(plugin)])
+    return plugin
+
+
+def symbols(image: Path, toolchain: Toolchain) -> dict[str, int]:
+    """The addresses of the symbols of an image."""
+    lines = run_tool([require(f"{toolchain.prefix}nm", toolchain.package), str(image)]).splitlines()
+    return {parts[2]: int(parts[0], 16) for line in lines if len(parts := line.split()) == 3}
+
+
+def code_bytes(folder: Path, name: str, toolchain: Toolchain, cflags: Sequence[str], codegen: str) -> int:
+    """The size of the code of an artifact: its text section, without the weights."""
+    size = require(f"{toolchain.prefix}size", toolchain.package)
+    if codegen == "llvm":
+        table = run_tool([size, "-A", f"lib{name}.so"], folder)
+        return next(int(line.split()[1]) for line in table.splitlines() if line.startswith(".text"))
+    compiler = require(toolchain.compiler, toolchain.package)
+    run_tool([compiler, *toolchain.flags, "-std=c99", *cflags, "-c", f"{name}.c", "-o", "size.o"], folder)
+    return int(run_tool([size, "size.o"], folder).splitlines()[1].split()[0])

@@ -1,0 +1,136 @@
+"""A compiled program: its files, and how to run, measure, save and load it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphopt.errors import InvalidInput
+from graphopt.runtime.build import code_bytes, write_files
+from graphopt.runtime.execute import Array, Run, execute
+from graphopt.runtime.machine import Toolchain
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of a program: ``code`` and ``weights`` in flash, ``workspace`` in RAM."""
+
+    code: int
+    weights: int
+    workspace: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """The files of an artifact by name, among them its manifest."""
+
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What the program is: name, target, ports, sizes, kernels, and how to build and run it."""
+        found: dict[str, Any] = json.loads(self.files["manifest.json"])
+        return found
+
+    def run(self, *inputs: Array, **named: Array) -> Array | tuple[Array, ...]:
+        """The outputs for the given inputs, by position or name; one array if there is one output.
+
+        Runs here, under QEMU's user mode, or on an emulated board: the target knows. A program of a
+        symbolic-batch graph takes any multiple of its batch, and runs once for each.
+        """
+        outputs = join(self.measure(*inputs, **named, count=False).outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def measure(self, *inputs: Array, count: bool = True, **named: Array) -> Run:
+        """Run, with the outputs of each sample, the median seconds (natively) or the instructions (QEMU)."""
+        samples = self.samples(inputs, named)
+        with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
+            write_files(self.files, Path(folder))
+            return execute(Path(folder), self.manifest, samples, count)
+
+    def samples(self, inputs: tuple[Array, ...], named: Mapping[str, Array]) -> list[list[Array]]:
+        """Cut inputs into runs of the program's own batch; raises ``InvalidInput`` where they do not fit."""
+        ports = self.manifest["inputs"]
+        names = [p["name"] for p in ports]
+        if named and (inputs or set(named) != set(names)):
+            raise InvalidInput(f"inputs {sorted(named)} do not match {sorted(names)}")
+        given = [np.asarray(a) for a in (inputs or [named[n] for n in names if n in named])]
+        if len(given) != len(ports):
+            raise InvalidInput(f"{len(given)} inputs given, {len(ports)} needed: {', '.join(names)}")
+        runs = set()
+        for data, port in zip(given, ports, strict=True):
+            shape = tuple(port["shape"])
+            batched = self.manifest["batched"] and data.ndim == len(shape) and data.shape[0] % shape[0] == 0
+            fits = data.shape[1:] == shape[1:] if batched else data.shape == shape
+            if not fits or str(data.dtype) != port["dtype"]:
+                wanted = f"{port['dtype']}{list(shape)}"
+                raise InvalidInput(
+                    f"{data.dtype}{list(data.shape)} given, {wanted} needed", where=f"input {port['name']!r}"
+                )
+            runs.add(data.shape[0] // shape[0] if batched else 1)
+        if len(runs) > 1:
+            raise InvalidInput(f"the inputs have different numbers of samples: {sorted(runs)}")
+        count = runs.pop() if runs else 1
+        return [[np.array_split(data, count)[i] for data in given] for i in range(count)] if count > 1 else [given]
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Code, weights and workspace in bytes; the code as the target's compiler makes it."""
+        manifest = self.manifest
+        toolchain = Toolchain(**{k: tuple(v) if isinstance(v, list) else v for k, v in manifest["toolchain"].items()})
+        with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
+            folder = Path(temporary)
+            write_files(self.files, folder)
+            code = code_bytes(folder, manifest["name"], toolchain, manifest["cflags"], manifest["codegen"])
+        return Sizes(code, manifest["weight_bytes"], manifest["workspace_bytes"])
+
+    def save(self, path: str | Path) -> None:
+        """Write the artifact to a folder, whole or not at all.
+
+        An earlier artifact there is replaced; a folder that holds anything else is refused.
+        """
+        folder = Path(path)
+        if (
+            folder.exists()
+            and not (folder / "manifest.json").is_file()
+            and (not folder.is_dir() or any(folder.iterdir()))
+        ):
+            raise InvalidInput("exists, and is not an artifact", where=str(folder), advice="choose another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            write_files(self.files, fresh)
+            fresh.chmod(0o755)
+            if folder.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+                os.replace(folder, old / "old")  # noqa: PTH105 - a folder cannot be replaced in one step
+                fresh.rename(folder)
+                shutil.rmtree(old)
+            else:
+                fresh.rename(folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Program:
+        """The program that ``save`` wrote to a folder; raises ``InvalidInput`` if it is not one."""
+        folder = Path(path)
+        if not (folder / "manifest.json").is_file():
+            raise InvalidInput("is not an artifact: it has no manifest.json", where=str(folder))
+        return cls({file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()})
+
+
+def join(runs: list[list[Array]]) -> tuple[Array, ...]:
+    """The outputs of all runs, one after the other along the batch axis."""
+    if len(runs) == 1:
+        return tuple(runs[0])
+    return tuple(np.concatenate(parts) for parts in zip(*runs, strict=True))

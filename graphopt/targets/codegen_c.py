@@ -1,0 +1,219 @@
+"""C99 from TIR: TVM simplifies and lowers, this prints. The result has const, restrict and readable names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import tirx
+from tvm.ir.expr import Call, TensorLoad, Var
+
+from graphopt.errors import Unsupported
+from graphopt.targets.kernels import Built
+
+C_TYPES = {f"{s}int{n}": f"{s}int{n}_t" for s in ("", "u") for n in (8, 16, 32, 64)} | {
+    "float32": "float",
+    "float64": "double",
+    "bool": "bool",
+}
+
+HELPERS = {
+    "multiply_add": """\
+/* One rounding where the hardware has a fused multiply-add, two where it has not. */
+#if defined(__ARM_FEATURE_FMA) || defined(__FMA__)
+#define multiply_add(a, b, c) fmaf(a, b, c)
+#else
+#define multiply_add(a, b, c) ((a) * (b) + (c))
+#endif""",
+    "min_i32": "static inline int32_t min_i32(int32_t a, int32_t b) { return a < b ? a : b; }",
+    "max_i32": "static inline int32_t max_i32(int32_t a, int32_t b) { return a > b ? a : b; }",
+    "min_f32": "static inline float min_f32(float a, float b) { return a < b ? a : b; }",
+    "max_f32": "static inline float max_f32(float a, float b) { return a > b ? a : b; }",
+}
+
+# from node class to C operator and its precedence
+BINARY = {
+    tirx.Mul: ("*", 12),
+    tirx.Div: ("/", 12),
+    tirx.Mod: ("%", 12),
+    tirx.Add: ("+", 11),
+    tirx.Sub: ("-", 11),
+    tirx.LT: ("<", 9),
+    tirx.LE: ("<=", 9),
+    tirx.GT: (">", 9),
+    tirx.GE: (">=", 9),
+    tirx.EQ: ("==", 8),
+    tirx.NE: ("!=", 8),
+    tirx.And: ("&&", 4),
+    tirx.Or: ("||", 3),
+}
+INTRINSICS = {"bitwise_and": ("&", 7), "shift_right": (">>", 10), "shift_left": ("<<", 10)}
+MATHS = {"fabs": "fabsf", "sqrt": "sqrtf", "exp": "expf", "tanh": "tanhf", "pow": "powf"}
+ATOM, UNARY, TERNARY = 20, 14, 2
+
+
+def lower_for_c(function: Any) -> Any:
+    """TVM's simplification, common subexpressions and integer division lowered, on one function."""
+    target = tvm.target.Target("c")
+    module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
+    passes = tirx.transform
+    steps = [
+        passes.BindTarget(target.with_host(target)),
+        passes.StmtSimplify(),
+        passes.CommonSubexprElim(),
+        passes.LowerIntrin(),
+    ]
+    return tvm.ir.transform.Sequential(steps)(module)["kernel"]
+
+
+def print_function(name: str, built: Built) -> str:
+    """A static C function for a kernel."""
+    return Printer().function(name, lower_for_c(built.function))
+
+
+class Printer:
+    """Prints one function; names are made unique within it."""
+
+    def __init__(self) -> None:
+        self.names: dict[Any, str] = {}
+        self.taken: set[str] = set()
+        self.lines: list[str] = []
+        self.stored: set[str] = set()
+
+    def name(self, variable: Any, wanted: str) -> str:
+        if variable not in self.names:
+            base = re.sub(r"\W", "_", wanted)
+            name, count = base, 0
+            while name in self.taken:
+                count += 1
+                name = f"{base}{count}"
+            self.taken.add(name)
+            self.names[variable] = name
+        return self.names[variable]
+
+    def function(self, name: str, function: Any) -> str:
+        buffers = [parameter for parameter in function.params]
+        written = self.name(buffers[-1], buffers[-1].name)
+        parameters = []
+        for parameter in buffers:
+            kind = C_TYPES[str(parameter.dtype)]
+            text = self.name(parameter, parameter.name)
+            parameters.append(f"{'' if text == written else 'const '}{kind} *restrict {text}")
+        self.statement(function.body, 1)
+        body = "\n".join(self.lines)
+        return f"static void {name}({', '.join(parameters)})\n{{\n{body}\n}}\n"
+
+    def emit(self, depth: int, text: str) -> None:
+        self.lines.append("    " * depth + text)
+
+    def statement(self, node: Any, depth: int) -> None:
+        match node:
+            case tirx.SeqStmt():
+                for part in node.seq:
+                    self.statement(part, depth)
+            case tirx.For():
+                self.for_loop(node, depth)
+            case tirx.BufferStore():
+                self.emit(depth, f"{self.element(node.buffer, node.indices)} = {self.text(node.value)};")
+            case tirx.Bind():
+                value = self.text(node.value)
+                name = self.name(node.var, node.var.name)
+                self.emit(depth, f"const {C_TYPES[str(node.var.ty)]} {name} = {value};")
+            case tirx.AllocBuffer():
+                base = self.name(node.buffer, node.buffer.name)
+                names = ", ".join(f"{base}_{i}" for i in range(int(node.buffer.shape[0])))
+                self.emit(depth, f"{C_TYPES[str(node.buffer.dtype)]} {names};")
+            case tirx.IfThenElse():
+                self.emit(depth, f"if ({self.text(node.condition)}) {{")
+                self.statement(node.then_case, depth + 1)
+                self.emit(depth, "}")
+            case tirx.AttrStmt():
+                self.statement(node.body, depth)
+            case tirx.Evaluate():
+                pass
+            case _:
+                raise Unsupported(f"the C printer has no rule for {type(node).__name__}")
+
+    def for_loop(self, node: Any, depth: int) -> None:
+        start, stop = self.text(node.min), self.text(tvm.sym.Analyzer().simplify(node.min + node.extent))
+        kind, name = C_TYPES[str(node.loop_var.ty)], self.name(node.loop_var, node.loop_var.name)
+        self.emit(depth, f"for ({kind} {name} = {start}; {name} < {stop}; ++{name}) {{")
+        self.statement(node.body, depth + 1)
+        self.emit(depth, "}")
+
+    def element(self, buffer: Any, indices: Any) -> str:
+        """An element of a parameter, or one of the scalars that a local buffer is."""
+        name = self.names[buffer] if buffer in self.names else self.name(buffer, buffer.name)
+        (index,) = indices
+        if str(buffer.scope()) == "local":
+            return f"{name}_{int(index)}"
+        return f"{name}[{self.text(index)}]"
+
+    def text(self, node: Any, outer: int = 0) -> str:
+        """An expression, in parentheses if it binds looser than ``outer``."""
+        text, precedence = self.expression(node)
+        return f"({text})" if precedence < outer else text
+
+    def expression(self, node: Any) -> tuple[str, int]:
+        dtype = str(node.ty)
+        match node:
+            case tirx.IntImm():
+                return str(int(node.value)), ATOM if int(node.value) >= 0 else UNARY
+            case tirx.FloatImm():
+                return float_literal(float(node.value)), ATOM if float(node.value) >= 0 else UNARY
+            case TensorLoad():
+                return self.element(node.source, node.indices), ATOM
+            case tirx.Add() if dtype == "float32" and isinstance(node.b, tirx.Mul):
+                return f"multiply_add({self.text(node.b.a)}, {self.text(node.b.b)}, {self.text(node.a)})", ATOM
+            case tirx.Max() | tirx.Min():
+                kind = {"float32": "f32", "int32": "i32"}[dtype]
+                helper = f"{'max' if isinstance(node, tirx.Max) else 'min'}_{kind}"
+                return f"{helper}({self.text(node.a)}, {self.text(node.b)})", ATOM
+            case tirx.Select():
+                parts = node.condition, node.true_value, node.false_value
+                test, yes, no = (self.text(p, TERNARY + 1) for p in parts)
+                return f"{test} ? {yes} : {no}", TERNARY
+            case tirx.Cast():
+                return f"({C_TYPES[dtype]}){self.text(node.value, UNARY)}", UNARY
+            case tirx.Not():
+                return f"!{self.text(node.a, UNARY)}", UNARY
+            case Call():
+                return self.call(node)
+            case Var():
+                return self.names[node], ATOM
+        for kind, (symbol, precedence) in BINARY.items():
+            if isinstance(node, kind):
+                left, right = self.text(node.a, precedence), self.text(node.b, precedence + 1)
+                return f"{left} {symbol} {right}", precedence
+        raise Unsupported(f"the C printer has no rule for {type(node).__name__}")
+
+    def call(self, node: Any) -> tuple[str, int]:
+        name = node.op.name.split(".")[-1]  # some intrinsics are tirx.x, some prim.x
+        if name in INTRINSICS:
+            symbol, precedence = INTRINSICS[name]
+            left, right = (self.text(a, ATOM) for a in node.args)
+            return f"{left} {symbol} {right}", precedence
+        if name == "if_then_else":
+            test, yes, no = (self.text(a, TERNARY + 1) for a in node.args)
+            return f"{test} ? {yes} : {no}", TERNARY
+        if name == "call_pure_extern":
+            return f"{node.args[0].value}({', '.join(self.text(a) for a in list(node.args)[1:])})", ATOM
+        if name in MATHS:
+            return f"{MATHS[name]}({', '.join(map(self.text, node.args))})", ATOM
+        raise Unsupported(f"the C printer has no rule for the intrinsic {name}")
+
+
+def float_literal(value: float) -> str:
+    """The shortest decimal that reads back as the same float32."""
+    if not np.isfinite(value):
+        return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
+    text = str(np.float32(value))
+    return text + "f" if re.search(r"[.e]", text) else text + ".0f"
+
+
+def helpers(functions: str) -> str:
+    """The definitions of the helpers that the text of some functions uses."""
+    used = [text for name, text in HELPERS.items() if re.search(rf"\b{name}\(", functions)]
+    return "\n".join(used)

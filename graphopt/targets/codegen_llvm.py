@@ -1,0 +1,62 @@
+"""Native objects from TIR by TVM's LLVM: functions over raw pointers, without TVM's runtime or calling convention."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx
+
+from graphopt.targets.kernels import Built
+from graphopt.targets.target import Target
+
+
+def llvm_target(target: Target) -> Any:
+    """The TVM target: hard float, as Linux has it everywhere that graphopt compiles for."""
+    fields: dict[str, Any] = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu, "opt-level": 3}
+    if target.features:
+        fields["mattr"] = list(target.features)
+    if target.triple.endswith("eabihf"):
+        fields["mfloat-abi"] = "hard"
+    return tvm.target.Target(fields)
+
+
+def compile_object(kernels: Mapping[str, Built], target: Target) -> bytes:
+    """A relocatable object with one function a kernel: ``int32_t name(pointers...)``, always 0.
+
+    TVM's pass that turns big local buffers into calls of its own allocator is left out.
+    """
+    llvm, transform = llvm_target(target), tirx.transform
+    module = tvm.IRModule({name: built.function.with_attr("global_symbol", name) for name, built in kernels.items()})
+    before = [
+        transform.BindTarget(llvm.with_host(llvm)),
+        transform.StmtSimplify(),
+        transform.FlattenBuffer(),
+        transform.VectorizeLoop(True),
+        transform.StmtSimplify(),
+        transform.CommonSubexprElim(),
+    ]
+    module = tvm.ir.transform.Sequential(before)(module)
+    module = tvm.IRModule({var: bare(var.name_hint, f) for var, f in module.functions.items()}, attrs=module.attrs)
+    module = tvm.ir.transform.Sequential([transform.LowerIntrin()])(module)
+    built = tvm.get_global_func("target.build.llvm")(module, llvm)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernels.o"
+        built.write_to_file(str(path), "o")
+        return path.read_bytes()
+
+
+def bare(name: str, function: Any) -> Any:
+    """The function with raw pointers for parameters, under the C calling convention."""
+    pointers, declarations = [], []
+    for buffer in function.params:
+        pointer = tvm.ir.Var(buffer.name, tvm.ir.PointerType(buffer.ty.dtype, "global"))
+        pointers.append(pointer)
+        declarations.append(tirx.DeclBuffer(buffer, data=pointer))
+    zero = tirx.IntImm("int32", 0)
+    body = tirx.SeqStmt([*declarations, function.body, tirx.stmt.Return(zero)])
+    made = tirx.PrimFunc(pointers, body, tvm.ir.PrimType("int32"), attrs=function.attrs)
+    return made.with_attr("calling_conv", 0).with_attr("tirx.noalias", True).with_attr("global_symbol", name)

@@ -1,0 +1,203 @@
+"""Kernels: what a rule gives for a region, and how that becomes a TIR function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as builder
+
+from graphopt.errors import InvalidGraph, Unsupported
+from graphopt.ir import Array, Constant, Op, Value
+from graphopt.targets.layout import Layout, row_major
+from graphopt.targets.region import Region
+from graphopt.targets.scalars import SCALARS
+from graphopt.targets.target import Target
+from graphopt.targets.tir import Expr, Point, Tensor
+
+View = Callable[[Tensor], Tensor | None]
+"""Shows a tensor of the head's shape with other axes; None where its strides do not allow that."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A region to lower for a target; ``layouts`` has one for every operand, ``out`` is that of the result."""
+
+    region: Region
+    target: Target
+    layouts: tuple[Layout, ...]
+    out: Layout
+
+    @property
+    def op(self) -> Any:
+        """The operator of the anchor."""
+        assert self.region.anchor is not None
+        return self.region.anchor.op
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The operands of the anchor, inside the body."""
+        assert self.region.anchor is not None
+        return self.region.anchor.inputs
+
+    @property
+    def result(self) -> Value:
+        """The result of the anchor, inside the body."""
+        assert self.region.anchor is not None
+        return self.region.anchor.results[0]
+
+    def strided(self, value: Value) -> Tensor:
+        """A value of the body as a tensor without a buffer: constants are row-major."""
+        layouts = dict(zip(self.region.body.inputs, self.layouts, strict=True))
+        layout = layouts.get(value) or row_major(value.type.static_shape)
+        return Tensor(None, value.type.dtype, layout.shape, layout.strides)
+
+    def allows(self, view: View) -> bool:
+        """Whether the result and every operand of the epilogue can be seen through a view."""
+        shape = self.region.head.type.static_shape
+        tensors = [self.strided(v).broadcast(shape) for v in self.region.epilogue_operands]
+        if self.region.tail is None:
+            tensors.append(Tensor(None, "float32", self.out.shape, self.out.strides))
+        return all(view(t) is not None for t in tensors)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a rule makes of a task.
+
+    ``packed`` are constants in the form that the kernel wants, by name; ``replaced`` are the
+    constants of the body that it therefore does not read. ``emit`` writes the loops.
+    """
+
+    name: str
+    emit: Callable[[Frame], None]
+    packed: Mapping[str, Array]
+    replaced: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The tensors that a kernel sees while it is written."""
+
+    task: Task
+    tensors: Mapping[Value, Tensor]
+    packed: Mapping[str, Tensor]
+    out: Tensor
+
+    def epilogue(self, view: View = lambda tensor: tensor) -> Callable[[Expr, Point], Expr]:
+        """A function from the anchor's result at a point to the value of the head there.
+
+        Points index the head's result as ``view`` shows it, which ``Task.allows`` must have agreed to.
+        """
+        region = self.task.region
+        shape = region.head.type.static_shape
+        seen = {v: view(self.tensors[v].broadcast(shape)) for v in region.epilogue_operands if v in self.tensors}
+
+        def read(value: Value, at: Point) -> Expr:
+            data = value.constant
+            if data is not None and data.size == 1:
+                dtype = value.type.dtype if at.lanes == 1 else f"{value.type.dtype}x{at.lanes}"
+                return tirx.const(data.item(), dtype)
+            tensor = seen[value]
+            assert tensor is not None
+            return tensor.load(at)
+
+        def apply(result: Expr, at: Point) -> Expr:
+            values: dict[Value, Expr] = {}
+            if region.anchor is not None:
+                values[region.anchor.results[0]] = result
+            for node in region.epilogue:
+                operands = [values[v] if v in values else read(v, at) for v in node.inputs]
+                values[node.results[0]] = SCALARS[type(node.op)](node.op, *operands)
+            return values[region.head]
+
+        return apply
+
+
+KernelRule = Callable[[Task], Kernel]
+RULES: dict[type[Op], list[tuple[str | None, KernelRule]]] = {}
+"""From anchor operator to rules, each for one instruction set or (None) for all."""
+
+
+def kernel_rule(*ops: type[Op], isa: str | None = None) -> Callable[[KernelRule], KernelRule]:
+    """Register the kernel of an anchor operator; one with ``isa`` is preferred on targets that have it."""
+
+    def register(rule: KernelRule) -> KernelRule:
+        for op in ops:
+            RULES.setdefault(op, []).append((isa, rule))
+        return rule
+
+    return register
+
+
+def find_rule(op: type[Op], target: Target) -> KernelRule:
+    """The rule for an operator on a target: the one for its most special instruction set."""
+    rules = dict(RULES.get(op, []))
+    for isa in (*target.isa, None):
+        if isa in rules:
+            return rules[isa]
+    raise Unsupported(f"no kernel for {op.name} on {target.name}")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A TIR function and the constants it takes after its operands; its last parameter is the result."""
+
+    name: str
+    function: Any
+    constants: tuple[tuple[str, Array], ...]
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for kernels of equal code."""
+        return f"{self.name} {self.function}"
+
+
+def build(task: Task, kernel: Kernel) -> Built:
+    """Write the TIR function of a kernel: operands, then constants, then the result, all flat buffers."""
+    body = task.region.body
+    plain = [
+        n.results[0]
+        for n in body.nodes
+        if isinstance(n.op, Constant) and n.op.value.size > 1 and n.results[0] not in kernel.replaced
+    ]
+    constants = [(v.node.name or "constant", _array(v)) for v in plain]
+    constants += [(name, np.ascontiguousarray(data)) for name, data in kernel.packed.items()]
+    with IRBuilder() as b:
+        with builder.prim_func(s_tir=True):
+            builder.func_name("kernel")
+            builder.func_attr({"tirx.noalias": True})
+            tensors: dict[Value, Tensor] = {}
+            for i, (value, layout) in enumerate(zip(body.inputs, task.layouts, strict=True)):
+                tensors[value] = _parameter(f"x{i}", layout, value.type.dtype)
+            for i, value in enumerate(plain):
+                tensors[value] = _parameter(f"c{i}", row_major(value.type.static_shape), value.type.dtype)
+            packed = {
+                name: _parameter(name, row_major(data.shape), str(data.dtype)) for name, data in kernel.packed.items()
+            }
+            out = _parameter("y", task.out, body.outputs[0].type.dtype)
+            kernel.emit(Frame(task, tensors, packed, out))
+        return Built(kernel.name, b.get(), tuple(constants))
+
+
+def _array(value: Value) -> Array:
+    if value.constant is None:
+        raise InvalidGraph(f"{value} is not constant")
+    return value.constant
+
+
+def _parameter(name: str, layout: Layout, dtype: str) -> Tensor:
+    if dtype == "bool":
+        raise Unsupported("bool tensors have no kernel")
+    buffer = builder.arg(name, builder.buffer((layout.size,), dtype))
+    return Tensor(buffer, dtype, layout.shape, layout.strides)
+
+
+def physical_loops(shape: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """The axes in the order in which they stand in memory, outermost first."""
+    return sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))

@@ -1,0 +1,163 @@
+"""Windows that keep channels apart: depthwise convolution and pooling, vectorised over channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.ir import Array
+from graphopt.ops import AveragePool, MaxPool, ReduceMean
+from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
+from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
+from graphopt.targets.kernels.nest import pool_nest, reduce_nest
+from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.schedule import Segment, balanced, channel_segments
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
+
+MAX_PIXELS = 8
+UNROLLED_COLUMNS = 7
+
+
+@dataclass(frozen=True)
+class Combine:
+    """What is done with the elements of a window; each function gets and gives expressions.
+
+    ``start(channels)`` is the first value, ``step(acc, x, tap, channels)`` takes one element in, and
+    ``finish(acc, count)`` ends with ``count`` elements seen, a number or an int32 expression.
+    """
+
+    start: Callable[[Point], Expr]
+    step: Callable[[Expr, Expr, tuple[Expr, Expr], Point], Expr]
+    finish: Callable[[Expr, Expr], Expr]
+
+
+def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Kernel:
+    """Depthwise convolution with multiplier one; weight [c, 1, kh, kw] is packed as [kh, kw, c]."""
+    packed = {"weight": np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0)), "bias": bias}
+
+    def combine(frame: Frame) -> Combine:
+        weights, biases = frame.packed["weight"], frame.packed["bias"]
+
+        def step(acc: Expr, x: Expr, tap: tuple[Expr, Expr], at: Point) -> Expr:
+            return acc + x * weights.load(Point((*tap, at.index[0]), 2, at.lanes))
+
+        return Combine(biases.load, step, lambda acc, count: acc)
+
+    name = "depthwise_{}x{}".format(*plane.window.kernel)
+    return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, replaced=task.inputs[1:])
+
+
+@kernel_rule(MaxPool, AveragePool)
+def pool_kernel(task: Task) -> Kernel:
+    """Poolings over one or two axes; over three by the plain nest."""
+    x = task.inputs[0]
+    if x.type.rank > 4:
+        return pool_nest(task)
+    plane = plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window())
+    combine = maximum(x.type.dtype) if isinstance(task.op, MaxPool) else mean(task.op, plane, x.type.dtype)
+    return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {})
+
+
+@kernel_rule(ReduceMean)
+def mean_kernel(task: Task) -> Kernel:
+    """A mean over one or two spatial axes is a pooling over the whole plane; any other goes by the plain nest."""
+    x = task.inputs[0]
+    if x.type.rank not in (3, 4) or task.op.axes != tuple(range(2, x.type.rank)) or not task.op.keepdims:
+        return reduce_nest(task)
+    pool = AveragePool(kernel=x.type.static_shape[2:])
+    plane = plane_of(x.type.static_shape[2:], (1,) * (x.type.rank - 2), pool.window())
+    return Kernel("global_average", lambda f: emit_windows(f, plane, mean(pool, plane, x.type.dtype)), {})
+
+
+def spread(value: Expr, at: Point) -> Expr:
+    return tirx.Broadcast(value, at.lanes) if at.lanes > 1 else value
+
+
+def maximum(dtype: str) -> Combine:
+    """The largest element; padding never wins."""
+    return Combine(
+        lambda at: spread(tirx.const(float("-inf"), dtype), at),
+        lambda acc, x, tap, at: tirx.max(acc, x),
+        lambda acc, count: acc,
+    )
+
+
+def mean(op: Any, plane: Plane, dtype: str) -> Combine:
+    """The sum over the elements inside the input, or over all of the window if the operator counts padding."""
+    total = int(np.prod(plane.window.kernel))
+
+    def finish(acc: Expr, count: Expr) -> Expr:
+        if op.count_include_pad or isinstance(count, int):
+            return acc * tirx.const(1 / (total if op.count_include_pad else count), str(acc.ty))
+        lanes = getattr(acc.ty, "lanes", 1)
+        divisor = tirx.Cast(dtype, count)
+        return acc / (tirx.Broadcast(divisor, lanes) if lanes > 1 else divisor)
+
+    return Combine(lambda at: spread(tirx.const(0.0, dtype), at), lambda acc, x, tap, at: acc + x, finish)
+
+
+def emit_windows(frame: Frame, plane: Plane, combine: Combine) -> None:
+    """Loops over batch, channel vectors, rows and tiles of pixels; the columns of a window are written out."""
+    x = as_plane(frame.tensors[frame.task.inputs[0]])
+    lanes = frame.task.target.lanes
+    inside = max(1, plane.interior(1)[1] - plane.interior(1)[0])
+    pixels = balanced(inside, max(1, min(MAX_PIXELS, frame.task.target.registers // 4)))
+    with loop("n", 0, x.shape[0]) as n:
+        for segment in channel_segments(x.shape[1], lanes, 1):
+            with loop("block", 0, segment.blocks) as block, loop("y", 0, plane.out[0]) as y:
+                channel = segment.start + block * segment.lanes
+                Windows(frame, plane, combine, x, segment, n, channel).emit_row(y, pixels)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """One vector of channels of a channelwise kernel."""
+
+    frame: Frame
+    plane: Plane
+    combine: Combine
+    x: Tensor
+    segment: Segment
+    n: Expr
+    channel: Expr
+
+    def emit_row(self, y: Expr, pixels: int) -> None:
+        rows = self.plane.taps(0, y)
+        tail, epilogue = Tail(self.frame, as_plane), self.frame.epilogue(as_plane)
+        lanes, plane = self.segment.lanes, self.plane
+        channels = Point((self.channel,), 0, lanes)
+
+        def tile(column: Expr, size: int, columns: tuple[Expr, Expr]) -> None:
+            acc = Locals("acc", size, self.x.dtype, lanes)
+            for p in range(size):
+                acc[p] = self.combine.start(channels)
+            with loop("ky", *rows) as ky:
+                for_columns(columns, lambda kx: self.accumulate(acc, size, (y, column), (ky, kx)))
+            count = (rows[1] - rows[0]) * (columns[1] - columns[0])
+            for p in range(size):
+                point = Point((self.n, self.channel, y, column + p), 1, lanes)
+                tail.store(point, epilogue(self.combine.finish(acc[p], count), point))
+
+        plane.for_each_tile(pixels, tile)
+
+    def accumulate(self, acc: Locals, size: int, at: tuple[Expr, Expr], tap: tuple[Expr, Expr]) -> None:
+        lanes, plane = self.segment.lanes, self.plane
+        for p in range(size):
+            source = plane.source(0, at[0], tap[0]), plane.source(1, at[1] + p, tap[1])
+            x = self.x.load(Point((self.n, self.channel, *source), 1, lanes))
+            acc[p] = self.combine.step(acc[p], x, tap, Point((self.channel,), 0, lanes))
+
+
+def for_columns(columns: tuple[Expr, Expr], emit: Callable[[Expr], None]) -> None:
+    """Call ``emit`` for each column tap: written out where there are few, in a loop else."""
+    low, high = columns
+    if isinstance(low, int) and isinstance(high, int) and high - low <= UNROLLED_COLUMNS:
+        for kx in range(low, high):
+            emit(kx)
+    else:
+        with loop("kx", low, high) as kx:
+            emit(kx)

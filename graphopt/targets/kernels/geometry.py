@@ -1,0 +1,94 @@
+"""The geometry of planar windows: which taps are inside the input, and how a row is cut into tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from graphopt.ops import Window
+from graphopt.targets.schedule import runs
+from graphopt.targets.tir import Expr, Tensor, loop
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Windows over a plane: the sizes of input and output and the window, each by (rows, columns)."""
+
+    size: tuple[int, int]
+    out: tuple[int, int]
+    window: Window
+
+    def interior(self, axis: int) -> tuple[int, int]:
+        """The output positions [first, last) along an axis whose windows lie wholly inside the input."""
+        window = self.window
+        stride, pad, extent = window.strides[axis], window.pads[axis], window.extent[axis]
+        first = min(self.out[axis], -(-pad // stride))
+        last = (self.size[axis] + pad - extent) // stride + 1
+        return first, max(first, min(self.out[axis], last))
+
+    def taps(self, axis: int, at: Expr) -> tuple[Expr, Expr]:
+        """The taps [low, high) of the window at output position ``at`` that are inside the input."""
+        window, kernel = self.window, self.window.kernel[axis]
+        if self.interior(axis) == (0, self.out[axis]):
+            return 0, kernel
+        dilation, begin = window.dilations[axis], window.pads[axis] - at * window.strides[axis]
+        low = tirx.max(0, tirx.floordiv(begin + dilation - 1, dilation))
+        high = tirx.min(kernel, tirx.floordiv(begin + self.size[axis] + dilation - 1, dilation))
+        return low, high
+
+    def source(self, axis: int, at: Expr, tap: Expr) -> Expr:
+        """The input position that a tap reads."""
+        window = self.window
+        return at * window.strides[axis] + tap * window.dilations[axis] - window.pads[axis]
+
+    def for_each_tile(self, pixels: int, emit: Callable[[Expr, int, tuple[Expr, Expr]], None]) -> None:
+        """Cover a row by ``emit(column, pixels, taps)``: full tiles inside, single pixels at the borders."""
+        first, last = self.interior(1)
+        for start, count, size in runs(last - first, pixels):
+            with loop("tile", 0, count) as tile:
+                emit(first + start + tile * size, size, (0, self.window.kernel[1]))
+        border = first + self.out[1] - last
+        if border:
+            with loop("border", 0, border) as b:
+                inside = last - first
+                column = b if last == self.out[1] else tirx.Select(b < first, b, b + inside) if first else b + inside
+                emit(column, 1, self.taps(1, column))
+
+
+def plane_window(window: Window) -> Window:
+    """A window over one axis as one over (1, axis)."""
+    if window.rank == 2:
+        return window
+    (k,), (s,), (low, high), (d,) = window.kernel, window.strides, window.pads, window.dilations
+    return Window((1, k), (1, s), (0, low, 0, high), (1, d))
+
+
+def plane_of(spatial_in: tuple[int, ...], spatial_out: tuple[int, ...], window: Window) -> Plane:
+    """The plane of a window over one or two axes."""
+    height, width = (1, *spatial_in)[-2:]
+    out_height, out_width = (1, *spatial_out)[-2:]
+    return Plane((height, width), (out_height, out_width), plane_window(window))
+
+
+def as_plane(tensor: Tensor) -> Tensor:
+    """[n, c, l] and [n, c, h, w] alike as [n, c, h, w]."""
+    return tensor.insert_axis(2) if len(tensor.shape) == 3 else tensor
+
+
+def as_row(tensor: Tensor) -> Tensor | None:
+    """As [n, c, 1, pixels], where the strides allow."""
+    return as_plane(tensor).merge_axes(2)
+
+
+def as_rows(tensor: Tensor) -> Tensor | None:
+    """[..., k] as [1, k, 1, rows], where the strides of the leading axes allow."""
+    for axis in range(len(tensor.shape) - 2):
+        merged = tensor.merge_axes(axis)
+        if merged is None:
+            return None
+        tensor = merged
+    rows, k = (1, *tensor.shape)[-2:]
+    row_stride, stride = (0, *tensor.strides)[-2:]
+    return Tensor(tensor.buffer, tensor.dtype, (1, k, 1, rows), (0, stride, 0, row_stride))

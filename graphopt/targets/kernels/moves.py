@@ -1,0 +1,141 @@
+"""Kernels that move elements: transpose, slice, concat, pad, expand, resize; and softmax, which sweeps one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.ops import Concat, Expand, Pad, Resize, Slice, Softmax, Transpose
+from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
+from graphopt.targets.kernels.nest import Index, conjunction, emit_nest, reduced
+from graphopt.targets.tir import Expr, Locals, Point, loop
+
+
+def gather(task: Task, source: Callable[[Index], Sequence[Expr]]) -> Kernel:
+    """The kernel of a result whose element at an index is that of the input at ``source(index)``."""
+    (xv,) = task.inputs
+
+    def emit(frame: Frame) -> None:
+        emit_nest(frame, lambda index: frame.tensors[xv].load(Point(tuple(source(index)))))
+
+    return Kernel(task.op.name, emit, {})
+
+
+@kernel_rule(Transpose)
+def transpose_kernel(task: Task) -> Kernel:
+    inverse = np.argsort(task.op.perm).tolist()
+    return gather(task, lambda index: [index[i] for i in inverse])
+
+
+@kernel_rule(Slice)
+def slice_kernel(task: Task) -> Kernel:
+    op = task.op
+    return gather(task, lambda index: [op.start + i * op.step if a == op.axis else i for a, i in enumerate(index)])
+
+
+@kernel_rule(Expand)
+def expand_kernel(task: Task) -> Kernel:
+    shape = task.inputs[0].type.static_shape
+    return gather(task, lambda index: [0 if d == 1 else i for d, i in zip(shape, index[-len(shape) :], strict=True)])
+
+
+@kernel_rule(Pad)
+def pad_kernel(task: Task) -> Kernel:
+    (xv,), op = task.inputs, task.op
+    shape = xv.type.static_shape
+
+    def emit(frame: Frame) -> None:
+        x = frame.tensors[xv]
+        fill = tirx.const(op.value, x.dtype)
+
+        def value(index: Index) -> Expr:
+            source = tuple(i - low for i, low in zip(index, op.pads[: len(shape)], strict=True))
+            conditions = []
+            for axis, (at, size) in enumerate(zip(source, shape, strict=True)):
+                conditions += [at >= 0] if op.pads[axis] else []
+                conditions += [at < size] if op.pads[axis + len(shape)] else []
+            within = conjunction(conditions)
+            element = x.load(Point(source))
+            return element if within is True else tirx.if_then_else(within, element, fill)
+
+        emit_nest(frame, value)
+
+    return Kernel("pad", emit, {})
+
+
+@kernel_rule(Resize)
+def resize_kernel(task: Task) -> Kernel:
+    """Nearest resize: integer upscaling by a division, any other by a table of source positions an axis."""
+    (xv,), op = task.inputs, task.op
+    shape = xv.type.static_shape
+    maps = [op.source(axis, shape[axis + 2]) for axis in range(len(op.sizes))]
+    factors = [size // n if size % n == 0 else 0 for size, n in zip(op.sizes, shape[2:], strict=True)]
+    even = [f > 0 and m == [i // f for i in range(len(m))] for f, m in zip(factors, maps, strict=True)]
+    tables = {f"source{a}": np.asarray(m, np.int32) for a, (m, e) in enumerate(zip(maps, even, strict=True)) if not e}
+
+    def emit(frame: Frame) -> None:
+        def position(axis: int, i: Expr) -> Expr:
+            return tirx.floordiv(i, factors[axis]) if even[axis] else frame.packed[f"source{axis}"].load(Point((i,)))
+
+        def value(index: Index) -> Expr:
+            spatial = (position(axis, i) for axis, i in enumerate(index[2:]))
+            return frame.tensors[xv].load(Point((*index[:2], *spatial)))
+
+        emit_nest(frame, value)
+
+    return Kernel("resize", emit, tables)
+
+
+@kernel_rule(Concat)
+def concat_kernel(task: Task) -> Kernel:
+    """One copy loop an operand."""
+    op: Any = task.op
+    values = task.inputs
+
+    def emit(frame: Frame) -> None:
+        epilogue, start = frame.epilogue(), 0
+        for value in values:
+            shape = value.type.static_shape
+            index: list[Expr] = [0] * len(shape)
+            with ExitStack() as loops:
+                for axis in physical_loops(shape, frame.out.strides):
+                    index[axis] = loops.enter_context(loop(f"i{axis}", 0, shape[axis]))
+                at = Point(tuple(i + start if a == op.axis else i for a, i in enumerate(index)))
+                frame.out.store(at, epilogue(frame.tensors[value].load(Point(tuple(index))), at))
+            start += shape[op.axis]
+
+    return Kernel("concat", emit, {})
+
+
+@kernel_rule(Softmax)
+def softmax_kernel(task: Task) -> Kernel:
+    """Three sweeps along the axis: the maximum, the sum of exponentials (kept in the result), the division."""
+    (xv,) = task.inputs
+    shape = xv.type.static_shape
+    axis = task.op.axis % len(shape)
+
+    def emit(frame: Frame) -> None:
+        x, out, epilogue = frame.tensors[xv], frame.out, frame.epilogue()
+        index: list[Expr] = [0] * len(shape)
+
+        def at(position: Expr) -> Point:
+            return Point((*index[:axis], position, *index[axis + 1 :]))
+
+        with ExitStack() as loops:
+            for outer in (a for a in physical_loops(shape, out.strides) if a != axis):
+                index[outer] = loops.enter_context(loop(f"i{outer}", 0, shape[outer]))
+            lowest = tirx.const(float("-inf"), x.dtype)
+            top = reduced(x.dtype, lowest, shape[axis : axis + 1], lambda acc, r: tirx.max(acc, x.load(at(r[0]))))
+            total = Locals("total", 1, x.dtype)
+            total[0] = tirx.const(0.0, x.dtype)
+            with loop("i", 0, shape[axis]) as i:
+                out.store(at(i), tirx.exp(x.load(at(i)) - top))
+                total[0] = total[0] + out.load(at(i))
+            with loop("i", 0, shape[axis]) as i:
+                out.store(at(i), epilogue(out.load(at(i)) / total[0], at(i)))
+
+    return Kernel("softmax", emit, {})

@@ -1,0 +1,248 @@
+"""Plain loop nests: one result at a time, for whatever has no tiled kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from tvm import tirx
+
+from graphopt.ops import ConvTranspose, MatMul, MaxPool, ReduceMax, ReduceMean, ReduceSum, Window
+from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
+from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.scalars import constant
+from graphopt.targets.tir import Expr, Locals, Point, loop, when
+
+Index = tuple[Expr, ...]
+
+
+def emit_nest(frame: Frame, value: Callable[[Index], Expr]) -> None:
+    """Loop over the head's shape in the order of the result's memory; ``value`` gives the anchor's result at an index."""
+    shape = frame.task.region.head.type.static_shape
+    tail, epilogue = Tail(frame, lambda tensor: tensor), frame.epilogue()
+    tail.prefill()
+    index: list[Expr] = [0] * len(shape)
+    with ExitStack() as loops:
+        strides = tail.out.strides if tail.tail is None else tuple(range(len(shape), 0, -1))
+        for axis in physical_loops(shape, strides):
+            index[axis] = loops.enter_context(loop(f"i{axis}", 0, shape[axis]))
+        at = Point(tuple(index))
+        tail.store(at, epilogue(value(at.index), at))
+
+
+def reduced(
+    dtype: str,
+    start: Expr,
+    extents: Sequence[int],
+    step: Callable[[Expr, Index], Expr],
+    guard: Callable[[Index], Expr] = lambda index: True,
+) -> Expr:
+    """The value of an accumulator after loops over ``extents``; elements that fail the guard are left out."""
+    acc = Locals("acc", 1, dtype)
+    acc[0] = start
+    with ExitStack() as loops:
+        index = tuple(loops.enter_context(loop(f"r{i}", 0, extent)) for i, extent in enumerate(extents))
+        loops.enter_context(when(guard(index)))
+        acc[0] = step(acc[0], index)
+    return acc[0]
+
+
+def conjunction(conditions: Sequence[Expr]) -> Expr:
+    """All of the conditions; Python's True where there are none."""
+    result: Expr = True
+    for condition in conditions:
+        result = condition if result is True else tirx.And(result, condition)
+    return result
+
+
+def inside(positions: Sequence[Expr], sizes: Sequence[int], window: Window) -> Expr:
+    """Whether every position is inside its axis, asked only along axes that are padded."""
+    conditions = []
+    for axis, (position, size) in enumerate(zip(positions, sizes, strict=True)):
+        if any(window.axis_pads(axis)):
+            conditions += [position >= 0, position < size]
+    return conjunction(conditions)
+
+
+def sources(window: Window, at: Index, taps: Index) -> list[Expr]:
+    """The input positions that taps read at an output position."""
+    rank = range(window.rank)
+    return [at[a] * window.strides[a] + taps[a] * window.dilations[a] - window.pads[a] for a in rank]
+
+
+def conv_nest(task: Task) -> Kernel:
+    """Convolution of any rank, with weights that may be computed at run time."""
+    op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
+    window = op.window(wv.type)
+    group_in, group_out = wv.type.static_shape[1], wv.type.static_shape[0] // op.group
+
+    def emit(frame: Frame) -> None:
+        x, w, b = (frame.tensors[v] for v in (xv, wv, bv))
+
+        def value(index: Index) -> Expr:
+            n, o, *at = index
+            base = tirx.floordiv(o, group_out) * group_in if op.group > 1 else 0
+
+            def step(acc: Expr, r: Index) -> Expr:
+                source = sources(window, tuple(at), r[1:])
+                return acc + x.load(Point((n, base + r[0], *source))) * w.load(Point((o, *r)))
+
+            def guard(r: Index) -> Expr:
+                return inside(sources(window, tuple(at), r[1:]), x.shape[2:], window)
+
+            return reduced(anchor.type.dtype, b.load(Point((o,))), (group_in, *window.kernel), step, guard)
+
+        emit_nest(frame, value)
+
+    return Kernel(op.name, emit, {})
+
+
+@kernel_rule(ConvTranspose)
+def conv_transpose_nest(task: Task) -> Kernel:
+    """Transposed convolution, gathered: each result sums the inputs whose windows cover it."""
+    op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
+    window = op.window(wv.type)
+    group_in, group_out = wv.type.static_shape[0] // op.group, wv.type.static_shape[1]
+
+    def emit(frame: Frame) -> None:
+        x, w, b = (frame.tensors[v] for v in (xv, wv, bv))
+
+        def value(index: Index) -> Expr:
+            n, o, *at = index
+            group, within = (tirx.floordiv(o, group_out), tirx.floormod(o, group_out)) if op.group > 1 else (0, o)
+
+            def reach(axis: int, tap: Expr) -> Expr:
+                return at[axis] + window.pads[axis] - tap * window.dilations[axis]
+
+            def step(acc: Expr, r: Index) -> Expr:
+                *taps, c = r
+                source = [tirx.floordiv(reach(a, t), window.strides[a]) for a, t in enumerate(taps)]
+                channel = group * group_in + c
+                return acc + x.load(Point((n, channel, *source))) * w.load(Point((channel, within, *taps)))
+
+            def guard(r: Index) -> Expr:
+                conditions = []
+                for axis, tap in enumerate(r[:-1]):
+                    far, stride = reach(axis, tap), window.strides[axis]
+                    conditions += [far >= 0, far < x.shape[2 + axis] * stride]
+                    conditions += [tirx.EQ(tirx.floormod(far, stride), 0)] if stride > 1 else []
+                return conjunction(conditions)
+
+            return reduced(anchor.type.dtype, b.load(Point((o,))), (*window.kernel, group_in), step, guard)
+
+        emit_nest(frame, value)
+
+    return Kernel(op.name, emit, {})
+
+
+def pool_nest(task: Task) -> Kernel:
+    """Poolings of any rank."""
+    op, (xv,), anchor = task.op, task.inputs, task.result
+    window = op.window()
+
+    def emit(frame: Frame) -> None:
+        x, dtype = frame.tensors[xv], anchor.type.dtype
+
+        def value(index: Index) -> Expr:
+            n, c, *at = index
+
+            def element(r: Index) -> Expr:
+                return x.load(Point((n, c, *sources(window, tuple(at), r))))
+
+            def guard(r: Index) -> Expr:
+                return inside(sources(window, tuple(at), r), x.shape[2:], window)
+
+            if isinstance(op, MaxPool):
+                start = tirx.const(float("-inf"), dtype)
+                return reduced(dtype, start, window.kernel, lambda acc, r: tirx.max(acc, element(r)), guard)
+            zero, one = tirx.const(0.0, dtype), tirx.const(1.0, dtype)
+            total = reduced(dtype, zero, window.kernel, lambda acc, r: acc + element(r), guard)
+            if op.count_include_pad:
+                return total * tirx.const(1 / math.prod(window.kernel), dtype)
+            return total / reduced(dtype, zero, window.kernel, lambda acc, r: acc + one, guard)
+
+        emit_nest(frame, value)
+
+    return Kernel(op.name, emit, {})
+
+
+@kernel_rule(ReduceSum, ReduceMax)
+def reduce_nest(task: Task) -> Kernel:
+    """A reduction over any axes."""
+    op, (xv,) = task.op, task.inputs
+    extents = [xv.type.static_shape[a] for a in op.axes]
+
+    def emit(frame: Frame) -> None:
+        x, dtype = frame.tensors[xv], xv.type.dtype
+        largest = isinstance(op, ReduceMax)
+
+        def value(index: Index) -> Expr:
+            kept = iter(index)
+            outer = [next(kept) if op.keepdims or a not in op.axes else 0 for a in range(len(x.shape))]
+
+            def step(acc: Expr, r: Index) -> Expr:
+                at = list(outer)
+                for axis, position in zip(op.axes, r, strict=True):
+                    at[axis] = position
+                element = x.load(Point(tuple(at)))
+                return tirx.max(acc, element) if largest else acc + element
+
+            total = reduced(dtype, tirx.const(float("-inf") if largest else 0.0, dtype), extents, step)
+            return total * constant(1 / math.prod(extents), total) if isinstance(op, ReduceMean) else total
+
+        emit_nest(frame, value)
+
+    return Kernel(op.name, emit, {})
+
+
+@kernel_rule(MatMul)
+def matmul_nest(task: Task) -> Kernel:
+    """A batched matrix product of two run-time operands."""
+    av, bv = task.inputs
+    anchor = task.result
+    batch = anchor.type.static_shape[:-2]
+
+    def emit(frame: Frame) -> None:
+        a, b = frame.tensors[av], frame.tensors[bv]
+        a, b = (t.broadcast((*batch, *t.shape[-2:])) for t in (a, b))
+
+        def value(index: Index) -> Expr:
+            *lead, row, column = index
+
+            def step(acc: Expr, r: Index) -> Expr:
+                return acc + a.load(Point((*lead, row, r[0]))) * b.load(Point((*lead, r[0], column)))
+
+            return reduced(anchor.type.dtype, tirx.const(0.0, anchor.type.dtype), a.shape[-1:], step)
+
+        emit_nest(frame, value)
+
+    return Kernel("matmul", emit, {})
+
+
+def linear_nest(task: Task) -> Kernel:
+    """x [..., k] by weight [o, k], any of them computed at run time."""
+    xv, wv, bv = task.inputs
+    anchor = task.result
+
+    def emit(frame: Frame) -> None:
+        x, w, b = (frame.tensors[v] for v in (xv, wv, bv))
+
+        def value(index: Index) -> Expr:
+            *lead, o = index
+
+            def step(acc: Expr, r: Index) -> Expr:
+                return acc + x.load(Point((*lead, r[0]))) * w.load(Point((o, r[0])))
+
+            return reduced(anchor.type.dtype, b.load(Point((o,))), x.shape[-1:], step)
+
+        emit_nest(frame, value)
+
+    return Kernel("linear", emit, {})
+
+
+def elementwise_nest(task: Task) -> Kernel:
+    """A region without an anchor: the epilogue is all there is."""
+    name = task.region.compute[-1].op.name
+    return Kernel(name, lambda frame: emit_nest(frame, lambda index: None), {})

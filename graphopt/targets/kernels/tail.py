@@ -1,0 +1,60 @@
+"""Where a kernel's results go: straight into the result, or combined into the pooling that ends the region."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from tvm import tirx
+
+from graphopt.ops import MaxPool, ReduceMean
+from graphopt.targets.kernels.base import Frame, View
+from graphopt.targets.scalars import constant
+from graphopt.targets.tir import Expr, Point, Tensor, loop
+
+
+class Tail:
+    """Stores the values of the head of a region at points of its view.
+
+    A pooling tail has windows that neither overlap nor leave gaps, so each value belongs to one
+    pooled element: it starts at the neutral element and is combined in place.
+    """
+
+    def __init__(self, frame: Frame, view: View) -> None:
+        region = frame.task.region
+        self.tail = region.tail
+        self.kernel: tuple[int, ...] = ()
+        out = frame.out
+        if self.tail is not None:
+            spatial = region.head.type.static_shape[2:]
+            self.kernel = spatial if isinstance(self.tail.op, ReduceMean) else self.tail.op.window().kernel  # type: ignore[attr-defined]
+            while len(out.shape) < 2 + len(spatial):
+                out = out.insert_axis(len(out.shape))
+        shown = view(out)
+        assert shown is not None
+        self.out: Tensor = shown
+        self.kernel = (1,) * (len(shown.shape) - 2 - len(self.kernel)) + self.kernel if self.kernel else ()
+
+    @property
+    def neutral(self) -> float:
+        return float("-inf") if self.tail is not None and isinstance(self.tail.op, MaxPool) else 0.0
+
+    def prefill(self) -> None:
+        """Set the result to the neutral element of the pooling, if there is one."""
+        if self.tail is None:
+            return
+        flat = Tensor(self.out.buffer, self.out.dtype, (math.prod(self.out.shape),), (1,))
+        with loop("i", 0, flat.shape[0]) as i:
+            flat.store(Point((i,)), tirx.const(self.neutral, flat.dtype))
+
+    def store(self, at: Point, value: Expr) -> None:
+        if self.tail is None:
+            self.out.store(at, value)
+            return
+        spatial = (tirx.floordiv(i, k) for i, k in zip(at.index[2:], self.kernel, strict=True))
+        pooled = replace(at, index=(*at.index[:2], *spatial))
+        before = self.out.load(pooled)
+        if isinstance(self.tail.op, MaxPool):
+            self.out.store(pooled, tirx.max(before, value))
+        else:
+            self.out.store(pooled, before + value * constant(1 / math.prod(self.kernel), value))

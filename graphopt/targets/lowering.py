@@ -1,0 +1,188 @@
+"""From a bound graph to a program: kernels, the calls that run them, constants, and an arena plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphopt.errors import BudgetExceeded
+from graphopt.ir import Array, Constant, Graph, Input, Node, TensorType, Value, verify
+from graphopt.ops import Identity, Reshape
+from graphopt.targets.kernels import RULES, Built, Task, build, find_rule
+from graphopt.targets.kernels.nest import elementwise_nest
+from graphopt.targets.layout import assign_layouts
+from graphopt.targets.plan import Lifetime, Plan, plan_arena
+from graphopt.targets.region import legalize, region_of
+from graphopt.targets.scalars import SCALARS
+from graphopt.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an argument of a call is: ``kind`` is input, output, constant or arena; ``index`` counts within it.
+
+    For the arena, ``index`` is the offset in bytes.
+    """
+
+    kind: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words."""
+
+    kernel: str
+    arguments: tuple[Place, ...]
+    node: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the program, in the model's own row-major order."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """All that code generation needs. ``kernels`` has each distinct function once."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    kernels: dict[str, Built]
+    calls: tuple[Call, ...]
+    constants: tuple[tuple[str, Array], ...]
+    plan: Plan
+
+    @property
+    def constant_bytes(self) -> int:
+        return sum(data.nbytes for _, data in self.constants)
+
+
+def lower(graph: Graph, target: Target) -> Lowered:
+    """Lower a bound graph for a target.
+
+    Raises ``Unsupported`` naming every node without a lowering, and ``BudgetExceeded`` naming the
+    layers that need the memory.
+    """
+    graph = legalize(copy_outputs(graph), {*SCALARS, *RULES})
+    verify(graph)
+    lowering = Lowering(graph, target)
+    for node in graph.nodes:
+        if not isinstance(node.op, Input | Constant | Reshape):
+            lowering.add(node)
+    lowered = lowering.finish()
+    check_budget(lowered, target)
+    return lowered
+
+
+def storage(value: Value) -> Value:
+    """The value whose buffer holds this one: a reshape has its operand's."""
+    while isinstance(value.op, Reshape):
+        value = value.node.inputs[0]
+    return value
+
+
+def copy_outputs(graph: Graph) -> Graph:
+    """Put a copy before every output that has no buffer of its own: an input, a constant, or one shared with another."""
+    taken: set[Value] = set()
+    outputs = []
+    for output in graph.outputs:
+        held = storage(output)
+        if held in taken or isinstance(held.op, Input | Constant):
+            output = Identity()(output, name=graph.names[output.node] + ".copy", origins=output.node.origins)
+        taken.add(held)
+        outputs.append(output)
+    return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
+
+
+class Lowering:
+    """Gathers kernels and calls, node by node."""
+
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph, self.target = graph, target
+        self.layouts = assign_layouts(graph)
+        self.kernels: dict[str, Built] = {}
+        self.names: dict[str, str] = {}
+        self.constants: dict[tuple[str, bytes], int] = {}
+        self.constant_list: list[tuple[str, Array]] = []
+        self.calls: list[tuple[str, tuple[Value | int, ...], Value, str]] = []
+        self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
+
+    def add(self, node: Node) -> None:
+        """Build the kernel of a node and record its call; equal kernels are one function."""
+        region = region_of(node)
+        out = self.layouts[node.results[0]]
+        layouts = tuple(self.layouts[v] for v in region.operands)
+        task = Task(region, self.target, layouts, out)
+        rule = find_rule(type(region.anchor.op), self.target) if region.anchor else elementwise_nest
+        built = build(task, rule(task))
+        name = self.names.get(built.key)
+        if name is None:
+            count = sum(k.name == built.name for k in self.kernels.values())
+            name = f"{built.name}_{count}" if count else built.name
+            self.names[built.key] = name
+            self.kernels[name] = built
+        constants = tuple(self.constant(self.graph.names[node], *c) for c in built.constants)
+        text = ", ".join(n.op.name for n in region.compute)
+        self.calls.append((name, (*region.operands, *constants), node.results[0], text))
+
+    def constant(self, node: str, name: str, data: Array) -> int:
+        """The index of a constant; equal ones are stored once."""
+        key = (f"{data.dtype}{data.shape}", data.tobytes())
+        if key not in self.constants:
+            self.constants[key] = len(self.constant_list)
+            self.constant_list.append((f"{node}_{name}", data))
+        return self.constants[key]
+
+    def finish(self) -> Lowered:
+        plan, offsets = self.plan()
+        calls = []
+        for kernel, arguments, result, text in self.calls:
+            places = [Place("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in arguments]
+            node = self.graph.names[result.node]
+            calls.append(Call(kernel, (*places, self.place(result, offsets)), node, text))
+        names = self.graph.names
+        inputs = tuple(Port(names[v.node], v.type) for v in self.graph.inputs)
+        outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))
+        return Lowered(inputs, outputs, self.kernels, tuple(calls), tuple(self.constant_list), plan)
+
+    def place(self, value: Value, offsets: dict[Value, int]) -> Place:
+        held = storage(value)
+        if isinstance(held.op, Input):
+            return Place("input", self.graph.inputs.index(held))
+        if held.constant is not None:
+            return Place("constant", self.constant(self.graph.names[held.node], "value", held.constant))
+        if held in self.outputs:
+            return Place("output", self.outputs[held])
+        return Place("arena", offsets[held])
+
+    def plan(self) -> tuple[Plan, dict[Value, int]]:
+        """Lifetimes of what lives in the arena, one step a call, and the plan of them."""
+        spans: dict[Value, list[int]] = {}
+        for step, (_, arguments, result, _) in enumerate(self.calls):
+            for value in (result, *(a for a in arguments if isinstance(a, Value))):
+                held = storage(value)
+                if not isinstance(held.op, Input | Constant) and held not in self.outputs:
+                    spans.setdefault(held, [step, step])[1] = step
+        names = self.graph.names
+        lifetimes = [Lifetime(names[v.node], v.type.nbytes, *span) for v, span in spans.items()]
+        plan = plan_arena(lifetimes, self.target.alignment)
+        return plan, {v: plan.offsets[names[v.node]] for v in spans}
+
+
+def check_budget(lowered: Lowered, target: Target) -> None:
+    """Raise ``BudgetExceeded`` if the arena or the constants exceed the memories of the target."""
+    for memory, budget, needed, parts in (
+        ("RAM", target.ram, lowered.plan.size, [(b.size, b.name) for b in lowered.plan.peak]),
+        ("flash", target.flash, lowered.constant_bytes, [(d.nbytes, n) for n, d in lowered.constants]),
+    ):
+        if budget is not None and needed > budget:
+            worst = ", ".join(f"{name} ({size:,} bytes)" for size, name in sorted(parts, reverse=True)[:5])
+            raise BudgetExceeded(
+                f"{needed:,} bytes of {memory} needed, {target.name} has {budget:,}",
+                why=f"the most is taken by {worst}",
+                advice="prune or quantize these layers, or choose a bigger target",
+            )

@@ -1,0 +1,98 @@
+"""The arena: where in one block of memory each intermediate tensor lives, planned from lifetimes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+TRIES = 200
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A buffer of ``size`` bytes that is written at step ``first`` and last read at step ``last``."""
+
+    name: str
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The offset of every buffer in bytes, and the size of the arena."""
+
+    offsets: Mapping[str, int]
+    size: int
+    peak: tuple[Lifetime, ...]
+    """The buffers that live together at the fullest step."""
+
+
+def interference(lifetimes: Sequence[Lifetime], sharing: Mapping[str, str]) -> nx.Graph:
+    """The graph whose edges join buffers that must not overlap.
+
+    ``sharing[result] = operand`` says that a result may take the very place of an operand that dies
+    in the step that writes it.
+    """
+    graph = nx.Graph()
+    graph.add_nodes_from(b.name for b in lifetimes)
+    for i, a in enumerate(lifetimes):
+        for b in lifetimes[i + 1 :]:
+            if a.first <= b.last and b.first <= a.last:
+                shared = sharing.get(a.name) == b.name or sharing.get(b.name) == a.name
+                graph.add_edge(a.name, b.name, shared=shared)
+    return graph
+
+
+def plan_arena(lifetimes: Sequence[Lifetime], alignment: int, sharing: Mapping[str, str] | None = None) -> Plan:
+    """Place buffers by first fit in several orders and keep the smallest arena.
+
+    Greedy by size (Pisarchyk and Lee, 2020), then random exchanges in that order, seeded; it stops
+    as soon as the arena is no larger than the bytes that live together at the fullest step.
+    """
+    sizes = {b.name: -(-b.size // alignment) * alignment for b in lifetimes}
+    graph = interference(lifetimes, sharing or {})
+    steps = range(1 + max((b.last for b in lifetimes), default=0))
+    live = [tuple(b for b in lifetimes if b.first <= step <= b.last) for step in steps]
+    peak = max(live, key=lambda buffers: sum(sizes[b.name] for b in buffers), default=())
+    bound = 0 if sharing else sum(sizes[b.name] for b in peak)
+    order = [b.name for b in sorted(lifetimes, key=lambda b: (-b.size, b.first, b.name))]
+    best = place(order, sizes, graph)
+    chance = random.Random(0)
+    for _ in range(TRIES if len(order) > 2 else 0):
+        if best[1] <= bound:
+            break
+        tried = order[:]
+        for _ in range(chance.randint(1, 3)):
+            i, j = chance.randrange(len(order)), chance.randrange(len(order))
+            tried[i], tried[j] = tried[j], tried[i]
+        attempt = place(tried, sizes, graph)
+        if attempt[1] <= best[1]:
+            best, order = attempt, tried
+    return Plan(best[0], best[1], peak)
+
+
+def place(order: Sequence[str], sizes: Mapping[str, int], graph: nx.Graph) -> tuple[dict[str, int], int]:
+    """First fit in the given order: offsets, and the size of the arena."""
+    offsets: dict[str, int] = {}
+    for name in order:
+        edges = [(offsets[u], u, data["shared"]) for u, data in graph[name].items() if u in offsets]
+        taken = sorted((offset, offset + sizes[u]) for offset, u, shared in edges if not shared)
+        exact = [offset for offset, u, shared in edges if shared and sizes[u] >= sizes[name]]
+        overlaps = [(offset, offset + sizes[u]) for offset, u, shared in edges if shared]
+        free = [o for o in exact if all(o + sizes[name] <= low or high <= o for low, high in taken)]
+        offsets[name] = free[0] if free else first_fit(sizes[name], sorted(taken + overlaps))
+    return offsets, max((offsets[n] + sizes[n] for n in offsets), default=0)
+
+
+def first_fit(size: int, taken: Sequence[tuple[int, int]]) -> int:
+    """The lowest offset at which ``size`` bytes overlap none of the sorted intervals."""
+    offset = 0
+    for low, high in taken:
+        if offset + size <= low:
+            break
+        offset = max(offset, high)
+    return offset

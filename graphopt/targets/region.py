@@ -1,0 +1,102 @@
+"""Regions: the part of a graph that one kernel computes, taken apart into anchor, epilogue and pooling tail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from graphopt.errors import Unsupported
+from graphopt.ir import Constant, Graph, Input, Node, Op, Value, constant, rebuild, verify
+from graphopt.ops import AveragePool, Fused, MaxPool, ReduceMean, Reshape
+from graphopt.targets.scalars import SCALARS
+
+TAILS = (ReduceMean, MaxPool, AveragePool)
+
+
+@dataclass(frozen=True)
+class Region:
+    """``body`` computes the result of ``node``; its inputs are the operands read at run time."""
+
+    node: Node
+    body: Graph
+    operands: tuple[Value, ...]
+
+    @cached_property
+    def compute(self) -> tuple[Node, ...]:
+        return tuple(n for n in self.body.nodes if not isinstance(n.op, Input | Constant))
+
+    @cached_property
+    def anchor(self) -> Node | None:
+        """The one node that is not elementwise and not the tail; None in an elementwise region."""
+        heavy = [n for n in self.compute if type(n.op) not in SCALARS]
+        return heavy[0] if heavy else None
+
+    @cached_property
+    def tail(self) -> Node | None:
+        """The pooling that ends the region, where that is not its anchor."""
+        last = self.body.outputs[0].node
+        return last if last is not self.anchor and type(last.op) not in SCALARS else None
+
+    @cached_property
+    def epilogue(self) -> tuple[Node, ...]:
+        """The elementwise nodes between anchor and tail."""
+        return tuple(n for n in self.compute if n is not self.anchor and n is not self.tail)
+
+    @cached_property
+    def epilogue_operands(self) -> tuple[Value, ...]:
+        """What the epilogue reads beside the results of the region's own nodes."""
+        own = set(self.compute)
+        return tuple(dict.fromkeys(v for n in self.epilogue for v in n.inputs if v.node not in own))
+
+    @cached_property
+    def head(self) -> Value:
+        """The value that the anchor and the epilogue give, before the tail."""
+        return self.tail.inputs[0] if self.tail else self.body.outputs[0]
+
+
+def region_of(node: Node) -> Region:
+    """The region of a node, with its constant operands moved into the body."""
+    if isinstance(node.op, Fused):
+        body = node.op.body
+    else:
+        inner = [Input(type=v.type)(name=f"x{i}") for i, v in enumerate(node.inputs)]
+        body = Graph(tuple(inner), node.op.apply(*inner, name=node.name).results)
+    given = dict(zip((v.node for v in body.inputs), node.inputs, strict=True))
+
+    def inline(inside: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        data = given[inside].constant if inside in given else None
+        return None if data is None else (constant(data, like=given[inside]),)
+
+    inlined = rebuild(body, inline)
+    kept = [(v, given[old.node]) for v, old in zip(inlined.inputs, body.inputs, strict=True) if v.constant is None]
+    body = Graph(tuple(v for v, _ in kept), inlined.outputs)
+    return Region(node, legalize(body, {*SCALARS, *(type(n.op) for n in body.nodes)}), tuple(o for _, o in kept))
+
+
+def legalize(graph: Graph, supported: set[type[Op]]) -> Graph:
+    """Decompose every operator that has no lowering, again and again.
+
+    Raises ``Unsupported`` with all nodes that have neither a lowering nor a decomposition.
+    """
+    stuck: list[str] = []
+    while True:
+        changed = False
+
+        def lower(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+            nonlocal changed
+            if type(node.op) in {*supported, Input, Constant, Reshape, Fused}:
+                return None
+            parts = node.op.decompose(*inputs)
+            if parts is None:
+                stuck.append(f"{node.name or node.op.name} ({node.op.name})")  # noqa: B023
+                return None
+            changed = True
+            return parts
+
+        graph = rebuild(graph, lower)
+        if stuck:
+            raise Unsupported(f"no lowering for {', '.join(stuck)}", advice="give the operator a kernel or decompose()")
+        if not changed:
+            verify(graph)
+            return graph

@@ -1,0 +1,95 @@
+"""What each elementwise operator computes on scalars (or vectors of lanes): its lowering, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
+
+from graphopt.errors import InvalidGraph
+from graphopt.ir import Op
+from graphopt.ops import (
+    Abs,
+    Add,
+    Clip,
+    Div,
+    Exp,
+    HardSigmoid,
+    HardSwish,
+    Identity,
+    LeakyRelu,
+    Maximum,
+    Minimum,
+    Mul,
+    Neg,
+    Pow,
+    Relu,
+    Sigmoid,
+    Silu,
+    Sqrt,
+    Sub,
+    Tanh,
+)
+from graphopt.targets.tir import Expr
+
+ScalarRule = Callable[..., Expr]
+SCALARS: dict[type[Op], ScalarRule] = {}
+"""From operator class to ``rule(op, *operands)``."""
+
+
+def scalar_rule(op: type[Op]) -> Callable[[ScalarRule], ScalarRule]:
+    """Register what an elementwise operator computes, given the operator and TIR operands."""
+
+    def register(rule: ScalarRule) -> ScalarRule:
+        if op in SCALARS:
+            raise InvalidGraph(f"{op.name} has a scalar rule already")
+        SCALARS[op] = rule
+        return rule
+
+    return register
+
+
+def constant(value: float, like: Expr) -> Expr:
+    """A constant of the dtype and lanes of another expression."""
+    return tirx.const(value, str(like.ty))
+
+
+def clamp(x: Expr, low: float, high: float) -> Expr:
+    x = x if low == float("-inf") else tirx.max(x, constant(low, x))
+    return x if high == float("inf") else tirx.min(x, constant(high, x))
+
+
+def sigmoid(x: Expr) -> Expr:
+    one = constant(1.0, x)
+    return one / (one + tirx.exp(constant(0.0, x) - x))
+
+
+scalar_rule(Identity)(lambda op, x: x)
+scalar_rule(Relu)(lambda op, x: tirx.max(x, constant(0.0, x)))
+scalar_rule(LeakyRelu)(lambda op, x: tirx.Select(x >= constant(0.0, x), x, x * constant(op.alpha, x)))
+scalar_rule(Clip)(lambda op, x: clamp(x, op.low, op.high))
+scalar_rule(Sigmoid)(lambda op, x: sigmoid(x))
+scalar_rule(Tanh)(lambda op, x: tirx.tanh(x))
+scalar_rule(Silu)(lambda op, x: x * sigmoid(x))
+scalar_rule(Exp)(lambda op, x: tirx.exp(x))
+scalar_rule(Sqrt)(lambda op, x: tirx.sqrt(x))
+scalar_rule(Neg)(lambda op, x: constant(0.0, x) - x)
+scalar_rule(Abs)(lambda op, x: tirx.abs(x))
+scalar_rule(Add)(lambda op, a, b: a + b)
+scalar_rule(Sub)(lambda op, a, b: a - b)
+scalar_rule(Mul)(lambda op, a, b: a * b)
+scalar_rule(Div)(lambda op, a, b: tirx.div(a, b))
+scalar_rule(Pow)(lambda op, a, b: tirx.power(a, b))
+scalar_rule(Minimum)(lambda op, a, b: tirx.min(a, b))
+scalar_rule(Maximum)(lambda op, a, b: tirx.max(a, b))
+
+
+@scalar_rule(HardSigmoid)
+def hard_sigmoid(op: Any, x: Expr) -> Expr:
+    return clamp(x * constant(op.alpha, x) + constant(op.beta, x), 0.0, 1.0)
+
+
+@scalar_rule(HardSwish)
+def hard_swish(op: Any, x: Expr) -> Expr:
+    return x * clamp(x * constant(1 / 6, x) + constant(0.5, x), 0.0, 1.0)

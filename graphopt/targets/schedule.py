@@ -1,0 +1,72 @@
+"""Schedules: how big a register tile a kernel computes at once, by the registers and lanes of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphopt.targets.target import Target
+
+MAX_PIXELS = 14
+MAX_VECTORS = {1: 4, 4: 2, 8: 2, 16: 2}
+"""Channel vectors side by side in a tile, by lanes: wide machines reuse a broadcast pixel less."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of ``blocks`` equal blocks of channels from ``start``, each of ``vectors`` vectors of ``lanes``."""
+
+    start: int
+    blocks: int
+    vectors: int
+    lanes: int
+
+    @property
+    def width(self) -> int:
+        """The channels of one block."""
+        return self.vectors * self.lanes
+
+
+@dataclass(frozen=True)
+class Tile:
+    """``pixels`` positions of a row by ``vectors`` vectors of channels are held in registers."""
+
+    pixels: int
+    vectors: int
+
+
+def choose_tile(target: Target, row: int, channels: int) -> Tile:
+    """A tile for rows of ``row`` pixels and ``channels`` channels.
+
+    Accumulators take all registers but those for the operands: one vector of weights a column of the
+    tile, and on scalar machines one value a pixel too.
+    """
+    vectors = max(1, channels // target.lanes)
+    most = MAX_VECTORS[target.lanes]
+    wide = min(vectors, 4 * most if row == 1 else most)
+    spare = target.registers - wide - 2 if target.lanes > 1 else (target.registers - wide) * 3 // 4
+    pixels = max(1, min(MAX_PIXELS, spare // wide, row))
+    return Tile(balanced(row, pixels), wide)
+
+
+def balanced(total: int, most: int) -> int:
+    """The size, at most ``most``, that cuts ``total`` into the fewest and then most equal parts."""
+    return -(-total // -(-total // most))
+
+
+def channel_segments(channels: int, lanes: int, vectors: int) -> list[Segment]:
+    """Cut channels into blocks of full vectors, then one of fewer, then ever narrower vectors."""
+    segments, start = [], 0
+    while lanes:
+        left = (channels - start) // lanes
+        for size in (vectors, left % vectors):
+            if size and (blocks := (channels - start) // (size * lanes)):
+                segments.append(Segment(start, blocks, size, lanes))
+                start += blocks * size * lanes
+        lanes //= 2
+    return segments
+
+
+def runs(total: int, size: int) -> list[tuple[int, int, int]]:
+    """Cut ``total`` into (start, count, size): full parts, then one for what is left."""
+    full, left = divmod(total, size)
+    return [(0, full, size)] * bool(full) + [(full * size, 1, left)] * bool(left)

@@ -1,0 +1,115 @@
+"""A thin layer over TVM's IRBuilder in which kernels are written: named loops, accumulators, strided tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as builder
+
+Expr = Any
+"""A TIR expression, or a Python number."""
+
+
+@contextmanager
+def loop(name: str, start: Expr, stop: Expr) -> Iterator[Expr]:
+    """``for name in range(start, stop)``; a loop of one iteration is no loop."""
+    if isinstance(start, int) and isinstance(stop, int) and stop - start == 1:
+        yield start
+        return
+    with builder.serial(start, stop) as variable:
+        IRBuilder.name(name, variable)
+        yield variable
+
+
+@contextmanager
+def when(condition: Expr) -> Iterator[None]:
+    """``if condition``; none where the condition is Python's True."""
+    if condition is True:
+        yield
+        return
+    with builder.If(condition), builder.Then():
+        yield
+
+
+class Locals:
+    """Accumulators in registers: ``lanes``-wide variables, read and written by a constant index."""
+
+    def __init__(self, name: str, count: int, dtype: str, lanes: int = 1) -> None:
+        kind = dtype if lanes == 1 else f"{dtype}x{lanes}"
+        self.buffer = builder.alloc_buffer((count,), kind, scope="local")
+        IRBuilder.name(name, self.buffer)
+        self.dtype = kind
+
+    def __getitem__(self, index: int) -> Expr:
+        return self.buffer[index]
+
+    def __setitem__(self, index: int, value: Expr) -> None:
+        builder.buffer_store(self.buffer, value, [index])
+
+    def constant(self, value: float) -> Expr:
+        return tirx.const(value, self.dtype)
+
+
+@dataclass(frozen=True)
+class Point:
+    """An index into a tensor, or ``lanes`` of them side by side along ``lane_axis``."""
+
+    index: tuple[Expr, ...]
+    lane_axis: int = 0
+    lanes: int = 1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A strided view of a flat buffer; strides in elements, 0 along broadcast axes."""
+
+    buffer: Any
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def address(self, index: Sequence[Expr]) -> Expr:
+        """The offset of an index in elements."""
+        terms = [i * s for i, s in zip(index, self.strides, strict=True) if s and not (isinstance(i, int) and i == 0)]
+        return sum(terms[1:], start=terms[0]) if terms else 0
+
+    def load(self, at: Point) -> Expr:
+        address = self.address(at.index)
+        stride = self.strides[at.lane_axis] if at.lanes > 1 else 1
+        if at.lanes == 1:
+            return self.buffer[address]
+        if stride == 0:
+            return tirx.Broadcast(self.buffer[address], at.lanes)
+        return self.buffer[tirx.Ramp(address, stride, at.lanes)]
+
+    def store(self, at: Point, value: Expr) -> None:
+        address = self.address(at.index)
+        if at.lanes > 1:
+            address = tirx.Ramp(address, self.strides[at.lane_axis], at.lanes)
+        builder.buffer_store(self.buffer, value, [address])
+
+    def broadcast(self, shape: tuple[int, ...]) -> Tensor:
+        """This tensor as if it had the given shape, as numpy broadcasts."""
+        extra = len(shape) - len(self.shape)
+        strides = (0,) * extra + tuple(0 if d == 1 else s for d, s in zip(self.shape, self.strides, strict=True))
+        return replace(self, shape=shape, strides=strides)
+
+    def insert_axis(self, axis: int) -> Tensor:
+        """With a new axis of one element."""
+        shape = (*self.shape[:axis], 1, *self.shape[axis:])
+        return replace(self, shape=shape, strides=(*self.strides[:axis], 0, *self.strides[axis:]))
+
+    def merge_axes(self, axis: int) -> Tensor | None:
+        """With ``axis`` and the next one as one, the outer left at one element; None if no stride does that."""
+        outer, inner = self.strides[axis], self.strides[axis + 1]
+        sizes = self.shape[axis], self.shape[axis + 1]
+        if sizes[0] > 1 and sizes[1] > 1 and outer != inner * sizes[1]:
+            return None
+        stride = inner if sizes[1] > 1 else outer
+        shape = (*self.shape[:axis], 1, sizes[0] * sizes[1], *self.shape[axis + 2 :])
+        return replace(self, shape=shape, strides=(*self.strides[:axis], 0, stride, *self.strides[axis + 2 :]))
