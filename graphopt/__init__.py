@@ -1,1 +1,57 @@
-"""graphopt: a compiler that takes a trained network down to small, fast, proven code for the edge."""
+"""graphopt: a compiler that takes a trained network down to small, fast, proven code for the edge.
+
+    graph = graphopt.trace(model, example_inputs)   # or graphopt.load("model.onnx")
+    small = graphopt.optimize(graph)                # or Pipeline([FoldBatchNorm(), Fuse()])(graph)
+    program = graphopt.compile(small, target="cortex-m4")
+    y = program.run(x)
+    program.save("firmware/")
+
+Names are imported when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphopt.errors import GraphoptError as GraphoptError
+    from graphopt.frontends import load as load
+    from graphopt.frontends import trace as trace
+    from graphopt.ir import Graph as Graph
+    from graphopt.ir import bind_batch as bind_batch
+    from graphopt.ir import parse as parse
+    from graphopt.ir import verify as verify
+    from graphopt.passes import Pipeline as Pipeline
+    from graphopt.passes import optimize as optimize
+    from graphopt.runtime import Program as Program
+    from graphopt.targets import Target as Target
+    from graphopt.targets import compile as compile
+    from graphopt.targets import get_target as get_target
+
+PUBLIC = {
+    "Graph": "graphopt.ir",
+    "GraphoptError": "graphopt.errors",
+    "Pipeline": "graphopt.passes",
+    "Program": "graphopt.runtime",
+    "Target": "graphopt.targets",
+    "bind_batch": "graphopt.ir",
+    "compile": "graphopt.targets",
+    "get_target": "graphopt.targets",
+    "load": "graphopt.frontends",
+    "optimize": "graphopt.passes",
+    "parse": "graphopt.ir",
+    "trace": "graphopt.frontends",
+    "verify": "graphopt.ir",
+}
+"""The room that each public name comes from."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'graphopt' has no attribute {name!r}")
+    return getattr(importlib.import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(PUBLIC)

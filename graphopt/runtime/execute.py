@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphopt.errors import ToolFailed
+from graphopt.errors import BudgetExceeded, ToolFailed
 from graphopt.runtime.build import build_counter, build_harness, build_image, require, symbols
 from graphopt.runtime.machine import Memory, Runner, Toolchain
 from graphopt.runtime.templates import render
@@ -40,7 +40,7 @@ def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], c
 
     Raises ``ToolFailed`` where the program or the emulator fails.
     """
-    runner, toolchain = runner_of(manifest), Toolchain(**lists_to_tuples(manifest["toolchain"]))
+    runner, toolchain = runner_of(manifest), toolchain_of(manifest)
     if runner.kind == "native":
         return execute_native(folder, manifest, samples)
     context = {"notice": "SPDX-License-Identifier: Apache-2.0", "p": manifest["name"], "P": manifest["name"].upper()}
@@ -51,6 +51,7 @@ def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], c
         harness = build_harness(folder, manifest["name"], toolchain)
         command = [require(runner.emulator, runner.package), "-L", f"/usr/{toolchain.prefix.rstrip('-')}", str(harness)]
     else:
+        check_flash(manifest, runner)
         harness = build_image(folder, manifest["name"], toolchain, runner, manifest["cflags"])
         command = [require(runner.emulator, runner.package), "-M", runner.machine, "-display", "none"]
         command += ["-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native"]
@@ -64,6 +65,14 @@ def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], c
     # the first region is empty: it measures the measuring
     instructions = regions[1] - regions[0] if len(regions) > 1 else None
     return Run(read_outputs(folder / "outputs.bin", manifest, len(samples)), instructions=instructions)
+
+
+def check_flash(manifest: dict[str, Any], runner: Runner) -> None:
+    """Raise ``BudgetExceeded`` if the weights alone are more than the flash of the emulated board."""
+    if runner.flash and manifest["weight_bytes"] > runner.flash.size:
+        needed = f"{manifest['weight_bytes']:,} bytes of weights"
+        what = f"{needed}, the emulated {runner.machine} has {runner.flash.size:,} of flash"
+        raise BudgetExceeded(what, advice="the C itself is fine: link it for a board with more flash")
 
 
 def run_emulator(command: Sequence[str], folder: Path) -> str:
@@ -144,6 +153,11 @@ def read_outputs(path: Path, manifest: dict[str, Any], samples: int) -> list[lis
 def port_context(port: dict[str, Any]) -> dict[str, Any]:
     ctype = {"float32": "float", "float64": "double"}.get(port["dtype"], f"{port['dtype']}_t")
     return {"ctype": ctype, "size": int(np.prod(port["shape"]))}
+
+
+def toolchain_of(manifest: dict[str, Any]) -> Toolchain:
+    """The toolchain of a manifest."""
+    return Toolchain(**lists_to_tuples(manifest["toolchain"]))
 
 
 def runner_of(manifest: dict[str, Any]) -> Runner:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,7 @@ import numpy as np
 
 from graphopt.errors import InvalidInput
 from graphopt.runtime.build import code_bytes, write_files
-from graphopt.runtime.execute import Array, Run, execute
-from graphopt.runtime.machine import Toolchain
+from graphopt.runtime.execute import Array, Run, execute, toolchain_of
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,27 @@ class Program:
         Runs here, under QEMU's user mode, or on an emulated board: the target knows. A program of a
         symbolic-batch graph takes any multiple of its batch, and runs once for each.
         """
-        outputs = join(self.measure(*inputs, **named, count=False).outputs)
+        if named and inputs:
+            raise InvalidInput("give the inputs by position or by name, not both")
+        outputs = join(self.measure(named or inputs, count=False).outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def measure(self, *inputs: Array, count: bool = True, **named: Array) -> Run:
+    def measure(self, inputs: Mapping[str, Array] | Sequence[Array], count: bool = True) -> Run:
         """Run, with the outputs of each sample, the median seconds (natively) or the instructions (QEMU)."""
-        samples = self.samples(inputs, named)
+        samples = self.samples(inputs)
         with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
             write_files(self.files, Path(folder))
             return execute(Path(folder), self.manifest, samples, count)
 
-    def samples(self, inputs: tuple[Array, ...], named: Mapping[str, Array]) -> list[list[Array]]:
+    def samples(self, inputs: Mapping[str, Array] | Sequence[Array]) -> list[list[Array]]:
         """Cut inputs into runs of the program's own batch; raises ``InvalidInput`` where they do not fit."""
         ports = self.manifest["inputs"]
         names = [p["name"] for p in ports]
-        if named and (inputs or set(named) != set(names)):
-            raise InvalidInput(f"inputs {sorted(named)} do not match {sorted(names)}")
-        given = [np.asarray(a) for a in (inputs or [named[n] for n in names if n in named])]
+        if isinstance(inputs, Mapping):
+            if set(inputs) != set(names):
+                raise InvalidInput(f"inputs {sorted(inputs)} do not match {sorted(names)}")
+            inputs = [inputs[name] for name in names]
+        given = [np.asarray(a) for a in inputs]
         if len(given) != len(ports):
             raise InvalidInput(f"{len(given)} inputs given, {len(ports)} needed: {', '.join(names)}")
         runs = set()
@@ -86,7 +89,7 @@ class Program:
     def sizes(self) -> Sizes:
         """Code, weights and workspace in bytes; the code as the target's compiler makes it."""
         manifest = self.manifest
-        toolchain = Toolchain(**{k: tuple(v) if isinstance(v, list) else v for k, v in manifest["toolchain"].items()})
+        toolchain = toolchain_of(manifest)
         with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
             folder = Path(temporary)
             write_files(self.files, folder)

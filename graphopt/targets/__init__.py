@@ -1,6 +1,6 @@
 """Targets: machines as data, and the lowering of graphs to code for them. Only this room knows TVM."""
 
-from graphopt.targets.compile import compile_graph
+from graphopt.targets.driver import compile
 from graphopt.targets.target import Target, builtin_targets, get_target
 
-__all__ = ["Target", "builtin_targets", "compile_graph", "get_target"]
+__all__ = ["Target", "builtin_targets", "compile", "get_target"]

@@ -56,7 +56,13 @@ def artifact_files(
             for c in lowered.calls
         ]
         constants = [constant_context(symbols[i], data) for i, (_, data) in enumerate(lowered.constants)]
-        body = {"blob": False, "functions": functions, "helpers": helpers(functions), "constants": constants, "calls": calls}
+        body = {
+            "blob": False,
+            "functions": functions,
+            "helpers": helpers(functions),
+            "constants": constants,
+            "calls": calls,
+        }
         text[f"{name}_weights.c"] = render("weights.c", constants=constants, **context)
         for file, template in (
             ("main.c", "main.c"),

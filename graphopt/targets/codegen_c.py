@@ -94,7 +94,7 @@ class Printer:
         return self.names[variable]
 
     def function(self, name: str, function: Any) -> str:
-        buffers = [parameter for parameter in function.params]
+        buffers = list(function.params)
         written = self.name(buffers[-1], buffers[-1].name)
         parameters = []
         for parameter in buffers:

@@ -86,7 +86,7 @@ def storage(value: Value) -> Value:
 
 
 def copy_outputs(graph: Graph) -> Graph:
-    """Put a copy before every output that has no buffer of its own: an input, a constant, or one shared with another."""
+    """Put a copy before every output without a buffer of its own: an input, a constant, one shared with another."""
     taken: set[Value] = set()
     outputs = []
     for output in graph.outputs:

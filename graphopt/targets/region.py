@@ -89,7 +89,7 @@ def legalize(graph: Graph, supported: set[type[Op]]) -> Graph:
                 return None
             parts = node.op.decompose(*inputs)
             if parts is None:
-                stuck.append(f"{node.name or node.op.name} ({node.op.name})")  # noqa: B023
+                stuck.append(f"{node.name or node.op.name} ({node.op.name})")
                 return None
             changed = True
             return parts

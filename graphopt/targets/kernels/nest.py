@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from tvm import tirx
 
@@ -19,7 +18,7 @@ Index = tuple[Expr, ...]
 
 
 def emit_nest(frame: Frame, value: Callable[[Index], Expr]) -> None:
-    """Loop over the head's shape in the order of the result's memory; ``value`` gives the anchor's result at an index."""
+    """Loop over the head's shape in the order of memory; ``value`` gives the anchor's result at an index."""
     shape = frame.task.region.head.type.static_shape
     tail, epilogue = Tail(frame, lambda tensor: tensor), frame.epilogue()
     tail.prefill()

@@ -11,7 +11,7 @@ from graphopt.runtime.program import Program
 from graphopt.targets.target import Target, get_target
 
 
-def compile_graph(graph: Graph, target: str | Target = "host", *, name: str = "model", batch: int = 1) -> Program:
+def compile(graph: Graph, target: str | Target = "host", *, name: str = "model", batch: int = 1) -> Program:
     """Compile a graph for a target, with N bound to ``batch``.
 
     ``name`` is the C prefix and the stem of the files, so that several models link into one firmware.

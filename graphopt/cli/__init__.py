@@ -1,0 +1,5 @@
+"""The command line: parses, calls the API, prints. Heavy modules are imported inside the commands."""
+
+from graphopt.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,136 @@
+"""The tables that the commands print."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from graphopt.ir import Graph
+    from graphopt.passes import Note, Pass, Step
+    from graphopt.runtime import Program, Run
+    from graphopt.targets import Target
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A table whose columns are right-aligned where their heading ends in ``>``."""
+    made = Table(title=title, title_justify="left")
+    for column in columns:
+        made.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
+    return made
+
+
+def program_table(program: Program, folder: str) -> Table:
+    manifest, sizes = program.manifest, program.sizes
+    made = table("what", "value>", title=f"{manifest['name']} for {manifest['target']}, in {folder}")
+    for what, value in (
+        ("kernels", len(manifest["kernels"])),
+        ("code bytes", sizes.code),
+        ("weight bytes", sizes.weights),
+        ("workspace bytes", sizes.workspace),
+    ):
+        made.add_row(what, f"{value:,}")
+    return made
+
+
+def notes_table(notes: Sequence[Note]) -> Table:
+    made = table("pass", "node", "", "what")
+    for note in dict.fromkeys(notes):
+        sign = "[yellow]declined[/]" if note.declined else "[green]done[/]"
+        made.add_row(note.pass_name, escape(note.node), sign, escape(note.text))
+    return made
+
+
+def steps_table(steps: Sequence[Step]) -> Table:
+    made = table("pass", "nodes before>", "nodes after>", "ms>")
+    for step in steps:
+        counts = (str(len(g.nodes)) for g in (step.before, step.after))
+        made.add_row(step.pass_.name, *counts, f"{step.seconds * 1e3:.1f}")
+    return made
+
+
+def outputs_table(arrays: Mapping[str, Any], result: Run) -> Table:
+    cost = f"{result.seconds * 1e3:.3f} ms a run" if result.seconds is not None else ""
+    cost = f"{result.instructions:,} instructions a run" if result.instructions is not None else cost
+    made = table("output", "type", "first elements", title=cost or None)
+    for name, data in arrays.items():
+        first = ", ".join(f"{v:.6g}" for v in data.ravel()[:8].tolist())
+        made.add_row(escape(name), f"{data.dtype}{list(data.shape)}", first + (", ..." if data.size > 8 else ""))
+    return made
+
+
+def ports_table(graph: Graph) -> Table:
+    made = table("port", "name", "type", title=escape(graph.name))
+    for value in graph.inputs:
+        made.add_row("input", escape(graph.names[value.node]), escape(str(value.type)))
+    for name, value in zip(graph.output_names, graph.outputs, strict=True):
+        made.add_row("output", escape(name), escape(str(value.type)))
+    return made
+
+
+def operators_table(graph: Graph, batch: int) -> Table:
+    from graphopt.ir import Constant, Input, bind_batch
+    from graphopt.report.cost import macs_of
+
+    counts, macs = Counter[str](), Counter[str]()
+    for node in bind_batch(graph, batch).nodes:
+        if not isinstance(node.op, Constant | Input):
+            counts[node.op.name] += 1
+            macs[node.op.name] += macs_of(node)
+    made = table("operator", "nodes>", "MACs>")
+    for name, count in counts.most_common():
+        made.add_row(name, str(count), f"{macs[name]:,}" if macs[name] else "")
+    return made
+
+
+def cost_table(graph: Graph, batch: int) -> Table:
+    from graphopt.report import cost_of
+
+    made = table("cost", f"at batch {batch}>")
+    for name, value in dataclasses.asdict(cost_of(graph, batch)).items():
+        made.add_row(name.replace("_", " "), f"{value:,}")
+    return made
+
+
+def targets_table(targets: Sequence[Target], host: str) -> Table:
+    made = table("target", "description", "code", "runs on")
+    for target in targets:
+        runner = target.runner
+        where = {"native": "this machine", "user": runner.emulator, "board": f"QEMU {runner.machine}"}[runner.kind]
+        name = f"{target.name} [green](host)[/]" if target.name == host else target.name
+        made.add_row(name, target.description, {"llvm": "shared library", "c": "C99"}[target.codegen], where)
+    return made
+
+
+def passes_table(passes: Mapping[str, type[Pass]]) -> Table:
+    made = table("pass", "what", "options", "contract")
+    for name, pass_ in sorted(passes.items()):
+        options = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(pass_))
+        what = (pass_.__doc__ or "").strip().split("\n\n")[0]
+        made.add_row(name, escape(" ".join(what.split())), escape(options), escape(str(pass_.contract)))
+    return made
+
+
+def doctor_table(targets: Sequence[Target]) -> tuple[Table, list[str]]:
+    """The tools of all targets, and the packages of those that are missing."""
+    made = table("tool", "for", "found")
+    missing: dict[str, None] = {}
+    users: dict[tuple[str, str], list[str]] = {}
+    for target in targets:
+        for tool, package in (
+            (target.toolchain.compiler, target.toolchain.package),
+            (target.runner.emulator, target.runner.package),
+        ):
+            if tool:
+                users.setdefault((tool, package), []).append(target.name)
+    for (tool, package), names in users.items():
+        path = shutil.which(tool)
+        made.add_row(tool, ", ".join(names), f"[green]{path}[/]" if path else "[red]missing[/]")
+        missing.update(dict.fromkeys([] if path else package.split()))
+    return made, list(missing)
