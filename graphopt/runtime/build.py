@@ -52,7 +52,8 @@ def build_harness(folder: Path, name: str, toolchain: Toolchain) -> Path:
     """The executable that runs an artifact's shared library under a user-mode emulator; both are in ``folder``."""
     compiler = require(toolchain.compiler, toolchain.package)
     sources = ["harness.c", str(BOARDS / "posix.c"), f"lib{name}.so"]
-    options = [*toolchain.flags, "-O2", f"-I{BOARDS}", "-I.", "-Wl,-rpath,$ORIGIN"]
+    # at a fixed address, so that the instruction counter knows where the region is
+    options = [*toolchain.flags, "-O2", "-no-pie", f"-I{BOARDS}", "-I.", "-Wl,-rpath,$ORIGIN"]
     run_tool([compiler, *options, *sources, "-o", "harness"], folder)
     return folder / "harness"
 

@@ -9,6 +9,7 @@ import numpy as np
 import tvm
 from tvm import tirx
 from tvm.ir.expr import Call, TensorLoad, Var
+from tvm.ir.prim.expr import BitwiseAnd, LShift, RShift
 
 from graphopt.errors import Unsupported
 from graphopt.targets.kernels import Built
@@ -48,8 +49,12 @@ BINARY = {
     tirx.NE: ("!=", 8),
     tirx.And: ("&&", 4),
     tirx.Or: ("||", 3),
+    RShift: (">>", 10),
+    LShift: ("<<", 10),
+    BitwiseAnd: ("&", 7),
 }
-INTRINSICS = {"bitwise_and": ("&", 7), "shift_right": (">>", 10), "shift_left": ("<<", 10)}
+# operators whose operands compilers want in parentheses wherever they are not atoms
+GUARDED = {">>", "<<", "&"}
 MATHS = {"fabs": "fabsf", "sqrt": "sqrtf", "exp": "expf", "tanh": "tanhf", "pow": "powf"}
 ATOM, UNARY, TERNARY = 20, 14, 2
 
@@ -185,16 +190,13 @@ class Printer:
                 return self.names[node], ATOM
         for kind, (symbol, precedence) in BINARY.items():
             if isinstance(node, kind):
-                left, right = self.text(node.a, precedence), self.text(node.b, precedence + 1)
+                inner = ATOM if symbol in GUARDED else precedence
+                left, right = self.text(node.a, inner), self.text(node.b, max(inner, precedence + 1))
                 return f"{left} {symbol} {right}", precedence
         raise Unsupported(f"the C printer has no rule for {type(node).__name__}")
 
     def call(self, node: Any) -> tuple[str, int]:
         name = node.op.name.split(".")[-1]  # some intrinsics are tirx.x, some prim.x
-        if name in INTRINSICS:
-            symbol, precedence = INTRINSICS[name]
-            left, right = (self.text(a, ATOM) for a in node.args)
-            return f"{left} {symbol} {right}", precedence
         if name == "if_then_else":
             test, yes, no = (self.text(a, TERNARY + 1) for a in node.args)
             return f"{test} ? {yes} : {no}", TERNARY

@@ -55,8 +55,8 @@ class Region:
         return self.tail.inputs[0] if self.tail else self.body.outputs[0]
 
 
-def region_of(node: Node) -> Region:
-    """The region of a node, with its constant operands moved into the body."""
+def region_of(node: Node, supported: set[type[Op]]) -> Region:
+    """The region of a node, with its constant operands moved into the body, which is legalized."""
     if isinstance(node.op, Fused):
         body = node.op.body
     else:
@@ -71,7 +71,7 @@ def region_of(node: Node) -> Region:
     inlined = rebuild(body, inline)
     kept = [(v, given[old.node]) for v, old in zip(inlined.inputs, body.inputs, strict=True) if v.constant is None]
     body = Graph(tuple(v for v, _ in kept), inlined.outputs)
-    return Region(node, legalize(body, {*SCALARS, *(type(n.op) for n in body.nodes)}), tuple(o for _, o in kept))
+    return Region(node, legalize(body, supported), tuple(o for _, o in kept))
 
 
 def legalize(graph: Graph, supported: set[type[Op]]) -> Graph:

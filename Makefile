@@ -1,0 +1,36 @@
+# Two commands do it all: make demo, make test. Each sets up what it needs, in .venv.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-all lint tools clean
+
+demo: $(STAMP) tools
+	$(BIN)/python examples/digits.py
+
+test: $(STAMP) tools lint
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: $(STAMP) tools lint
+	$(BIN)/pytest -n 2
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+tools:
+	sh scripts/install-tools.sh
+
+# torch goes first and by itself: an open range would take a build with gigabytes of CUDA
+$(STAMP): pyproject.toml
+	sh scripts/install-tools.sh python
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "torch==2.13.0"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build *.egg-info
