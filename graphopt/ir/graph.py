@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -117,13 +117,13 @@ def constant(data: npt.ArrayLike, name: str = "", like: Value | None = None) -> 
     return Constant(value=frozen(data))(name=name)
 
 
-def topological(values: Sequence[Value], after: Mapping[Node, object]) -> tuple[Node, ...]:
-    """The nodes of ``after``, then those that the values reach without them, producers before consumers."""
-    order = dict.fromkeys(after)
+def topological(values: Sequence[Value], after: Container[Node] = ()) -> tuple[Node, ...]:
+    """The nodes that the values reach without going through those of ``after``, producers before consumers."""
+    order: dict[Node, None] = {}
     stack = [(v.node, False) for v in reversed(values)]
     while stack:
         node, visited = stack.pop()
-        if node in order:
+        if node in order or node in after:
             continue
         if visited:
             order[node] = None
@@ -151,7 +151,8 @@ class Graph:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Every node, producers before consumers: the inputs, then what the outputs reach."""
-        return topological(self.outputs, after={v.node: None for v in self.inputs})
+        inputs = dict.fromkeys(v.node for v in self.inputs)
+        return (*inputs, *topological(self.outputs, after=inputs))
 
     @cached_property
     def uses(self) -> dict[Value, tuple[Node, ...]]:
@@ -200,10 +201,17 @@ class Graph:
 
     @property
     def constants(self) -> dict[str, Array]:
-        """The arrays of the graph by digest."""
-        return {n.op.digest: n.op.value for n in self.nodes if isinstance(n.op, Constant)}
+        """The arrays of the graph, and of the graphs in its attributes, by digest."""
+        found: dict[str, Array] = {}
+        for node in self.nodes:
+            if isinstance(node.op, Constant):
+                found[node.op.digest] = node.op.value
+            for attribute in vars(node.op).values():
+                if isinstance(attribute, Graph):
+                    found |= attribute.constants
+        return found
 
-    def __call__(self, *inputs: Array, **named: Array) -> tuple[Array, ...]:
+    def __call__(self, /, *inputs: Array, **named: Array) -> tuple[Array, ...]:
         """Evaluate by the reference semantics; see ``graphopt.ir.evaluate``."""
         from graphopt.ir.evaluate import evaluate
 

@@ -82,7 +82,7 @@ def attributes_text(op: Op, indent: str) -> str:
 
 TOKEN = re.compile(
     r"\s+|(?P<string>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')"
-    r"|(?P<number>-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|inf|nan)\b)|(?P<word>[A-Za-z_][\w.]*)|(?P<digest>@[0-9a-f]{16})|(?P<mark>[%#{}()\[\]=:,*])"
+    r"|(?P<number>-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|inf|nan)(?![\w.]))|(?P<word>[A-Za-z_][\w.]*)|(?P<digest>@[0-9a-f]{16})|(?P<mark>[%#{}()\[\]=:,*])"
 )
 
 
@@ -125,7 +125,7 @@ class Parser:
 
     def name(self) -> str:
         kind, token, _ = self.tokens[self.next]
-        if kind not in ("string", "word"):
+        if kind not in ("string", "word") and not PLAIN_NAME.fullmatch(token):  # inf is a number and a name
             raise self.error(f"expected a name, found {token!r}")
         self.next += 1
         return str(json.loads(token)) if kind == "string" else token

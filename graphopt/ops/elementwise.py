@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from graphopt.errors import InvalidGraph
@@ -22,11 +24,13 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 class Unary(Op):
-    """y[i] = f(x[i]), on floats."""
+    """y[i] = f(x[i]), on floats, and on integers where ``integers`` says so."""
+
+    integers: ClassVar[bool] = False
 
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
-        expect(x.is_float, f"{self.name} of {x}: it works on floats")
+        expect(x.is_float or (self.integers and "int" in x.dtype), f"{self.name} of {x}: it works on floats")
         return x
 
     @classmethod
@@ -47,6 +51,8 @@ class Identity(Unary, name="identity"):
 class Relu(Unary, name="relu"):
     """max(x, 0)."""
 
+    integers = True
+
     def evaluate(self, *inputs: Array) -> Array:
         return np.asarray(np.maximum(inputs[0], 0))
 
@@ -64,12 +70,17 @@ class LeakyRelu(Unary, name="leaky_relu"):
 class Clip(Unary, name="clip"):
     """min(max(x, low), high): ReLU6 is clip of 0 and 6."""
 
+    integers = True
+
     low: float = float("-inf")
     high: float = float("inf")
 
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
-        return np.asarray(np.minimum(np.maximum(x, x.dtype.type(self.low)), x.dtype.type(self.high)))
+        if x.dtype.kind == "f":
+            return np.asarray(np.minimum(np.maximum(x, x.dtype.type(self.low)), x.dtype.type(self.high)))
+        limits = np.iinfo(x.dtype)
+        return np.clip(x, int(max(self.low, limits.min)), int(min(self.high, limits.max)))
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -142,11 +153,15 @@ class Sqrt(Unary, name="sqrt"):
 
 
 class Neg(Unary, name="neg"):
+    integers = True
+
     def evaluate(self, *inputs: Array) -> Array:
         return np.negative(inputs[0])
 
 
 class Abs(Unary, name="abs"):
+    integers = True
+
     def evaluate(self, *inputs: Array) -> Array:
         return np.abs(inputs[0])
 
@@ -192,7 +207,8 @@ class Div(Binary, name="div"):
 
     def evaluate(self, *inputs: Array) -> Array:
         a, b = inputs
-        return np.asarray(a / b if a.dtype.kind == "f" else np.trunc(a / b), a.dtype)
+        # the remainder of fmod has the sign of a, so that what is left divides exactly
+        return np.asarray(a / b if a.dtype.kind == "f" else (a - np.fmod(a, b)) // b, a.dtype)
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:

@@ -1,1 +1,34 @@
 """Passes, pipelines and the contracts they are held to."""
+
+from graphopt.passes.base import PASSES, Context, Note, Pass, RewritePass
+from graphopt.passes.cleanup import CommonSubexpressions, RemoveIdentities, SimplifyReshapes
+from graphopt.passes.contract import Close, Contract, Exact, check_contract
+from graphopt.passes.default import default_pipeline, optimize
+from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
+from graphopt.passes.fuse import Fuse
+from graphopt.passes.pipeline import Pipeline, Step, parse_passes
+
+__all__ = [
+    "PASSES",
+    "Close",
+    "CommonSubexpressions",
+    "Context",
+    "Contract",
+    "Exact",
+    "FoldAffine",
+    "FoldBatchNorm",
+    "FoldConstants",
+    "FoldPads",
+    "Fuse",
+    "Note",
+    "Pass",
+    "Pipeline",
+    "RemoveIdentities",
+    "RewritePass",
+    "SimplifyReshapes",
+    "Step",
+    "check_contract",
+    "default_pipeline",
+    "optimize",
+    "parse_passes",
+]

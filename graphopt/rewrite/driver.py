@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from graphopt.errors import InvalidGraph
@@ -24,75 +24,97 @@ def rewrite(graph: Graph, rules: Sequence[Rule], log: RewriteLog | None = None) 
     """Apply the rules, the first that fires at each node, until none fires any more.
 
     Each sweep matches on the graph as it was and builds a new one, producers first. Raises
-    ``InvalidGraph`` if a rule changes a type, or if the rules never come to rest.
+    ``InvalidGraph`` if a rule changes a type, or if the rules never come to rest: for
+    ``MAX_SWEEPS`` sweeps they fired, and the graph got no smaller.
     """
     log = log if log is not None else RewriteLog()
-    for _ in range(MAX_SWEEPS):
+    smallest, idle = len(graph.nodes), 0
+    while idle < MAX_SWEEPS:
         fired = len(log.fired)
         log.declined.clear()
-        graph = sweep(graph, rules, log)
+        graph = Sweep(graph, rules, log).run()
         if len(log.fired) == fired:
             return graph
+        idle = 0 if len(graph.nodes) < smallest else idle + 1
+        smallest = min(smallest, len(graph.nodes))
     raise InvalidGraph(
-        f"no fixed point after {MAX_SWEEPS} sweeps", where=log.fired[-1][0], advice="two of the rules undo each other"
+        f"no fixed point after {MAX_SWEEPS} sweeps that made the graph no smaller",
+        where=log.fired[-1][0],
+        advice="two of the rules undo each other",
     )
 
 
-def sweep(graph: Graph, rules: Sequence[Rule], log: RewriteLog) -> Graph:
-    """One pass over the graph; at most one rule fires at each node."""
-    new: dict[Value, Value] = {}
-    known: dict[Node, None] = {}
+class Sweep:
+    """One pass over a graph; at most one rule fires at each node.
 
-    def transform(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        results = apply_first(node, graph, rules, new, known, log) or node.with_inputs(inputs).results
-        new.update(zip(node.results, results, strict=True))
-        known.update(dict.fromkeys(v.node for v in results))
+    A rule does not fire over a value that another has replaced in the same sweep, for it would build
+    on what is gone; the next sweep tries it again.
+    """
+
+    def __init__(self, graph: Graph, rules: Sequence[Rule], log: RewriteLog) -> None:
+        self.graph, self.rules, self.log = graph, rules, log
+        self.new: dict[Value, Value] = {}
+        self.known: set[Node] = set()
+        self.replaced: set[Node] = set()
+
+    def run(self) -> Graph:
+        return rebuild(self.graph, self.transform)
+
+    def transform(self, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        results = self.apply_first(node)
+        if results is None:
+            results = node.with_inputs(inputs).results
+        else:
+            self.replaced.add(node)
+        self.new.update(zip(node.results, results, strict=True))
+        self.known.update(v.node for v in results)
         return results
 
-    return rebuild(graph, transform)
+    def apply_first(self, node: Node) -> tuple[Value, ...] | None:
+        """The results of the first rule that fires at a node, or None."""
+        for rule in self.rules:
+            if isinstance(node.op, rule.roots) and (results := self.apply(rule, node)) is not None:
+                self.log.fired.append((rule.name, self.graph.names[node]))
+                return results
+        return None
 
-
-def apply_first(
-    node: Node,
-    graph: Graph,
-    rules: Sequence[Rule],
-    new: dict[Value, Value],
-    known: dict[Node, None],
-    log: RewriteLog,
-) -> tuple[Value, ...] | None:
-    """The results of the first rule that fires at a node, or None."""
-    where = graph.names[node]
-    for rule in rules:
-        if not isinstance(node.op, rule.roots):
-            continue
-
-        def report(why: str, name: str = rule.name) -> None:
-            log.declined.append((name, where, why))
-
-        for candidate in rule.candidates(node, graph, report):
-            try:
-                built = candidate.build(new)
-            except Decline as why:
-                report(str(why))
+    def apply(self, rule: Rule, node: Node) -> tuple[Value, ...] | None:
+        """The results of a rule at a node, or None. Why no pattern fits matters only where none does."""
+        where = self.graph.names[node]
+        misfits: list[str] = []
+        reasons: list[str] = []
+        fits = False
+        for candidate in rule.candidates(node, self.graph, misfits.append):
+            fits = True
+            if any(v.node in self.replaced for v in candidate.matched if v.node is not node):
                 continue
-            results = (built,) if isinstance(built, Value) else tuple(built)
-            if tuple(v.type for v in results) != node.types:
-                raise InvalidGraph(f"rule {rule.name} turned {node.types} into {results}", where=where)
-            log.fired.append((rule.name, where))
-            return stamp(results, node, candidate.matched, known)
-    return None
+            try:
+                built = candidate.build(self.new)
+            except Decline as why:
+                reasons.append(str(why))
+                continue
+            if built is not None:
+                results = (built,) if isinstance(built, Value) else tuple(built)
+                if tuple(v.type for v in results) != node.types:
+                    raise InvalidGraph(f"rule {rule.name} turned {node.types} into {results}", where=where)
+                return stamp(results, node, candidate.matched, self.known)
+        for why_not in dict.fromkeys(reasons if fits else misfits):
+            self.log.declined.append((rule.name, where, why_not))
+        return None
 
 
-def stamp(
-    results: Sequence[Value], root: Node, matched: Sequence[Value], known: Mapping[Node, None]
-) -> tuple[Value, ...]:
-    """Give the nodes that a rule made the root's name and the union of the origins they stand for."""
+def stamp(results: Sequence[Value], root: Node, matched: Sequence[Value], known: set[Node]) -> tuple[Value, ...]:
+    """Give the nodes that a rule made the root's name and the union of the origins they stand for.
+
+    The nodes in ``known`` were there before; those made are added to it.
+    """
     origins = tuple(dict.fromkeys(o for v in reversed(matched) for o in v.node.origins))
     roots = {v.node for v in results}
     renewed: dict[Node, Node] = {}
-    for node in topological(results, after=known)[len(known) :]:
+    for node in topological(results, after=known):
         name = root.name if node in roots else node.name or f"{root.name}.{node.op.name}" * bool(root.name)
         kept = node.origins if node.origins and node not in roots else origins
         inputs = tuple(renewed.get(v.node, v.node).results[v.index] for v in node.inputs)
         renewed[node] = replace(node, inputs=inputs, name=name, origins=kept)
+    known.update(renewed.values())
     return tuple(renewed.get(v.node, v.node).results[v.index] for v in results)

@@ -13,7 +13,8 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, Node, Op, Value
 from graphopt.rewrite.pattern import Apply, Const, Hole, OpPattern, Report, match
 
-Results = Value | Sequence[Value]
+Results = Value | Sequence[Value] | None
+"""What a rule gives: the new results, or None where it has nothing to say (a decline says why)."""
 
 
 class Decline(Exception):
@@ -67,7 +68,8 @@ def rule(pattern: Callable[..., Apply]) -> Callable[[Callable[..., Results]], Ru
 def node_rule(*ops: type[Op]) -> Callable[[Callable[[Node, tuple[Value, ...]], Results]], Rule]:
     """Make a rule of a function over single nodes of the given operators, for what no pattern can say.
 
-    The function gets the node and its inputs as already rewritten, and returns the new results.
+    The function gets the node and its inputs as already rewritten, and returns the new results, or None
+    where the rule is not about this node.
     """
 
     def decorate(build: Callable[[Node, tuple[Value, ...]], Results]) -> Rule:

@@ -1,0 +1,60 @@
+"""From models to graphs: ``trace`` for PyTorch, ``load`` for ONNX files.
+
+torch and onnx are imported when one of the two is called, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphopt.ir import Graph
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = ["load", "trace"]
+
+
+def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True, name: str | None = None) -> Graph:
+    """The graph of an ``nn.Module``, an ``fx.GraphModule`` or an ``ExportedProgram``.
+
+    Args:
+        model: what to trace. A module is traced in evaluation mode, and left as it was.
+        example_inputs: a tensor, a tuple of tensors, or a mapping from the names of arguments; an
+            ``ExportedProgram`` needs none.
+        dynamic_batch: whether dimension 0 of the inputs becomes N; else the graph has the batch of the example.
+        name: the name of the graph; by default that of the class.
+
+    Raises ``Unsupported`` with every node that cannot be imported, ``InvalidInput`` for unusable arguments.
+    """
+    import torch
+
+    from graphopt.frontends.torch_export import trace as trace_module
+    from graphopt.frontends.torch_fx import trace as trace_fx
+
+    if isinstance(model, torch.fx.GraphModule):
+        return trace_fx(model, example_inputs, dynamic_batch=dynamic_batch, name=name)
+    return trace_module(model, example_inputs, dynamic_batch=dynamic_batch, name=name)
+
+
+def load(
+    model: str | Path | ModelProto,
+    *,
+    batch: int | None = None,
+    shapes: Mapping[str, int | Sequence[int]] | None = None,
+) -> Graph:
+    """The graph of an ONNX model, opset 6 or later.
+
+    Args:
+        model: a path, or a model in memory.
+        batch: the batch size to bind; by default a dynamic dimension 0 of the inputs stays N.
+        shapes: sizes for the other dynamic dimensions, by their name in the model (``{"seq": 16}``), or
+            whole shapes by the name of an input.
+
+    Raises ``InvalidInput`` for what is no usable ONNX model, ``Unsupported`` with every node that cannot be imported.
+    """
+    from graphopt.frontends.onnx import load as load_onnx
+
+    return load_onnx(model, batch=batch, shapes=shapes)

@@ -1,0 +1,131 @@
+"""Reading ONNX files, of which nothing is trusted: not that they are ONNX, nor where they say their weights lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+from graphopt.errors import InvalidInput, Unsupported
+
+PICKLES = frozenset([".pt", ".pt2", ".pth", ".pkl", ".pickle", ".ckpt"])
+FIRST_OPSET = 6
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """The model in a file, its external data read from the folder of the file.
+
+    Raises ``InvalidInput`` for what is not ONNX or is cut short; a pickle is refused without being opened by torch.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise InvalidInput("there is no such file", where=where)
+    data = path.read_bytes()
+    refuse_other_formats(path, data[:8])
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf has no typed error to name
+        raise InvalidInput("the file is not ONNX, or is cut short", where=where, why=str(error)) from error
+    load_external_data(model, path.parent)
+    return model
+
+
+def refuse_other_formats(path: Path, head: bytes) -> None:
+    """Raise ``InvalidInput`` for files of torch, pickles, zip archives and TFLite models."""
+    pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    if path.suffix.lower() in PICKLES or pickled or head[:2] == b"PK":
+        raise InvalidInput(
+            "this is a file of PyTorch or an archive, not ONNX",
+            where=str(path),
+            why="unpickling it could run any code",
+            advice="load it in your own program and give the module to graphopt.trace, or export it to ONNX",
+        )
+    if head[4:8] == b"TFL3":
+        raise InvalidInput("this is a TFLite model, not ONNX", where=str(path), advice="convert it with tf2onnx")
+
+
+def check_model(model: onnx.ModelProto, where: str) -> int:
+    """The opset of the model. Raises ``InvalidInput`` or ``Unsupported`` if there is nothing to import."""
+    if not model.graph.node and not model.graph.output:
+        raise InvalidInput("the model has no graph", where=where, advice="it may be cut short, or not be ONNX")
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is None:
+        raise InvalidInput("the model names no ONNX opset", where=where)
+    newest = onnx.defs.onnx_opset_version()
+    if not FIRST_OPSET <= opset <= newest:
+        raise Unsupported(
+            f"opset {opset}",
+            where=where,
+            why=f"opsets {FIRST_OPSET} to {newest} are read",
+            advice="convert it with onnx.version_converter",
+        )
+    if model.graph.sparse_initializer:
+        raise Unsupported("sparse initializers", where=where, advice="store the weights dense")
+    odd = [t.name for t in stored_tensors(model.graph) if not known_to_numpy(t.data_type)]
+    if odd:
+        raise Unsupported(
+            f"tensors of types that numpy lacks: {', '.join(odd[:5])}",
+            where=where,
+            advice="convert the model to float32",
+        )
+    return int(opset)
+
+
+def known_to_numpy(kind: int) -> bool:
+    """Whether a type of element is not bfloat16 or narrower than a byte, which would be converted in silence."""
+    if kind not in onnx.helper.get_all_tensor_dtypes():
+        return False
+    return onnx.helper.tensor_dtype_to_np_dtype(kind).kind != "V"
+
+
+def load_external_data(model: onnx.ModelProto, folder: Path) -> None:
+    """Read the tensors that lie in other files of the folder into the model."""
+    for tensor in stored_tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            entries = {e.key: e.value for e in tensor.external_data}
+            tensor.raw_data = read_external(tensor.name, entries, folder)
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+
+
+def refuse_external_data(model: onnx.ModelProto, where: str) -> None:
+    """Raise ``InvalidInput`` if tensors of a model in memory lie in a file: its folder is not known."""
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in stored_tensors(model.graph)):
+        raise InvalidInput("the model keeps its weights in another file", where=where, advice="give the path")
+
+
+def stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The initializers and the tensors of constant nodes; no other operator with a tensor is imported."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+
+
+def read_external(name: str, entries: dict[str, str], folder: Path) -> bytes:
+    """The bytes of one tensor. The file must lie in the folder: no absolute path, no ``..``, no link out of it."""
+    where = f"tensor {name!r}"
+    location = Path(entries.get("location", ""))
+    folder = folder.resolve()
+    path = (folder / location).resolve()
+    if location.is_absolute() or ".." in location.parts or not path.is_relative_to(folder):
+        raise InvalidInput(
+            f"its data lies in {str(location)!r}, outside the folder of the model",
+            where=where,
+            advice="keep the weights beside the model",
+        )
+    if not path.is_file():
+        raise InvalidInput(f"its data file {str(location)!r} is missing", where=where)
+    offset, size = entries.get("offset", "0"), path.stat().st_size
+    length = entries.get("length", "")
+    if not offset.isdecimal() or not (length.isdecimal() or not length):
+        raise InvalidInput(f"its data lies at {offset!r}, length {length!r}", where=where)
+    wanted = int(length) if length else size - int(offset)
+    if wanted < 0 or int(offset) + wanted > size:
+        raise InvalidInput(f"its data file {str(location)!r} is cut short", where=where)
+    with path.open("rb") as file:
+        file.seek(int(offset), os.SEEK_SET)
+        return file.read(wanted)
