@@ -42,7 +42,8 @@ def test_graphs_are_drawn_of_the_operators_asked_for(graph: Graph) -> None:
 
 @given(graph=graphs(dtype="float64"))
 def test_graphs_are_drawn_in_the_dtype_asked_for(graph: Graph) -> None:
-    assert {t.dtype for n in graph.nodes for t in n.types} == {"float64"}
+    assert "float32" not in {t.dtype for n in graph.nodes for t in n.types}
+    assert {v.type.dtype for v in (*graph.inputs, *graph.outputs)} == {"float64"}
 
 
 def test_decompositions_mean_the_same() -> None:

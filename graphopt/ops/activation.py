@@ -1,0 +1,124 @@
+"""The activations beyond the common ones, element by element on floats."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir import Array, Sampler, TensorType, Value, expect
+from graphopt.ops.elementwise import Binary, Unary
+from graphopt.ops.math import Erf
+
+
+class Elu(Unary, name="elu"):
+    """x where x > 0, else alpha * (exp(x) - 1)."""
+
+    alpha: float = 1.0
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.asarray(np.where(x > 0, x, x.dtype.type(self.alpha) * np.expm1(np.minimum(x, 0))), x.dtype)
+
+
+class Selu(Unary, name="selu"):
+    """gamma * elu(x)."""
+
+    alpha: float = 1.67326319217681884765625
+    gamma: float = 1.05070102214813232421875
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(inputs[0].dtype.type(self.gamma) * Elu(alpha=self.alpha).evaluate(*inputs))
+
+
+class Celu(Unary, name="celu"):
+    """x where x > 0, else alpha * (exp(x / alpha) - 1)."""
+
+    alpha: float = 1.0
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        alpha = x.dtype.type(self.alpha)
+        return np.asarray(np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)), x.dtype)
+
+
+class Softplus(Unary, name="softplus"):
+    """log(1 + exp(x)), computed without overflow."""
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(np.logaddexp(inputs[0], 0), inputs[0].dtype)
+
+
+class Softsign(Unary, name="softsign"):
+    """x / (1 + |x|)."""
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(inputs[0] / (1 + np.abs(inputs[0])))
+
+
+class Gelu(Unary, name="gelu"):
+    """x * Phi(x), or with ``tanh`` its approximation (Hendrycks and Gimpel, 2016)."""
+
+    tanh: bool = False
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        kind = x.dtype.type
+        if self.tanh:
+            inner = kind(np.sqrt(2 / np.pi)) * (x + kind(0.044715) * x**3)
+            return np.asarray(kind(0.5) * x * (1 + np.tanh(inner)))
+        return np.asarray(kind(0.5) * x * (1 + Erf().evaluate(x * kind(np.sqrt(0.5)))))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        return cls(tanh=draw.choice([False, True]))(x) if x.type.is_float else None
+
+
+class Mish(Unary, name="mish"):
+    """x * tanh(softplus(x))."""
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(inputs[0] * np.tanh(Softplus().evaluate(*inputs)))
+
+
+class ThresholdedRelu(Unary, name="thresholded_relu"):
+    """x where x > alpha, else 0."""
+
+    alpha: float = 1.0
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.asarray(np.where(x > self.alpha, x, 0), x.dtype)
+
+
+class Shrink(Unary, name="shrink"):
+    """x + bias below -lambd, x - bias above lambd, else 0."""
+
+    bias: float = 0.0
+    lambd: float = 0.5
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        bias = x.dtype.type(self.bias)
+        return np.asarray(np.where(x < -self.lambd, x + bias, np.where(x > self.lambd, x - bias, 0)), x.dtype)
+
+
+class PRelu(Binary, name="prelu"):
+    """x where x >= 0, else slope * x; the slope broadcasts to x."""
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        y = super().infer(*inputs)
+        expect(y.shape == inputs[0].shape, f"the slope {inputs[1]} must broadcast to {inputs[0]}")
+        return y
+
+    def evaluate(self, *inputs: Array) -> Array:
+        x, slope = inputs
+        return np.asarray(np.where(x < 0, slope * x, x), x.dtype)
+
+
+class Swish(Unary, name="swish"):
+    """x * sigmoid(alpha * x); with alpha 1 it is silu."""
+
+    alpha: float = 1.0
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.asarray(x / (1 + np.exp(-x.dtype.type(self.alpha) * x)))

@@ -1,0 +1,251 @@
+"""Comparisons, logic, bits, selection and casts, element by element."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import numpy as np
+
+from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ir.types import DTYPES
+from graphopt.ops.elementwise import Binary, broadcast
+
+
+class Comparison(Op):
+    """Two operands of one dtype, broadcast as numpy does, to bool."""
+
+    function: ClassVar[str]
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        a, b = inputs
+        expect(a.dtype == b.dtype, f"{self.name} of {a} and {b}")
+        return TensorType("bool", broadcast(a.shape, b.shape))
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(getattr(np, self.function)(*inputs))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        if not x.type.is_float:
+            return None
+        return Cast(to=x.type.dtype)(cls()(x, draw.value(x.type)))
+
+
+class Equal(Comparison, name="equal"):
+    function = "equal"
+    commutative = True
+
+
+class Less(Comparison, name="less"):
+    function = "less"
+
+
+class LessOrEqual(Comparison, name="less_or_equal"):
+    function = "less_equal"
+
+
+class Greater(Comparison, name="greater"):
+    function = "greater"
+
+
+class GreaterOrEqual(Comparison, name="greater_or_equal"):
+    function = "greater_equal"
+
+
+class Logical(Op):
+    """Operands of bool, broadcast as numpy does."""
+
+    function: ClassVar[str]
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        expect(all(t.dtype == "bool" for t in inputs), f"{self.name} of {', '.join(map(str, inputs))}")
+        return TensorType("bool", broadcast(*(t.shape for t in inputs)))
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(getattr(np, self.function)(*inputs))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        if not x.type.is_float:
+            return None
+        a, b = Less()(x, draw.value(x.type)), Greater()(x, draw.value(x.type))
+        return Cast(to=x.type.dtype)(cls()(a) if cls is Not else cls()(a, b))
+
+
+class And(Logical, name="and"):
+    function = "logical_and"
+    commutative = True
+
+
+class Or(Logical, name="or"):
+    function = "logical_or"
+    commutative = True
+
+
+class Xor(Logical, name="xor"):
+    function = "logical_xor"
+    commutative = True
+
+
+class Not(Logical, name="not"):
+    function = "logical_not"
+
+
+class Integral(Binary):
+    """Two operands of one integer dtype, broadcast as numpy does."""
+
+    function: ClassVar[str]
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        expect("int" in inputs[0].dtype, f"{self.name} of {inputs[0]}: it works on integers")
+        return super().infer(*inputs)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(getattr(np, self.function)(*inputs))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        if not x.type.is_float:
+            return None
+        a, b = (Cast(to="int32")(v) for v in (x, draw.value(x.type)))
+        return Cast(to=x.type.dtype)(cls()(a, b))
+
+
+class BitwiseAnd(Integral, name="bitwise_and"):
+    function = "bitwise_and"
+    commutative = True
+
+
+class BitwiseOr(Integral, name="bitwise_or"):
+    function = "bitwise_or"
+    commutative = True
+
+
+class BitwiseXor(Integral, name="bitwise_xor"):
+    function = "bitwise_xor"
+    commutative = True
+
+
+class BitwiseNot(Op, name="bitwise_not"):
+    """All bits flipped."""
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        (x,) = inputs
+        expect("int" in x.dtype, f"{self.name} of {x}: it works on integers")
+        return x
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.invert(inputs[0])
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        return Cast(to=x.type.dtype)(cls()(Cast(to="int32")(x))) if x.type.is_float else None
+
+
+class ShiftLeft(Integral, name="shift_left"):
+    """a * 2^b; b is less than the bits of a."""
+
+    function = "left_shift"
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        if not x.type.is_float:
+            return None
+        shift = constant(np.int32(draw.integer(0, 4)))
+        return Cast(to=x.type.dtype)(cls()(Cast(to="int32")(x), shift))
+
+
+class ShiftRight(ShiftLeft, name="shift_right"):
+    """a / 2^b, rounded down; b is less than the bits of a."""
+
+    function = "right_shift"
+
+
+class Mod(Binary, name="mod"):
+    """The remainder: with the sign of b, as Python has it, or with ``fmod`` that of a, as C has it."""
+
+    fmod: bool = False
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        expect(self.fmod or not inputs[0].is_float, f"mod of {inputs[0]}: floats need fmod")
+        return super().infer(*inputs)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(np.fmod(*inputs) if self.fmod else np.mod(*inputs))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        if not x.type.is_float:
+            return None
+        divisor = constant(np.int32(draw.choice([-3, 2, 5])))
+        return Cast(to=x.type.dtype)(cls(fmod=draw.choice([False, True]))(Cast(to="int32")(x), divisor))
+
+
+class IsNan(Op, name="is_nan"):
+    """Whether x is not a number."""
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        expect(inputs[0].is_float, f"{self.name} of {inputs[0]}: it works on floats")
+        return inputs[0].with_dtype("bool")
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.isnan(inputs[0])
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        return Cast(to=x.type.dtype)(cls()(x)) if x.type.is_float else None
+
+
+class IsInf(IsNan, name="is_inf"):
+    """Whether x is infinite, of the signs asked for."""
+
+    negative: bool = True
+    positive: bool = True
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.asarray((np.isneginf(x) & self.negative) | (np.isposinf(x) & self.positive))
+
+
+class Where(Op, name="where"):
+    """a where the condition holds, else b; the three broadcast as numpy does."""
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        condition, a, b = inputs
+        expect(condition.dtype == "bool" and a.dtype == b.dtype, f"where of {condition}, {a} and {b}")
+        return a.with_shape(broadcast(condition.shape, a.shape, b.shape))
+
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.where(*inputs)
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        if not x.type.is_float:
+            return None
+        return cls()(Less()(x, draw.value(x.type)), x, draw.value(x.type))
+
+
+class Cast(Op, name="cast"):
+    """x in another dtype: floats truncate to integers, integers wrap, anything but zero is true.
+
+    A float outside the range of an integer dtype, or NaN, gives what the machine makes of it.
+    """
+
+    to: str
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        expect(self.to in DTYPES, f"cast to {self.to!r}")
+        return inputs[0].with_dtype(self.to)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        with np.errstate(invalid="ignore", over="ignore"):
+            return inputs[0].astype(self.to)
+
+    def with_float_dtype(self, dtype: str) -> Self:
+        return type(self)(to=dtype) if self.to == "float32" else self
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        if not x.type.is_float:
+            return None
+        return cls(to=x.type.dtype)(cls(to=draw.choice(["int32", "int8", "bool"]))(x))
