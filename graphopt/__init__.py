@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphopt.errors import GraphoptError as GraphoptError
+    from graphopt.exporters import save as save
+    from graphopt.exporters import to_onnx as to_onnx
     from graphopt.frontends import load as load
     from graphopt.frontends import trace as trace
     from graphopt.ir import Graph as Graph
@@ -41,6 +43,8 @@ PUBLIC = {
     "load": "graphopt.frontends",
     "optimize": "graphopt.passes",
     "parse": "graphopt.ir",
+    "save": "graphopt.exporters",
+    "to_onnx": "graphopt.exporters",
     "trace": "graphopt.frontends",
     "verify": "graphopt.ir",
 }

@@ -137,7 +137,6 @@ def run(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="an .npz file for the outputs")] = None,
 ) -> None:
     """Run a compiled model, here or on the emulator of its target."""
-    import numpy as np
 
     from graphopt.runtime import Program
     from graphopt.runtime.program import join
@@ -148,12 +147,26 @@ def run(
         result = program.measure(given)
     arrays = dict(zip((p["name"] for p in program.manifest["outputs"]), join(result.outputs), strict=True))
     if output is not None:
-        np.savez(output, allow_pickle=False, **arrays)
+        write_npz(output, arrays)
     out.print(tables.outputs_table(arrays, result))
+
+
+def write_npz(path: Path, arrays: dict[str, Array]) -> None:
+    """An .npz file of arrays of any names; ``numpy.savez`` has some that it cannot take."""
+    import zipfile
+
+    import numpy as np
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, data, allow_pickle=False)
 
 
 def read_inputs(texts: list[str], names: list[str]) -> dict[str, Array]:
     """The arrays that --input options name; never anything pickled."""
+    import zipfile
+
     import numpy as np
 
     given: dict[str, Array] = {}
@@ -163,7 +176,7 @@ def read_inputs(texts: list[str], names: list[str]) -> dict[str, Array]:
             key, path = (names[position] if position < len(names) else ""), text
         try:
             data = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InvalidInput("cannot be read as .npy or .npz", where=path, why=str(error)) from error
         given.update({key: data} if isinstance(data, np.ndarray) else dict(data))
     return given
@@ -211,7 +224,7 @@ def main() -> None:
     """The entry point: errors of graphopt end in one clear message and exit code 2."""
     try:
         app()
-    except GraphoptError as error:
+    except (GraphoptError, OSError) as error:
         if "--debug" in sys.argv:
             raise
         err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphopt.ir import Graph
+from graphopt.ir import Array, Graph
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -44,6 +44,7 @@ def load(
     *,
     batch: int | None = None,
     shapes: Mapping[str, int | Sequence[int]] | None = None,
+    constants: Mapping[str, Array] | None = None,
 ) -> Graph:
     """The graph of an ONNX model, opset 6 or later.
 
@@ -52,9 +53,10 @@ def load(
         batch: the batch size to bind; by default a dynamic dimension 0 of the inputs stays N.
         shapes: sizes for the other dynamic dimensions, by their name in the model (``{"seq": 16}``), or
             whole shapes by the name of an input.
+        constants: arrays for inputs that are to become constants, as those must that say shapes, axes or counts.
 
     Raises ``InvalidInput`` for what is no usable ONNX model, ``Unsupported`` with every node that cannot be imported.
     """
     from graphopt.frontends.onnx import load as load_onnx
 
-    return load_onnx(model, batch=batch, shapes=shapes)
+    return load_onnx(model, batch=batch, shapes=shapes, constants=constants)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphopt.errors import InvalidInput, Unsupported
-from graphopt.ir import Batch, Dim, Shape
+from graphopt.ir import Array, Batch, Dim, Shape
+from graphopt.ir.types import DTYPES
 
 
 def input_shapes(
@@ -74,3 +77,28 @@ def dynamic(axis: int, dim: object, name: str, symbol: str | None) -> Unsupporte
         what += f", and another one than the batch {symbol!r}"
     advice = f"bind it: shapes={{{dim!r}: 16}}" if isinstance(dim, str) else f"bind it: shapes={{{name!r}: (...)}}"
     return Unsupported(what, where=f"input {name!r}", advice=advice)
+
+
+def tensor_dtype(tensor: Any) -> str:
+    """The dtype of an input; raises ``Unsupported`` if it is no tensor of numbers that numpy knows."""
+    name = str(np.dtype(tensor.dtype)) if isinstance(tensor.dtype, (type, np.dtype)) else str(tensor.dtype)
+    if tensor.type != "tensor_type" or name not in DTYPES:
+        raise Unsupported(f"it is a {tensor.type} of {name}", where=f"input {tensor.name!r}")
+    return name
+
+
+def frozen_inputs(inputs: Sequence[Any], given: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays given for inputs, checked: each must fit the dtype and the shape that the model states."""
+    known = {t.name: t for t in inputs}
+    if unknown := sorted(set(given) - set(known)):
+        raise InvalidInput(f"constants names {', '.join(unknown)}", advice=f"the model has {', '.join(known)}")
+    frozen: dict[str, Array] = {}
+    for name, data in given.items():
+        where, array, tensor = f"input {name!r}", np.asarray(data), known[name]
+        if str(array.dtype) != tensor_dtype(tensor):
+            raise InvalidInput(f"it is frozen to {array.dtype}, the model has {tensor_dtype(tensor)}", where=where)
+        fits = tensor.shape is None or len(tensor.shape) == array.ndim
+        if not fits or any(is_static(d) and d != s for d, s in zip(tensor.shape or (), array.shape, strict=False)):
+            raise InvalidInput(f"it is frozen to {array.shape}, the model has {tensor.shape}", where=where)
+        frozen[name] = array
+    return frozen

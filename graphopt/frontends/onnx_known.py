@@ -15,7 +15,7 @@ import onnx
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx import Known, Node, constant_values, known_rule, onnx_rule
+from graphopt.frontends.onnx_node import Known, Node, constant_values, known_rule, onnx_rule
 from graphopt.ir import Batch, Shape, Value, numel
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx import Node, onnx_rule
+from graphopt.frontends.onnx_node import Node, onnx_rule
 from graphopt.ir import Op, Value
 from graphopt.ops import Window
 

@@ -9,7 +9,7 @@ import onnx
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx import Node, onnx_rule
+from graphopt.frontends.onnx_node import Node, onnx_rule
 from graphopt.frontends.onnx_known import slices
 from graphopt.ir import Batch, Dim, Value
 from graphopt.ops import broadcast

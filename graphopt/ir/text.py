@@ -19,18 +19,23 @@ import ast
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+import types
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from graphopt.errors import InvalidGraph, InvalidInput
+from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.ir.graph import Constant, Graph, Input, Node, Value, constant
 from graphopt.ir.op import REGISTRY, Array, Op
 from graphopt.ir.types import Batch, TensorType
 
 INLINE_ELEMENTS = 4
 """Constants of up to this many elements are printed in full."""
+
+MAX_NESTING = 50
+"""How deep brackets and graphs may stand in one another."""
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][\w.]*")
 
@@ -86,11 +91,35 @@ TOKEN = re.compile(
 )
 
 
+Upgrade = Callable[[str, dict[str, Any]], dict[str, Any]]
+"""Brings the attributes of an operator, as they are written, to its present version."""
+
+
+@cache
+def attribute_types(op: type[Op]) -> dict[str, Any]:
+    hints = get_type_hints(op)
+    return {f.name: hints[f.name] for f in dataclasses.fields(op)}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a parsed value is of the annotated type of an attribute. An integer is a float, a bool is no integer."""
+    if isinstance(hint, types.UnionType):
+        return any(fits(value, option) for option in get_args(hint))
+    if get_origin(hint) is tuple:
+        items = get_args(hint)
+        same = items[-1:] == (...,)
+        hints = items[:1] * len(value) if same and isinstance(value, tuple) else items
+        return isinstance(value, tuple) and len(value) == len(hints) and all(map(fits, value, hints))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint if isinstance(hint, type) else hint is Any
+
+
 class Parser:
     """A recursive-descent parser over the tokens of one text."""
 
-    def __init__(self, text: str, constants: Mapping[str, Array]) -> None:
-        self.constants = constants
+    def __init__(self, text: str, constants: Mapping[str, Array], upgrade: Upgrade) -> None:
+        self.constants, self.upgrade, self.depth = constants, upgrade, 0
         self.text, self.position = text, 0
         self.tokens: list[tuple[str, str, int]] = []
         while self.position < len(text):
@@ -127,8 +156,19 @@ class Parser:
         kind, token, _ = self.tokens[self.next]
         if kind not in ("string", "word") and not PLAIN_NAME.fullmatch(token):  # inf is a number and a name
             raise self.error(f"expected a name, found {token!r}")
+        try:
+            name = str(json.loads(token)) if kind == "string" else token
+        except ValueError as error:
+            raise self.error(f"expected a name, found {token!r}") from error
         self.next += 1
-        return str(json.loads(token)) if kind == "string" else token
+        return name
+
+    def integer(self, token: str) -> int:
+        """A whole number; Python limits its digits."""
+        try:
+            return int(token)
+        except ValueError as error:
+            raise self.error(f"expected an integer, found {token[:20]!r}") from error
 
     def list_of(self, item: Any, close: str) -> list[Any]:
         """Comma-separated items up to the closing mark, which is taken; a trailing comma is allowed."""
@@ -151,6 +191,8 @@ class Parser:
         outputs = {}
         while not self.accept("}"):
             key = self.name()
+            if key in outputs:
+                raise self.error(f"output {key!r} is defined twice")
             self.take(":")
             outputs[key] = self.operand(values)
             self.accept(",")
@@ -161,6 +203,8 @@ class Parser:
         name = self.name()
         self.take(":")
         value = Input(type=self.type())(name=name)
+        if name in values:
+            raise self.error(f"%{name} is defined twice")
         values[name] = value.node
         return value
 
@@ -169,8 +213,8 @@ class Parser:
         name = self.name()
         if name not in values:
             raise self.error(f"%{name} is used before it is defined")
-        index = int(self.take()) if self.accept("#") else 0
-        if index >= len(values[name].results):
+        index = self.integer(self.take()) if self.accept("#") else 0
+        if not 0 <= index < len(values[name].results):
             raise self.error(f"%{name} has no result {index}")
         return values[name].results[index]
 
@@ -188,8 +232,10 @@ class Parser:
             attributes = dict(self.list_of(self.attribute, "}")) if self.accept("{") else {}
             origins = self.origins(name)
             try:
-                node = REGISTRY[op](**attributes).apply(*inputs, name=name, origins=origins)
-            except (TypeError, InvalidGraph) as error:
+                made = self.operator(REGISTRY[op], attributes)
+                node = made.apply(*inputs, name=name, origins=origins)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, GraphoptError) as error:
+                # a type rule may take the number of its operands for granted
                 raise self.error(f"%{name}: {error}") from error
         self.take(":")
         types = [self.type()]
@@ -201,19 +247,35 @@ class Parser:
             raise self.error(f"%{name} is defined twice")
         values[name] = node
 
+    def operator(self, op: type[Op], attributes: dict[str, Any]) -> Op:
+        """An operator with attributes of the right types."""
+        attributes = self.upgrade(op.name, attributes)
+        hints = attribute_types(op)
+        for key, value in attributes.items():
+            if key not in hints:
+                raise TypeError(f"{op.name} has no attribute {key!r}")
+            if not fits(value, hints[key]):
+                raise TypeError(f"attribute {key} = {value!r} is not of type {getattr(hints[key], '__name__', hints[key])}")
+            if hints[key] is float:
+                attributes[key] = float(value)
+        return op(**attributes)
+
     def constant(self, name: str) -> Node:
         if self.peek().startswith("@"):
             if self.peek()[1:] not in self.constants:
                 raise self.error(f"constant {self.peek()} is not among those given")
             data = self.constants[self.take()[1:]]
         else:
-            data = np.array(self.literal())
+            data = self.literal()
         origins = self.origins(name)
         mark = self.next
         self.take(":")
         type_ = self.type()
         self.next = mark
-        array = np.asarray(data).astype(type_.dtype).reshape(type_.static_shape)
+        try:
+            array = np.asarray(data).astype(type_.dtype).reshape(type_.static_shape)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self.error(f"%{name} does not fit {type_}: {error}") from error
         return Constant(value=constant(array).constant).apply(name=name, origins=origins)  # type: ignore[arg-type]
 
     def origins(self, name: str) -> tuple[str, ...]:
@@ -228,7 +290,13 @@ class Parser:
     def type(self) -> TensorType:
         dtype = self.name()
         self.take("[")
-        return TensorType(dtype, tuple(self.list_of(self.literal, "]")))
+        dims = tuple(self.list_of(self.literal, "]"))
+        try:
+            if not all(type(d) in (int, Batch) for d in dims):
+                raise TypeError("a dimension is an integer or k*N")
+            return TensorType(dtype, dims)
+        except (TypeError, GraphoptError) as error:
+            raise self.error(str(error)) from error
 
     def attribute(self) -> tuple[str, Any]:
         key = self.name()
@@ -236,6 +304,16 @@ class Parser:
         return key, self.literal()
 
     def literal(self) -> Any:
+        """A value; those in brackets, and graphs, count as nested."""
+        self.depth += 1
+        if self.depth > MAX_NESTING:
+            raise self.error(f"more than {MAX_NESTING} brackets or graphs in one another")
+        try:
+            return self.value()
+        finally:
+            self.depth -= 1
+
+    def value(self) -> Any:
         kind, token, _ = self.tokens[self.next]
         if token == "graph" and kind == "word":
             return self.graph()
@@ -247,26 +325,34 @@ class Parser:
             return Batch()
         if kind == "word" and self.tokens[self.next + 1][1] == "[":
             return self.type()
-        self.next += 1
         if kind == "number":
-            number = float(token) if re.search(r"[.einfa]", token) else int(token)
-            if self.accept("*"):
-                self.take("N")
-                return Batch(int(number))
-            return number
+            return self.number(token)
         try:
-            return {"true": True, "false": False}[token] if token in ("true", "false") else ast.literal_eval(token)
+            found = {"true": True, "false": False}[token] if token in ("true", "false") else ast.literal_eval(token)
         except (ValueError, SyntaxError) as error:
-            self.next -= 1
             raise self.error(f"expected a value, found {token!r}") from error
+        self.next += 1
+        return found
+
+    def number(self, token: str) -> int | float | Batch:
+        """A number, or a multiple of N."""
+        number = float(token) if re.search(r"[.einfa]", token) else self.integer(token)
+        self.next += 1
+        if not self.accept("*"):
+            return number
+        self.take("N")
+        if not isinstance(number, int) or number < 1:
+            raise self.error(f"{number} is no multiple of N")
+        return Batch(number)
 
 
-def parse(text: str, constants: Mapping[str, Array] | None = None) -> Graph:
+def parse(text: str, constants: Mapping[str, Array] | None = None, upgrade: Upgrade | None = None) -> Graph:
     """The graph that a text form describes; ``constants`` maps digests to arrays, as ``Graph.constants`` gives them.
 
+    ``upgrade(operator, attributes)`` sees the attributes as written, in a text of an older version.
     Raises ``InvalidInput`` with the line at fault.
     """
-    parser = Parser(text, constants or {})
+    parser = Parser(text, constants or {}, upgrade or (lambda _, attributes: attributes))
     graph = parser.graph()
     if parser.peek():
         raise parser.error(f"unexpected {parser.peek()!r} after the graph")

@@ -53,6 +53,7 @@ from graphopt.ops.indexing import (
     ScatterNd,
     Tile,
     TopK,
+    TopKIndices,
 )
 from graphopt.ops.linear import (
     Linear,
@@ -109,6 +110,11 @@ from graphopt.ops.pooling import (
     MaxPool,
     Pool,
 )
+from graphopt.ops.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+)
 from graphopt.ops.reduction import (
     ArgMax,
     ArgMin,
@@ -120,6 +126,12 @@ from graphopt.ops.reduction import (
     ReduceProd,
     ReduceSum,
     Reduction,
+)
+from graphopt.ops.sequence import (
+    GruSequence,
+    LstmSequence,
+    RecurrentSequence,
+    RnnSequence,
 )
 from graphopt.ops.shape import (
     Concat,
@@ -136,6 +148,9 @@ from graphopt.ops.windows import (
 )
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Abs",
     "Acos",
     "Acosh",
@@ -179,6 +194,7 @@ __all__ = [
     "Gelu",
     "Greater",
     "GreaterOrEqual",
+    "GruSequence",
     "HardSigmoid",
     "HardSwish",
     "Identity",
@@ -189,6 +205,7 @@ __all__ = [
     "LessOrEqual",
     "Linear",
     "Log",
+    "LstmSequence",
     "MatMul",
     "MaxPool",
     "Maximum",
@@ -204,6 +221,7 @@ __all__ = [
     "Pool",
     "Pow",
     "Reciprocal",
+    "RecurrentSequence",
     "ReduceMax",
     "ReduceMean",
     "ReduceMin",
@@ -213,6 +231,7 @@ __all__ = [
     "Relu",
     "Reshape",
     "Resize",
+    "RnnSequence",
     "Round",
     "ScatterElements",
     "ScatterNd",
@@ -238,6 +257,7 @@ __all__ = [
     "ThresholdedRelu",
     "Tile",
     "TopK",
+    "TopKIndices",
     "Transpose",
     "Unary",
     "Where",

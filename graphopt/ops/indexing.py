@@ -8,6 +8,7 @@ import numpy as np
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ops.logic import Cast
 
 INDEX_DTYPES = ("int32", "int64")
 
@@ -213,36 +214,66 @@ class Tile(Op, name="tile"):
         return cls(repeats=repeats)(x) if x.type.rank else None
 
 
-class TopK(Op, name="top_k"):
-    """The k largest (or smallest) elements along an axis, in order, and their indices as int64; ties by lower index."""
+class TopKIndices(Op, name="top_k_indices"):
+    """The int64 positions of the k largest (or smallest) elements along an axis, in order; ties by lower position."""
 
     k: int
     axis: int = -1
     largest: bool = True
 
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def infer(self, *inputs: TensorType) -> TensorType | tuple[TensorType, ...]:
         (x,) = inputs
-        expect(-x.rank <= self.axis < x.rank, f"top_k along {self.axis} of {x}")
+        expect(-x.rank <= self.axis < x.rank, f"{self.name} along {self.axis} of {x}")
         axis = self.axis % x.rank
         size = x.shape[axis]
         if not isinstance(size, int):
-            raise InvalidGraph(f"top_k along the batch axis of {x}")
-        expect(0 < self.k <= size, f"the top {self.k} along {self.axis} of {x}")
-        y = x.with_shape((*x.shape[:axis], self.k, *x.shape[axis + 1 :]))
-        return y, y.with_dtype("int64")
+            raise InvalidGraph(f"{self.name} along the batch axis of {x}")
+        expect(0 < self.k <= size, f"the {self.k} first along {self.axis} of {x}")
+        return TensorType("int64", (*x.shape[:axis], self.k, *x.shape[axis + 1 :]))
 
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+    def evaluate(self, *inputs: Array) -> Array | tuple[Array, ...]:
         (x,) = inputs
-        # a stable sort of the negated keys keeps the lower index first
-        keys = -x.astype(np.float64) if self.largest else x.astype(np.float64)
-        order = np.take(np.argsort(keys, axis=self.axis, kind="stable"), range(self.k), axis=self.axis)
-        return np.take_along_axis(x, order, axis=self.axis), order.astype(np.int64)
+        order = np.argsort(x, axis=self.axis, kind="stable")
+        if self.largest:
+            # the stable order of the flipped axis, read backwards, keeps the lower position first among equals
+            size = x.shape[self.axis]
+            order = np.flip(size - 1 - np.argsort(np.flip(x, self.axis), axis=self.axis, kind="stable"), self.axis)
+        return np.ascontiguousarray(np.take(order, range(self.k), axis=self.axis).astype(np.int64))
 
     @classmethod
-    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+    def drawn(cls, draw: Sampler, x: Value) -> Op | None:
+        """This operator with drawn attributes that fit ``x``."""
         if not (axes := _static_axes(x.type)) or not x.type.is_float:
             return None
         axis = draw.choice(axes)
         size = x.type.shape[axis]
-        op = cls(k=draw.integer(1, size if isinstance(size, int) else 1), axis=axis, largest=draw.choice([True, False]))
-        return op.apply(x).results[0]
+        k = draw.integer(1, size if isinstance(size, int) else 1)
+        return cls(k=k, axis=axis, largest=draw.choice([True, False]))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        op = cls.drawn(draw, x)
+        return None if op is None else Cast(to=x.type.dtype)(op(x))
+
+
+class TopK(TopKIndices, name="top_k"):
+    """The k largest (or smallest) elements along an axis, in order, and their positions; ties by lower position."""
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        indices = super().infer(*inputs)
+        assert isinstance(indices, TensorType)
+        return indices.with_dtype(inputs[0].dtype), indices
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        indices = np.asarray(super().evaluate(*inputs))
+        return np.take_along_axis(inputs[0], indices, axis=self.axis), indices
+
+    def decompose(self, *inputs: Value) -> tuple[Value, ...]:
+        (x,) = inputs
+        indices = TopKIndices(k=self.k, axis=self.axis, largest=self.largest)(x)
+        return GatherElements(axis=self.axis % x.type.rank)(x, indices), indices
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        op = cls.drawn(draw, x)
+        return None if op is None else op.apply(x).results[0]

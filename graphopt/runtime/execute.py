@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import re
 import statistics
@@ -95,9 +96,16 @@ def run_emulator(command: Sequence[str], folder: Path) -> str:
 
 
 def execute_native(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample]) -> Run:
-    """Load the shared library into this process and call it."""
+    """Load the shared library into this process, call it, and let go of it."""
     library = ctypes.CDLL(str(folder / f"lib{manifest['name']}.so"))
-    function = library[f"{manifest['name']}_run"]
+    try:
+        return call_library(library[f"{manifest['name']}_run"], manifest, samples)
+    finally:
+        _ctypes.dlclose(library._handle)
+
+
+def call_library(function: Any, manifest: dict[str, Any], samples: Sequence[Sample]) -> Run:
+    """Call the function of a loaded library on each sample."""
     alignment = manifest["alignment"]
     workspace = aligned((manifest["workspace_bytes"],), "uint8", alignment)
     inputs, outputs = (
@@ -151,7 +159,7 @@ def read_outputs(path: Path, manifest: dict[str, Any], samples: int) -> list[lis
 
 
 def port_context(port: dict[str, Any]) -> dict[str, Any]:
-    ctype = {"float32": "float", "float64": "double"}.get(port["dtype"], f"{port['dtype']}_t")
+    ctype = {"float32": "float", "float64": "double", "bool": "uint8_t"}.get(port["dtype"], f"{port['dtype']}_t")
     return {"ctype": ctype, "size": int(np.prod(port["shape"]))}
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ABI_VERSION = 1
+"""The version of the interface between an artifact and what calls it."""
+
 
 @dataclass(frozen=True)
 class Toolchain:

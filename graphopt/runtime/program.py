@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from graphopt.errors import InvalidInput
 from graphopt.runtime.build import code_bytes, write_files
 from graphopt.runtime.execute import Array, Run, execute, toolchain_of
+from graphopt.runtime.machine import ABI_VERSION
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Program:
         found: dict[str, Any] = json.loads(self.files["manifest.json"])
         return found
 
-    def run(self, *inputs: Array, **named: Array) -> Array | tuple[Array, ...]:
+    def run(self, /, *inputs: Array, **named: Array) -> Array | tuple[Array, ...]:
         """The outputs for the given inputs, by position or name; one array if there is one output.
 
         Runs here, under QEMU's user mode, or on an emulated board: the target knows. A program of a
-        symbolic-batch graph takes any multiple of its batch, and runs once for each.
+        symbolic-batch graph whose samples do not mix takes any multiple of its batch, and runs once for each.
         """
         if named and inputs:
             raise InvalidInput("give the inputs by position or by name, not both")
@@ -72,7 +72,7 @@ class Program:
         runs = set()
         for data, port in zip(given, ports, strict=True):
             shape = tuple(port["shape"])
-            batched = self.manifest["batched"] and data.ndim == len(shape) and data.shape[0] % shape[0] == 0
+            batched = self.manifest["batched"] and data.ndim == len(shape) and divides(shape[0], data.shape[0])
             fits = data.shape[1:] == shape[1:] if batched else data.shape == shape
             if not fits or str(data.dtype) != port["dtype"]:
                 wanted = f"{port['dtype']}{list(shape)}"
@@ -101,7 +101,7 @@ class Program:
 
         An earlier artifact there is replaced; a folder that holds anything else is refused.
         """
-        folder = Path(path)
+        folder = Path(path).resolve()
         if (
             folder.exists()
             and not (folder / "manifest.json").is_file()
@@ -113,13 +113,7 @@ class Program:
         try:
             write_files(self.files, fresh)
             fresh.chmod(0o755)
-            if folder.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-                os.replace(folder, old / "old")  # noqa: PTH105 - a folder cannot be replaced in one step
-                fresh.rename(folder)
-                shutil.rmtree(old)
-            else:
-                fresh.rename(folder)
+            exchange(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -129,7 +123,38 @@ class Program:
         folder = Path(path)
         if not (folder / "manifest.json").is_file():
             raise InvalidInput("is not an artifact: it has no manifest.json", where=str(folder))
-        return cls({file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()})
+        program = cls({file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()})
+        try:
+            version = program.manifest["abi_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput("its manifest.json is not one of graphopt's", where=str(folder)) from error
+        if version != ABI_VERSION:
+            what = f"it has version {version} of the interface, this graphopt runs version {ABI_VERSION}"
+            raise InvalidInput(what, where=str(folder), advice="compile the model again")
+        return program
+
+
+def divides(batch: int, samples: int) -> bool:
+    """Whether this many samples make whole batches, one at least."""
+    return samples > 0 and samples % batch == 0
+
+
+def exchange(fresh: Path, folder: Path) -> None:
+    """Move ``fresh`` to the place of ``folder``; where that fails, what was there is put back."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    old = aside / "old"
+    try:
+        folder.rename(old)
+        fresh.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def join(runs: list[list[Array]]) -> tuple[Array, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import tvm
 from tvm import tirx
 from tvm.ir.expr import Call, TensorLoad, Var
-from tvm.ir.prim.expr import BitwiseAnd, LShift, RShift
+from tvm.ir.prim.expr import BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, LShift, RShift
 
 from graphopt.errors import Unsupported
 from graphopt.targets.kernels import Built
@@ -17,7 +17,7 @@ from graphopt.targets.kernels import Built
 C_TYPES = {f"{s}int{n}": f"{s}int{n}_t" for s in ("", "u") for n in (8, 16, 32, 64)} | {
     "float32": "float",
     "float64": "double",
-    "bool": "bool",
+    "bool": "uint8_t",
 }
 
 HELPERS = {
@@ -28,11 +28,11 @@ HELPERS = {
 #else
 #define multiply_add(a, b, c) ((a) * (b) + (c))
 #endif""",
-    "min_i32": "static inline int32_t min_i32(int32_t a, int32_t b) { return a < b ? a : b; }",
-    "max_i32": "static inline int32_t max_i32(int32_t a, int32_t b) { return a > b ? a : b; }",
-    "min_f32": "static inline float min_f32(float a, float b) { return a < b ? a : b; }",
-    "max_f32": "static inline float max_f32(float a, float b) { return a > b ? a : b; }",
 }
+for _dtype, _type in C_TYPES.items():
+    for _name, _sign in (("min", "<"), ("max", ">")):
+        _head = f"{_type} {_name}_{_dtype}({_type} a, {_type} b)"
+        HELPERS[f"{_name}_{_dtype}"] = f"static inline {_head} {{ return a {_sign} b ? a : b; }}"
 
 # from node class to C operator and its precedence
 BINARY = {
@@ -52,11 +52,15 @@ BINARY = {
     RShift: (">>", 10),
     LShift: ("<<", 10),
     BitwiseAnd: ("&", 7),
+    BitwiseXor: ("^", 6),
+    BitwiseOr: ("|", 5),
 }
 # operators whose operands compilers want in parentheses wherever they are not atoms
-GUARDED = {">>", "<<", "&"}
-MATHS = {"fabs": "fabsf", "sqrt": "sqrtf", "exp": "expf", "tanh": "tanhf", "pow": "powf"}
+GUARDED = {">>", "<<", "&", "^", "|"}
+MATHS = {"fabs", "sqrt", "exp", "tanh", "pow"}
+PROMOTED = {"int8", "uint8", "int16", "uint16"}
 ATOM, UNARY, TERNARY = 20, 14, 2
+INT64_MIN = -(2**63)
 
 
 def lower_for_c(function: Any) -> Any:
@@ -107,7 +111,9 @@ class Printer:
             text = self.name(parameter, parameter.name)
             parameters.append(f"{'' if text == written else 'const '}{kind} *restrict {text}")
         self.statement(function.body, 1)
-        body = "\n".join(self.lines)
+        text = "\n".join(self.lines)
+        unused = [n for p in buffers if not re.search(rf"\b{(n := self.names[p])}\b", text)]
+        body = "\n".join([*(f"    (void){n};" for n in unused), *self.lines])
         return f"static void {name}({', '.join(parameters)})\n{{\n{body}\n}}\n"
 
     def emit(self, depth: int, text: str) -> None:
@@ -164,17 +170,15 @@ class Printer:
     def expression(self, node: Any) -> tuple[str, int]:
         dtype = str(node.ty)
         match node:
-            case tirx.IntImm():
-                return str(int(node.value)), ATOM if int(node.value) >= 0 else UNARY
-            case tirx.FloatImm():
-                return float_literal(float(node.value)), ATOM if float(node.value) >= 0 else UNARY
+            case tirx.IntImm() | tirx.FloatImm():
+                literal = c_literal(node.value, dtype)
+                return literal, UNARY if literal.startswith("-") else ATOM
             case TensorLoad():
                 return self.element(node.source, node.indices), ATOM
             case tirx.Add() if dtype == "float32" and isinstance(node.b, tirx.Mul):
                 return f"multiply_add({self.text(node.b.a)}, {self.text(node.b.b)}, {self.text(node.a)})", ATOM
             case tirx.Max() | tirx.Min():
-                kind = {"float32": "f32", "int32": "i32"}[dtype]
-                helper = f"{'max' if isinstance(node, tirx.Max) else 'min'}_{kind}"
+                helper = f"{'max' if isinstance(node, tirx.Max) else 'min'}_{dtype}"
                 return f"{helper}({self.text(node.a)}, {self.text(node.b)})", ATOM
             case tirx.Select():
                 parts = node.condition, node.true_value, node.false_value
@@ -184,6 +188,8 @@ class Printer:
                 return f"({C_TYPES[dtype]}){self.text(node.value, UNARY)}", UNARY
             case tirx.Not():
                 return f"!{self.text(node.a, UNARY)}", UNARY
+            case BitwiseNot():
+                return f"({C_TYPES[dtype]})~{self.text(node.a, UNARY)}", UNARY
             case Call():
                 return self.call(node)
             case Var():
@@ -192,6 +198,8 @@ class Printer:
             if isinstance(node, kind):
                 inner = ATOM if symbol in GUARDED else precedence
                 left, right = self.text(node.a, inner), self.text(node.b, max(inner, precedence + 1))
+                if dtype in PROMOTED:  # C computes in int; the result wraps around, as it does elsewhere
+                    return f"({C_TYPES[dtype]})({left} {symbol} {right})", UNARY
                 return f"{left} {symbol} {right}", precedence
         raise Unsupported(f"the C printer has no rule for {type(node).__name__}")
 
@@ -203,16 +211,23 @@ class Printer:
         if name == "call_pure_extern":
             return f"{node.args[0].value}({', '.join(self.text(a) for a in list(node.args)[1:])})", ATOM
         if name in MATHS:
-            return f"{MATHS[name]}({', '.join(map(self.text, node.args))})", ATOM
+            suffix = "f" if str(node.ty) == "float32" else ""
+            return f"{name}{suffix}({', '.join(map(self.text, node.args))})", ATOM
         raise Unsupported(f"the C printer has no rule for the intrinsic {name}")
 
 
-def float_literal(value: float) -> str:
-    """The shortest decimal that reads back as the same float32."""
+def c_literal(value: float | int, dtype: str) -> str:
+    """A number as C: for floats the shortest decimal that reads back as the same value."""
+    if not dtype.startswith("float"):
+        whole = int(value)
+        if whole == INT64_MIN:  # C has no negative literals, and its magnitude fits no type
+            return f"({whole + 1} - 1)"
+        return f"{whole}u" if whole > -INT64_MIN - 1 else str(whole)
     if not np.isfinite(value):
         return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
-    text = str(np.float32(value))
-    return text + "f" if re.search(r"[.e]", text) else text + ".0f"
+    text = str(np.dtype(dtype).type(value))
+    text = text if re.search(r"[.e]", text) else f"{text}.0"
+    return f"{text}f" if dtype == "float32" else text
 
 
 def helpers(functions: str) -> str:

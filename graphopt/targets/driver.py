@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 
 from graphopt.errors import InvalidInput
-from graphopt.ir import Batch, Graph, bind_batch, verify
+from graphopt.ir import Graph, bind_batch, verify
 from graphopt.runtime.build import build_library
 from graphopt.runtime.program import Program
 from graphopt.targets.target import Target, get_target
+
+RESERVED = ("main", "harness", "semihosting")
+"""File names that an artifact or the runtime uses beside those of the model."""
+
+
+def check_name(name: str) -> None:
+    """Raise ``InvalidInput`` for what cannot be a C prefix."""
+    if len(name) > 31 or not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or name in RESERVED:
+        advice = "use at most 31 lower-case letters, digits and single underscores between them"
+        raise InvalidInput(f"{name!r} cannot be the C prefix", advice=f"{advice}; not {', '.join(RESERVED)}")
 
 
 def compile(graph: Graph, target: str | Target = "host", *, name: str = "model", batch: int = 1) -> Program:
@@ -18,16 +28,15 @@ def compile(graph: Graph, target: str | Target = "host", *, name: str = "model",
     Raises ``Unsupported`` naming every node that cannot be lowered, ``BudgetExceeded`` where the
     program does not fit, ``ToolFailed`` where a compiler is missing.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name):
-        raise InvalidInput(f"{name!r} cannot be the C prefix", advice="use lower-case letters, digits and underscores")
+    check_name(name)
     from graphopt.targets.artifact import artifact_files
     from graphopt.targets.codegen_llvm import compile_object
     from graphopt.targets.lowering import lower
+    from graphopt.targets.samples import samples_apart
 
     machine = get_target(target)
     verify(graph)
-    ports = (*graph.inputs, *graph.outputs)
-    batched = all(v.type.rank > 0 and isinstance(v.type.shape[0], Batch) for v in ports)
+    batched = samples_apart(graph)
     lowered = lower(bind_batch(graph, batch), machine)
     if machine.codegen == "c":
         return Program(artifact_files(lowered, machine, name, batched, None))

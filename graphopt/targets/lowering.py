@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphopt.errors import BudgetExceeded
+from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Array, Constant, Graph, Input, Node, TensorType, Value, verify
 from graphopt.ops import Identity, Reshape
 from graphopt.targets.kernels import RULES, Built, Task, build, find_rule
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
+from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Plan, plan_arena
 from graphopt.targets.region import legalize, region_of
 from graphopt.targets.scalars import SCALARS
@@ -67,8 +68,9 @@ def lower(graph: Graph, target: Target) -> Lowered:
     Raises ``Unsupported`` naming every node without a lowering, and ``BudgetExceeded`` naming the
     layers that need the memory.
     """
-    graph = legalize(copy_outputs(graph), {*SCALARS, *RULES})
+    graph = copy_outputs(legalize(graph, {*SCALARS, *RULES}))
     verify(graph)
+    check_types(graph)
     lowering = Lowering(graph, target)
     for node in graph.nodes:
         if not isinstance(node.op, Input | Constant | Reshape):
@@ -76,6 +78,18 @@ def lower(graph: Graph, target: Target) -> Lowered:
     lowered = lowering.finish()
     check_budget(lowered, target)
     return lowered
+
+
+def check_types(graph: Graph) -> None:
+    """Raise ``Unsupported`` naming the values of types that no kernel has."""
+    values = [v for node in graph.nodes for v in node.results]
+    for what, found in (
+        ("no elements", [v for v in values if 0 in v.type.shape]),
+        ("a dtype without kernels", [v for v in values if v.type.dtype == "float16"]),
+    ):
+        if found:
+            names = ", ".join(f"{graph.names[v.node]} ({v.type})" for v in found[:5])
+            raise Unsupported(f"tensors of {what}: {names}", where=graph.name)
 
 
 def storage(value: Value) -> Value:
@@ -113,7 +127,7 @@ class Lowering:
 
     def add(self, node: Node) -> None:
         """Build the kernel of a node and record its call; equal kernels are one function."""
-        region = region_of(node)
+        region = region_of(node, {*SCALARS, *RULES})
         out = self.layouts[node.results[0]]
         layouts = tuple(self.layouts[v] for v in region.operands)
         task = Task(region, self.target, layouts, out)
@@ -121,8 +135,7 @@ class Lowering:
         built = build(task, rule(task))
         name = self.names.get(built.key)
         if name is None:
-            count = sum(k.name == built.name for k in self.kernels.values())
-            name = f"{built.name}_{count}" if count else built.name
+            name = unique(identifier(built.name), self.kernels)
             self.names[built.key] = name
             self.kernels[name] = built
         constants = tuple(self.constant(self.graph.names[node], *c) for c in built.constants)

@@ -11,8 +11,6 @@ from graphopt.ir import Constant, Graph, Input, Node, Op, Value, constant, rebui
 from graphopt.ops import AveragePool, Fused, MaxPool, ReduceMean, Reshape
 from graphopt.targets.scalars import SCALARS
 
-TAILS = (ReduceMean, MaxPool, AveragePool)
-
 
 @dataclass(frozen=True)
 class Region:
@@ -71,7 +69,31 @@ def region_of(node: Node, supported: set[type[Op]]) -> Region:
     inlined = rebuild(body, inline)
     kept = [(v, given[old.node]) for v, old in zip(inlined.inputs, body.inputs, strict=True) if v.constant is None]
     body = Graph(tuple(v for v, _ in kept), inlined.outputs)
-    return Region(node, legalize(body, supported), tuple(o for _, o in kept))
+    region = Region(node, legalize(body, supported), tuple(o for _, o in kept))
+    check_form(region)
+    return region
+
+
+def check_form(region: Region) -> None:
+    """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling."""
+    anchor, tail, head = region.anchor, region.tail, region.head
+    scalar = all(type(n.op) in SCALARS for n in region.epilogue)
+    leads = anchor is None or (anchor is region.compute[0] and anchor.types == (head.type,))
+    if not scalar or not leads or (tail is not None and not tiles(tail)):
+        what = f"a kernel of {', '.join(n.op.name for n in region.compute)} has no lowering"
+        raise Unsupported(what, where=region.node.name or None, advice="fuse with graphopt.passes.Fuse, or not at all")
+
+
+def tiles(tail: Node) -> bool:
+    """Whether a pooling has windows that neither overlap nor leave gaps, or reduces all spatial axes to their mean."""
+    x = tail.inputs[0].type
+    if isinstance(tail.op, ReduceMean):
+        return tail.op.axes == tuple(range(2, x.rank))
+    if not isinstance(tail.op, MaxPool | AveragePool):
+        return False
+    window = tail.op.window()
+    plain = window.strides == window.kernel and not any(window.pads) and set(window.dilations) == {1}
+    return plain and not any(s % k for s, k in zip(x.static_shape[2:], window.kernel, strict=True))
 
 
 def legalize(graph: Graph, supported: set[type[Op]]) -> Graph:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
-from graphopt.errors import InvalidGraph
+from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Op
 from graphopt.ops import (
     Abs,
@@ -55,9 +56,17 @@ def constant(value: float, like: Expr) -> Expr:
     return tirx.const(value, str(like.ty))
 
 
+def limits(dtype: str) -> tuple[float, float]:
+    """The lowest and the highest value of a dtype; infinities for floats."""
+    if dtype.startswith("float"):
+        return float("-inf"), float("inf")
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+
 def clamp(x: Expr, low: float, high: float) -> Expr:
-    x = x if low == float("-inf") else tirx.max(x, constant(low, x))
-    return x if high == float("inf") else tirx.min(x, constant(high, x))
+    least, most = limits(str(x.ty).partition("x")[0])
+    x = x if low <= least else tirx.max(x, constant(low, x))
+    return x if high >= most else tirx.min(x, constant(high, x))
 
 
 def sigmoid(x: Expr) -> Expr:
@@ -80,9 +89,15 @@ scalar_rule(Add)(lambda op, a, b: a + b)
 scalar_rule(Sub)(lambda op, a, b: a - b)
 scalar_rule(Mul)(lambda op, a, b: a * b)
 scalar_rule(Div)(lambda op, a, b: tirx.div(a, b))
-scalar_rule(Pow)(lambda op, a, b: tirx.power(a, b))
 scalar_rule(Minimum)(lambda op, a, b: tirx.min(a, b))
 scalar_rule(Maximum)(lambda op, a, b: tirx.max(a, b))
+
+
+@scalar_rule(Pow)
+def power(op: Any, a: Expr, b: Expr) -> Expr:
+    if not str(a.ty).startswith("float"):
+        raise Unsupported(f"pow of {a.ty} has no kernel", advice="cast to float32 before it")
+    return tirx.power(a, b)
 
 
 @scalar_rule(HardSigmoid)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from graphopt.errors import InvalidInput
 from graphopt.runtime.machine import Memory, Runner, Toolchain
@@ -41,6 +41,23 @@ class Target:
     flash: int | None = None
     ram: int | None = None
 
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} = {getattr(self, name)!r} is none of {', '.join(map(str, allowed))}")
+        if self.alignment < 1 or self.alignment & (self.alignment - 1):
+            raise ValueError(f"alignment = {self.alignment} is not a power of two")
+        if self.registers < 4:
+            raise ValueError(f"registers = {self.registers} are too few")
+        if self.runner.kind not in RUNNERS:
+            raise ValueError(f"runner.kind = {self.runner.kind!r} is none of {', '.join(RUNNERS)}")
+
+
+RUNNERS = ("native", "user", "board")
+CHOICES: dict[str, tuple[Any, ...]] = {"codegen": ("llvm", "c"), "lanes": (1, 4, 8, 16)}
+EXAMPLE = 'write, for one:\n  [my-board]\n  base = "cortex-m4"\n  ram = 65536'
+T = TypeVar("T")
+
 
 @cache
 def builtin_targets() -> dict[str, Target]:
@@ -61,34 +78,67 @@ def read_targets(text: str, where: str, known: dict[str, Target]) -> dict[str, T
     found: dict[str, Target] = {}
     for name, table in tables.items():
         try:
-            found[name] = _target(name, dict(table), {**known, **found})
-        except (TypeError, ValueError, KeyError) as error:
+            found[name] = _target(name, table, {**known, **found})
+        except (TypeError, ValueError) as error:
             raise InvalidInput(f"bad target: {error}", where=f"{where}: {name}") from error
     return found
 
 
-def _target(name: str, table: dict[str, Any], known: dict[str, Target]) -> Target:
-    base = table.pop("base", None)
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+def _target(name: str, table: Any, known: dict[str, Target]) -> Target:
+    fields = dict(_table(table, name))
+    base = fields.pop("base", None)
+    if "name" in fields:
+        raise ValueError("the name of a target is that of its table")
     if "toolchain" in fields:
-        fields["toolchain"] = Toolchain(**_tuples(fields["toolchain"]))
+        fields["toolchain"] = _made(Toolchain, fields["toolchain"], "toolchain")
     if "runner" in fields:
-        runner = _tuples(fields["runner"])
-        for memory in ("flash", "ram"):
-            if memory in runner:
-                runner[memory] = Memory(**runner[memory])
-        fields["runner"] = Runner(**runner)
+        runner = _table(fields["runner"], "runner")
+        memories = {k: _made(Memory, runner[k], f"runner.{k}") for k in ("flash", "ram") if k in runner}
+        fields["runner"] = _made(Runner, {**runner, **memories}, "runner")
     if base is None:
-        return Target(name=name, **fields)
-    return dataclasses.replace(known[base], name=name, **fields)
+        return _made(Target, {**fields, "name": name}, name)
+    if base not in list(known):
+        close = difflib.get_close_matches(str(base), known, 3) or sorted(known)
+        raise ValueError(f"base = {base!r} is no target; there are {', '.join(close)}")
+    return _made(Target, {**vars(known[base]), **fields, "name": name}, name)
 
 
-def _tuples(table: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+def _table(table: Any, where: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} = {table!r} is not a table")
+    return table
+
+
+def _made(kind: type[T], table: Any, where: str) -> T:
+    """A dataclass from a table, each field checked; ``ValueError`` names the one at fault."""
+    hints = get_type_hints(kind)
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in _table(table, where).items()}
+    if unknown := sorted(set(fields) - set(hints)):
+        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(hints)}")
+    for name, value in fields.items():
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{where}: {name} = {value!r} is not {getattr(hints[name], '__name__', hints[name])}")
+    return kind(**fields)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, a union, or a tuple of texts; numbers are sizes, never negative."""
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+    if isinstance(value, bool) or (isinstance(value, int) and value < 0):
+        return False
+    return isinstance(value, get_args(hint) or hint)
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput("cannot be read", where=str(path), why=str(error)) from error
 
 
 def get_target(name: str | Target) -> Target:
-    """A target by name (``host`` is this machine), or from the one table of a ``.toml`` file.
+    """A target by name (``host`` is this machine), or from the last table of a ``.toml`` file.
 
     Raises ``InvalidInput`` for an unknown name, with the nearest ones.
     """
@@ -99,7 +149,10 @@ def get_target(name: str | Target) -> Target:
     if name.endswith(".toml"):
         if not Path(name).is_file():
             raise InvalidInput("no such target file", where=name)
-        return list(read_targets(Path(name).read_text(), name, builtin_targets()).values())[-1]
+        found = list(read_targets(read_text(Path(name)), name, builtin_targets()).values())
+        if not found:
+            raise InvalidInput("no target in this file", where=name, advice=EXAMPLE)
+        return found[-1]
     if name not in builtin_targets():
         close = difflib.get_close_matches(name, builtin_targets(), 3) or sorted(builtin_targets())
         raise InvalidInput(

@@ -82,7 +82,10 @@ class Tensor:
         address = self.address(at.index)
         stride = self.strides[at.lane_axis] if at.lanes > 1 else 1
         if at.lanes == 1:
-            return self.buffer[address]
+            # a bool is kept as a byte
+            return (
+                tirx.NE(self.buffer[address], tirx.const(0, "uint8")) if self.dtype == "bool" else self.buffer[address]
+            )
         if stride == 0:
             return tirx.Broadcast(self.buffer[address], at.lanes)
         return self.buffer[tirx.Ramp(address, stride, at.lanes)]
@@ -91,6 +94,7 @@ class Tensor:
         address = self.address(at.index)
         if at.lanes > 1:
             address = tirx.Ramp(address, self.strides[at.lane_axis], at.lanes)
+        value = tirx.Cast("uint8", value) if self.dtype == "bool" else value
         builder.buffer_store(self.buffer, value, [address])
 
     def broadcast(self, shape: tuple[int, ...]) -> Tensor:

@@ -1,6 +1,7 @@
 """The kernels: for each anchor operator, a rule that writes its loops for a target."""
 
-from graphopt.targets.kernels import channelwise, conv, moves, nest
+from graphopt.targets import scalars_math
+from graphopt.targets.kernels import channelwise, conv, indexing, moves, nest, recurrent, scan
 from graphopt.targets.kernels.base import RULES, Built, Kernel, Task, build, find_rule, kernel_rule
 
 __all__ = [
@@ -12,7 +13,11 @@ __all__ = [
     "channelwise",
     "conv",
     "find_rule",
+    "indexing",
     "kernel_rule",
     "moves",
     "nest",
+    "recurrent",
+    "scalars_math",
+    "scan",
 ]

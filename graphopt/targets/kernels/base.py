@@ -46,6 +46,11 @@ class Task:
         return self.region.anchor.inputs
 
     @property
+    def operands(self) -> tuple[Value, ...]:
+        """The operands of the anchor, if there is one."""
+        return self.inputs if self.region.anchor is not None else ()
+
+    @property
     def result(self) -> Value:
         """The result of the anchor, inside the body."""
         assert self.region.anchor is not None
@@ -161,11 +166,9 @@ class Built:
 def build(task: Task, kernel: Kernel) -> Built:
     """Write the TIR function of a kernel: operands, then constants, then the result, all flat buffers."""
     body = task.region.body
-    plain = [
-        n.results[0]
-        for n in body.nodes
-        if isinstance(n.op, Constant) and n.op.value.size > 1 and n.results[0] not in kernel.replaced
-    ]
+    epilogue = {v for v in task.region.epilogue_operands if v.constant is not None and v.constant.size > 1}
+    read = {*epilogue, *(v for v in task.operands if v not in kernel.replaced)}
+    plain = [n.results[0] for n in body.nodes if isinstance(n.op, Constant) and n.results[0] in read]
     constants = [(v.node.name or "constant", _array(v)) for v in plain]
     constants += [(name, np.ascontiguousarray(data)) for name, data in kernel.packed.items()]
     with IRBuilder() as b:
@@ -192,9 +195,7 @@ def _array(value: Value) -> Array:
 
 
 def _parameter(name: str, layout: Layout, dtype: str) -> Tensor:
-    if dtype == "bool":
-        raise Unsupported("bool tensors have no kernel")
-    buffer = builder.arg(name, builder.buffer((layout.size,), dtype))
+    buffer = builder.arg(name, builder.buffer((layout.size,), "uint8" if dtype == "bool" else dtype))
     return Tensor(buffer, dtype, layout.shape, layout.strides)
 
 

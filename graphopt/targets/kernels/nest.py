@@ -5,13 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from tvm import tirx
 
-from graphopt.ops import ConvTranspose, MatMul, MaxPool, ReduceMax, ReduceMean, ReduceSum, Window
+from graphopt.ir import Op
+from graphopt.ops import (
+    ConvTranspose,
+    MatMul,
+    MaxPool,
+    ReduceMax,
+    ReduceMean,
+    ReduceMin,
+    ReduceProd,
+    ReduceSum,
+    Window,
+)
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
 from graphopt.targets.kernels.tail import Tail
-from graphopt.targets.scalars import constant
+from graphopt.targets.scalars import constant, limits
 from graphopt.targets.tir import Expr, Locals, Point, loop, when
 
 Index = tuple[Expr, ...]
@@ -167,7 +179,17 @@ def pool_nest(task: Task) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-@kernel_rule(ReduceSum, ReduceMax)
+# from operator to the neutral element of a dtype and the step
+REDUCE: dict[type[Op], tuple[Callable[[str], Any], Callable[[Expr, Expr], Expr]]] = {
+    ReduceSum: (lambda dtype: 0, lambda a, b: a + b),
+    ReduceMean: (lambda dtype: 0, lambda a, b: a + b),
+    ReduceProd: (lambda dtype: 1, lambda a, b: a * b),
+    ReduceMax: (lambda dtype: limits(dtype)[0], tirx.max),
+    ReduceMin: (lambda dtype: limits(dtype)[1], tirx.min),
+}
+
+
+@kernel_rule(ReduceSum, ReduceMax, ReduceMin, ReduceProd)
 def reduce_nest(task: Task) -> Kernel:
     """A reduction over any axes."""
     op, (xv,) = task.op, task.inputs
@@ -175,7 +197,7 @@ def reduce_nest(task: Task) -> Kernel:
 
     def emit(frame: Frame) -> None:
         x, dtype = frame.tensors[xv], xv.type.dtype
-        largest = isinstance(op, ReduceMax)
+        neutral, combine = REDUCE[type(op)]
 
         def value(index: Index) -> Expr:
             kept = iter(index)
@@ -185,10 +207,9 @@ def reduce_nest(task: Task) -> Kernel:
                 at = list(outer)
                 for axis, position in zip(op.axes, r, strict=True):
                     at[axis] = position
-                element = x.load(Point(tuple(at)))
-                return tirx.max(acc, element) if largest else acc + element
+                return combine(acc, x.load(Point(tuple(at))))
 
-            total = reduced(dtype, tirx.const(float("-inf") if largest else 0.0, dtype), extents, step)
+            total = reduced(dtype, tirx.const(neutral(dtype), dtype), extents, step)
             return total * constant(1 / math.prod(extents), total) if isinstance(op, ReduceMean) else total
 
         emit_nest(frame, value)

@@ -1,0 +1,188 @@
+"""What a rule for an ONNX operator sees and returns, and the tables of rules."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
+from graphopt.frontends.build import Derived, Scope
+from graphopt.ir import Array, Batch, Dim, Value
+
+Known = Array
+"""A tensor whose elements are known: numbers, or Python integers and ``Batch`` in an object array."""
+Tensor = Value | Known
+Rule = Callable[["Node"], Tensor | Sequence[Tensor | None]]
+R = TypeVar("R", bound=Rule)
+
+RULES: dict[str, Rule] = {}
+"""The rules of operators, by name."""
+KNOWN_RULES: dict[str, Rule] = {}
+"""The rules that compute at once, for nodes all of whose inputs are known, where sizes may be among them; what the
+other rules make of known inputs is evaluated."""
+STRUCTURED = frozenset(["If", "Loop", "Scan"])
+"""The operators with bodies, which read other tensors than their inputs."""
+
+
+def onnx_rule(*names: str) -> Callable[[R], R]:
+    """Register the rule of these operators."""
+
+    def register(rule: R) -> R:
+        RULES.update((name, rule) for name in names)
+        return rule
+
+    return register
+
+
+def known_rule(*names: str) -> Callable[[R], R]:
+    """Register the rule that computes these operators from known inputs."""
+
+    def register(rule: R) -> R:
+        KNOWN_RULES.update((name, rule) for name in names)
+        return rule
+
+    return register
+
+
+class Importer(Protocol):
+    """What a node needs of the import that it is part of; see ``graphopt.frontends.onnx``."""
+
+    opset: int
+    prefix: str
+    env: ChainMap[str, Tensor | None]
+    derived: Derived
+
+    def constant(self, name: str, data: Known) -> Value: ...
+    def is_input(self, name: str) -> bool: ...
+    def inline(
+        self, graph: gs.Graph, name: str, env: ChainMap[str, Tensor | None], opset: int
+    ) -> list[Tensor | None]: ...
+
+
+class Node(Scope):
+    """One node of the model, as a rule sees it."""
+
+    def __init__(self, node: gs.Node, inputs: Sequence[Tensor | None], importer: Importer) -> None:
+        super().__init__(importer.prefix + node_name(node), importer.derived)
+        self.op, self.opset, self.outputs = str(node.op), importer.opset, len(node.outputs)
+        self.inputs, self._names = inputs, [t.name for t in node.inputs]
+        self._attrs, self._importer = node.attrs, importer
+
+    def has(self, index: int) -> bool:
+        """Whether an optional input is there."""
+        return index < len(self.inputs) and self.inputs[index] is not None
+
+    def tensor(self, index: int) -> Tensor:
+        """An input, known or not."""
+        found = self.inputs[index] if index < len(self.inputs) else None
+        if found is None:
+            raise InvalidInput(f"input {index} is missing")
+        return found
+
+    def value(self, index: int) -> Value:
+        """An input as a value of the graph."""
+        found = self.tensor(index)
+        return found if isinstance(found, Value) else self._importer.constant(self._names[index], found)
+
+    def optional(self, index: int) -> Value | None:
+        return self.value(index) if self.has(index) else None
+
+    @property
+    def values(self) -> list[Value]:
+        """All inputs as values of the graph."""
+        return [self.value(i) for i in range(len(self.inputs))]
+
+    @property
+    def knowns(self) -> list[Known]:
+        """All inputs, each of them known."""
+        return [self.known(i) for i in range(len(self.inputs))]
+
+    def known(self, index: int) -> Known:
+        """An input that must be known at import."""
+        found = self.tensor(index)
+        if isinstance(found, Value):
+            name = self._names[index]
+            what = f"input {index}, {name!r}, is computed by the model"
+            advice = "it must be a constant or follow from shapes"
+            if self._importer.is_input(name):
+                what, advice = f"input {index}, {name!r}, must be known", f"freeze it: constants={{{name!r}: array}}"
+            raise Unsupported(what, advice=advice)
+        return found
+
+    def is_known(self, index: int) -> bool:
+        """Whether an input is there and known."""
+        return self.has(index) and not isinstance(self.tensor(index), Value)
+
+    def dtype(self, index: int) -> str:
+        """The dtype of an input."""
+        found = self.tensor(index)
+        return found.type.dtype if isinstance(found, Value) else "int64" if found.dtype == object else str(found.dtype)
+
+    def body(self, name: str, *bound: Tensor) -> list[Tensor | None]:
+        """The results of a body in an attribute, its inputs bound."""
+        graph = self.attr(name, gs.Graph)
+        if graph is None or len(bound) != len(graph.inputs):
+            raise InvalidInput(f"{name!r} is no body of {len(bound)} inputs")
+        env = {t.name: b for t, b in zip(graph.inputs, bound, strict=True)}
+        return self._importer.inline(graph, self.name, self._importer.env.new_child(env), self.opset)
+
+    def dims(self, index: int) -> list[Dim]:
+        """A known input as a list of dimensions."""
+        return [d if isinstance(d, Batch) else int(d) for d in self.known(index).reshape(-1).tolist()]
+
+    def attr(self, name: str, kind: type, default: Any = None) -> Any:
+        """An attribute; raises ``InvalidInput`` if it is of another kind."""
+        found = self._attrs.get(name, default)
+        if isinstance(found, bool) or not (found is default or isinstance(found, kind)):
+            raise InvalidInput(f"attribute {name!r} is {found!r}, not of type {kind.__name__}")
+        return found
+
+    def whole(self, name: str, default: int) -> int:
+        return int(self.attr(name, int, default))
+
+    def real(self, name: str, default: float) -> float:
+        return float(self.attr(name, float, default))
+
+    def text(self, name: str, default: str) -> str:
+        return str(self.attr(name, str, default))
+
+    def ints(self, name: str) -> tuple[int, ...]:
+        """A list of integers, empty if it is not there."""
+        return tuple(int(i) for i in self.attr(name, list, []))
+
+    def setting(self, name: str, index: int) -> list[Dim] | None:
+        """What was an attribute in older opsets and is an input in newer ones; None if it is neither."""
+        if self.has(index):
+            return self.dims(index)
+        return list(self.ints(name)) if name in self._attrs else None
+
+    def integers(self, name: str, index: int) -> list[int] | None:
+        """The same, of plain integers; raises ``InvalidGraph`` if N is among them."""
+        found = self.setting(name, index)
+        if found is None:
+            return None
+        plain = [d for d in found if not isinstance(d, Batch)]
+        if len(plain) < len(found):
+            raise InvalidGraph(f"{name} {found} depends on the batch")
+        return plain
+
+    def raw(self, name: str) -> Any:
+        """An attribute as graphsurgeon gives it, None if it is not there."""
+        return self._attrs.get(name)
+
+
+def node_name(node: gs.Node) -> str:
+    """The name of a node, or that of its first output."""
+    return str(node.name or next((t.name for t in node.outputs if t.name), node.op))
+
+
+def constant_values(tensor: gs.Constant) -> Known:
+    """The array of an initializer; raises ``InvalidInput`` if its data does not fit its shape."""
+    try:
+        return np.asarray(tensor.values)
+    except Exception as error:  # onnx raises errors of many kinds for malformed tensors
+        raise InvalidInput("its data is malformed", where=f"tensor {tensor.name!r}", why=str(error)) from error

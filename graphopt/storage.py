@@ -1,0 +1,152 @@
+"""graphopt's own file, ``model.gopt``: a graph as its text form, its arrays by digest.
+
+The file is of the safetensors format, which holds no code and needs no unpacking: the text, the version of the format
+and the versions of the operators are its metadata, the arrays its tensors. Nothing in a file is trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from graphopt import ops
+from graphopt.errors import GraphoptError, InvalidInput
+from graphopt.ir import REGISTRY, Array, Graph, frozen, parse, print_graph, verify
+from graphopt.ir.graph import Constant
+
+SUFFIX = ".gopt"
+FORMAT = 1
+MAX_TEXT = 8 << 20
+"""Bytes of the text form: some 80,000 nodes."""
+
+Attributes = dict[str, Any]
+UPGRADES: dict[tuple[str, int], Callable[[Attributes], Attributes]] = {}
+"""How the attributes of an operator as of a version become those of the next version."""
+
+__all__ = ["FORMAT", "SUFFIX", "UPGRADES", "is_stored", "read", "to_bytes", "write_atomically"]
+assert ops  # the operators of a file are those registered
+
+
+def to_bytes(graph: Graph) -> bytes:
+    """The file of a graph. Raises ``InvalidInput`` if its text is longer than a file may have."""
+    text = print_graph(graph)
+    if len(text.encode()) > MAX_TEXT:
+        raise InvalidInput(f"the text of the graph has more than {MAX_TEXT:,} bytes", where=graph.name)
+    versions = {name: REGISTRY[name].version for name in sorted(operators(graph))}
+    metadata = {"format": "graphopt", "version": str(FORMAT), "operators": json.dumps(versions), "graph": text}
+    tensors = {digest: np.ascontiguousarray(data) for digest, data in sorted(graph.constants.items())}
+    return save(tensors, metadata)
+
+
+def operators(graph: Graph) -> set[str]:
+    """The names of the operators of a graph, and of the graphs in their attributes."""
+    found = {node.op.name for node in graph.nodes}
+    for node in graph.nodes:
+        for attribute in vars(node.op).values():
+            if isinstance(attribute, Graph):
+                found |= operators(attribute)
+    return found
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """The whole file, or, if anything fails, the file that was there before."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def is_stored(path: Path) -> bool:
+    """Whether a file has the suffix, or begins as safetensors files do: the length of the header, then ``{``."""
+    if path.suffix == SUFFIX:
+        return True
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
+
+
+def read(path: Path) -> Graph:
+    """The graph in a file.
+
+    Raises ``InvalidInput`` for what is no such file, is damaged, or is of a newer version than this graphopt.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise InvalidInput("there is no such file", where=where)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            versions = check_metadata(metadata, where)
+            constants = {digest: checked(digest, file.get_tensor(digest), where) for digest in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError, ValueError) as error:  # the last two for dtypes that numpy lacks
+        raise InvalidInput("the file is no graphopt model, or is damaged", where=where, why=str(error)) from error
+    try:
+        graph = parse(metadata["graph"], constants, upgrades(versions))
+        verify(graph)
+    except GraphoptError as error:
+        raise InvalidInput(str(error), where=where) from error
+    return graph
+
+
+def check_metadata(metadata: Mapping[str, str], where: str) -> dict[str, int]:
+    """The versions of the operators. Raises ``InvalidInput`` for what this graphopt cannot read."""
+    if metadata.get("format") != "graphopt":
+        raise InvalidInput("this is a safetensors file, but not a graph", where=where)
+    if metadata.get("version") != str(FORMAT):
+        newer = f"format {metadata.get('version', '')[:20]!r} is read by another graphopt, this one reads {FORMAT}"
+        raise InvalidInput(newer, where=where, advice="update graphopt")
+    if len(metadata.get("graph", "")) > MAX_TEXT or len(metadata.get("operators", "")) > MAX_TEXT:
+        raise InvalidInput(f"the text of the graph has more than {MAX_TEXT:,} bytes", where=where)
+    try:
+        versions = json.loads(metadata.get("operators", ""))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("the versions of the operators are damaged", where=where, why=str(error)) from error
+    if not isinstance(versions, dict) or not all(type(v) is int for v in versions.values()):
+        raise InvalidInput("the versions of the operators are damaged", where=where)
+    if unknown := [name for name in versions if name not in REGISTRY]:
+        raise InvalidInput(f"unknown operators {', '.join(unknown[:5])}", where=where, advice="import what defines them")
+    for name, version in versions.items():
+        current = REGISTRY[name].version
+        if version > current:
+            raise InvalidInput(f"{name} is of version {version}, known is {current}", where=where, advice="update graphopt")
+        if missing := [v for v in range(version, current) if (name, v) not in UPGRADES]:
+            raise InvalidInput(f"{name} of version {missing[0]} is no longer known", where=where)
+    return versions
+
+
+def checked(digest: str, data: Array, where: str) -> Array:
+    """An array that is what its digest says."""
+    data = frozen(data)
+    if Constant(value=data).digest != digest:
+        raise InvalidInput(f"the data of {digest[:20]} does not match its digest", where=where, why="it is damaged")
+    return data
+
+
+def upgrades(versions: Mapping[str, int]) -> Callable[[str, Attributes], Attributes]:
+    """The function that brings the attributes of an operator of these versions up to now."""
+
+    def upgrade(name: str, attributes: Attributes) -> Attributes:
+        if name not in versions:
+            raise InvalidInput(f"no version is given for operator {name!r}")
+        for version in range(versions[name], REGISTRY[name].version):
+            attributes = UPGRADES[name, version](attributes)
+        return attributes
+
+    return upgrade

@@ -1,0 +1,229 @@
+"""Recurrent sequences: one step after the other, each a product of the last hidden state and the packed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.errors import Unsupported
+from graphopt.ir import Array
+from graphopt.ops import GruSequence, LstmSequence, RecurrentSequence, Relu, RnnSequence, Sigmoid, Tanh
+from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
+from graphopt.targets.scalars import SCALARS, constant
+from graphopt.targets.schedule import Segment, channel_segments
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
+
+ACCUMULATORS = 8
+"""The vectors that a block holds in registers: enough to hide the latency of a multiply-add."""
+
+State = tuple[Tensor, tuple[Expr, ...]]
+"""A tensor that has a state, and the index of the state in it, but for its last axis."""
+
+
+@kernel_rule(LstmSequence, GruSequence, RnnSequence)
+def sequence_kernel(task: Task) -> Kernel:
+    """The kernel of a sequence; recurrent weights that are computed at run time are read as they stand."""
+    if task.region.epilogue or task.region.tail is not None:
+        raise Unsupported(f"{task.op.name} with operators fused behind it", advice="its result is its state")
+    rv = task.inputs[1]
+    weights, plain = rv.constant, rv.type.dtype != "float32"
+    hidden = rv.type.static_shape[1]
+    lanes = 1 if plain or weights is None else task.target.lanes
+    segments = channel_segments(hidden, lanes, max(1, ACCUMULATORS // task.op.gates))
+
+    def emit(frame: Frame) -> None:
+        EMITTERS[type(task.op)](frame, segments).emit()
+
+    if weights is None:
+        return Kernel(task.op.name, emit, {})
+    return Kernel(task.op.name, emit, {"recurrent": pack(weights, task.op.gates, segments)}, replaced=(rv,))
+
+
+def pack(weights: Array, gates: int, segments: Sequence[Segment]) -> Array:
+    """[gate * channel, k] as, for each block of channels, [k, gate, channel of the block]."""
+    cube = weights.reshape(gates, -1, weights.shape[1])
+    parts = []
+    for segment in segments:
+        for block in range(segment.blocks):
+            first = segment.start + block * segment.width
+            parts.append(cube[:, first : first + segment.width].transpose(2, 0, 1).ravel())
+    return np.concatenate(parts)
+
+
+class Emitter:
+    """The loops of one sequence: step, batch, block of channels; ``step`` writes what is inside the first two."""
+
+    def __init__(self, frame: Frame, segments: Sequence[Segment]) -> None:
+        op: Any = frame.task.op
+        self.op: RecurrentSequence = op
+        values = frame.task.inputs
+        self.out, self.segments, self.dtype = frame.out, segments, frame.out.dtype
+        self.gates = frame.tensors[values[0]]
+        self.packed = frame.packed.get("recurrent")
+        self.recurrent = None if self.packed else frame.tensors[values[1]]
+        rest = [frame.tensors[v] for v in values[2:]]
+        self.biases, self.initial = rest[: op.biases], rest[op.biases :]
+        self.steps, self.n = self.gates.shape[:2]
+        self.hidden = self.out.shape[2]
+
+    def emit(self) -> None:
+        first = self.steps - 1 if self.op.reverse else 0
+        with loop("n", 0, self.n) as n:
+            self.step(first, n, [(s, (n,)) for s in self.initial])
+        if self.steps > 1:
+            with loop("s", 1, self.steps) as s, loop("n", 0, self.n) as n:
+                t, last = (first - s, first - s + 1) if self.op.reverse else (s, s - 1)
+                self.step(t, n, [(self.out, (row, n)) for row in (last, self.steps)[: self.op.states]])
+
+    def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
+        """Write the states after step ``t``; there are no ``states`` before it where they are zero."""
+        raise NotImplementedError
+
+    def each_block(self, emit: Callable[[Block], None]) -> None:
+        for segment in self.segments:
+            with loop("block", 0, segment.blocks) as block:
+                emit(Block(self, segment, segment.start + block * segment.width))
+
+
+class Block:
+    """A block of channels of a step."""
+
+    def __init__(self, emitter: Emitter, segment: Segment, channel: Expr) -> None:
+        self.emitter, self.segment, self.channel = emitter, segment, channel
+        self.vectors, self.lanes = range(segment.vectors), segment.lanes
+
+    def at(self, t: Expr, n: Expr, vector: int, gate: int = 0) -> Point:
+        """A vector of a tensor [t, n, gates * hidden]."""
+        return Point((t, n, gate * self.emitter.hidden + self.channel + vector * self.lanes), 2, self.lanes)
+
+    def load(self, state: State, vector: int) -> Expr:
+        """A vector of a state."""
+        tensor, at = state
+        return tensor.load(Point((*at, self.channel + vector * self.lanes), len(at), self.lanes))
+
+    def weight(self, gate: int, k: Expr, vector: int) -> Expr:
+        emitter = self.emitter
+        if emitter.packed is None:
+            assert emitter.recurrent is not None
+            return emitter.recurrent.load(Point((gate * emitter.hidden + self.channel + vector, k)))
+        start = self.channel * (emitter.op.gates * emitter.hidden)
+        tap = (k * emitter.op.gates + gate) * self.segment.width
+        return emitter.packed.load(Point((start + tap + vector * self.lanes,), 0, self.lanes))
+
+    def products(
+        self, name: str, gates: Sequence[int], start: Callable[[int, int], Expr], state: State | None
+    ) -> Callable[[int, int], Expr]:
+        """Accumulators for some gates: ``start(gate, vector)`` plus the product of the weights and a state, if any."""
+        acc = Locals(name, len(gates) * len(self.vectors), self.emitter.dtype, self.lanes)
+        place = {(g, v): i * len(self.vectors) + v for i, g in enumerate(gates) for v in self.vectors}
+        for (g, v), i in place.items():
+            acc[i] = start(g, v)
+        if state is not None:
+            tensor, at = state
+            with loop("k", 0, self.emitter.hidden) as k:
+                h = tensor.load(Point((*at, k)))
+                h = tirx.Broadcast(h, self.lanes) if self.lanes > 1 else h
+                for (g, v), i in place.items():
+                    acc[i] = acc[i] + h * self.weight(g, k, v)
+        return lambda g, v: acc[place[g, v]]
+
+
+def sigmoid(x: Expr) -> Expr:
+    return SCALARS[Sigmoid](Sigmoid(), x)
+
+
+def tanh(x: Expr) -> Expr:
+    return SCALARS[Tanh](Tanh(), x)
+
+
+class LstmEmitter(Emitter):
+    """All gates of a block at once; the cell state lives in the row behind the hidden states."""
+
+    def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
+        hidden, cell = states or (None, None)
+
+        def emit(block: Block) -> None:
+            acc = block.products("acc", range(4), lambda g, v: self.gates.load(block.at(t, n, v, g)), hidden)
+            for v in block.vectors:
+                c = sigmoid(acc(0, v)) * tanh(acc(3, v))
+                if cell is not None:
+                    c = sigmoid(acc(2, v)) * block.load(cell, v) + c
+                after = block.at(self.steps, n, v)
+                self.out.store(after, c)
+                self.out.store(block.at(t, n, v), sigmoid(acc(1, v)) * tanh(self.out.load(after)))
+
+        self.each_block(emit)
+
+
+class GruEmitter(Emitter):
+    """All gates of a block at once if ``linear_before_reset``.
+
+    Else in two sweeps: the first keeps z where the new state will be, and r * h in the row behind.
+    """
+
+    def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
+        (h,) = states or (None,)
+        (bias,) = self.biases
+
+        def gate(block: Block) -> Callable[[int, int], Expr]:
+            return lambda g, v: self.gates.load(block.at(t, n, v, g))
+
+        def inner_bias(block: Block) -> Callable[[int, int], Expr]:
+            return lambda g, v: bias.load(Point((block.channel + v * block.lanes,), 0, block.lanes))
+
+        def finish(block: Block, v: int, z: Expr, candidate: Expr) -> None:
+            y = (constant(1.0, z) - z) * candidate
+            self.out.store(block.at(t, n, v), y if h is None else y + z * block.load(h, v))
+
+        def whole(block: Block) -> None:
+            def start(g: int, v: int) -> Expr:
+                return inner_bias(block)(g, v) if g == 2 else gate(block)(g, v)
+
+            acc = block.products("acc", range(3), start, h)
+            for v in block.vectors:
+                late = gate(block)(2, v) + sigmoid(acc(1, v)) * acc(2, v)
+                finish(block, v, sigmoid(acc(0, v)), tanh(late))
+
+        def first(block: Block) -> None:
+            acc = block.products("acc", (0, 1), gate(block), h)
+            for v in block.vectors:
+                self.out.store(block.at(t, n, v), sigmoid(acc(0, v)))
+                if h is None:
+                    self.out.store(block.at(self.steps, n, v), constant(0.0, acc(1, v)))
+                else:
+                    self.out.store(block.at(self.steps, n, v), sigmoid(acc(1, v)) * block.load(h, v))
+
+        def second(block: Block) -> None:
+            reset = None if h is None else (self.out, (self.steps, n))
+            inner = block.products("inner", (2,), inner_bias(block), reset)
+            for v in block.vectors:
+                z = self.out.load(block.at(t, n, v))
+                finish(block, v, z, tanh(gate(block)(2, v) + inner(2, v)))
+
+        op: Any = self.op
+        for sweep in (whole,) if op.linear_before_reset else (first, second):
+            self.each_block(sweep)
+
+
+class RnnEmitter(Emitter):
+    def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
+        (h,) = states or (None,)
+        op: Any = self.op
+
+        def emit(block: Block) -> None:
+            acc = block.products("acc", (0,), lambda g, v: self.gates.load(block.at(t, n, v)), h)
+            for v in block.vectors:
+                y = acc(0, v)
+                self.out.store(block.at(t, n, v), tanh(y) if op.activation == "tanh" else SCALARS[Relu](Relu(), y))
+
+        self.each_block(emit)
+
+
+EMITTERS: dict[type[RecurrentSequence], type[Emitter]] = {
+    LstmSequence: LstmEmitter,
+    GruSequence: GruEmitter,
+    RnnSequence: RnnEmitter,
+}

@@ -1,0 +1,28 @@
+"""Names for C: identifiers that are safe and unique, and text that cannot end a comment or a string."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+MAX_LABEL = 400
+
+
+def identifier(text: str) -> str:
+    """A name as a C identifier; each run of what is not a letter or digit becomes one underscore."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")
+    return name if re.match(r"[A-Za-z]", name) else f"m_{name}"
+
+
+def unique(name: str, taken: Container[str]) -> str:
+    """The name, with a number behind it if it is taken."""
+    count, found = 0, name
+    while found in taken:
+        count += 1
+        found = f"{name}_{count}"
+    return found
+
+
+def label(text: str) -> str:
+    """A name for a comment or a string in C: cut short, and whatever could end either is replaced."""
+    return re.sub(r"[^A-Za-z0-9 _.,:=+-]", "_", text[:MAX_LABEL])

@@ -1,0 +1,62 @@
+"""Whether the samples of a batch are computed each on its own, so that a batch may be cut into several runs."""
+
+from __future__ import annotations
+
+from graphopt.ir import Batch, Constant, Graph, Input, Node
+from graphopt.ops import (
+    BatchNorm,
+    Binary,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Expand,
+    Fused,
+    Linear,
+    MatMul,
+    Pad,
+    Pool,
+    Reduction,
+    Reshape,
+    Resize,
+    Slice,
+    Softmax,
+    Split,
+    Transpose,
+    Unary,
+)
+
+APART = (BatchNorm, Binary, Conv, ConvTranspose, Expand, Linear, MatMul, Pad, Pool, Reshape, Resize, Unary)
+"""Operators that keep samples apart whenever N is the first axis, and no other, of all they read and give."""
+
+
+def samples_apart(graph: Graph) -> bool:
+    """Whether N is the first axis of every input and output, and no operator mixes samples or orders them anew.
+
+    False in doubt, as for an operator that this room does not know.
+    """
+    ports = (*graph.inputs, *graph.outputs)
+    return all(v.type.rank > 0 and isinstance(v.type.shape[0], Batch) for v in ports) and body_apart(graph)
+
+
+def body_apart(graph: Graph) -> bool:
+    types = [t for node in graph.nodes for t in node.types]
+    leading = not any(isinstance(d, Batch) for t in types for d in t.shape[1:])
+    return leading and all(node_apart(node) for node in graph.nodes)
+
+
+def node_apart(node: Node) -> bool:
+    """Whether one operator keeps samples apart, given that N is nowhere but first."""
+    if not any(isinstance(d, Batch) for v in node.inputs for d in v.type.shape):
+        return True
+    match node.op:
+        case Reduction(axes=axes):
+            return 0 not in axes
+        case Softmax(axis=axis):
+            return axis % node.inputs[0].type.rank != 0
+        case Concat(axis=axis) | Slice(axis=axis) | Split(axis=axis):
+            return axis != 0
+        case Transpose(perm=perm):
+            return perm[0] == 0
+        case Fused(body=body):
+            return body_apart(body)
+    return isinstance(node.op, (*APART, Constant, Input))

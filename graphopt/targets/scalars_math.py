@@ -1,0 +1,158 @@
+"""The scalar rules of mathematics, activations, logic and bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
+
+from graphopt import ops
+from graphopt.ir import Op
+from graphopt.targets.scalars import constant, scalar_rule, sigmoid
+from graphopt.targets.tir import Expr
+
+
+def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
+    """A function that LLVM has for scalars alone, on the lanes of vectors one by one."""
+
+    def apply(*operands: Expr) -> Expr:
+        lanes = operands[0].ty.dtype.lanes if "x" in str(operands[0].ty) else 1
+        if lanes == 1:
+            return function(*operands)
+        parts = [function(*(tirx.Shuffle([x], [i]) for x in operands)) for i in range(lanes)]
+        return tirx.Shuffle(parts, list(range(lanes)))
+
+    return apply
+
+
+def unary(function: Callable[[Expr], Expr]) -> Callable[[Any, Expr], Expr]:
+    return lambda op, x: function(x)
+
+
+FUNCTIONS: dict[type[Op], Callable[[Expr], Expr]] = {
+    ops.Ceil: tirx.ceil,
+    ops.Floor: tirx.floor,
+    ops.Round: tirx.nearbyint,
+    ops.Log: tirx.log,
+    ops.Sin: tirx.sin,
+    ops.Cos: tirx.cos,
+    ops.Tan: tirx.tan,
+    ops.Erf: lanewise(tirx.erf),
+    ops.Asin: lanewise(tirx.asin),
+    ops.Acos: lanewise(tirx.acos),
+    ops.Atan: lanewise(tirx.atan),
+    ops.Sinh: lanewise(tirx.sinh),
+    ops.Cosh: lanewise(tirx.cosh),
+    ops.Asinh: lanewise(tirx.asinh),
+    ops.Acosh: lanewise(tirx.acosh),
+    ops.Atanh: lanewise(tirx.atanh),
+}
+for _operator, _function in FUNCTIONS.items():
+    scalar_rule(_operator)(unary(_function))
+
+
+def select(condition: Expr, yes: Expr, no: Expr) -> Expr:
+    return tirx.Select(condition, yes, no)
+
+
+def elu(x: Expr, alpha: float, scale: float = 1.0) -> Expr:
+    """x above 0, alpha * (exp(x / scale) - 1) below."""
+    zero, one = constant(0.0, x), constant(1.0, x)
+    below = constant(alpha, x) * (tirx.exp(tirx.min(x, zero) * constant(1 / scale, x)) - one)
+    return select(x > zero, x, below)
+
+
+def softplus(x: Expr) -> Expr:
+    """max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
+    zero, one = constant(0.0, x), constant(1.0, x)
+    return tirx.max(x, zero) + tirx.log(one + tirx.exp(zero - tirx.abs(x)))
+
+
+def sign(x: Expr) -> Expr:
+    zero, one = constant(0, x), constant(1, x)
+    if str(x.ty).startswith("uint"):
+        return select(x > zero, one, zero)
+    return select(x > zero, one, select(x < zero, constant(-1, x), zero))
+
+
+scalar_rule(ops.Reciprocal)(lambda op, x: constant(1.0, x) / x)
+scalar_rule(ops.Sign)(unary(sign))
+scalar_rule(ops.Elu)(lambda op, x: elu(x, op.alpha))
+scalar_rule(ops.Selu)(lambda op, x: constant(op.gamma, x) * elu(x, op.alpha))
+scalar_rule(ops.Celu)(lambda op, x: elu(x, op.alpha, op.alpha))
+scalar_rule(ops.Softplus)(unary(softplus))
+scalar_rule(ops.Softsign)(lambda op, x: x / (constant(1.0, x) + tirx.abs(x)))
+scalar_rule(ops.Mish)(lambda op, x: x * tirx.tanh(softplus(x)))
+scalar_rule(ops.Swish)(lambda op, x: x * sigmoid(constant(op.alpha, x) * x))
+scalar_rule(ops.ThresholdedRelu)(lambda op, x: select(x > constant(op.alpha, x), x, constant(0.0, x)))
+scalar_rule(ops.PRelu)(lambda op, x, slope: select(x < constant(0, x), slope * x, x))
+
+
+@scalar_rule(ops.Gelu)
+def gelu(op: Any, x: Expr) -> Expr:
+    half, one = constant(0.5, x), constant(1.0, x)
+    if op.tanh:
+        inner = constant(math.sqrt(2 / math.pi), x) * (x + constant(0.044715, x) * x * x * x)
+        return half * x * (one + tirx.tanh(inner))
+    return half * x * (one + lanewise(tirx.erf)(x * constant(math.sqrt(0.5), x)))
+
+
+@scalar_rule(ops.Shrink)
+def shrink(op: Any, x: Expr) -> Expr:
+    bias, limit = constant(op.bias, x), constant(op.lambd, x)
+    low = constant(-op.lambd, x)
+    return select(x < low, x + bias, select(x > limit, x - bias, constant(0.0, x)))
+
+
+COMPARISONS: dict[type[Op], Callable[[Expr, Expr], Expr]] = {
+    ops.Equal: tirx.EQ,
+    ops.Less: tirx.LT,
+    ops.LessOrEqual: tirx.LE,
+    ops.Greater: tirx.GT,
+    ops.GreaterOrEqual: tirx.GE,
+    ops.And: tirx.And,
+    ops.Or: tirx.Or,
+    ops.Xor: lambda a, b: tirx.Or(tirx.And(a, tirx.Not(b)), tirx.And(tirx.Not(a), b)),
+}
+for _operator, _compare in COMPARISONS.items():
+    scalar_rule(_operator)(lambda op, a, b, compare=_compare: compare(a, b))
+
+scalar_rule(ops.Not)(lambda op, x: tirx.Not(x))
+scalar_rule(ops.BitwiseAnd)(lambda op, a, b: tirx.bitwise_and(a, b))
+scalar_rule(ops.BitwiseOr)(lambda op, a, b: tirx.bitwise_or(a, b))
+scalar_rule(ops.BitwiseXor)(lambda op, a, b: tirx.bitwise_xor(a, b))
+scalar_rule(ops.BitwiseNot)(lambda op, x: tirx.bitwise_not(x))
+scalar_rule(ops.ShiftLeft)(lambda op, a, b: tirx.shift_left(a, b))
+scalar_rule(ops.ShiftRight)(lambda op, a, b: tirx.shift_right(a, b))
+scalar_rule(ops.Where)(lambda op, condition, a, b: select(condition, a, b))
+scalar_rule(ops.IsNan)(lambda op, x: tirx.NE(x, x))
+
+
+@scalar_rule(ops.IsInf)
+def is_inf(op: Any, x: Expr) -> Expr:
+    wanted = [tirx.EQ(x, constant(float("inf"), x))] if op.positive else []
+    wanted += [tirx.EQ(x, constant(float("-inf"), x))] if op.negative else []
+    if not wanted:
+        return tirx.const(False, "bool")
+    return wanted[0] if len(wanted) == 1 else tirx.Or(*wanted)
+
+
+@scalar_rule(ops.Mod)
+def mod(op: Any, a: Expr, b: Expr) -> Expr:
+    if str(a.ty).startswith("float"):
+        return lanewise(tirx.fmod)(a, b)
+    rest = tirx.truncmod(a, b)
+    if op.fmod or str(a.ty).startswith("uint"):
+        return rest
+    zero = constant(0, a)
+    crossed = tirx.And(tirx.NE(rest, zero), tirx.bitwise_xor(rest, b) < zero)
+    return select(crossed, rest + b, rest)
+
+
+@scalar_rule(ops.Cast)
+def cast(op: Any, x: Expr) -> Expr:
+    if op.to == "bool":
+        return x if str(x.ty) == "bool" else tirx.NE(x, constant(0, x))
+    return tirx.Cast(op.to, x)

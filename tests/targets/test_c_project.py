@@ -1,0 +1,246 @@
+"""The C project: clean under strict compilers, run by make, free of undefined behaviour, deterministic, well-behaved."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compiling import Weights, assert_close, lowerable_graphs, write_project
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphopt import compile
+from graphopt.errors import InvalidInput
+from graphopt.ir import Graph, arg, bind_batch, constant
+from graphopt.ops import Add, Conv, Exp, Linear, MaxPool, Mul, Pow, ReduceMean, Relu, Reshape, Resize, Sigmoid, Softmax
+from graphopt.passes import Fuse, optimize
+from graphopt.passes.contract import random_inputs
+from graphopt.runtime.build import BOARDS, run_tool
+from graphopt.runtime.execute import port_context, read_outputs, write_samples
+from graphopt.runtime.templates import render
+
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-ffp-contract=off"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+ALLOWED = re.compile(r"(expf?|tanhf?|sqrtf?|powf?|fabsf?|fmaf?|memset|memcpy|memmove|__stack_chk_fail)$")
+"""What the objects may take from outside: mathematics, and what compilers make of loops that clear or copy."""
+
+def small_net() -> Graph:
+    """A bit of everything that prints differently: tiles, borders, tables, divisions, calls, selects."""
+    g = Weights()
+    x = g.x(1, 3, 7, 9)
+    y = Relu()(Conv(pads=(1, 1, 1, 1))(x, g.w(8, 3, 3, 3), g.w(8)))
+    y = Sigmoid()(Conv(pads=(2, 0, 0, 2), strides=(2, 1), group=8)(y, g.w(8, 1, 3, 3), g.w(8)))
+    y = Resize(sizes=(5, 7), coordinates="half_pixel")(MaxPool(kernel=(2, 2), pads=(1, 0, 0, 1))(y))
+    z = Reshape(shape=(1, 8))(ReduceMean(axes=(2, 3))(y))
+    return Fuse()(g.graph(Softmax()(Linear()(z, g.w(5, 8), g.w(5))), Pow()(Exp()(y), g.w(1)), x))
+
+
+def build(folder: Path, sources: list[str], *options: str, compiler: str = "gcc", out: str = "program") -> Path:
+    run_tool([compiler, *options, "-I.", f"-I{BOARDS}", *sources, "-lm", "-o", out], folder)
+    return folder / out
+
+
+def run_natively(graph: Graph, folder: Path, batch: int = 1) -> None:
+    """Build the project of a graph with the sanitizers, run it here, and compare."""
+    program = compile(graph, "cortex-m4", batch=batch)
+    write_project(program, folder)
+    ports = {k: [port_context(p) for p in program.manifest[k]] for k in ("inputs", "outputs")}
+    (folder / "harness.c").write_text(render("harness.c", notice="", p="model", P="MODEL", **ports))
+    sources = ["harness.c", str(BOARDS / "posix.c"), "model.c", "model_weights.c"]
+    executable = build(folder, sources, *SANITIZE)
+    bound = bind_batch(graph, batch)
+    inputs = random_inputs(bound, seed=3)
+    write_samples(folder / "inputs.bin", [list(inputs.values())] * 2)
+    done = subprocess.run([executable], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    first, second = read_outputs(folder / "outputs.bin", program.manifest, 2)
+    assert_close(bound(**inputs), first)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_compiles_without_a_warning(compiler: str, level: str, tmp_path: Path) -> None:
+    folder = write_project(compile(small_net(), "cortex-m4"), tmp_path / "p")
+    sources = ["model.c", "model_weights.c", "model_static.c", "main.c"]
+    build(folder, sources, *STRICT, level, compiler=compiler)
+
+
+@settings(max_examples=15)
+@given(graph=lowerable_graphs(), optimized=st.booleans())
+def test_drawn_projects_compile_without_a_warning(
+    tmp_path_factory: pytest.TempPathFactory, graph: Graph, optimized: bool
+) -> None:
+    folder = write_project(
+        compile(optimize(graph) if optimized else graph, "cortex-m4"), tmp_path_factory.mktemp("c") / "p"
+    )
+    for compiler in ("gcc", "clang"):
+        for source in ("model.c", "model_weights.c", "main.c"):
+            run_tool([compiler, *STRICT, "-Os", "-c", source, "-o", "object.o"], folder)
+
+
+def test_the_example_runs_by_make_and_by_cmake(tmp_path: Path) -> None:
+    graph = small_net()
+    folder = write_project(compile(graph, "cortex-m4"), tmp_path / "p")
+    run_tool(["make"], folder)
+    printed = run_tool(["./example"], folder)
+    ones = {n: a * 0 + 1 for n, a in random_inputs(graph, 0).items()}
+    wanted = graph(**ones)[0].ravel()
+    line = re.search(r"output_0:(.*)", printed)
+    assert line is not None
+    assert [float(v) for v in line[1].split()] == pytest.approx(wanted.tolist(), rel=1e-3, abs=1e-6)
+    run_tool(["make", "clean"], folder)
+    assert not (folder / "example").exists()
+
+
+@settings(max_examples=12)
+@given(graph=lowerable_graphs(), optimized=st.booleans(), batch=st.sampled_from([1, 3]))
+def test_no_undefined_behaviour(
+    tmp_path_factory: pytest.TempPathFactory, graph: Graph, optimized: bool, batch: int
+) -> None:
+    run_natively(optimize(graph) if optimized else graph, tmp_path_factory.mktemp("sanitized") / "p", batch)
+
+
+def test_no_undefined_behaviour_at_borders(tmp_path: Path) -> None:
+    run_natively(small_net(), tmp_path / "p")
+
+
+@pytest.mark.slow
+@settings(max_examples=300)
+@given(graph=lowerable_graphs(max_ops=10), optimized=st.booleans(), batch=st.sampled_from([1, 3]))
+def test_no_undefined_behaviour_in_many(
+    tmp_path_factory: pytest.TempPathFactory, graph: Graph, optimized: bool, batch: int
+) -> None:
+    run_natively(optimize(graph) if optimized else graph, tmp_path_factory.mktemp("sanitized") / "p", batch)
+
+
+def test_an_operand_that_vanishes_is_no_unused_parameter(tmp_path: Path) -> None:
+    g = Weights()
+    x, y = g.x(2, 3), g.x(2, 3)
+    graph = Fuse()(g.graph(Add()(Mul()(x, constant(bytes_of_zero())), y)))
+    folder = write_project(compile(graph, "cortex-m4"), tmp_path / "p")
+    build(folder, ["model.c", "model_weights.c", "model_static.c", "main.c"], *STRICT)
+
+
+def bytes_of_zero() -> object:
+    import numpy as np
+
+    return np.float32(0)
+
+
+@pytest.mark.parametrize("make", [lambda g: g.w(3), lambda g: Add()(g.w(3), g.w(3))], ids=["constant", "sum"])
+def test_a_model_without_inputs_compiles_and_runs(make: object, tmp_path: Path) -> None:
+    g = Weights()
+    folder = write_project(compile(g.graph(make(g)), "cortex-m4"), tmp_path / "p")  # type: ignore[operator]
+    run_tool(["make"], folder)
+    assert run_tool(["./example"], folder).startswith("output_0:")
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "host"])
+def test_the_same_files_in_every_process(target: str) -> None:
+    """Twice here, and in processes that hash differently."""
+    script = (
+        "import sys, hashlib; sys.path.insert(0, sys.argv[1]); from graphopt import compile;"
+        "from test_c_project import small_net; p = compile(small_net(), sys.argv[2]);"
+        "print({n: hashlib.sha256(b).hexdigest() for n, b in sorted(p.files.items())})"
+    )
+    path = f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", script, str(Path(__file__).parent), target],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(prints) == 1
+    assert compile(small_net(), target).files == compile(small_net(), target).files
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+def test_no_malloc_no_io_no_recursion(level: str, tmp_path: Path) -> None:
+    folder = write_project(compile(small_net(), "cortex-m4"), tmp_path / "p")
+    run_tool(["gcc", "-std=c99", level, "-c", "model.c", "model_weights.c"], folder)
+    names = run_tool(["nm", "-u", "model.o", "model_weights.o"], folder)
+    undefined = {line.split()[-1] for line in names.splitlines() if " U " in line}
+    foreign = {n for n in undefined if not ALLOWED.match(n) and not n.startswith("model__")}
+    assert foreign == set()
+    # nothing calls itself: each function's body names only functions that were defined before it
+    source = (folder / "model.c").read_text()
+    bodies = re.split(r"\nstatic void (\w+)\(", source)[1:]
+    for name, body in zip(bodies[::2], bodies[1::2], strict=True):
+        assert not re.search(rf"\b{name}\(", body.split("\n}\n")[0])
+    # no state: nothing that can be written outlives a call
+    writable = re.findall(r" [dDbBcC] (\w+)", run_tool(["nm", "model.o", "model_weights.o"], folder))
+    assert writable == []
+
+
+def test_the_header_is_cpp_and_agrees_with_the_manifest(tmp_path: Path) -> None:
+    program = compile(small_net(), "cortex-m4", name="my_net")
+    folder = write_project(program, tmp_path / "p")
+    header, manifest = (folder / "my_net.h").read_text(), json.loads((folder / "manifest.json").read_text())
+
+    def defined(name: str) -> str:
+        found = re.search(rf"^#define MY_NET_{name} (.*)$", header, re.MULTILINE)
+        assert found is not None, name
+        return found[1]
+
+    assert int(defined("WORKSPACE_SIZE")) == manifest["workspace_bytes"] > 0
+    assert int(defined("ALIGNMENT")) == manifest["alignment"]
+    assert int(defined("ABI_VERSION")) == manifest["abi_version"]
+    for kind in ("INPUT", "OUTPUT"):
+        ports = manifest[f"{kind.lower()}s"]
+        assert int(defined(f"{kind}_COUNT")) == len(ports)
+        for i, port in enumerate(ports):
+            assert json.loads(defined(f"{kind}_{i}_NAME")) == port["name"]
+            assert [int(d) for d in re.findall(r"\d+", defined(f"{kind}_{i}_SHAPE"))] == port["shape"]
+            assert defined(f"{kind}_{i}_TYPE") == {"float32": "float"}[port["dtype"]]
+            assert int(defined(f"{kind}_{i}_RANK")) == len(port["shape"])
+    (folder / "use.cpp").write_text('#include "my_net.h"\nint main() { return my_net_run_static(nullptr, nullptr) - 1; }')
+    run_tool(["gcc", "-std=c99", "-c", "my_net.c", "my_net_weights.c", "my_net_static.c"], folder)
+    objects = ["my_net.o", "my_net_weights.o", "my_net_static.o"]
+    run_tool(["g++", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "use.cpp", *objects, "-o", "use"], folder)
+    run_tool(["./use"], folder)
+
+
+def test_two_models_link_into_one_firmware(tmp_path: Path) -> None:
+    """Prefixes and node names chosen so that careless symbols would meet: a + run_x against a_run + x."""
+    graphs = {}
+    for prefix, node in (("a", "run_x"), ("a_run", "x"), ("b", "run_static")):
+        x = arg("x", "float32", (1, 4))
+        g = Weights(len(prefix))
+        graphs[prefix] = Graph((x,), (Relu()(Linear()(x, g.w(3, 4), g.w(3), name=node)),))
+    calls = []
+    sources = []
+    folder = tmp_path / "all"
+    folder.mkdir()
+    for prefix, graph in graphs.items():
+        program = compile(graph, "cortex-m4", name=prefix)
+        for name in (f"{prefix}.c", f"{prefix}.h", f"{prefix}_weights.c", f"{prefix}_static.c"):
+            (folder / name).write_bytes(program.files[name])
+            sources += [name] if name.endswith(".c") else []
+        calls.append(
+            f'    {{ static double x[4], y[4]; const void *in[] = {{ x }}; void *out[] = {{ y }};\n'
+            f"    for (int i = 0; i < 4; ++i) ((float *)x)[i] = 1.0f;\n"
+            f'    if ({prefix}_run_static(in, out)) return 1; printf("%.9g\\n", (double)((float *)y)[2]); }}\n'
+        )
+    includes = "".join(f'#include "{p}.h"\n' for p in graphs)
+    (folder / "firmware.c").write_text(f"#include <stdio.h>\n{includes}int main(void) {{\n{''.join(calls)}return 0; }}\n")
+    build(folder, [*sources, "firmware.c"], "-std=c99", "-Wall", "-Werror", "-fno-strict-aliasing")
+    printed = [float(v) for v in run_tool(["./program"], folder).split()]
+    wanted = [float(g(random_inputs(g, 0)["x"] * 0 + 1)[0][0, 2]) for g in graphs.values()]
+    assert printed == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["", "Model", "1net", "a-b", "a.b", "a b", "_a", "a_", "a__b", "x" * 32, "é", "main", "harness"])
+def test_names_that_cannot_be_a_prefix_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="C prefix"):
+        compile(small_net(), "cortex-m4", name=name)

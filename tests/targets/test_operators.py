@@ -1,0 +1,112 @@
+"""Every operator of the registry, on the host and on a microcontroller, on samples that are always the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compiling import assert_close, check_program, lowered_ops, sampled_graph
+
+from graphopt import compile
+from graphopt.errors import InvalidGraph, Unsupported
+from graphopt.ir import REGISTRY, Constant, Graph, Input, arg, cast_floats, constant
+from graphopt.ops import Add, BatchNorm, Concat, Div, Maximum, Minimum, Mul, Pow, Sub, Unary
+from graphopt.passes.contract import random_inputs
+
+FOUNDING = """
+    abs add average_pool batch_norm clip concat conv conv_transpose div exp expand fused hard_sigmoid hard_swish identity
+    leaky_relu linear matmul max_pool maximum minimum mul neg pad pow reduce_max reduce_mean reduce_sum relu reshape
+    resize sigmoid silu slice softmax split sqrt sub tanh transpose
+"""
+INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+
+
+def test_the_founding_operators_are_lowered() -> None:
+    assert set(FOUNDING.split()) <= set(lowered_ops())
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize("name", lowered_ops())
+def test_computes_what_the_evaluator_does(name: str, target: str) -> None:
+    graph = sampled_graph(REGISTRY[name])
+    assert graph is not None
+    check_program(graph, target)
+
+
+@pytest.mark.parametrize("name", sorted(set(REGISTRY) - set(lowered_ops())))
+def test_is_refused_by_name_where_it_has_no_lowering(name: str) -> None:
+    graph = sampled_graph(REGISTRY[name])
+    if graph is None:
+        assert REGISTRY[name] in (Input, Constant)
+        return
+    with pytest.raises(Unsupported) as caught:
+        compile(graph, "host")
+    assert name in str(caught.value) or "dtype" in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m0", "cortex-m4"])
+def test_float64(target: str) -> None:
+    """Every operator in double precision, to 1e-9: a printer or a library that rounds to float32 shows."""
+    names = ["conv", "sigmoid", "softmax", "max_pool", "average_pool", "exp", "tanh", "pow", "sqrt", "clip", "linear"]
+    graphs = [g for n in names if (g := sampled_graph(REGISTRY[n], 1)) is not None]
+    for graph in [cast_floats(g, "float64") for g in graphs]:
+        check_program(graph, target)
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_wrap_around_and_divide_toward_zero(dtype: str, target: str) -> None:
+    """Values of up to 200 in an int8 wrap in numpy, and must in C, which computes in int."""
+    x, y = arg("x", dtype, (2, 6)), arg("y", dtype, (2, 6))
+    k = constant(np.array([100, 3, 1, 90, 2, 7], dtype))
+    total = Add()(Mul()(x, k), Sub()(y, k)) if dtype[-2:] in ("t8", "16") else Add()(Mul()(x, y), k)
+    outputs = (Div()(total, k), Maximum()(total, y), Minimum()(x, k), Concat(axis=1)(x, y), total)
+    check_program(Graph((x, y), outputs), target)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16"])
+def test_dtypes_without_kernels_are_refused_by_name(dtype: str) -> None:
+    x = arg("camera", dtype, (2, 3))
+    with pytest.raises(Unsupported, match="camera"):
+        compile(Graph((x,), (Concat(axis=1)(x, x),)), "cortex-m4")
+
+
+def test_a_power_of_integers_is_refused() -> None:
+    x = arg("x", "int32", (2, 3))
+    with pytest.raises(Unsupported, match="pow of int32"):
+        compile(Graph((x,), (Pow()(x, x),)), "host")
+
+
+def test_tensors_without_elements_are_refused_by_name() -> None:
+    x = arg("nothing", "float32", (0, 3))
+    with pytest.raises(Unsupported, match="nothing"):
+        compile(Graph((x,), (Add()(x, x),)), "host")
+
+
+def test_a_norm_with_computed_parameters_is_refused_by_name() -> None:
+    x, p = arg("x", "float32", (1, 3, 4)), arg("p", "float32", (3,))
+    graph = Graph((x, p), (BatchNorm()(x, p, p, p, p, name="norm_7"),))
+    with pytest.raises(Unsupported, match="norm_7"):
+        compile(graph, "host")
+
+
+def test_an_operator_of_a_user_is_refused_by_name_until_it_has_a_rule() -> None:
+    from graphopt.targets.scalars import SCALARS, scalar_rule
+
+    class Double(Unary, name="my-double.op"):
+        def evaluate(self, *inputs):  # type: ignore[no-untyped-def]
+            return inputs[0] + inputs[0]
+
+    try:
+        x = arg("x", "float32", (2, 3))
+        graph = Graph((x,), (Double()(x, name="mine"),))
+        with pytest.raises(Unsupported, match="mine"):
+            compile(graph, "host")
+        scalar_rule(Double)(lambda op, value: value + value)
+        for target in ("host", "cortex-m4"):
+            inputs = random_inputs(graph, 0)
+            assert_close(graph(**inputs), compile(graph, target).measure(inputs, count=False).outputs[0])
+        with pytest.raises(InvalidGraph, match="already"):
+            scalar_rule(Double)(lambda op, value: value)
+    finally:
+        SCALARS.pop(Double, None)
+        REGISTRY.pop("my-double.op")
