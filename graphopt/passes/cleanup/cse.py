@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphopt.ir import Graph, Input, Node, Op, Value
+from graphopt.ir import Constant, Graph, Input, Node, Op, Value
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Exact
 
 
 class CommonSubexpressions(Pass, name="cse", contract=Exact()):
-    """Make one node of all that apply an equal operator to the same values; merge equal constants.
+    """Make one node of all that apply an equal operator to the same values.
 
-    Operators are equal as dataclasses are: same class, same attributes. Constants are equal bit by
-    bit, with their dtype and shape. The operands of commutative operators may stand in any order.
+    Operators are equal as dataclasses are: same class, same attributes. Constants that are equal bit
+    by bit, with their dtype and shape, count as the same value, but stay the parameters they are, each
+    with its name (the lowering stores equal ones once). The operands of commutative operators may stand in any order.
     Names take no part; the first node keeps its own and gains the origins of those merged into it.
     Graph inputs are never merged, nor are the bodies of fused operators looked into.
     """
@@ -22,12 +23,15 @@ class CommonSubexpressions(Pass, name="cse", contract=Exact()):
         first = self.representatives(graph)
         origins: dict[Node, tuple[str, ...]] = {}
         for node, kept in first.items():
-            origins[kept] = tuple(dict.fromkeys((*origins.get(kept, ()), *node.origins)))
-            if node is not kept:
+            if not isinstance(node.op, Constant):
+                origins[kept] = tuple(dict.fromkeys((*origins.get(kept, ()), *node.origins)))
+            if node is not kept and not isinstance(node.op, Constant):
                 context.notes.append(Note(self.name, graph.names[node], f"the same as {graph.names[kept]}"))
         new: dict[Value, Value] = {}
         for node, kept in first.items():
-            if node is kept:
+            if isinstance(node.op, Constant):
+                new.update(zip(node.results, node.results, strict=True))
+            elif node is kept:
                 made = node.with_inputs([new[v] for v in node.inputs])
                 made = made if made.origins == origins[node] else replace(made, origins=origins[node])
                 new.update(zip(node.results, made.results, strict=True))
