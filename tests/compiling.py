@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from graphopt import compile
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import REGISTRY, Array, Graph, Op, TensorType, Value, arg, bind_batch, constant
+from graphopt.ops import Conv, Exp, Linear, MaxPool, Pow, ReduceMean, Relu, Reshape, Resize, Sigmoid, Softmax
+from graphopt.passes import Fuse
 from graphopt.passes.contract import random_inputs, worst_difference
 from graphopt.runtime import Program
 from graphopt.targets import Target
@@ -115,6 +117,28 @@ class Weights:
         return Graph(tuple(self.inputs), outputs)
 
 
+def small_net() -> Graph:
+    """A bit of everything that prints differently: tiles, borders, tables, divisions, calls, selects."""
+    g = Weights()
+    x = g.x(1, 3, 7, 9)
+    y = Relu()(Conv(pads=(1, 1, 1, 1))(x, g.w(8, 3, 3, 3), g.w(8)))
+    y = Sigmoid()(Conv(pads=(2, 0, 0, 2), strides=(2, 1), group=8)(y, g.w(8, 1, 3, 3), g.w(8)))
+    y = Resize(sizes=(5, 7), coordinates="half_pixel")(MaxPool(kernel=(2, 2), pads=(1, 0, 0, 1))(y))
+    z = Reshape(shape=(1, 8))(ReduceMean(axes=(2, 3))(y))
+    return Fuse()(g.graph(Softmax()(Linear()(z, g.w(5, 8), g.w(5))), Pow()(Exp()(y), g.w(1)), x))
+
+
+def small_net() -> Graph:
+    """A bit of everything that prints differently: tiles, borders, tables, divisions, calls, selects."""
+    g = Weights()
+    x = g.x(1, 3, 7, 9)
+    y = Relu()(Conv(pads=(1, 1, 1, 1))(x, g.w(8, 3, 3, 3), g.w(8)))
+    y = Sigmoid()(Conv(pads=(2, 0, 0, 2), strides=(2, 1), group=8)(y, g.w(8, 1, 3, 3), g.w(8)))
+    y = Resize(sizes=(5, 7), coordinates="half_pixel")(MaxPool(kernel=(2, 2), pads=(1, 0, 0, 1))(y))
+    z = Reshape(shape=(1, 8))(ReduceMean(axes=(2, 3))(y))
+    return Fuse()(g.graph(Softmax()(Linear()(z, g.w(5, 8), g.w(5))), Pow()(Exp()(y), g.w(1)), x))
+
+
 def assert_close(want: Sequence[Array], got: Sequence[Array], where: str = "") -> None:
     """Hold arrays to those of the reference, to the bound of their dtype; integers are equal."""
     assert len(want) == len(got)
@@ -130,7 +154,7 @@ def assert_close(want: Sequence[Array], got: Sequence[Array], where: str = "") -
 
 
 def check_program(graph: Graph, target: str | Target, reference: Graph | None = None, batch: int = 1) -> Program:
-    """Compile, run on random inputs, compare with the evaluation of ``reference``: the graph before passes, or itself."""
+    """Compile, run on random inputs, compare with the evaluation of ``reference`` (the graph itself if none)."""
     program = compile(graph, target, batch=batch)
     bound = bind_batch(reference or graph, batch)
     inputs = random_inputs(bound, seed=batch)

@@ -12,7 +12,7 @@ from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Plan, plan_arena
-from graphopt.targets.region import legalize, region_of
+from graphopt.targets.region import Region, legalize, region_of
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.target import Target
 
@@ -124,13 +124,18 @@ class Lowering:
         self.constant_list: list[tuple[str, Array]] = []
         self.calls: list[tuple[str, tuple[Value | int, ...], Value, str]] = []
         self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
+        computing = [n for n in graph.nodes if not isinstance(n.op, Reshape)]
+        self.last_reader = {storage(v): n for n in computing for v in n.inputs}
+        self.taken: dict[Value, Value] = {}
+        """The operand whose place in the arena each result computed in place takes."""
 
     def add(self, node: Node) -> None:
         """Build the kernel of a node and record its call; equal kernels are one function."""
         region = region_of(node, {*SCALARS, *RULES})
         out = self.layouts[node.results[0]]
         layouts = tuple(self.layouts[v] for v in region.operands)
-        task = Task(region, self.target, layouts, out)
+        operand = self.operand_to_share(region, node.results[0])
+        task = Task(region, self.target, layouts, out, operand)
         rule = find_rule(type(region.anchor.op), self.target) if region.anchor else elementwise_nest
         built = build(task, rule(task))
         name = self.names.get(built.key)
@@ -140,7 +145,34 @@ class Lowering:
             self.kernels[name] = built
         constants = tuple(self.constant(self.graph.names[node], *c) for c in built.constants)
         text = ", ".join(n.op.name for n in region.compute)
-        self.calls.append((name, (*region.operands, *constants), node.results[0], text))
+        read = [o for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
+        self.calls.append((name, (*read, *constants), node.results[0], text))
+
+    def operand_to_share(self, region: Region, result: Value) -> Value | None:
+        """The input of the body whose place the result may take: read point by point, and here for the last time."""
+        buffers = [self.held(o) for o in region.operands]
+        for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
+            if (
+                inner in region.pointwise_operands
+                and self.in_arena(held)
+                and self.in_arena(result)
+                and self.last_reader[storage(operand)] is region.node
+                and buffers.count(held) == 1
+                and self.layouts[operand] == self.layouts[result]
+            ):
+                self.taken[result] = operand
+                return inner
+        return None
+
+    def held(self, value: Value) -> Value:
+        """The value that the buffer of this one was made for."""
+        value = storage(value)
+        while value in self.taken:
+            value = storage(self.taken[value])
+        return value
+
+    def in_arena(self, value: Value) -> bool:
+        return not isinstance(value.op, Input | Constant) and value not in self.outputs
 
     def constant(self, node: str, name: str, data: Array) -> int:
         """The index of a constant; equal ones are stored once."""
@@ -163,7 +195,7 @@ class Lowering:
         return Lowered(inputs, outputs, self.kernels, tuple(calls), tuple(self.constant_list), plan)
 
     def place(self, value: Value, offsets: dict[Value, int]) -> Place:
-        held = storage(value)
+        held = self.held(value)
         if isinstance(held.op, Input):
             return Place("input", self.graph.inputs.index(held))
         if held.constant is not None:
@@ -177,8 +209,8 @@ class Lowering:
         spans: dict[Value, list[int]] = {}
         for step, (_, arguments, result, _) in enumerate(self.calls):
             for value in (result, *(a for a in arguments if isinstance(a, Value))):
-                held = storage(value)
-                if not isinstance(held.op, Input | Constant) and held not in self.outputs:
+                held = self.held(value)
+                if self.in_arena(held):
                     spans.setdefault(held, [step, step])[1] = step
         names = self.graph.names
         lifetimes = [Lifetime(names[v.node], v.type.nbytes, *span) for v, span in spans.items()]

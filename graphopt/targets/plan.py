@@ -31,34 +31,29 @@ class Plan:
     """The buffers that live together at the fullest step."""
 
 
-def interference(lifetimes: Sequence[Lifetime], sharing: Mapping[str, str]) -> nx.Graph:
-    """The graph whose edges join buffers that must not overlap.
-
-    ``sharing[result] = operand`` says that a result may take the very place of an operand that dies
-    in the step that writes it.
-    """
+def interference(lifetimes: Sequence[Lifetime]) -> nx.Graph:
+    """The graph whose edges join buffers that must not overlap: those that are alive in one step."""
     graph = nx.Graph()
     graph.add_nodes_from(b.name for b in lifetimes)
     for i, a in enumerate(lifetimes):
         for b in lifetimes[i + 1 :]:
             if a.first <= b.last and b.first <= a.last:
-                shared = sharing.get(a.name) == b.name or sharing.get(b.name) == a.name
-                graph.add_edge(a.name, b.name, shared=shared)
+                graph.add_edge(a.name, b.name)
     return graph
 
 
-def plan_arena(lifetimes: Sequence[Lifetime], alignment: int, sharing: Mapping[str, str] | None = None) -> Plan:
+def plan_arena(lifetimes: Sequence[Lifetime], alignment: int) -> Plan:
     """Place buffers by first fit in several orders and keep the smallest arena.
 
     Greedy by size (Pisarchyk and Lee, 2020), then random exchanges in that order, seeded; it stops
     as soon as the arena is no larger than the bytes that live together at the fullest step.
     """
     sizes = {b.name: -(-b.size // alignment) * alignment for b in lifetimes}
-    graph = interference(lifetimes, sharing or {})
+    graph = interference(lifetimes)
     steps = range(1 + max((b.last for b in lifetimes), default=0))
     live = [tuple(b for b in lifetimes if b.first <= step <= b.last) for step in steps]
     peak = max(live, key=lambda buffers: sum(sizes[b.name] for b in buffers), default=())
-    bound = 0 if sharing else sum(sizes[b.name] for b in peak)
+    bound = sum(sizes[b.name] for b in peak)
     order = [b.name for b in sorted(lifetimes, key=lambda b: (-b.size, b.first, b.name))]
     best = place(order, sizes, graph)
     chance = random.Random(0)
@@ -79,12 +74,8 @@ def place(order: Sequence[str], sizes: Mapping[str, int], graph: nx.Graph) -> tu
     """First fit in the given order: offsets, and the size of the arena."""
     offsets: dict[str, int] = {}
     for name in order:
-        edges = [(offsets[u], u, data["shared"]) for u, data in graph[name].items() if u in offsets]
-        taken = sorted((offset, offset + sizes[u]) for offset, u, shared in edges if not shared)
-        exact = [offset for offset, u, shared in edges if shared and sizes[u] >= sizes[name]]
-        overlaps = [(offset, offset + sizes[u]) for offset, u, shared in edges if shared]
-        free = [o for o in exact if all(o + sizes[name] <= low or high <= o for low, high in taken)]
-        offsets[name] = free[0] if free else first_fit(sizes[name], sorted(taken + overlaps))
+        taken = sorted((offsets[u], offsets[u] + sizes[u]) for u in graph[name] if u in offsets)
+        offsets[name] = first_fit(sizes[name], taken)
     return offsets, max((offsets[n] + sizes[n] for n in offsets), default=0)
 
 

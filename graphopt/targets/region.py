@@ -8,8 +8,11 @@ from functools import cached_property
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Constant, Graph, Input, Node, Op, Value, constant, rebuild, verify
-from graphopt.ops import AveragePool, Fused, MaxPool, ReduceMean, Reshape
+from graphopt.ops import AveragePool, Conv, ConvTranspose, Fused, Linear, MatMul, MaxPool, ReduceMean, Reshape
 from graphopt.targets.scalars import SCALARS
+
+IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul)
+"""Anchors whose kernels write each element of the result once, after all they read for it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,15 @@ class Region:
         """What the epilogue reads beside the results of the region's own nodes."""
         own = set(self.compute)
         return tuple(dict.fromkeys(v for n in self.epilogue for v in n.inputs if v.node not in own))
+
+    @cached_property
+    def pointwise_operands(self) -> tuple[Value, ...]:
+        """The inputs of the body whose elements are each read just before the result's is written, and not again."""
+        if self.tail is not None or (self.anchor is not None and not isinstance(self.anchor.op, IN_PLACE_ANCHORS)):
+            return ()
+        elsewhere = self.anchor.inputs if self.anchor else ()
+        candidates = [v for v in self.body.inputs if v in self.epilogue_operands and v not in elsewhere]
+        return tuple(v for v in candidates if v.type == self.head.type)
 
     @cached_property
     def head(self) -> Value:

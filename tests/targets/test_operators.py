@@ -13,9 +13,9 @@ from graphopt.ops import Add, BatchNorm, Concat, Div, Maximum, Minimum, Mul, Pow
 from graphopt.passes.contract import random_inputs
 
 FOUNDING = """
-    abs add average_pool batch_norm clip concat conv conv_transpose div exp expand fused hard_sigmoid hard_swish identity
-    leaky_relu linear matmul max_pool maximum minimum mul neg pad pow reduce_max reduce_mean reduce_sum relu reshape
-    resize sigmoid silu slice softmax split sqrt sub tanh transpose
+    abs add average_pool batch_norm clip concat conv conv_transpose div exp expand fused hard_sigmoid hard_swish
+    identity leaky_relu linear matmul max_pool maximum minimum mul neg pad pow reduce_max reduce_mean reduce_sum relu
+    reshape resize sigmoid silu slice softmax split sqrt sub tanh transpose
 """
 INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 
@@ -63,9 +63,8 @@ def test_integers_wrap_around_and_divide_toward_zero(dtype: str, target: str) ->
     check_program(Graph((x, y), outputs), target)
 
 
-@pytest.mark.parametrize("dtype", ["bool", "float16"])
-def test_dtypes_without_kernels_are_refused_by_name(dtype: str) -> None:
-    x = arg("camera", dtype, (2, 3))
+def test_dtypes_without_kernels_are_refused_by_name() -> None:
+    x = arg("camera", "float16", (2, 3))
     with pytest.raises(Unsupported, match="camera"):
         compile(Graph((x,), (Concat(axis=1)(x, x),)), "cortex-m4")
 

@@ -26,12 +26,16 @@ View = Callable[[Tensor], Tensor | None]
 
 @dataclass(frozen=True)
 class Task:
-    """A region to lower for a target; ``layouts`` has one for every operand, ``out`` is that of the result."""
+    """A region to lower for a target; ``layouts`` has one for every operand, ``out`` is that of the result.
+
+    The result takes the place of the operand ``shared``, if there is one.
+    """
 
     region: Region
     target: Target
     layouts: tuple[Layout, ...]
     out: Layout
+    shared: Value | None = None
 
     @property
     def op(self) -> Any:
@@ -177,13 +181,16 @@ def build(task: Task, kernel: Kernel) -> Built:
             builder.func_attr({"tirx.noalias": True})
             tensors: dict[Value, Tensor] = {}
             for i, (value, layout) in enumerate(zip(body.inputs, task.layouts, strict=True)):
-                tensors[value] = _parameter(f"x{i}", layout, value.type.dtype)
+                if value is not task.shared:
+                    tensors[value] = _parameter(f"x{i}", layout, value.type.dtype)
             for i, value in enumerate(plain):
                 tensors[value] = _parameter(f"c{i}", row_major(value.type.static_shape), value.type.dtype)
             packed = {
                 name: _parameter(name, row_major(data.shape), str(data.dtype)) for name, data in kernel.packed.items()
             }
             out = _parameter("y", task.out, body.outputs[0].type.dtype)
+            if task.shared is not None:
+                tensors[task.shared] = out
             kernel.emit(Frame(task, tensors, packed, out))
         return Built(kernel.name, b.get(), tuple(constants))
 

@@ -1,0 +1,179 @@
+"""Targets as data: a user's own board in a few lines, files that cannot be read, budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compiling import Weights, check_program, small_net
+
+from graphopt import compile
+from graphopt.errors import BudgetExceeded, InvalidInput
+from graphopt.ir import Batch, Graph, arg
+from graphopt.ops import Concat, Conv, Fused, Linear, MatMul, ReduceMean, Relu, Reshape, Softmax, Sub, Transpose
+from graphopt.targets import builtin_targets, get_target
+from graphopt.targets.samples import samples_apart
+
+BOARD = """
+[my-board]
+base = "cortex-m4"
+description = "my own"
+ram = 65536
+"""
+
+
+def read(tmp_path: Path, text: str) -> object:
+    path = tmp_path / "board.toml"
+    path.write_text(text)
+    return get_target(str(path))
+
+
+def test_a_board_in_a_few_lines(tmp_path: Path) -> None:
+    (tmp_path / "board.toml").write_text(BOARD)
+    target = get_target(str(tmp_path / "board.toml"))
+    assert (target.name, target.ram, target.cpu) == ("my-board", 65536, "cortex-m4")
+    program = check_program(small_net(), target)
+    assert program.manifest["target"] == "my-board"
+
+
+def test_the_last_table_may_build_on_those_before(tmp_path: Path) -> None:
+    target = read(tmp_path, f'{BOARD}\n[bigger]\nbase = "my-board"\nram = 131072\n')
+    assert (target.name, target.ram, target.description) == ("bigger", 131072, "my own")  # type: ignore[attr-defined]
+
+
+BAD = {
+    "nothing": ("", "no target"),
+    "no table": ("x = 3", "x = 3"),
+    "not TOML": ("x = [", "not a TOML file"),
+    "unknown base": ('[b]\nbase = "cortx-m4"', "cortex-m4"),
+    "base of another type": ("[b]\nbase = [1]", "base"),
+    "unknown field": ('[b]\nbase = "cortex-m4"\nsram = 3', "sram"),
+    "text for a number": ('[b]\nbase = "cortex-m4"\nram = "64K"', "ram = '64K'"),
+    "negative": ('[b]\nbase = "cortex-m4"\nram = -1', "ram = -1"),
+    "true for a number": ('[b]\nbase = "cortex-m4"\nlanes = true', "lanes = True"),
+    "odd lanes": ('[b]\nbase = "cortex-m4"\nlanes = 3', "lanes = 3"),
+    "no registers": ('[b]\nbase = "cortex-m4"\nregisters = 0', "registers"),
+    "odd alignment": ('[b]\nbase = "cortex-m4"\nalignment = 12', "alignment = 12"),
+    "unknown code": ('[b]\nbase = "cortex-m4"\ncodegen = "rust"', "rust"),
+    "unknown runner": ('[b]\nbase = "cortex-m4"\nrunner = { kind = "cloud" }', "cloud"),
+    "runner is no table": ('[b]\nbase = "cortex-m4"\nrunner = 3', "runner"),
+    "memory is no table": ('[b]\nbase = "cortex-m4"\nrunner = { kind = "board", flash = 4 }', "runner.flash"),
+    "memory of text": (
+        '[b]\nbase = "cortex-m4"\nrunner = { kind = "board", ram = { origin = "0x0", size = 4 } }',
+        "runner.ram: origin",
+    ),
+    "toolchain of numbers": ('[b]\nbase = "cortex-m4"\ntoolchain = { compiler = 3 }', "compiler = 3"),
+    "a name": ('[b]\nbase = "cortex-m4"\nname = "c"', "name"),
+    "fields are missing": ('[b]\ndescription = "x"', "codegen"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_say_what_and_where(case: str, tmp_path: Path) -> None:
+    text, named = BAD[case]
+    with pytest.raises(InvalidInput) as caught:
+        read(tmp_path, text)
+    assert named in str(caught.value)
+    assert "board.toml" in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no such target file"):
+        get_target(str(tmp_path / "none.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInput, match=r"binary\.toml"):
+        get_target(str(tmp_path / "binary.toml"))
+
+
+def test_an_unknown_target_suggests_near_ones() -> None:
+    with pytest.raises(InvalidInput, match="cortex-m4"):
+        get_target("cortex_m4")
+    with pytest.raises(InvalidInput) as caught:
+        compile(small_net(), "zzz")
+    assert all(name in str(caught.value) for name in builtin_targets())
+
+
+def layers() -> Graph:
+    g = Weights()
+    x = arg("x", "float32", (1, 4, 16, 16))
+    y = Conv()(x, g.w(32, 4, 1, 1), g.w(32), name="wide_conv")
+    y = Conv()(Relu()(y, name="wide_relu"), g.w(2, 32, 1, 1), g.w(2), name="narrow_conv")
+    return Graph((x,), (Linear()(Reshape(shape=(1, 512))(Relu()(y)), g.w(100, 512), g.w(100), name="head"),))
+
+
+def test_too_little_ram_names_the_layers_that_take_it(tmp_path: Path) -> None:
+    target = read(tmp_path, '[tiny]\nbase = "cortex-m4"\nram = 40000')
+    with pytest.raises(BudgetExceeded) as caught:
+        compile(layers(), target)  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert "wide_conv (32,768 bytes)" in message
+    assert "wide_relu (32,768 bytes)" in message
+    assert "40,000" in message
+    assert "tiny" in message
+
+
+def test_too_little_flash_names_the_weights_that_take_it(tmp_path: Path) -> None:
+    target = read(tmp_path, '[tiny]\nbase = "cortex-m4"\nflash = 100000')
+    with pytest.raises(BudgetExceeded, match=r"flash needed.*head_weight \(204,800 bytes\)"):
+        compile(layers(), target)  # type: ignore[arg-type]
+
+
+def test_budgets_are_met_to_the_byte(tmp_path: Path) -> None:
+    manifest = compile(layers(), "cortex-m4").manifest
+    ram, flash = manifest["workspace_bytes"], manifest["weight_bytes"]
+    text = '[exact]\nbase = "cortex-m4"\nram = {}\nflash = {}'
+    compile(layers(), read(tmp_path, text.format(ram, flash)))  # type: ignore[arg-type]
+    for less in ((ram - 1, flash), (ram, flash - 1)):
+        with pytest.raises(BudgetExceeded):
+            compile(layers(), read(tmp_path, text.format(*less)))  # type: ignore[arg-type]
+
+
+def batched(make: object) -> Graph:
+    x = arg("x", "float32", (Batch(), 2, 3))
+    y = make(x)  # type: ignore[operator]
+    return Graph((x,), (y,))
+
+
+APART = {
+    "relu": Relu(),
+    "rows": Reshape(shape=(Batch(2), 3)),
+    "softmax of rows": Softmax(axis=1),
+    "mean of rows": ReduceMean(axes=(1,)),
+    "transposed rows": Transpose(perm=(0, 2, 1)),
+    "beside each other": lambda x: Concat(axis=1)(x, x),
+    "product of rows": lambda x: MatMul()(x, Transpose(perm=(0, 2, 1))(x)),
+    "fused": lambda x: Fused(body=batched(Relu()))(x),
+}
+MIXED = {
+    "softmax over the batch": Softmax(axis=0),
+    "less the mean of the batch": lambda x: Sub()(x, ReduceMean(axes=(0,))(x)),
+    "one batch behind the other": lambda x: Concat(axis=0)(x, x),
+    "rows of all samples, then the next": lambda x: Reshape(shape=(Batch(2), 3))(Transpose(perm=(1, 0, 2))(x)),
+    "fused": lambda x: Fused(body=batched(lambda y: Sub()(y, ReduceMean(axes=(0,))(y))))(x),
+    "no batch in the output": ReduceMean(axes=(0, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_samples_that_stay_apart_may_be_run_one_by_one(name: str) -> None:
+    assert samples_apart(batched(APART[name]))
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_samples_that_mix_may_not(name: str) -> None:
+    assert not samples_apart(batched(MIXED[name]))
+
+
+def test_a_program_whose_samples_mix_refuses_other_batches() -> None:
+    program = compile(batched(MIXED["softmax over the batch"]), "host", batch=2)
+    data = np.ones((2, 2, 3), "float32")
+    np.testing.assert_allclose(program.run(data), 0.5)
+    for samples in (1, 4):
+        with pytest.raises(InvalidInput, match="needed"):
+            program.run(np.ones((samples, 2, 3), "float32"))
+
+
+def test_a_graph_without_a_batch_has_no_samples() -> None:
+    x = arg("x", "float32", (2, 3))
+    assert not samples_apart(Graph((x,), (Relu()(x),)))
