@@ -3,22 +3,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all lint tools clean
+.PHONY: demo test test-all lint fuzz tools clean
 
 demo: $(STAMP) tools
 	$(BIN)/python examples/digits.py
 
 test: $(STAMP) tools lint
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2
 
 test-all: $(STAMP) tools lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "slow or not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# make fuzz MINUTES=60: what disagrees is reduced and written to fuzz-findings
+MINUTES ?= 10
+fuzz: $(STAMP) tools
+	$(BIN)/python -W ignore -m graphopt.testing.fuzz --minutes $(MINUTES)
 
 tools:
 	sh scripts/install-tools.sh

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -42,7 +41,7 @@ def to_bytes(graph: Graph) -> bytes:
         raise InvalidInput(f"the text of the graph has more than {MAX_TEXT:,} bytes", where=graph.name)
     versions = {name: REGISTRY[name].version for name in sorted(operators(graph))}
     metadata = {"format": "graphopt", "version": str(FORMAT), "operators": json.dumps(versions), "graph": text}
-    tensors = {digest: np.ascontiguousarray(data) for digest, data in sorted(graph.constants.items())}
+    tensors = dict(sorted(graph.constants.items()))
     return save(tensors, metadata)
 
 
@@ -95,10 +94,10 @@ def read(path: Path) -> Graph:
             metadata = file.metadata() or {}
             versions = check_metadata(metadata, where)
             constants = {digest: checked(digest, file.get_tensor(digest), where) for digest in file.keys()}  # noqa: SIM118
-    except (SafetensorError, TypeError, ValueError) as error:  # the last two for dtypes that numpy lacks
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:  # the others for dtypes that numpy lacks
         raise InvalidInput("the file is no graphopt model, or is damaged", where=where, why=str(error)) from error
     try:
-        graph = parse(metadata["graph"], constants, upgrades(versions))
+        graph = parse(metadata.get("graph", ""), constants, upgrades(versions))
         verify(graph)
     except GraphoptError as error:
         raise InvalidInput(str(error), where=where) from error
@@ -121,11 +120,15 @@ def check_metadata(metadata: Mapping[str, str], where: str) -> dict[str, int]:
     if not isinstance(versions, dict) or not all(type(v) is int for v in versions.values()):
         raise InvalidInput("the versions of the operators are damaged", where=where)
     if unknown := [name for name in versions if name not in REGISTRY]:
-        raise InvalidInput(f"unknown operators {', '.join(unknown[:5])}", where=where, advice="import what defines them")
+        raise InvalidInput(
+            f"unknown operators {', '.join(unknown[:5])}", where=where, advice="import what defines them"
+        )
     for name, version in versions.items():
         current = REGISTRY[name].version
         if version > current:
-            raise InvalidInput(f"{name} is of version {version}, known is {current}", where=where, advice="update graphopt")
+            raise InvalidInput(
+                f"{name} is of version {version}, known is {current}", where=where, advice="update graphopt"
+            )
         if missing := [v for v in range(version, current) if (name, v) not in UPGRADES]:
             raise InvalidInput(f"{name} of version {missing[0]} is no longer known", where=where)
     return versions

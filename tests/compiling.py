@@ -128,17 +128,6 @@ def small_net() -> Graph:
     return Fuse()(g.graph(Softmax()(Linear()(z, g.w(5, 8), g.w(5))), Pow()(Exp()(y), g.w(1)), x))
 
 
-def small_net() -> Graph:
-    """A bit of everything that prints differently: tiles, borders, tables, divisions, calls, selects."""
-    g = Weights()
-    x = g.x(1, 3, 7, 9)
-    y = Relu()(Conv(pads=(1, 1, 1, 1))(x, g.w(8, 3, 3, 3), g.w(8)))
-    y = Sigmoid()(Conv(pads=(2, 0, 0, 2), strides=(2, 1), group=8)(y, g.w(8, 1, 3, 3), g.w(8)))
-    y = Resize(sizes=(5, 7), coordinates="half_pixel")(MaxPool(kernel=(2, 2), pads=(1, 0, 0, 1))(y))
-    z = Reshape(shape=(1, 8))(ReduceMean(axes=(2, 3))(y))
-    return Fuse()(g.graph(Softmax()(Linear()(z, g.w(5, 8), g.w(5))), Pow()(Exp()(y), g.w(1)), x))
-
-
 def assert_close(want: Sequence[Array], got: Sequence[Array], where: str = "") -> None:
     """Hold arrays to those of the reference, to the bound of their dtype; integers are equal."""
     assert len(want) == len(got)

@@ -3,63 +3,36 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.syntax import Syntax
 
-from graphopt.cli import tables
+from graphopt.cli import debugging, tables
+from graphopt.cli.common import (
+    BatchOption,
+    LoadOption,
+    ModelArgument,
+    PassesOption,
+    app,
+    choose_passes,
+    err,
+    load_model,
+    out,
+    print_diff,
+    print_text,
+    working,
+)
 from graphopt.errors import GraphoptError, InvalidInput
 
 if TYPE_CHECKING:
-    from graphopt.ir import Array, Graph
-    from graphopt.passes import Pass
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-out = Console()
-err = Console(stderr=True)
-
-ModelArgument = Annotated[Path, typer.Argument(help="an ONNX model")]
-PassesOption = Annotated[
-    str | None, typer.Option("-p", "--passes", help="pass-a,pass-b{option=1}; by default the usual pipeline")
-]
-LoadOption = Annotated[list[Path] | None, typer.Option("--load", help="a Python file that defines passes")]
-BatchOption = Annotated[int, typer.Option(help="the batch size")]
+    from graphopt.ir import Array
 
 
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False) -> None:
     """Take a trained network to small, fast, proven code for x86, ARM and microcontrollers."""
-
-
-@contextmanager
-def working(text: str) -> Iterator[None]:
-    """A spinner while something takes long."""
-    with err.status(text):
-        yield
-
-
-def load_model(path: Path) -> Graph:
-    from graphopt.frontends import load
-
-    with working(f"loading {path.name}"):
-        return load(path)
-
-
-def choose_passes(text: str | None, files: list[Path] | None) -> list[Pass]:
-    """The passes named on the command line, with those of the user's files known."""
-    from graphopt.passes import default_pipeline, parse_passes
-    from graphopt.passes.plugins import load_entry_points, load_file
-
-    load_entry_points()
-    for file in files or []:
-        load_file(file)
-    return default_pipeline() if text is None else parse_passes(text)
 
 
 @app.command("compile")
@@ -90,6 +63,7 @@ def compile_command(
 @app.command()
 def opt(
     model: ModelArgument,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="a .gopt or .onnx file for the result")] = None,
     passes: PassesOption = None,
     load: LoadOption = None,
     print_after_all: Annotated[
@@ -101,13 +75,20 @@ def opt(
     ] = False,
     time: Annotated[bool, typer.Option("--time", help="print how long each pass took")] = False,
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="find the first pass, rule and node that break the model")
+    ] = False,
 ) -> None:
-    """Run passes over a model and print the graph."""
+    """Run passes over a model; print the graph, or write it."""
+    from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, Step
     from graphopt.report import graph_diff
 
     chosen = choose_passes(passes, load)
     graph = load_model(model)
+    if bisect:
+        debugging.show_culprit(graph, chosen)
+        return
     steps: list[Step] = []
 
     def show(step: Step) -> None:
@@ -115,19 +96,20 @@ def opt(
         if print_after_all or diff:
             out.rule(f"after {step.pass_.name}")
         if print_after_all:
-            out.print(str(step.after), markup=False, highlight=False, soft_wrap=True)
+            print_text(str(step.after))
         if diff:
-            changes = graph_diff(step.before, step.after)
-            out.print(Syntax(changes, "diff", background_color="default", word_wrap=True) if changes else "no change")
+            print_diff(graph_diff(step.before, step.after))
 
     context = Context()
     result = Pipeline(chosen, check=check)(graph, context, show)
+    if output is not None:
+        save(result, output)
     if explain:
         out.print(tables.notes_table(context.notes))
     if time:
         out.print(tables.steps_table(steps))
-    if not (print_after_all or diff or explain or time):
-        out.print(str(result), markup=False, highlight=False, soft_wrap=True)
+    if not (print_after_all or diff or explain or time or output):
+        print_text(str(result))
 
 
 @app.command()
@@ -183,11 +165,17 @@ def read_inputs(texts: list[str], names: list[str]) -> dict[str, Array]:
 
 
 @app.command()
-def inspect(model: ModelArgument, batch: BatchOption = 1) -> None:
-    """Show what a model is made of, and what it costs."""
+def inspect(
+    model: ModelArgument,
+    batch: BatchOption = 1,
+    layers: Annotated[bool, typer.Option("--layers", help="a table of all layers")] = False,
+) -> None:
+    """Show what a model is made of, what it costs, and where it needs the most memory."""
     graph = load_model(model)
     out.print(tables.ports_table(graph))
     out.print(tables.operators_table(graph, batch))
+    if layers:
+        out.print(tables.layers_table(graph, batch))
     out.print(tables.cost_table(graph, batch))
 
 

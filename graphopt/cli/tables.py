@@ -90,11 +90,27 @@ def operators_table(graph: Graph, batch: int) -> Table:
 
 
 def cost_table(graph: Graph, batch: int) -> Table:
-    from graphopt.report import cost_of
+    from graphopt.report import cost_of, layers_of, peak_layer
 
     made = table("cost", f"at batch {batch}>")
     for name, value in dataclasses.asdict(cost_of(graph, batch)).items():
         made.add_row(name.replace("_", " "), f"{value:,}")
+    if peak := peak_layer(layers_of(graph, batch)):
+        made.add_row("peak activation bytes", f"{peak.live_bytes:,}")
+        made.add_row("peak layer", escape(peak.name))
+    return made
+
+
+def layers_table(graph: Graph, batch: int) -> Table:
+    from graphopt.report import layers_of, peak_layer
+
+    made = table("layer", "operator", "result", "parameter bytes>", "MACs>", "live bytes>")
+    layers = layers_of(graph, batch)
+    peak = peak_layer(layers)
+    for layer in layers:
+        costs = (f"{n:,}" if n else "" for n in (layer.parameter_bytes, layer.macs, layer.live_bytes))
+        style = "bold" if layer is peak else None
+        made.add_row(escape(layer.name), layer.operator, escape(layer.result), *costs, style=style)
     return made
 
 

@@ -86,6 +86,12 @@ class At:
         self.export.add(kind, inputs, [name], name, attributes)
         return name
 
+    def emit_all(self, kind: str, *inputs: str, results: int, **attributes: Any) -> list[str]:
+        """A helper node of several results."""
+        names = [self.export.fresh(f"{self.name}/{kind}.{i}") for i in range(results)]
+        self.export.add(kind, inputs, names, names[0], attributes)
+        return names
+
     def result(self, kind: str, *inputs: str, **attributes: Any) -> None:
         """The node that gives the results."""
         self.export.add(kind, inputs, [self.export.tensors[v] for v in self.node.results], self.name, attributes)
@@ -220,7 +226,7 @@ def dim_params(shape: Shape) -> list[int | str]:
 
 def legalize(graph: Graph) -> Graph:
     """Decompose every operator without a rule. Raises ``Unsupported`` with all that have neither."""
-    from graphopt.exporters import onnx_rules  # noqa: F401
+    from graphopt.exporters import onnx_recurrent, onnx_rules  # noqa: F401
 
     stuck: list[str] = []
     changed = True

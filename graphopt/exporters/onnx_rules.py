@@ -178,7 +178,7 @@ def shift(op: ops.ShiftLeft | ops.ShiftRight, at: At) -> None:
 
 
 @export_rule(ops.Conv, ops.ConvTranspose)
-def conv(op: ops.Conv | ops.ConvTranspose, at: At) -> None:
+def conv(op: Op, at: At) -> None:
     kind = "Conv" if isinstance(op, ops.Conv) else "ConvTranspose"
     kernel = at.types[1].static_shape[2:]
     at.result(kind, at.input(0), at.input(1), *at.bias(2), kernel_shape=kernel, **filled(op))
@@ -194,7 +194,9 @@ def filled(op: Op) -> dict[str, Any]:
 def pool(op: ops.Pool, at: At) -> None:
     attributes = filled(op)
     kernel = attributes.pop("kernel")
-    at.result("MaxPool" if isinstance(op, ops.MaxPool) else "AveragePool", *at.inputs, kernel_shape=kernel, **attributes)
+    at.result(
+        "MaxPool" if isinstance(op, ops.MaxPool) else "AveragePool", *at.inputs, kernel_shape=kernel, **attributes
+    )
 
 
 @export_rule(ops.Linear)
@@ -267,6 +269,12 @@ def top_k(op: ops.TopK, at: At) -> None:
     at.result("TopK", at.input(0), at.constant([op.k]), axis=op.axis, largest=int(op.largest), sorted=1)
 
 
+@export_rule(ops.TopKIndices)
+def top_k_indices(op: ops.TopKIndices, at: At) -> None:
+    both = at.emit_all("TopK", at.input(0), at.constant([op.k]), results=2, axis=op.axis, largest=int(op.largest))
+    at.result("Identity", both[1])
+
+
 @export_rule(ops.Tile)
 def tile(op: ops.Tile, at: At) -> None:
     at.result("Tile", at.input(0), at.constant(op.repeats))
@@ -285,7 +293,9 @@ def reshape(op: ops.Reshape, at: At) -> None:
 def expand(op: ops.Expand, at: At) -> None:
     """A one leaves a dimension as it is: only an N that is not in the operand has to be computed."""
     x = (1,) * (len(op.shape) - at.types[0].rank) + at.types[0].shape
-    at.result("Expand", at.input(0), at.shape([1 if have == want else want for have, want in zip(x, op.shape, strict=True)]))
+    at.result(
+        "Expand", at.input(0), at.shape([1 if have == want else want for have, want in zip(x, op.shape, strict=True)])
+    )
 
 
 @export_rule(ops.Slice)

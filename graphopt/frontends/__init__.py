@@ -1,4 +1,4 @@
-"""From models to graphs: ``trace`` for PyTorch, ``load`` for ONNX files.
+"""From models to graphs: ``trace`` for PyTorch, ``load`` for files.
 
 torch and onnx are imported when one of the two is called, not before.
 """
@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphopt.ir import Array, Graph
+from graphopt.errors import GraphoptError, InvalidInput
+from graphopt.ir import Array, Graph, bind_batch
+from graphopt.storage import is_stored, read
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -46,17 +48,35 @@ def load(
     shapes: Mapping[str, int | Sequence[int]] | None = None,
     constants: Mapping[str, Array] | None = None,
 ) -> Graph:
-    """The graph of an ONNX model, opset 6 or later.
+    """The graph in a file: an ONNX model of opset 6 or later, or what ``graphopt.save`` wrote (``.gopt``).
+
+    Nothing in a file is trusted, and none can make it take more than what ``frontends.limits`` allows.
 
     Args:
-        model: a path, or a model in memory.
+        model: a path, or an ONNX model in memory.
         batch: the batch size to bind; by default a dynamic dimension 0 of the inputs stays N.
         shapes: sizes for the other dynamic dimensions, by their name in the model (``{"seq": 16}``), or
-            whole shapes by the name of an input.
+            whole shapes by the name of an input. A ``.gopt`` file has none.
         constants: arrays for inputs that are to become constants, as those must that say shapes, axes or counts.
 
-    Raises ``InvalidInput`` for what is no usable ONNX model, ``Unsupported`` with every node that cannot be imported.
+    Raises ``InvalidInput`` for what is no usable model, ``Unsupported`` with every node that cannot be imported.
     """
-    from graphopt.frontends.onnx import load as load_onnx
+    where = str(model) if isinstance(model, str | Path) else "model"
+    try:
+        if isinstance(model, str | Path) and Path(model).is_file() and is_stored(Path(model)):
+            if shapes or constants:
+                raise InvalidInput("shapes and constants are for ONNX models", where=where)
+            graph = read(Path(model))
+            return graph if batch is None else bind_batch(graph, batch)
+        from graphopt.frontends.onnx import load as load_onnx
 
-    return load_onnx(model, batch=batch, shapes=shapes, constants=constants)
+        return load_onnx(model, batch=batch, shapes=shapes, constants=constants)
+    except (GraphoptError, OSError):
+        raise
+    except Exception as error:  # of numpy, onnx, protobuf: what a malformed model makes of them is not written anywhere
+        raise InvalidInput(
+            "the model cannot be read",
+            where=where,
+            why=f"{type(error).__name__}: {error}",
+            advice="if it is a valid model, graphopt is at fault: please report it",
+        ) from error

@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.torch_program import Node, aten_rule
+from graphopt.frontends.torch_node import Node, aten_rule
 from graphopt.ir import Op, Value
 
 
@@ -96,13 +94,6 @@ def linear(at: Node, x: Value, weight: Value, bias: Value | None) -> Value:
     return normal.linear(at, x, weight, bias)
 
 
-@aten_rule("addmm.default")
-def addmm(at: Node, bias: Value, a: Value, b: Value, beta: float, alpha: float) -> Value:
-    if b.constant is None or bias.type.shape != b.type.shape[1:] or (alpha, beta) != (1, 1):
-        raise Unsupported("addmm that is no linear layer", advice="write it as a @ b + bias")
-    return normal.linear(at, a, at.derive(b, "transposed", np.transpose), bias)
-
-
 @aten_rule("matmul.default", "mm.default", "bmm.default")
 def matmul(at: Node, a: Value, b: Value) -> Value:
     return normal.matmul(at, a, b)
@@ -139,17 +130,9 @@ def unary(make: Callable[[], Op]) -> Callable[[Node, Value], Value]:
     return lambda at, x: at.emit(make(), x)
 
 
-aten_rule("relu.default")(unary(ops.Relu))
-aten_rule("sigmoid.default")(unary(ops.Sigmoid))
-aten_rule("tanh.default")(unary(ops.Tanh))
-aten_rule("silu.default")(unary(ops.Silu))
 aten_rule("hardswish.default")(unary(ops.HardSwish))
 aten_rule("hardsigmoid.default")(unary(lambda: ops.HardSigmoid(alpha=1 / 6, beta=0.5)))
 aten_rule("relu6.default")(unary(lambda: ops.Clip(low=0.0, high=6.0)))
-aten_rule("exp.default")(unary(ops.Exp))
-aten_rule("sqrt.default")(unary(ops.Sqrt))
-aten_rule("neg.default")(unary(ops.Neg))
-aten_rule("abs.default")(unary(ops.Abs))
 
 
 @aten_rule("leaky_relu.default")
@@ -179,7 +162,8 @@ def softmax(at: Node, x: Value, dim: int, dtype: Any) -> Value:
 
 @aten_rule("add.Tensor", "add.Scalar")
 def add(at: Node, a: Any, b: Any, alpha: float) -> Value:
-    return at.emit(ops.Add(), at.operand(a, "left"), scaled(at, at.operand(b, "right"), alpha))
+    op = ops.Or() if at.dtype == "bool" else ops.Add()
+    return at.emit(op, at.operand(a, "left"), scaled(at, at.operand(b, "right"), alpha))
 
 
 @aten_rule("sub.Tensor", "sub.Scalar")
@@ -196,11 +180,17 @@ def scaled(at: Node, x: Value, alpha: float) -> Value:
     return x if alpha == 1 else at.emit(ops.Mul(), x, at.operand(alpha, "alpha"), part="scaled")
 
 
-def binary(op: type[ops.Binary]) -> Callable[[Node, Any, Any], Value]:
-    return lambda at, a, b: at.emit(op(), at.operand(a, "left"), at.operand(b, "right"))
+def binary(op: type[Op], logical: type[Op] | None = None) -> Callable[[Node, Any, Any], Value]:
+    """The rule of an operator on two operands; on bools it may be one of logic."""
+
+    def rule(at: Node, a: Any, b: Any) -> Value:
+        kind = logical if logical is not None and at.dtype == "bool" else op
+        return at.emit(kind(), at.operand(a, "left"), at.operand(b, "right"))
+
+    return rule
 
 
-aten_rule("mul.Tensor", "mul.Scalar")(binary(ops.Mul))
+aten_rule("mul.Tensor", "mul.Scalar")(binary(ops.Mul, ops.And))
 aten_rule("div.Tensor", "div.Scalar", "true_divide.Tensor")(binary(ops.Div))
 aten_rule("pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar")(binary(ops.Pow))
 aten_rule("minimum.default", "min.other", "clamp_max.Tensor")(binary(ops.Minimum))
@@ -210,11 +200,6 @@ aten_rule("maximum.default", "max.other", "clamp_min.Tensor")(binary(ops.Maximum
 @aten_rule("square.default")
 def square(at: Node, x: Value) -> Value:
     return at.emit(ops.Mul(), x, x)
-
-
-@aten_rule("reciprocal.default")
-def reciprocal(at: Node, x: Value) -> Value:
-    return at.emit(ops.Div(), at.operand(1, "one"), x)
 
 
 @aten_rule("rsqrt.default")
@@ -267,18 +252,6 @@ def avg_pool(
     return normal.average_pool(at, ops.AveragePool(count_include_pad=counted, **window), x, ceil)
 
 
-@aten_rule("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
-def adaptive_avg_pool(at: Node, x: Value, sizes: Any) -> Value:
-    return normal.adaptive_average_pool(at, x, each(sizes, x.type.rank - 2))
-
-
-@aten_rule("adaptive_max_pool1d.default", "adaptive_max_pool2d.default")
-def adaptive_max_pool(at: Node, x: Value, sizes: Any) -> tuple[Value, None]:
-    if any(s != 1 for s in sizes):
-        raise Unsupported(f"adaptive max pooling to {list(sizes)}", advice="pool to one element, or use max_pool")
-    return normal.reduce(at, ops.ReduceMax, x, range(2, x.type.rank), keepdims=True), None
-
-
 def reduction(op: type[ops.Reduction]) -> Callable[..., Value]:
     """The rule of a reduction over given axes; none given means all."""
 
@@ -300,8 +273,3 @@ aten_rule("amax.default")(reduction(ops.ReduceMax))
 aten_rule("mean.default")(total(ops.ReduceMean))
 aten_rule("sum.default")(total(ops.ReduceSum))
 aten_rule("max.default")(total(ops.ReduceMax))
-
-
-@aten_rule("max.dim")
-def max_dim(at: Node, x: Value, axis: int, keepdims: bool) -> tuple[Value, None]:
-    return normal.reduce(at, ops.ReduceMax, x, [axis], keepdims), None

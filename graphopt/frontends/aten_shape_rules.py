@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.torch_program import Node, aten_rule
+from graphopt.frontends.torch_node import Node, aten_rule
 from graphopt.ir import Batch, Dim, Value
 
 
@@ -149,25 +147,17 @@ def select_scatter(at: Node, x: Value, source: Value, axis: int, index: int) -> 
     return slice_scatter(at, x, row, axis, start, start + 1, 1)
 
 
-@aten_rule("constant_pad_nd.default")
-def constant_pad(at: Node, x: Value, pads: Sequence[int], value: float | None) -> Value:
-    """Pads come as pairs, the last axis first."""
-    before, after = [0] * x.type.rank, [0] * x.type.rank
-    for i, (low, high) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
-        before[-1 - i], after[-1 - i] = low, high
-    return normal.pad(at, x, before, after, value or 0.0)
-
-
-@aten_rule("pad.default")
-def pad(at: Node, x: Value, pads: Sequence[int], mode: str, value: float | None) -> Value:
-    if mode != "constant":
-        raise Unsupported(f"padding in mode {mode!r}", advice="only constant padding can be imported")
-    return constant_pad(at, x, pads, value)
-
-
 @aten_rule("pixel_shuffle.default")
 def pixel_shuffle(at: Node, x: Value, factor: int) -> Value:
     return normal.depth_to_space(at, x, factor, depth_first=False)
+
+
+@aten_rule("pixel_unshuffle.default")
+def pixel_unshuffle(at: Node, x: Value, factor: int) -> Value:
+    n, c, h, w = (x.type.shape[0], *x.type.with_shape(x.type.shape[1:]).static_shape)
+    y = normal.reshape(at, x, (n, c, h // factor, factor, w // factor, factor), "blocks")
+    y = normal.transpose(at, y, (0, 1, 3, 5, 2, 4), "gather")
+    return normal.reshape(at, y, (n, c * factor * factor, h // factor, w // factor))
 
 
 @aten_rule("channel_shuffle.default")
@@ -177,28 +167,34 @@ def channel_shuffle(at: Node, x: Value, groups: int) -> Value:
     return normal.reshape(at, normal.swap(at, y, 1, 2), x.type.shape, "merge")
 
 
-@aten_rule("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
-def upsample_nearest(at: Node, x: Value, sizes: Sequence[int] | None, factors: Sequence[float] | None) -> Value:
-    return nearest(at, x, [1 / f for f in factors] if factors else None, 0.0)
-
-
-@aten_rule("_upsample_nearest_exact1d.vec", "_upsample_nearest_exact2d.vec", "_upsample_nearest_exact3d.vec")
-def upsample_nearest_exact(at: Node, x: Value, sizes: Sequence[int] | None, factors: Sequence[float] | None) -> Value:
-    return nearest(at, x, [1 / f for f in factors] if factors else None, 0.5)
-
-
-def nearest(at: Node, x: Value, steps: Sequence[float] | None, shift: float) -> Value:
-    """Resizing to the shape of the result, computed in float32 as torch does: floor((i + shift) * step)."""
-    sizes = [d for d in at.shape[2:] if isinstance(d, int)]
-    steps = steps or [have / want for have, want in zip(normal.spatial(x), sizes, strict=True)]
-    sources = [
-        np.minimum(np.floor((np.arange(want, dtype=np.float32) + np.float32(shift)) * np.float32(step)), have - 1)
-        for have, want, step in zip(normal.spatial(x), sizes, steps, strict=True)
-    ]
-    return normal.resize(at, x, sizes, [source.astype(int).tolist() for source in sources])
-
-
-@aten_rule("to.dtype", "to.dtype_layout", "to.device", "_to_copy.default", "type_as.default", "float.default")
+@aten_rule(
+    "to.dtype",
+    "to.dtype_layout",
+    "to.device",
+    "to.other",
+    "_to_copy.default",
+    "type_as.default",
+    "float.default",
+    "bool.default",
+    "long.default",
+    "int.default",
+)
 def to(at: Node, x: Value, *settings: Any) -> Value:
-    """A change of device or layout is nothing to a graph; one of dtype is, unless x is a constant."""
-    return at.operand(x, "input")
+    """A change of device or layout is nothing to a graph; one of dtype is a cast."""
+    return at.cast(x, at.dtype)
+
+
+def filled(argument: int, value: float = 0.0) -> Callable[..., Value]:
+    """The rule of one number spread over a shape: that of an argument, or a fixed one."""
+
+    def rule(at: Node, *settings: Any) -> Value:
+        number = at.operand(settings[argument] if argument else value, "number")
+        return normal.expand(at, normal.reshape(at, number, (1,) * len(at.shape), "point"), at.shape)
+
+    return rule
+
+
+aten_rule("zeros.default", "zeros_like.default", "new_zeros.default")(filled(0, 0.0))
+aten_rule("ones.default", "ones_like.default", "new_ones.default")(filled(0, 1.0))
+aten_rule("full.default", "full_like.default")(filled(1))
+aten_rule("new_full.default")(filled(2))

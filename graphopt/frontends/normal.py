@@ -43,6 +43,8 @@ def spatial(x: Value) -> tuple[int, ...]:
 
 
 def zero_bias(at: Scope, weight: Value, size: int) -> Value:
+    if size > weight.type.with_shape(weight.type.static_shape).nbytes:
+        raise InvalidGraph(f"{size} results of a weight of {weight.type}")
     return at.constant(np.zeros(size, weight.type.dtype), "bias")
 
 
@@ -239,15 +241,23 @@ def adaptive_average_pool(at: Scope, x: Value, sizes: Sequence[int]) -> Value:
 
 def resize(at: Scope, x: Value, sizes: Sequence[int], sources: Sequence[Sequence[int]]) -> Value:
     """Nearest resizing, given for every spatial axis which element of the input each element of the result copies."""
+    op = resize_op(spatial(x), sources)
+    if op is None:
+        raise Unsupported(f"resizing {spatial(x)} to {tuple(sizes)} by this mapping", advice="use whole factors")
+    return at.emit(op, x)
+
+
+def resize_op(have: Sequence[int], sources: Sequence[Sequence[int]]) -> ops.Resize | None:
+    """The nearest resizing that copies these elements of every spatial axis, if there is one."""
     for coordinates, rounding in (
         ("asymmetric", "floor"),
         ("half_pixel", "round_prefer_floor"),
         ("half_pixel", "floor"),
     ):
-        op = ops.Resize(sizes=tuple(sizes), coordinates=coordinates, rounding=rounding)
-        if all(op.source(axis, size) == list(sources[axis]) for axis, size in enumerate(spatial(x))):
-            return at.emit(op, x)
-    raise Unsupported(f"resizing {spatial(x)} to {tuple(sizes)} by this mapping", advice="use whole factors")
+        op = ops.Resize(sizes=tuple(map(len, sources)), coordinates=coordinates, rounding=rounding)
+        if all(op.source(axis, size) == list(sources[axis]) for axis, size in enumerate(have)):
+            return op
+    return None
 
 
 def depth_to_space(at: Scope, x: Value, block: int, depth_first: bool) -> Value:

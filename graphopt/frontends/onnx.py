@@ -24,6 +24,7 @@ from graphopt.frontends import (  # noqa: F401 (the rules register when they are
     onnx_bodies,
     onnx_einsum_rules,
     onnx_file,
+    onnx_fourier_rules,
     onnx_functions,
     onnx_grid_rules,
     onnx_index_rules,
@@ -31,6 +32,7 @@ from graphopt.frontends import (  # noqa: F401 (the rules register when they are
     onnx_known,
     onnx_math_rules,
     onnx_norm_rules,
+    onnx_recurrent_rules,
     onnx_reduce_rules,
     onnx_refused,
     onnx_resize_rules,
@@ -38,10 +40,12 @@ from graphopt.frontends import (  # noqa: F401 (the rules register when they are
     onnx_shape_rules,
 )
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op, warn_fixed_batch
-from graphopt.frontends.onnx_inputs import frozen_inputs, input_shapes, tensor_dtype
-from graphopt.frontends.onnx_node import KNOWN_RULES, RULES, STRUCTURED, Known, Node, Tensor, constant_values, node_name
+from graphopt.frontends.limits import Budget
+from graphopt.frontends.onnx_inputs import empty_inputs, frozen_inputs, input_shapes, tensor_dtype
+from graphopt.frontends.onnx_node import KNOWN_RULES, RULES, UNFOLDED, Known, Node, Tensor, constant_values, node_name
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant, evaluate, verify
 from graphopt.ir.types import DTYPES
+
 
 def load(
     model: str | Path | onnx.ModelProto,
@@ -103,9 +107,11 @@ class Importer:
         frozen: Mapping[str, Array],
     ) -> None:
         self.surgeon, self.name, self.opset = surgeon, name, opset
-        self.free = [t for t in surgeon.inputs if t.name not in frozen]
+        self.budget = Budget(len(surgeon.nodes))
+        empty = empty_inputs([t for t in surgeon.inputs if t.name not in frozen])
+        self.env: ChainMap[str, Tensor | None] = ChainMap({**frozen, **empty})
+        self.free = [t for t in surgeon.inputs if t.name not in self.env]
         self.shapes = input_shapes(self.free, batch, shapes)
-        self.env: ChainMap[str, Tensor | None] = ChainMap(dict(frozen))
         self.prefix, self.wanted = "", {t.name for t in surgeon.outputs}
         """What the names of nodes begin with, and the tensors that are read at the end: both of the body at hand."""
         self.derived: Derived = {}
@@ -115,10 +121,6 @@ class Importer:
     @property
     def is_symbolic(self) -> bool:
         return any(isinstance(d, Batch) for shape in self.shapes.values() for d in shape)
-
-    def is_input(self, name: str) -> bool:
-        """Whether a tensor is an input of the model."""
-        return not self.prefix and name in self.shapes
 
     def graph(self) -> Graph:
         """The whole graph. Raises ``Unsupported`` with all refused nodes, ``InvalidGraph`` where N leaves k*N."""
@@ -132,9 +134,7 @@ class Importer:
         verify(graph)
         return graph
 
-    def inline(
-        self, graph: gs.Graph, name: str, env: ChainMap[str, Tensor | None], opset: int
-    ) -> list[Tensor | None]:
+    def inline(self, graph: gs.Graph, name: str, env: ChainMap[str, Tensor | None], opset: int) -> list[Tensor | None]:
         """The results of a body that stands for the node of that name; None for what depends on a refused node."""
         outer = self.env, self.opset, self.prefix, self.wanted
         self.env, self.opset, self.prefix, self.wanted = env, opset, f"{name}.", {t.name for t in graph.outputs}
@@ -146,8 +146,6 @@ class Importer:
             self.env, self.opset, self.prefix, self.wanted = outer
 
     def input(self, tensor: gs.Variable) -> Value:
-        if 0 in self.shapes[tensor.name]:
-            raise Unsupported("it has no elements", where=f"input {tensor.name!r}")
         value = arg(tensor.name, tensor_dtype(tensor), self.shapes[tensor.name])
         self.env[tensor.name] = value
         return value
@@ -182,6 +180,7 @@ class Importer:
     def visit(self, node: gs.Node) -> None:
         """Translate one node into the environment, or note why it cannot be."""
         name, op = self.prefix + node_name(node), f"{node.domain}:{node.op}" if foreign(node) else str(node.op)
+        self.budget.visit()
         results: Sequence[Tensor | None] = [None] * len(node.outputs)
         try:
             results = self.translate(node, op)
@@ -192,7 +191,15 @@ class Importer:
         except GraphoptError as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
             raise type(error)(what, where=f"{name} ({op})", why=error.why, advice=error.advice) from error
-        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            MemoryError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise InvalidInput("the node is malformed", where=f"{name} ({op})", why=str(error)) from error
         for tensor, result in zip(node.outputs, results, strict=False):
             if tensor.name in self.env.maps[0]:
@@ -208,20 +215,30 @@ class Importer:
         rule = RULES.get(op)
         if known and not refused:
             rule = KNOWN_RULES.get(op, rule)
-        if op in onnx_refused.REASONS and rule is None:
+        if rule is None and op in onnx_refused.REASONS:
             raise Unsupported(onnx_refused.REASONS[op])
-        if rule is None and not (refused and op in KNOWN_RULES):
-            function = onnx_functions.definition(node, inputs, self.version(node.domain))
-            if function is None:
-                raise unknown_op()
-            env = ChainMap[str, Tensor | None](function.bound)
-            if not refused:
-                return self.inline(function.graph, self.prefix + node_name(node), env, function.opset)
-        if rule is None or refused:
+        if rule is None and op in KNOWN_RULES:
+            rule = must_be_known
+        if rule is None:
+            return self.expand(node, inputs, refused)
+        if refused:
             return [None] * len(node.outputs)
+        if rule in KNOWN_RULES.values():
+            self.budget.take_known(op, [i for i in inputs if not isinstance(i, Value)])
         result = rule(Node(node, inputs, self))
         results = [result] if isinstance(result, (Value, np.ndarray)) else result
-        return computed(results) if known and op not in STRUCTURED else results
+        return computed(results, self.budget) if known and op not in UNFOLDED else results
+
+    def expand(self, node: gs.Node, inputs: Sequence[Tensor | None], refused: bool) -> Sequence[Tensor | None]:
+        """The results of a node through the function that defines its operator."""
+        function = onnx_functions.definition(node, inputs, self.version(node.domain))
+        if function is None:
+            raise unknown_op()
+        if refused:
+            return [None] * len(node.outputs)
+        env = ChainMap[str, Tensor | None](function.bound)
+        results = iter(self.inline(function.graph, self.prefix + node_name(node), env, function.opset))
+        return [next(results) if tensor.name else None for tensor in node.outputs]
 
     def version(self, domain: str | None) -> int:
         """The opset of a domain."""
@@ -237,11 +254,17 @@ class Importer:
             raise Unsupported("its result has no elements")
 
 
-def computed(results: Sequence[Tensor | None]) -> list[Tensor | None]:
+def must_be_known(at: Node) -> Sequence[Tensor]:
+    """The rule, for computed inputs, of an operator that can only be computed at import."""
+    return at.knowns
+
+
+def computed(results: Sequence[Tensor | None], budget: Budget) -> list[Tensor | None]:
     """What follows from constants alone, as arrays."""
     values = tuple(dict.fromkeys(r for r in results if isinstance(r, Value)))
-    if not values:
+    if not values or any(isinstance(d, Batch) for v in values for d in v.type.shape):
         return list(results)
+    budget.take_values(values)
     with np.errstate(all="ignore"):
         arrays = dict(zip(values, evaluate(Graph((), values), ()), strict=True))
     return [arrays[r] if isinstance(r, Value) else r for r in results]

@@ -33,7 +33,9 @@ def loop(at: Node) -> Sequence[Tensor | None]:
             raise Unsupported(f"a loop of more than {MAX_STEPS} steps")
         if any(c is None for c in carried):
             raise Unsupported("a loop that carries optional or refused values")
-        going, *results = at.body("body", np.array(step, np.int64), known(going), *(c for c in carried if c is not None))
+        going, *results = at.body(
+            "body", np.array(step, np.int64), known(going), *(c for c in carried if c is not None)
+        )
         carried, step = results[:count], step + 1
         rows.append(results[count:])
     return [*carried, *(stacked(at, column, 0) for column in zip(*rows, strict=True))]

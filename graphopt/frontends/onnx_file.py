@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import onnx
 
 from graphopt.errors import InvalidInput, Unsupported
+from graphopt.frontends.limits import MAX_FILE_BYTES, MAX_NODES
 
 PICKLES = frozenset([".pt", ".pt2", ".pth", ".pkl", ".pickle", ".ckpt"])
 FIRST_OPSET = 6
+NUMBER = re.compile("[0-9]{1,18}")
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -22,10 +27,16 @@ def read(path: Path) -> onnx.ModelProto:
     where = str(path)
     if not path.is_file():
         raise InvalidInput("there is no such file", where=where)
-    data = path.read_bytes()
-    refuse_other_formats(path, data[:8])
+    with path.open("rb") as file:
+        refuse_other_formats(path, file.read(8))
+        size = path.stat().st_size
+        if not 0 < size <= MAX_FILE_BYTES:
+            raise InvalidInput(f"a file of {size:,} bytes is no ONNX model", where=where)
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    model = onnx.ModelProto()
     try:
-        model = onnx.load_model_from_string(data)
+        with data, memoryview(data) as view:
+            model.ParseFromString(view)
     except Exception as error:  # protobuf has no typed error to name
         raise InvalidInput("the file is not ONNX, or is cut short", where=where, why=str(error)) from error
     load_external_data(model, path.parent)
@@ -50,10 +61,14 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
     """The opset of the model. Raises ``InvalidInput`` or ``Unsupported`` if there is nothing to import."""
     if not model.graph.node and not model.graph.output:
         raise InvalidInput("the model has no graph", where=where, advice="it may be cut short, or not be ONNX")
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
-    if opset is None:
-        raise InvalidInput("the model names no ONNX opset", where=where)
     newest = onnx.defs.onnx_opset_version()
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is None and any(node.domain in ("", "ai.onnx") for node in model.graph.node):
+        raise InvalidInput("the model names no ONNX opset", where=where)
+    opset = newest if opset is None else opset
+    if any(not isinstance(name, str) for name in names(model.graph)):
+        raise InvalidInput("the model has names that are not text", where=where)
+    check_functions(model, where)
     if not FIRST_OPSET <= opset <= newest:
         raise Unsupported(
             f"opset {opset}",
@@ -63,6 +78,12 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
         )
     if model.graph.sparse_initializer:
         raise Unsupported("sparse initializers", where=where, advice="store the weights dense")
+    negative = [t.name for t in stored_tensors(model.graph) if any(d < 0 for d in t.dims)]
+    if negative:
+        raise InvalidInput(f"tensors of negative dimensions: {', '.join(negative[:5])}", where=where)
+    for what, names in (("inputs", model.graph.input), ("outputs", model.graph.output)):
+        if len({v.name for v in names}) < len(names):
+            raise InvalidInput(f"two {what} have one name", where=where)
     odd = [t.name for t in stored_tensors(model.graph) if not known_to_numpy(t.data_type)]
     if odd:
         raise Unsupported(
@@ -71,6 +92,38 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
             advice="convert the model to float32",
         )
     return int(opset)
+
+
+def names(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    """Every name in a graph and in the graphs in its attributes; protobuf gives one that is not UTF-8 as bytes."""
+    graphs = [graph]
+    for inner in graphs:
+        yield inner.name
+        for info in (*inner.input, *inner.output, *inner.initializer):
+            yield info.name
+        for node in inner.node:
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+            for attribute in node.attribute:
+                yield attribute.name
+                graphs += [attribute.g, *attribute.graphs]
+
+
+def check_functions(model: onnx.ModelProto, where: str) -> None:
+    """Raise ``InvalidInput`` if functions of the model call each other in a circle, or write out to too many nodes."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    calls = {
+        key: [(n.domain, n.op_type) for n in f.node if (n.domain, n.op_type) in functions]
+        for key, f in functions.items()
+    }
+    try:
+        order = list(TopologicalSorter(calls).static_order())
+    except CycleError as error:
+        raise InvalidInput("a function of the model calls itself", where=where, why=str(error.args[1])) from error
+    size: dict[tuple[str, str], int] = {}
+    for key in order:
+        size[key] = len(functions[key].node) + sum(size[c] for c in calls[key])
+    if sum(size.get((n.domain, n.op_type), 0) for n in model.graph.node) > MAX_NODES:
+        raise InvalidInput(f"the functions of the model write out to more than {MAX_NODES:,} nodes", where=where)
 
 
 def known_to_numpy(kind: int) -> bool:
@@ -109,20 +162,24 @@ def read_external(name: str, entries: dict[str, str], folder: Path) -> bytes:
     """The bytes of one tensor. The file must lie in the folder: no absolute path, no ``..``, no link out of it."""
     where = f"tensor {name!r}"
     location = Path(entries.get("location", ""))
-    folder = folder.resolve()
-    path = (folder / location).resolve()
+    try:
+        folder = folder.resolve()
+        path = (folder / location).resolve()
+        found = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long or with NUL
+        raise InvalidInput("its data lies at an impossible place", where=where, why=str(error)[:200]) from error
     if location.is_absolute() or ".." in location.parts or not path.is_relative_to(folder):
         raise InvalidInput(
             f"its data lies in {str(location)!r}, outside the folder of the model",
             where=where,
             advice="keep the weights beside the model",
         )
-    if not path.is_file():
+    if not found:
         raise InvalidInput(f"its data file {str(location)!r} is missing", where=where)
     offset, size = entries.get("offset", "0"), path.stat().st_size
     length = entries.get("length", "")
-    if not offset.isdecimal() or not (length.isdecimal() or not length):
-        raise InvalidInput(f"its data lies at {offset!r}, length {length!r}", where=where)
+    if not NUMBER.fullmatch(offset) or not NUMBER.fullmatch(length or "0"):
+        raise InvalidInput(f"its data lies at {offset[:20]!r}, length {length[:20]!r}", where=where)
     wanted = int(length) if length else size - int(offset)
     if wanted < 0 or int(offset) + wanted > size:
         raise InvalidInput(f"its data file {str(location)!r} is cut short", where=where)

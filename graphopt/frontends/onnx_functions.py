@@ -36,9 +36,10 @@ def definition(node: gs.Node, inputs: Sequence[Value | Array | None], version: i
     absent = {name for name, given in zip(body.input, inputs, strict=False) if given is None}
     absent |= set(body.input[len(inputs) :])
     nodes = list(body.node)
-    attributes = {a.name: a for a in (*body.attribute_proto, *proto.attribute)}
+    defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
+    attributes = {a.name: a for a in (*defaults, *body.attribute_proto, *proto.attribute)}
     resolve(nodes, attributes, absent)
-    outputs = body.output[: len(proto.output)]
+    outputs = [name for name, wanted in zip(body.output, proto.output, strict=False) if wanted]
     graph = onnx.helper.make_graph(
         nodes,
         node.op,
@@ -46,23 +47,27 @@ def definition(node: gs.Node, inputs: Sequence[Value | Array | None], version: i
         [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
     )
     opset = next((int(o.version) for o in body.opset_import if o.domain in ("", "ai.onnx")), version)
-    bound = {name: given for name, given in zip(body.input, inputs, strict=False) if given is not None}
+    bound: dict[str, Value | Array | None] = {
+        name: given for name, given in zip(body.input, inputs, strict=False) if given is not None
+    }
     return Function(gs.import_onnx(onnx.helper.make_model(graph, opset_imports=body.opset_import)), opset, bound)
 
 
 def body_of(
-    schema: onnx.defs.OpSchema, node: onnx.NodeProto, inputs: Sequence[Value | Array | None], version: int
+    schema: Any, node: onnx.NodeProto, inputs: Sequence[Value | Array | None], version: int
 ) -> onnx.FunctionProto | None:
     """The body of the newest opset that the model may use; that of a later one if there is no other."""
     if schema.has_context_dependent_function:
         types = [type_of(i).SerializeToString() for i in inputs]
         wanted = best(schema.context_dependent_function_opset_versions, version)
-        found = schema.get_context_dependent_function_with_opset_version(wanted, node.SerializeToString(), types)
-        return onnx.FunctionProto.FromString(found) if found else None
-    if schema.has_function:
-        wanted = best(schema.function_opset_versions, version)
-        return onnx.FunctionProto.FromString(schema.get_function_with_opset_version(wanted))
-    return None
+        data = schema.get_context_dependent_function_with_opset_version(wanted, node.SerializeToString(), types)
+    elif schema.has_function:
+        data = schema.get_function_with_opset_version(best(schema.function_opset_versions, version))
+    else:
+        return None
+    body = onnx.FunctionProto()
+    body.ParseFromString(data)
+    return body if body.node else None
 
 
 def best(versions: Iterable[int], version: int) -> int:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.ir import Array, Batch, Dim, Shape
-from graphopt.ir.types import DTYPES
+from graphopt.ir.types import DTYPES, TensorType
+
+MULTIPLE = re.compile(r"N_times_([1-9]\d{0,9})")
 
 
 def input_shapes(
@@ -17,11 +22,13 @@ def input_shapes(
 ) -> dict[str, Shape]:
     """The shape of every input. A dynamic dimension 0 is N (or ``batch``); others must be given.
 
+    A dimension called ``N_times_4``, as graphopt's exporter names them, is 4*N, and N may then be any dimension.
+
     ``inputs`` have a ``name`` and a ``shape`` of integers, names of dimensions, and None. Raises ``Unsupported``
     for a dynamic dimension that is not bound, ``InvalidInput`` for a binding that fits nothing.
     """
     unused = set(given)
-    symbol: str | None = None
+    symbol = exported_symbol(inputs)
     shapes: dict[str, Shape] = {}
     for tensor in inputs:
         where = f"input {tensor.name!r}"
@@ -44,6 +51,8 @@ def input_shapes(
                 shape.append(Batch() if batch is None else batch)
             elif dim is not None and dim == symbol:
                 shape.append(Batch() if batch is None else batch)
+            elif symbol and isinstance(dim, str) and (multiple := MULTIPLE.fullmatch(dim)):
+                shape.append(int(multiple[1]) * (Batch() if batch is None else batch))
             else:
                 raise dynamic(axis, dim, tensor.name, symbol)
         shapes[tensor.name] = tuple(shape)
@@ -51,6 +60,13 @@ def input_shapes(
         known = sorted({d for t in inputs for d in t.shape or () if isinstance(d, str)} | {t.name for t in inputs})
         raise InvalidInput(f"shapes names {', '.join(sorted(unused))}", advice=f"the model has {', '.join(known)}")
     return shapes
+
+
+def exported_symbol(inputs: Sequence[Any]) -> str | None:
+    """``N`` where the shapes of the inputs are such as graphopt's exporter writes: of integers and multiples of N."""
+    names = {d for t in inputs for d in t.shape or () if not is_static(d)}
+    exported = names and all(isinstance(d, str) and (d == "N" or MULTIPLE.fullmatch(d)) for d in names)
+    return "N" if exported else None
 
 
 def is_static(dim: object) -> bool:
@@ -81,10 +97,28 @@ def dynamic(axis: int, dim: object, name: str, symbol: str | None) -> Unsupporte
 
 def tensor_dtype(tensor: Any) -> str:
     """The dtype of an input; raises ``Unsupported`` if it is no tensor of numbers that numpy knows."""
+    where = f"input {tensor.name!r}"
+    if tensor.type != "tensor_type":
+        raise Unsupported(f"it is a {str(tensor.type).removesuffix('_type')} and no tensor", where=where)
     name = str(np.dtype(tensor.dtype)) if isinstance(tensor.dtype, (type, np.dtype)) else str(tensor.dtype)
-    if tensor.type != "tensor_type" or name not in DTYPES:
-        raise Unsupported(f"it is a {tensor.type} of {name}", where=f"input {tensor.name!r}")
+    if name.isdigit():
+        name = str(onnx.TensorProto.DataType.Name(int(name))).lower()
+    if name not in DTYPES:
+        kind = "strings" if name == "object" else name
+        raise Unsupported(f"it is a tensor of {kind}", where=where, advice="convert the model to float32")
     return name
+
+
+def empty_inputs(inputs: Sequence[Any]) -> dict[str, Array]:
+    """The inputs without elements: they can have one value only, and are left out with a warning."""
+    found: dict[str, Array] = {}
+    for tensor in inputs:
+        dtype = tensor_dtype(tensor)
+        if tensor.shape is not None and 0 in tensor.shape and all(is_static(d) for d in tensor.shape):
+            TensorType(dtype, tuple(int(d) or 1 for d in tensor.shape))  # which refuses absurd sizes
+            found[tensor.name] = np.zeros(tensor.shape, dtype)
+            logging.getLogger("graphopt").warning("input %r has no elements and is left out", tensor.name)
+    return found
 
 
 def frozen_inputs(inputs: Sequence[Any], given: Mapping[str, Array]) -> dict[str, Array]:

@@ -7,15 +7,15 @@ k*N, or a comparison that depends on N, raises ``InvalidGraph``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_node import Known, Node, constant_values, known_rule, onnx_rule
+from graphopt.frontends.onnx_math_rules import cast_dtype
+from graphopt.frontends.onnx_node import RULES, Known, Node, Tensor, constant_values, known_rule, onnx_rule
 from graphopt.ir import Batch, Shape, Value, numel
 
 
@@ -71,9 +71,9 @@ def identity(at: Node) -> Known:
     return at.known(0)
 
 
-@known_rule("Cast")
+@known_rule("Cast", "CastLike")
 def cast(at: Node) -> Known:
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(at.whole("to", 0)))
+    dtype = np.dtype(at.dtype(1) if at.op == "CastLike" else cast_dtype(at))
     data = at.known(0)
     if data.dtype != object:
         return data.astype(dtype)
@@ -145,7 +145,10 @@ def transpose(at: Node) -> Known:
 
 
 @known_rule("Expand")
-def expand(at: Node) -> Known:
+def expand(at: Node) -> Tensor | Sequence[Tensor | None]:
+    """To a shape with N in it a constant becomes a value of the graph."""
+    if at.known(1).dtype == object:
+        return RULES["Expand"](at)
     wanted = tuple(numbers(at, 1).tolist())
     return np.broadcast_to(at.known(0), np.broadcast_shapes(at.known(0).shape, wanted))
 
@@ -153,6 +156,17 @@ def expand(at: Node) -> Known:
 @known_rule("Tile")
 def tile(at: Node) -> Known:
     return np.tile(at.known(0), numbers(at, 1).tolist())
+
+
+@known_rule("NonZero")
+def non_zero(at: Node) -> Known:
+    return np.array(np.nonzero(numbers(at, 0)), np.int64)
+
+
+@known_rule("Compress")
+def compress(at: Node) -> Known:
+    axis = at.raw("axis")
+    return np.compress(numbers(at, 1), numbers(at, 0), None if axis is None else int(axis))
 
 
 @known_rule("ConstantOfShape")
@@ -229,16 +243,6 @@ def quotient(a: Known, b: Known) -> Known:
     return np.asarray(a / b if a.dtype.kind == "f" else np.trunc(a / b), a.dtype)
 
 
-def remainder(at: Node) -> Known:
-    compute = np.fmod if at.whole("fmod", 0) else np.mod
-    return np.asarray(compute(numbers(at, 0), numbers(at, 1)))
-
-
-def of_numbers(compute: Callable[..., Any]) -> Callable[[Node], Known]:
-    """The rule of an element-wise operator on numbers only."""
-    return lambda at: np.asarray(compute(*(numbers(at, i) for i in range(len(at.knowns)))))
-
-
 known_rule("Add", "Sum")(arithmetic(np.add, add))
 known_rule("Sub")(arithmetic(np.subtract, subtract))
 known_rule("Mul")(arithmetic(np.multiply, multiply))
@@ -246,29 +250,6 @@ known_rule("Div")(arithmetic(quotient, divide))
 known_rule("Equal")(arithmetic(np.equal, equal))
 known_rule("Min")(arithmetic(np.minimum, None))
 known_rule("Max")(arithmetic(np.maximum, None))
-known_rule("Mod")(remainder)
-for name, function in {
-    "Abs": np.abs,
-    "And": np.logical_and,
-    "Ceil": np.ceil,
-    "Exp": np.exp,
-    "Floor": np.floor,
-    "Greater": np.greater,
-    "GreaterOrEqual": np.greater_equal,
-    "Less": np.less,
-    "LessOrEqual": np.less_equal,
-    "Neg": np.negative,
-    "Not": np.logical_not,
-    "Or": np.logical_or,
-    "Sqrt": np.sqrt,
-}.items():
-    known_rule(name)(of_numbers(function))
-
-
-@known_rule("Pow")
-def power(at: Node) -> Known:
-    base = numbers(at, 0)
-    return np.power(base, numbers(at, 1)).astype(base.dtype)
 
 
 @known_rule("Where")

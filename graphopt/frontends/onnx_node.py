@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Scope
-from graphopt.ir import Array, Batch, Dim, Value
+from graphopt.ir import Array, Batch, Dim, Input, Value
 
 Known = Array
 """A tensor whose elements are known: numbers, or Python integers and ``Batch`` in an object array."""
@@ -24,8 +24,8 @@ RULES: dict[str, Rule] = {}
 KNOWN_RULES: dict[str, Rule] = {}
 """The rules that compute at once, for nodes all of whose inputs are known, where sizes may be among them; what the
 other rules make of known inputs is evaluated."""
-STRUCTURED = frozenset(["If", "Loop", "Scan"])
-"""The operators with bodies, which read other tensors than their inputs."""
+UNFOLDED = frozenset(["DequantizeLinear", "If", "Loop", "Scan"])
+"""The operators not evaluated though their inputs are known: quantised weights stay so, bodies read other tensors."""
 
 
 def onnx_rule(*names: str) -> Callable[[R], R]:
@@ -57,7 +57,6 @@ class Importer(Protocol):
     derived: Derived
 
     def constant(self, name: str, data: Known) -> Value: ...
-    def is_input(self, name: str) -> bool: ...
     def inline(
         self, graph: gs.Graph, name: str, env: ChainMap[str, Tensor | None], opset: int
     ) -> list[Tensor | None]: ...
@@ -105,12 +104,12 @@ class Node(Scope):
         """An input that must be known at import."""
         found = self.tensor(index)
         if isinstance(found, Value):
-            name = self._names[index]
-            what = f"input {index}, {name!r}, is computed by the model"
-            advice = "it must be a constant or follow from shapes"
-            if self._importer.is_input(name):
+            if isinstance(found.op, Input):
+                name = found.node.name
                 what, advice = f"input {index}, {name!r}, must be known", f"freeze it: constants={{{name!r}: array}}"
-            raise Unsupported(what, advice=advice)
+                raise Unsupported(what, advice=advice)
+            what = f"input {index}, {self._names[index]!r}, is computed by the model"
+            raise Unsupported(what, advice="it must be a constant or follow from shapes")
         return found
 
     def is_known(self, index: int) -> bool:
@@ -127,7 +126,7 @@ class Node(Scope):
         graph = self.attr(name, gs.Graph)
         if graph is None or len(bound) != len(graph.inputs):
             raise InvalidInput(f"{name!r} is no body of {len(bound)} inputs")
-        env = {t.name: b for t, b in zip(graph.inputs, bound, strict=True)}
+        env: dict[str, Tensor | None] = {t.name: b for t, b in zip(graph.inputs, bound, strict=True)}
         return self._importer.inline(graph, self.name, self._importer.env.new_child(env), self.opset)
 
     def dims(self, index: int) -> list[Dim]:

@@ -8,10 +8,10 @@ STRINGS = "it works on strings"
 SEQUENCES = "it works on sequences or optional values"
 TRAINING = "it belongs to training"
 IMAGES = "it decodes files of images"
-SEARCH = "it searches data of an irregular form"
+CLASSIC = "it belongs to classical machine learning, not to neural networks"
 
 REASONS = {
-    **dict.fromkeys(("Compress", "NonMaxSuppression", "NonZero", "Unique"), DATA_DEPENDENT),
+    **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique"), DATA_DEPENDENT),
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), RANDOM
     ),
@@ -34,6 +34,14 @@ REASONS = {
         SEQUENCES,
     ),
     **dict.fromkeys((f"ai.onnx.preview.training:{op}" for op in ("Adagrad", "Adam", "Gradient", "Momentum")), TRAINING),
-    **dict.fromkeys(("ai.onnx.ml:LabelEncoder", "ai.onnx.ml:TreeEnsemble"), SEARCH),
+    **dict.fromkeys(
+        (
+            "ai.onnx.ml:ArrayFeatureExtractor",
+            "ai.onnx.ml:Binarizer",
+            "ai.onnx.ml:LabelEncoder",
+            "ai.onnx.ml:TreeEnsemble",
+        ),
+        CLASSIC,
+    ),
     "ImageDecoder": IMAGES,
 }

@@ -1,117 +1,21 @@
-"""The rules of the ONNX operators that compute."""
+"""The rules of the ONNX matrix products, convolutions and poolings."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.onnx_emit import cast, emit
 from graphopt.frontends.onnx_node import Node, onnx_rule
-from graphopt.ir import Op, Value
+from graphopt.frontends.onnx_reduce_rules import powers, rooted
+from graphopt.ir import Value
 from graphopt.ops import Window
-
-
-def unary(make: Callable[[Node], Op]) -> Callable[[Node], Value]:
-    return lambda at: at.emit(make(at), at.value(0))
-
-
-onnx_rule("Relu")(unary(lambda at: ops.Relu()))
-onnx_rule("Sigmoid")(unary(lambda at: ops.Sigmoid()))
-onnx_rule("Tanh")(unary(lambda at: ops.Tanh()))
-onnx_rule("HardSwish")(unary(lambda at: ops.HardSwish()))
-onnx_rule("Exp")(unary(lambda at: ops.Exp()))
-onnx_rule("Sqrt")(unary(lambda at: ops.Sqrt()))
-onnx_rule("Neg")(unary(lambda at: ops.Neg()))
-onnx_rule("Abs")(unary(lambda at: ops.Abs()))
-onnx_rule("LeakyRelu")(unary(lambda at: ops.LeakyRelu(alpha=at.real("alpha", 0.01))))
-onnx_rule("HardSigmoid")(unary(lambda at: ops.HardSigmoid(alpha=at.real("alpha", 0.2), beta=at.real("beta", 0.5))))
-
-
-@onnx_rule("Swish")
-def swish(at: Node) -> Value:
-    if at.real("alpha", 1.0) != 1.0:
-        raise Unsupported("swish with another alpha than 1", advice="write it as x * sigmoid(alpha * x)")
-    return at.emit(ops.Silu(), at.value(0))
-
-
-@onnx_rule("Clip")
-def clip(at: Node) -> Value:
-    """Limits are attributes up to opset 6, then inputs."""
-    low = at.known(1).item() if at.has(1) else at.real("min", -math.inf)
-    high = at.known(2).item() if at.has(2) else at.real("max", math.inf)
-    return normal.clip(at, at.value(0), float(low), float(high))
-
-
-@onnx_rule("Dropout", "Identity")
-def passed_through(at: Node) -> Value:
-    if at.has(2) and bool(at.known(2).item()):
-        raise Unsupported("dropout in training mode", advice="export the model in evaluation mode")
-    return at.value(0)
-
-
-def binary(op: type[ops.Binary]) -> Callable[[Node], Value]:
-    """The rule of an operator on two operands, or a chain of it on more."""
-
-    def rule(at: Node) -> Value:
-        first, *rest = at.values
-        if at.opset < 7 and at.whole("broadcast", 0):
-            rest = [aligned(at, first, rest[0])]
-        if not rest:
-            return first
-        *inner, last = rest
-        for other in inner:
-            first = at.emit(op(), first, other, part="partial")
-        return at.emit(op(), first, last)
-
-    return rule
-
-
-def aligned(at: Node, a: Value, b: Value) -> Value:
-    """The second operand of opset 6, which starts at an axis of the first instead of ending at its last."""
-    axis = at.whole("axis", a.type.rank - b.type.rank)
-    tail = a.type.rank - normal.axis_of(axis, a.type.rank) - b.type.rank if b.type.rank else 0
-    return normal.reshape(at, b, (*b.type.shape, *(1,) * tail), "aligned")
-
-
-onnx_rule("Add", "Sum")(binary(ops.Add))
-onnx_rule("Sub")(binary(ops.Sub))
-onnx_rule("Mul")(binary(ops.Mul))
-onnx_rule("Div")(binary(ops.Div))
-onnx_rule("Min")(binary(ops.Minimum))
-onnx_rule("Max")(binary(ops.Maximum))
-
-
-@onnx_rule("Pow")
-def power(at: Node) -> Value:
-    """The exponent may have a dtype of its own; a constant one is converted."""
-    base, exponent = at.value(0), at.value(1)
-    if at.opset < 7 and at.whole("broadcast", 0):
-        exponent = aligned(at, base, exponent)
-    dtype = base.type.dtype
-    if exponent.type.dtype != dtype:
-        exponent = at.derive(exponent, dtype, lambda a: a.astype(dtype))
-    return at.emit(ops.Pow(), base, exponent)
-
-
-@onnx_rule("Reciprocal")
-def reciprocal(at: Node) -> Value:
-    x = at.value(0)
-    return at.emit(ops.Div(), at.constant(np.ones((), x.type.dtype), "one"), x)
-
-
-@onnx_rule("Softmax")
-def softmax(at: Node) -> Value:
-    """Before opset 13 it normalises over all axes from the given one on."""
-    x, old = at.value(0), at.opset < 13
-    axis = normal.axis_of(at.whole("axis", 1 if old else -1), x.type.rank)
-    if not old or axis == x.type.rank - 1:
-        return normal.softmax(at, x, axis)
-    flat = normal.reshape(at, x, normal.flattened(x, axis), "flat")
-    return normal.reshape(at, at.emit(ops.Softmax(axis=1), flat, part="softmax"), x.type.shape)
 
 
 @onnx_rule("MatMul")
@@ -161,14 +65,6 @@ def scaled(at: Node, x: Value, factor: float, part: str) -> Value:
     return at.emit(ops.Mul(), x, at.constant(np.array(factor, x.type.dtype), part), part=f"{part}_scaled")
 
 
-@onnx_rule("BatchNormalization")
-def batch_norm(at: Node) -> Value:
-    if at.whole("training_mode", 0) or not at.whole("spatial", 1):
-        raise Unsupported("batch norm in training mode, or not by channel", advice="export in evaluation mode")
-    x, scale, bias, mean, var = at.values
-    return normal.batch_norm(at, x, scale, bias, mean, var, at.real("epsilon", 1e-5))
-
-
 def explicit_pads(at: Node, x: Value, window: Window) -> tuple[int, ...]:
     """The pads of a window, ``auto_pad`` resolved."""
     auto = at.text("auto_pad", "NOTSET")
@@ -192,11 +88,15 @@ def halves(totals: Sequence[int], more_after: bool) -> tuple[int, ...]:
 
 @onnx_rule("Conv")
 def conv(at: Node) -> Value:
-    x, weight = at.value(0), at.value(1)
+    return convolution(at, at.value(0), at.value(1), at.optional(2))
+
+
+def convolution(at: Node, x: Value, weight: Value, bias: Value | None) -> Value:
+    """The convolution that the attributes of the node describe."""
     window = Window.of(weight.type.shape[2:], at.ints("strides"), at.ints("pads"), at.ints("dilations"))
     pads = explicit_pads(at, x, window)
     op = ops.Conv(strides=window.strides, pads=pads, dilations=window.dilations, group=at.whole("group", 1))
-    return normal.conv(at, op, x, weight, at.optional(2))
+    return normal.conv(at, op, x, weight, bias)
 
 
 @onnx_rule("ConvTranspose")
@@ -204,9 +104,10 @@ def conv_transpose(at: Node) -> Value:
     x, weight = at.value(0), at.value(1)
     window = Window.of(weight.type.shape[2:], at.ints("strides"), at.ints("pads"), at.ints("dilations"))
     extra = at.ints("output_padding") or (0,) * window.rank
+    pads, extra = transposed_pads(at, x, window, extra)
     op = ops.ConvTranspose(
         strides=window.strides,
-        pads=transposed_pads(at, x, window, extra),
+        pads=pads,
         dilations=window.dilations,
         output_padding=extra,
         group=at.whole("group", 1),
@@ -214,22 +115,23 @@ def conv_transpose(at: Node) -> Value:
     return normal.conv(at, op, x, weight, at.optional(2))
 
 
-def transposed_pads(at: Node, x: Value, window: Window, extra: Sequence[int]) -> tuple[int, ...]:
-    """The pads of a transposed convolution, which may be given by the shape of the output."""
+def transposed_pads(
+    at: Node, x: Value, window: Window, extra: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The pads and the output padding of a transposed convolution, which may be given by the shape of the output."""
     auto, wanted = at.text("auto_pad", "NOTSET"), at.ints("output_shape")[-window.rank :]
     sizes = normal.spatial(x)
     if auto in ("SAME_UPPER", "SAME_LOWER") and not wanted:
         wanted = tuple(size * stride for size, stride in zip(sizes, window.strides, strict=True))
     if not wanted:
-        return window.pads if auto == "NOTSET" else (0,) * 2 * window.rank
+        return (window.pads if auto == "NOTSET" else (0,) * 2 * window.rank), tuple(extra)
     full = [
         (size - 1) * stride + extent + more
         for size, stride, extent, more in zip(sizes, window.strides, window.extent, extra, strict=True)
     ]
     totals = [f - w for f, w in zip(full, wanted, strict=True)]
-    if min(totals) < 0:
-        raise Unsupported(f"output_shape {wanted} beyond what the convolution reaches", advice="use output_padding")
-    return halves(totals, more_after=auto == "SAME_UPPER")
+    pads = halves([max(t, 0) for t in totals], more_after=auto == "SAME_UPPER")
+    return pads, tuple(more + max(-t, 0) for more, t in zip(extra, totals, strict=True))
 
 
 def pool_window(at: Node, x: Value) -> dict[str, tuple[int, ...]]:
@@ -244,15 +146,39 @@ def pool_window(at: Node, x: Value) -> dict[str, tuple[int, ...]]:
 
 @onnx_rule("MaxPool")
 def max_pool(at: Node) -> Value:
+    """Bytes are pooled as floats, which hold them exactly."""
     x = at.value(0)
-    return normal.max_pool(at, ops.MaxPool(**pool_window(at, x)), x, bool(at.whole("ceil_mode", 0)))
+    op, ceil = ops.MaxPool(**pool_window(at, x)), bool(at.whole("ceil_mode", 0))
+    if x.type.is_float:
+        return normal.max_pool(at, op, x, ceil)
+    if x.type.dtype not in ("int8", "uint8"):
+        raise Unsupported(f"max pooling of {x.type.dtype}")
+    return cast(at, normal.max_pool(at, op, cast(at, x, "float32", "float"), ceil), x.type.dtype)
 
 
 @onnx_rule("AveragePool")
 def average_pool(at: Node) -> Value:
+    """Where padding counts, but not what rounding up adds, the padding is made part of the input."""
     x = at.value(0)
     op = ops.AveragePool(count_include_pad=bool(at.whole("count_include_pad", 0)), **pool_window(at, x))
-    return normal.average_pool(at, op, x, bool(at.whole("ceil_mode", 0)))
+    if not at.whole("ceil_mode", 0) or not op.count_include_pad or not any(op.pads):
+        return normal.average_pool(at, op, x, bool(at.whole("ceil_mode", 0)))
+    rank = len(op.kernel)
+    added = tuple(full - own for full, own in zip(normal.ceil_pads(op, x), op.pads, strict=True))
+    x = normal.pad(at, x, (0, 0, *op.pads[:rank]), (0, 0, *op.pads[rank:]))
+    return normal.average_pool(at, dataclasses.replace(op, pads=added, count_include_pad=False), x)
+
+
+@onnx_rule("LpPool")
+def lp_pool(at: Node) -> Value:
+    """The p-norm of every window; padding is zero."""
+    x, p = at.value(0), at.whole("p", 2)
+    fields = pool_window(at, x)
+    if at.whole("ceil_mode", 0):
+        fields["pads"] = normal.ceil_pads(ops.MaxPool(**fields), x)
+    means = at.emit(normal.plain(ops.AveragePool(count_include_pad=True, **fields)), powers(at, x, p), part="means")
+    sums = emit(at, ops.Mul(), means, math.prod(fields["kernel"]), part="sums")
+    return rooted(at, sums, p)
 
 
 @onnx_rule("GlobalAveragePool")
@@ -267,18 +193,27 @@ def global_max_pool(at: Node) -> Value:
     return normal.reduce(at, ops.ReduceMax, x, range(2, x.type.rank), keepdims=True)
 
 
-def reduction(op: type[ops.Reduction]) -> Callable[[Node], Value]:
-    """The rule of a reduction; without axes it is over all of them, unless the model says otherwise."""
-
-    def rule(at: Node) -> Value:
-        x, axes = at.value(0), at.integers("axes", 1)
-        if not axes:
-            axes = [] if at.whole("noop_with_empty_axes", 0) else list(range(x.type.rank))
-        return normal.reduce(at, op, x, axes, bool(at.whole("keepdims", 1)))
-
-    return rule
-
-
-onnx_rule("ReduceMean")(reduction(ops.ReduceMean))
-onnx_rule("ReduceSum")(reduction(ops.ReduceSum))
-onnx_rule("ReduceMax")(reduction(ops.ReduceMax))
+@onnx_rule("Col2Im")
+def col2im(at: Node) -> Value:
+    """Columns added up into an image: a transposed convolution, each column its place in the block."""
+    x = at.value(0)
+    image, block = at.integers("", 1) or [], at.integers("", 2) or []
+    rank, taps = len(image), math.prod(block)
+    window = Window.of(tuple(block), at.ints("strides"), at.ints("pads"), at.ints("dilations"))
+    (columns,) = x.type.with_shape(x.type.shape[1:2]).static_shape
+    places = [
+        (size + sum(window.axis_pads(axis)) - window.extent[axis]) // window.strides[axis] + 1
+        for axis, size in enumerate(image)
+    ]
+    reached = [(p - 1) * s + e for p, s, e in zip(places, window.strides, window.extent, strict=True)]
+    extra = tuple(size + sum(window.axis_pads(a)) - reached[a] for a, size in enumerate(image))
+    weight = np.tile(np.eye(taps, dtype=x.type.dtype).reshape(taps, 1, *block), (columns // taps, 1, *(1,) * rank))
+    op = ops.ConvTranspose(
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        output_padding=extra,
+        group=columns // taps,
+    )
+    grid = normal.reshape(at, x, (x.type.shape[0], columns, *places), "grid")
+    return normal.conv(at, op, grid, at.constant(weight, "places"), None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,80 +15,19 @@ from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec,
 from torch.utils import _pytree
 
 from graphopt.errors import InvalidGraph, Unsupported
-from graphopt.frontends.build import Derived, Refusal, Scope, refuse, unknown_op
+from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op
 from graphopt.frontends.torch_alias import changed_state, without_views
+from graphopt.frontends.torch_decompose import IGNORED, PASSED_THROUGH, decomposed, functional_name
+from graphopt.frontends.torch_node import RULES, Node
 from graphopt.ir import Batch, Dim, Graph, Shape, Value, arg, constant, verify
 from graphopt.ir.types import DTYPES
-
-Rule = Callable[..., Any]
-R = TypeVar("R", bound=Rule)
-
-RULES: dict[str, Rule] = {}
-"""The rules by the name of the aten operator. A rule gets the node and every argument of the schema, in order."""
-
-PASSED_THROUGH = frozenset(
-    f"aten.{name}"
-    for name in (
-        "alias.default",
-        "clone.default",
-        "contiguous.default",
-        "detach.default",
-        "lift_fresh_copy.default",
-        "alpha_dropout.default",
-        "dropout.default",
-        "feature_dropout.default",
-    )
-)
-"""Operators that give back their first argument; of those with a ``train`` argument, that is seen to be false."""
-
-IGNORED = frozenset(
-    [
-        "aten._assert_async.msg",
-        "aten._assert_scalar.default",
-        "aten._assert_tensor_metadata.default",
-        "aten.sym_constrain_range.default",
-        "aten.sym_constrain_range_for_size.default",
-    ]
-)
-"""Operators without a result, which check what the type rules check as well."""
-
-
-def aten_rule(*names: str) -> Callable[[R], R]:
-    """Register the rule of the operators of these names, without their ``aten.``."""
-
-    def register(rule: R) -> R:
-        RULES.update((f"aten.{name}", rule) for name in names)
-        return rule
-
-    return register
-
-
-class Node(Scope):
-    """One node of the program, as a rule sees it."""
-
-    def __init__(self, name: str, derived: Derived, shape: Shape, dtype: str) -> None:
-        super().__init__(name, derived)
-        self.shape, self.dtype = shape, dtype
-        """The type that torch gives the result; empty for a node of several results."""
-
-    def operand(self, x: Any, part: str) -> Value:
-        """A tensor or number as an operand in the dtype of the result, as torch promotes it."""
-        if isinstance(x, Batch):
-            raise InvalidGraph(f"the batch, {x}, is used as a number")
-        if not isinstance(x, Value):
-            return self.constant(np.array(x).astype(self.dtype), part)
-        if x.type.dtype == self.dtype:
-            return x
-        if x.constant is None:
-            raise Unsupported(f"turns {x.type.dtype} into {self.dtype}", advice="use one dtype throughout")
-        return self.derive(x, self.dtype, lambda a: a.astype(self.dtype))
 
 
 class ProgramImporter:
     """Translates one program; ``batch`` binds N, None leaves it free."""
 
     def __init__(self, program: ExportedProgram, name: str, batch: int | None) -> None:
-        program = without_views(program)
+        program = decomposed(without_views(program))
         self.program, self.name, self.batch = program, name, batch
         self.env: dict[fx.Node, Any] = {}
         self.derived: Derived = {}
@@ -182,6 +121,8 @@ class ProgramImporter:
             expression = expression.subs(self.symbol, self.batch)
         if expression.is_Integer:
             return int(expression)
+        if expression.free_symbols - {self.symbol}:
+            raise Unsupported("a shape depends on data", advice="use torch.where, or sizes that are fixed")
         factor = None if self.symbol is None else expression.coeff(self.symbol)
         if factor is None or not factor.is_Integer or expression != factor * self.symbol:
             raise InvalidGraph(f"dimension {str(expression).replace(str(self.symbol), 'N')} is not a multiple of N")
@@ -228,7 +169,7 @@ class ProgramImporter:
         if op in PASSED_THROUGH:
             return passed_through(node, args)
         shape, dtype = (self.dims(result.shape), dtype_name(result)) if isinstance(result, torch.Tensor) else ((), "")
-        if values and self.is_foldable(node, values, args):
+        if self.is_foldable(node, values, args):
             return fold(node, args, name)
         return RULES[op](Node(name, self.derived, shape, dtype), *args)
 
@@ -291,12 +232,6 @@ def stateful() -> Unsupported:
 
 def dtype_name(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def functional_name(target: torch._ops.OpOverload[..., Any]) -> str:
-    """The name of an operator, without the underscore by which it works in place."""
-    base, overload = str(target).rsplit(".", 1)
-    return f"{base.removesuffix('_') if target._schema.is_mutable else base}.{overload}"
 
 
 def pick(results: Any, index: int, used: bool) -> Any:

@@ -21,7 +21,6 @@ import json
 import re
 import types
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -95,8 +94,8 @@ Upgrade = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Brings the attributes of an operator, as they are written, to its present version."""
 
 
-@cache
 def attribute_types(op: type[Op]) -> dict[str, Any]:
+    """The annotated types of the attributes of an operator, by name."""
     hints = get_type_hints(op)
     return {f.name: hints[f.name] for f in dataclasses.fields(op)}
 
@@ -255,7 +254,9 @@ class Parser:
             if key not in hints:
                 raise TypeError(f"{op.name} has no attribute {key!r}")
             if not fits(value, hints[key]):
-                raise TypeError(f"attribute {key} = {value!r} is not of type {getattr(hints[key], '__name__', hints[key])}")
+                raise TypeError(
+                    f"attribute {key} = {value!r} is not of type {getattr(hints[key], '__name__', hints[key])}"
+                )
             if hints[key] is float:
                 attributes[key] = float(value)
         return op(**attributes)
@@ -273,7 +274,10 @@ class Parser:
         type_ = self.type()
         self.next = mark
         try:
-            array = np.asarray(data).astype(type_.dtype).reshape(type_.static_shape)
+            with np.errstate(all="ignore"):
+                array = np.asarray(data).astype(type_.dtype).reshape(type_.static_shape)
+            if not type_.is_float and array.ravel().tolist() != np.ravel(data).tolist():
+                raise ValueError("it would lose digits")
         except (TypeError, ValueError, OverflowError) as error:
             raise self.error(f"%{name} does not fit {type_}: {error}") from error
         return Constant(value=constant(array).constant).apply(name=name, origins=origins)  # type: ignore[arg-type]

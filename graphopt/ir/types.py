@@ -13,6 +13,10 @@ DTYPES = frozenset(
     ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"]
 )
 
+MAX_BYTES = 1 << 40
+"""A tensor is no larger, at a batch of one: what is, comes of a mistake or of malice."""
+MAX_RANK = 32
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -83,9 +87,18 @@ class TensorType:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InvalidGraph(f"unknown dtype {self.dtype!r}", advice=f"one of {', '.join(sorted(DTYPES))}")
+        if len(self.shape) > MAX_RANK:
+            raise InvalidGraph(f"a tensor of rank {len(self.shape)}", why=f"{MAX_RANK} is the highest")
+        size = np.dtype(self.dtype).itemsize
         for dim in self.shape:
             if isinstance(dim, int) and dim < 0:
                 raise InvalidGraph(f"negative dimension in shape {self.shape}")
+            size *= dim.factor if isinstance(dim, Batch) else dim
+        if size > MAX_BYTES:
+            raise InvalidGraph(
+                f"a tensor of shape {self.shape} has 2^{size.bit_length() - 1} bytes or more",
+                why=f"{MAX_BYTES:,} are the most",
+            )
 
     @property
     def rank(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphopt.errors import GraphoptError, InvalidGraph
 from graphopt.ir.graph import Constant, Graph, Input
+from graphopt.ir.types import Batch
 
 
 def verify(graph: Graph) -> None:
@@ -26,6 +27,8 @@ def verify(graph: Graph) -> None:
         except GraphoptError as error:
             raise InvalidGraph(str(error), where=where) from error
         types = inferred if isinstance(inferred, tuple) else (inferred,)
+        if not graph.is_symbolic and any(isinstance(d, Batch) for t in types for d in t.shape):
+            raise InvalidGraph("it has the batch N, which no input has", where=where)
         if types != node.types:
             carried, wanted = (", ".join(map(str, t)) for t in (node.types, types))
             raise InvalidGraph(f"carries {carried}, its operator gives {wanted}", where=where)

@@ -103,6 +103,7 @@ from graphopt.ops.math import (
 )
 from graphopt.ops.normalization import (
     BatchNorm,
+    LayerNorm,
     Softmax,
 )
 from graphopt.ops.pooling import (
@@ -110,10 +111,16 @@ from graphopt.ops.pooling import (
     MaxPool,
     Pool,
 )
+from graphopt.ops.quantized import (
+    Dequantize,
+    Quantize,
+)
 from graphopt.ops.recurrent import (
+    DIRECTIONS,
     GRU,
     LSTM,
     RNN,
+    Recurrent,
 )
 from graphopt.ops.reduction import (
     ArgMax,
@@ -148,6 +155,7 @@ from graphopt.ops.windows import (
 )
 
 __all__ = [
+    "DIRECTIONS",
     "GRU",
     "LSTM",
     "RNN",
@@ -180,6 +188,7 @@ __all__ = [
     "Cosh",
     "CumProd",
     "CumSum",
+    "Dequantize",
     "Div",
     "Elu",
     "Equal",
@@ -200,6 +209,7 @@ __all__ = [
     "Identity",
     "IsInf",
     "IsNan",
+    "LayerNorm",
     "LeakyRelu",
     "Less",
     "LessOrEqual",
@@ -220,7 +230,9 @@ __all__ = [
     "Pad",
     "Pool",
     "Pow",
+    "Quantize",
     "Reciprocal",
+    "Recurrent",
     "RecurrentSequence",
     "ReduceMax",
     "ReduceMean",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
-from graphopt.ops.elementwise import Add, Mul
+from graphopt.ops.elementwise import Add, Div, Mul, Sqrt, Sub
+from graphopt.ops.reduction import ReduceMean
 
 
 class BatchNorm(Op, name="batch_norm"):
@@ -67,3 +68,41 @@ class Softmax(Op, name="softmax"):
         if x.type.rank < 2 or not x.type.is_float:
             return None
         return cls(axis=draw.integer(1, x.type.rank - 1))(x)
+
+
+class LayerNorm(Op, name="layer_norm"):
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axes, those of scale and bias."""
+
+    epsilon: float = 1e-5
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        x, scale, bias = inputs
+        expect(x.is_float and 0 < scale.rank <= x.rank, f"layer_norm of {x} by {scale}")
+        expect(scale == bias == x.with_shape(x.shape[-scale.rank :]), f"layer_norm of {x} by {scale} and {bias}")
+        return x
+
+    def evaluate(self, *inputs: Array) -> Array:
+        x, scale, bias = inputs
+        axes = tuple(range(x.ndim - scale.ndim, x.ndim))
+        centred = x - x.mean(axis=axes, keepdims=True)
+        variance = np.square(centred).mean(axis=axes, keepdims=True)
+        return np.asarray(centred / np.sqrt(variance + x.dtype.type(self.epsilon)) * scale + bias)
+
+    def decompose(self, *inputs: Value) -> tuple[Value, ...]:
+        x, scale, bias = inputs
+        mean = ReduceMean(axes=tuple(range(x.type.rank - scale.type.rank, x.type.rank)))
+        centred = Sub()(x, mean(x))
+        variance = mean(Mul()(centred, centred))
+        root = Sqrt()(Add()(variance, constant(np.asarray(self.epsilon, x.type.dtype))))
+        return (Add()(Mul()(Div()(centred, root), scale), bias),)
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        shape = x.type.shape[draw.integer(1, max(1, x.type.rank - 1)) :]
+        static = [d for d in shape if isinstance(d, int)]
+        if not shape or len(static) < len(shape) or not x.type.is_float:
+            return None
+        # over one element the result is the bias, and what rounding leaves of zero
+        if int(np.prod(static)) < 2:
+            return None
+        return cls()(x, draw.weights(*static), draw.weights(*static))

@@ -1,6 +1,7 @@
 """Passes, pipelines and the contracts they are held to."""
 
 from graphopt.passes.base import PASSES, Context, Note, Pass, RewritePass
+from graphopt.passes.bisect import Culprit, bisect
 from graphopt.passes.cleanup import CommonSubexpressions, RemoveIdentities, SimplifyReshapes
 from graphopt.passes.contract import Close, Contract, Exact, check_contract
 from graphopt.passes.default import default_pipeline, optimize
@@ -14,6 +15,7 @@ __all__ = [
     "CommonSubexpressions",
     "Context",
     "Contract",
+    "Culprit",
     "Exact",
     "FoldAffine",
     "FoldBatchNorm",
@@ -27,6 +29,7 @@ __all__ = [
     "RewritePass",
     "SimplifyReshapes",
     "Step",
+    "bisect",
     "check_contract",
     "default_pipeline",
     "optimize",

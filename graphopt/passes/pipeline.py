@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, verify
+from graphopt.passes import debug
 from graphopt.passes.base import PASSES, Context, Pass
 from graphopt.passes.contract import Inputs, check_contract
 
@@ -31,6 +32,7 @@ class Pipeline:
     """Runs passes in order; a type error in a result is raised at once, with the pass's name.
 
     ``check`` also holds every pass to its contract, on random inputs and on the ``samples`` given.
+    The variable ``GRAPHOPT_DEBUG`` makes it tell of each pass on stderr (see ``debug``).
     """
 
     passes: Sequence[Pass]
@@ -44,13 +46,15 @@ class Pipeline:
         context = context or Context()
         verify(graph)
         for pass_ in self.passes:
-            started = time.perf_counter()
+            started, told = time.perf_counter(), len(context.notes)
             after = pass_.run(graph, context)
             verify(after)
             if self.check:
                 check_contract(pass_, graph, pass_.contract, pass_.name, self.samples)
+            step = Step(pass_, graph, after, time.perf_counter() - started)
+            debug.tell(step, context.notes[told:])
             if on_step:
-                on_step(Step(pass_, graph, after, time.perf_counter() - started))
+                on_step(step)
             graph = after
         return graph
 

@@ -20,8 +20,8 @@ class RewriteLog:
     declined: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule], log: RewriteLog | None = None) -> Graph:
-    """Apply the rules, the first that fires at each node, until none fires any more.
+def rewrite(graph: Graph, rules: Sequence[Rule], log: RewriteLog | None = None, limit: int | None = None) -> Graph:
+    """Apply the rules, the first that fires at each node, until none fires any more, or ``limit`` have fired in all.
 
     Each sweep matches on the graph as it was and builds a new one, producers first. Raises
     ``InvalidGraph`` if a rule changes a type, or if the rules never come to rest: for
@@ -32,8 +32,8 @@ def rewrite(graph: Graph, rules: Sequence[Rule], log: RewriteLog | None = None) 
     while idle < MAX_SWEEPS:
         fired = len(log.fired)
         log.declined.clear()
-        graph = Sweep(graph, rules, log).run()
-        if len(log.fired) == fired:
+        graph = Sweep(graph, rules, log, limit).run()
+        if len(log.fired) in (fired, limit):
             return graph
         idle = 0 if len(graph.nodes) < smallest else idle + 1
         smallest = min(smallest, len(graph.nodes))
@@ -51,8 +51,8 @@ class Sweep:
     on what is gone; the next sweep tries it again.
     """
 
-    def __init__(self, graph: Graph, rules: Sequence[Rule], log: RewriteLog) -> None:
-        self.graph, self.rules, self.log = graph, rules, log
+    def __init__(self, graph: Graph, rules: Sequence[Rule], log: RewriteLog, limit: int | None) -> None:
+        self.graph, self.rules, self.log, self.limit = graph, rules, log, limit
         self.new: dict[Value, Value] = {}
         self.known: set[Node] = set()
         self.replaced: set[Node] = set()
@@ -72,6 +72,8 @@ class Sweep:
 
     def apply_first(self, node: Node) -> tuple[Value, ...] | None:
         """The results of the first rule that fires at a node, or None."""
+        if len(self.log.fired) == self.limit:
+            return None
         for rule in self.rules:
             if isinstance(node.op, rule.roots) and (results := self.apply(rule, node)) is not None:
                 self.log.fired.append((rule.name, self.graph.names[node]))

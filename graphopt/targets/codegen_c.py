@@ -56,7 +56,7 @@ BINARY = {
     BitwiseOr: ("|", 5),
 }
 # operators whose operands compilers want in parentheses wherever they are not atoms
-GUARDED = {">>", "<<", "&", "^", "|"}
+GUARDED = {">>", "<<", "&", "^", "|", "||"}
 MATHS = {"fabs", "sqrt", "exp", "tanh", "pow"}
 PROMOTED = {"int8", "uint8", "int16", "uint16"}
 ATOM, UNARY, TERNARY = 20, 14, 2

@@ -65,9 +65,17 @@ def elu(x: Expr, alpha: float, scale: float = 1.0) -> Expr:
 
 
 def softplus(x: Expr) -> Expr:
-    """max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
-    zero, one = constant(0.0, x), constant(1.0, x)
-    return tirx.max(x, zero) + tirx.log(one + tirx.exp(zero - tirx.abs(x)))
+    """max(x, 0) + log(1 + t) with t = exp(-|x|), which does not overflow.
+
+    log(1 + t) is 2 atanh(s) with s = t / (2 + t), at most 1/3: its series keeps the digits of a small t.
+    """
+    zero, two = constant(0.0, x), constant(2.0, x)
+    t = tirx.exp(zero - tirx.abs(x))
+    s = t / (two + t)
+    series = zero
+    for power in range(15 if "32" in str(x.ty) else 33, 0, -2):
+        series = series * (s * s) + constant(1 / power, x)
+    return tirx.max(x, zero) + two * s * series
 
 
 def sign(x: Expr) -> Expr:
@@ -139,10 +147,16 @@ def is_inf(op: Any, x: Expr) -> Expr:
     return wanted[0] if len(wanted) == 1 else tirx.Or(*wanted)
 
 
+def fmod(a: Expr, b: Expr) -> Expr:
+    """The remainder of floats, from the C library: LLVM has no function for it."""
+    dtype = str(a.ty)
+    return tirx.call_pure_extern(dtype, "fmodf" if dtype == "float32" else "fmod", a, b)
+
+
 @scalar_rule(ops.Mod)
 def mod(op: Any, a: Expr, b: Expr) -> Expr:
     if str(a.ty).startswith("float"):
-        return lanewise(tirx.fmod)(a, b)
+        return lanewise(fmod)(a, b)
     rest = tirx.truncmod(a, b)
     if op.fmod or str(a.ty).startswith("uint"):
         return rest

@@ -51,22 +51,6 @@ def test_plans_are_valid_tight_and_repeatable(buffers: list[Lifetime], alignment
     assert steps, "the peak's buffers live together"
 
 
-@given(buffers=lifetimes(), alignment=ALIGNMENTS, data=st.data())
-def test_a_result_may_take_the_place_of_an_operand_and_of_no_other(
-    buffers: list[Lifetime], alignment: int, data: st.DataObject
-) -> None:
-    pairs = [(a.name, b.name) for a in buffers for b in buffers if a is not b and a.first == b.last]
-    sharing = dict(data.draw(st.lists(st.sampled_from(pairs), max_size=3))) if pairs else {}
-    plan = plan_arena(buffers, alignment, sharing)
-    for a in buffers:
-        for b in buffers:
-            if a.name >= b.name or a.first > b.last or b.first > a.last:
-                continue
-            x, y = plan.offsets[a.name], plan.offsets[b.name]
-            shared = sharing.get(a.name) == b.name or sharing.get(b.name) == a.name
-            assert x + a.size <= y or y + b.size <= x or (shared and x == y)
-
-
 @pytest.mark.parametrize(
     ("buffers", "size"),
     [

@@ -1,0 +1,61 @@
+"""What the commands share: the application, its consoles, its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.syntax import Syntax
+
+if TYPE_CHECKING:
+    from graphopt.ir import Graph
+    from graphopt.passes import Pass
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+out = Console()
+err = Console(stderr=True)
+
+ModelArgument = Annotated[Path, typer.Argument(help="an ONNX model, or a .gopt file")]
+PassesOption = Annotated[
+    str | None, typer.Option("-p", "--passes", help="pass-a,pass-b{option=1}; by default the usual pipeline")
+]
+LoadOption = Annotated[list[Path] | None, typer.Option("--load", help="a Python file that defines passes")]
+BatchOption = Annotated[int, typer.Option(help="the batch size")]
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """A spinner while something takes long."""
+    with err.status(text):
+        yield
+
+
+def load_model(path: Path) -> Graph:
+    from graphopt.frontends import load
+
+    with working(f"loading {path.name}"):
+        return load(path)
+
+
+def choose_passes(text: str | None, files: list[Path] | None) -> list[Pass]:
+    """The passes named on the command line, with those of the user's files known."""
+    from graphopt.passes import default_pipeline, parse_passes
+    from graphopt.passes.plugins import load_entry_points, load_file
+
+    load_entry_points()
+    for file in files or []:
+        load_file(file)
+    return default_pipeline() if text is None else parse_passes(text)
+
+
+def print_text(text: str) -> None:
+    """Text as it is: no markup, no colours, no folding."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_diff(changes: str) -> None:
+    out.print(Syntax(changes, "diff", background_color="default", word_wrap=True) if changes else "no change")

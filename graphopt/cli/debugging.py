@@ -1,0 +1,107 @@
+"""The commands that find out what is wrong: ``diff``, ``reduce``, and ``opt --bisect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphopt.cli.common import (
+    LoadOption,
+    ModelArgument,
+    PassesOption,
+    app,
+    choose_passes,
+    load_model,
+    print_diff,
+    print_text,
+    working,
+)
+from graphopt.errors import GraphoptError, InvalidInput
+
+if TYPE_CHECKING:
+    from graphopt.ir import Graph
+    from graphopt.passes import Pass
+
+
+def show_culprit(graph: Graph, passes: list[Pass]) -> None:
+    """Print the first pass, rule and node that break the graph; exit code 1 if there is one."""
+    from graphopt.passes import bisect
+    from graphopt.report import graph_diff
+
+    with working("bisecting"):
+        culprit = bisect(graph, passes)
+    if culprit is None:
+        print_text("every pass keeps its contract")
+        return
+    print_text(f"pass: {culprit.pass_.name}")
+    if culprit.rule:
+        print_text(f"rule: {culprit.rule}")
+    if culprit.node:
+        print_text(f"node: {culprit.node}")
+    print_text(f"error: {culprit.error}")
+    if culprit.after is not None:
+        print_diff(graph_diff(culprit.before, culprit.after))
+    raise typer.Exit(1)
+
+
+@app.command()
+def reduce(
+    model: ModelArgument,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="the .gopt file to write, and a .txt beside it")
+    ] = Path("reduced.gopt"),
+    passes: PassesOption = None,
+    load: LoadOption = None,
+) -> None:
+    """Shrink a model that the passes break to the smallest that they still break in the same way."""
+    from graphopt.exporters import save
+    from graphopt.passes import Culprit, bisect
+    from graphopt.storage import SUFFIX
+    from graphopt.testing.reduce import reduce as reduce_graph
+
+    if output.suffix != SUFFIX:
+        raise InvalidInput(f"the file to write must end in {SUFFIX}", where=str(output))
+    chosen = choose_passes(passes, load)
+    graph = load_model(model)
+
+    def failure(g: Graph) -> tuple[str, type[GraphoptError]] | None:
+        found: Culprit | None = bisect(g, chosen)
+        return None if found is None else (found.pass_.name, type(found.error))
+
+    wanted = failure(graph)
+    if wanted is None:
+        raise InvalidInput("every pass keeps its contract on this model", where=str(model), why="nothing to reduce")
+    with working("reducing"):
+        small = reduce_graph(graph, lambda g: failure(g) == wanted)
+    save(small, output)
+    output.with_suffix(".txt").write_text(f"{small}\n")
+    print_text(str(small))
+    print_text(f"{len(graph.nodes)} nodes -> {len(small.nodes)}: {wanted[0]} fails; in {output}")
+
+
+@app.command()
+def diff(
+    a: ModelArgument, b: ModelArgument, seed: Annotated[int, typer.Option(help="of the random inputs")] = 0
+) -> None:
+    """Show how two models differ, in text and, where inputs and outputs agree, in numbers; exit code 1 if they do."""
+    from graphopt.ir import bind_batch
+    from graphopt.passes.contract import random_inputs, worst_difference
+    from graphopt.report import graph_diff
+    from graphopt.testing import signature
+
+    before, after = load_model(a), load_model(b)
+    changes = graph_diff(before, after)
+    if not changes:
+        print_text("the same")
+        return
+    print_diff(changes)
+    if signature(before) != signature(after):
+        print_text("inputs or outputs differ: their numbers are not compared")
+        raise typer.Exit(1)
+    before, after = bind_batch(before, 2), bind_batch(after, 2)
+    inputs = random_inputs(before, seed)
+    for name, want, got in zip(before.output_names, before(**inputs), after(**inputs), strict=True):
+        print_text(f"output {name}: differs by {worst_difference(got, want):.3g} of max|y| on random inputs")
+    raise typer.Exit(1)

@@ -1,0 +1,146 @@
+"""The rules of the aten operators that resize: upsampling, padding, adaptive pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from graphopt import ops
+from graphopt.errors import InvalidGraph, Unsupported
+from graphopt.frontends import normal
+from graphopt.frontends.aten_rules import each
+from graphopt.frontends.onnx_emit import pick
+from graphopt.frontends.torch_node import Node, aten_rule
+from graphopt.ir import Array, Batch, Value
+
+
+@aten_rule("constant_pad_nd.default")
+def constant_pad(at: Node, x: Value, pads: Sequence[int], value: float | None) -> Value:
+    """Pads come as pairs, the last axis first."""
+    before, after = [0] * x.type.rank, [0] * x.type.rank
+    for i, (low, high) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
+        before[-1 - i], after[-1 - i] = low, high
+    return normal.pad(at, x, before, after, value or 0.0)
+
+
+MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""The modes of padding that repeat elements, from torch's names to numpy's."""
+
+
+@aten_rule("pad.default")
+def pad(at: Node, x: Value, pads: Sequence[int], mode: str, value: float | None) -> Value:
+    return constant_pad(at, x, pads, value) if mode == "constant" else padded(at, x, pads, MODES[mode])
+
+
+for _name, _mode in (("reflection", "reflect"), ("replication", "edge")):
+    aten_rule(*(f"{_name}_pad{n}d.default" for n in (1, 2, 3)))(
+        lambda at, x, pads, mode=_mode: padded(at, x, pads, mode)
+    )
+
+
+def padded(at: Node, x: Value, pads: Sequence[int], mode: str) -> Value:
+    """Padding by elements of x: along each axis they are picked from where they stand."""
+    for i, (low, high) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
+        axis = x.type.rank - 1 - i
+        size = x.type.shape[axis]
+        if isinstance(size, Batch):
+            raise InvalidGraph("a padding along the batch")
+        places = np.pad(np.arange(size), (max(low, 0), max(high, 0)), mode=mode)  # type: ignore[call-overload]
+        places = places[max(-low, 0) : len(places) - max(-high, 0)]
+        x = pick(at, x, axis, places, part=f"axis_{axis}")
+    return x
+
+
+@aten_rule("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
+def upsample_nearest(at: Node, x: Value, sizes: Sequence[int] | None, factors: Sequence[float] | None) -> Value:
+    return nearest(at, x, [1 / f for f in factors] if factors else None, 0.0)
+
+
+@aten_rule("_upsample_nearest_exact1d.vec", "_upsample_nearest_exact2d.vec", "_upsample_nearest_exact3d.vec")
+def upsample_nearest_exact(at: Node, x: Value, sizes: Sequence[int] | None, factors: Sequence[float] | None) -> Value:
+    return nearest(at, x, [1 / f for f in factors] if factors else None, 0.5)
+
+
+def nearest(at: Node, x: Value, steps: Sequence[float] | None, shift: float) -> Value:
+    """Resizing to the shape of the result, computed in float32 as torch does: floor((i + shift) * step)."""
+    sizes = [d for d in at.shape[2:] if isinstance(d, int)]
+    steps = steps or [have / want for have, want in zip(normal.spatial(x), sizes, strict=True)]
+    sources = [
+        np.minimum(np.floor((np.arange(want, dtype=np.float32) + np.float32(shift)) * np.float32(step)), have - 1)
+        for have, want, step in zip(normal.spatial(x), sizes, steps, strict=True)
+    ]
+    return normal.resize(at, x, sizes, [source.astype(int).tolist() for source in sources])
+
+
+LINEAR = {f"upsample_{n}.vec": f"upsample_{n}" for n in ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d")}
+LINEAR |= {f"_upsample_{n}_aa.vec": f"_upsample_{n}_aa" for n in ("bilinear2d", "bicubic2d")}
+
+
+def interpolation(kernel: str) -> Callable[..., Value]:
+    """The rule of a resizing that weighs neighbours: along each axis a product with a constant matrix."""
+
+    def rule(at: Node, x: Value, sizes: Any, align: bool, factors: Sequence[float] | None) -> Value:
+        for i, (have, want) in enumerate(zip(normal.spatial(x), at.shape[2:], strict=True)):
+            weights = axis_weights(kernel, have, want, align, factors[i] if factors else None)
+            if have != want or not np.array_equal(weights, np.eye(have)):
+                matrix = at.constant(weights.astype(x.type.dtype), f"weights_{i}")
+                x = along(at, x, i + 2, matrix)
+        return x
+
+    return rule
+
+
+def along(at: Node, x: Value, axis: int, matrix: Value) -> Value:
+    """x with an axis multiplied by a matrix [new size, size]."""
+    y = normal.swap(at, x, axis, x.type.rank - 1)
+    y = normal.linear(at, y, matrix, None)
+    return normal.swap(at, y, axis, x.type.rank - 1)
+
+
+def axis_weights(kernel: str, size: int, wanted: Any, align: bool, factor: float | None) -> Array:
+    """What torch makes of each element of an axis, as a matrix [wanted, size]: it resizes the unit vectors."""
+    unit = torch.eye(size, dtype=torch.float64)[None]
+    if "linear" in kernel and not kernel.endswith("_aa"):
+        weights = torch.ops.aten.upsample_linear1d(unit, [wanted], align, factor)
+    else:
+        # along the last axis: torch 2.13 is wrong along the other one where the last has one element
+        resize = getattr(torch.ops.aten, kernel)
+        weights = resize(unit[:, :, None], [1, wanted], align, None, factor)[:, :, 0]
+    return np.asarray(weights[0].T.numpy())
+
+
+for _name, _kernel in LINEAR.items():
+    aten_rule(_name)(interpolation(_kernel))
+
+
+@aten_rule("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
+def adaptive_avg_pool(at: Node, x: Value, sizes: Any) -> Value:
+    """Cells of one size are a pooling, others a product with a constant matrix along each axis."""
+    have = normal.spatial(x)
+    wanted = [d for d in at.shape[2:] if isinstance(d, int)]
+    if not any(h % w for h, w in zip(have, wanted, strict=True)):
+        return normal.adaptive_average_pool(at, x, wanted)
+    for i, (size, want) in enumerate(zip(have, wanted, strict=True)):
+        cells = [(j * size // want, -(-(j + 1) * size // want)) for j in range(want)]
+        weights = np.array([[(a <= k < b) / (b - a) for k in range(size)] for a, b in cells], x.type.dtype)
+        x = along(at, x, i + 2, at.constant(weights, f"weights_{i}")) if size != want else x
+    return x
+
+
+@aten_rule("_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default")
+def internal_adaptive_avg_pool(at: Node, x: Value, sizes: Any) -> Value:
+    return adaptive_avg_pool(at, x, sizes)
+
+
+@aten_rule("adaptive_max_pool1d.default", "adaptive_max_pool2d.default", "adaptive_max_pool3d.default")
+def adaptive_max_pool(at: Node, x: Value, sizes: Any) -> tuple[Value, None]:
+    have, wanted = normal.spatial(x), each(sizes, x.type.rank - 2)
+    if all(s == 1 for s in wanted):
+        return normal.reduce(at, ops.ReduceMax, x, range(2, x.type.rank), keepdims=True), None
+    if any(h % w for h, w in zip(have, wanted, strict=True)):
+        raise Unsupported(f"adaptive max pooling of {have} to {wanted}", advice="use sizes that divide the input")
+    kernel = tuple(h // w for h, w in zip(have, wanted, strict=True))
+    return normal.max_pool(at, ops.MaxPool(kernel=kernel, strides=kernel), x), None

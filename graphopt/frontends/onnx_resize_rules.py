@@ -1,0 +1,239 @@
+"""The rules of ONNX Resize and Upsample: every axis by itself, with matrices and positions computed in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt import ops
+from graphopt.errors import InvalidGraph, Unsupported
+from graphopt.frontends import normal
+from graphopt.frontends.limits import positions, room
+from graphopt.frontends.onnx_emit import pick
+from graphopt.frontends.onnx_node import Node, onnx_rule
+from graphopt.ir import Array, Value
+
+CUBIC = ("cubic", "bicubic")
+LINEAR = ("linear", "bilinear")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis to resize: from ``have`` elements to ``want``, by ``scale``; ``roi`` is the part that is cropped."""
+
+    index: int
+    have: int
+    want: int
+    scale: float
+    roi: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to resize, in the words of ONNX."""
+
+    mode: str = "nearest"
+    coordinates: str = "asymmetric"
+    rounding: str = "floor"
+    a: float = -0.75
+    antialias: bool = False
+    exclude_outside: bool = False
+    extrapolation: float = 0.0
+
+
+@onnx_rule("Upsample")
+def upsample(at: Node) -> Value:
+    scales = at.known(1).tolist() if at.has(1) else at.attr("scales", list, [])
+    x = at.value(0)
+    return resized(at, x, by_scales(x, range(x.type.rank), scales), Manner(at.text("mode", "nearest")))
+
+
+@onnx_rule("Resize")
+def resize(at: Node) -> Value:
+    """Opset 10 has inputs X and scales, later ones X, roi, scales and sizes."""
+    if at.opset < 11:
+        return upsample(at)
+    x = at.value(0)
+    manner = Manner(
+        at.text("mode", "nearest"),
+        at.text("coordinate_transformation_mode", "half_pixel"),
+        at.text("nearest_mode", "round_prefer_floor"),
+        at.real("cubic_coeff_a", -0.75),
+        bool(at.whole("antialias", 0)),
+        bool(at.whole("exclude_outside", 0)),
+        at.real("extrapolation_value", 0.0),
+    )
+    axes = [normal.axis_of(a, x.type.rank) for a in at.ints("axes")] or list(range(x.type.rank))
+    if at.has(3) and at.known(3).size > 0:
+        parts = by_sizes(x, axes, at.dims(3), at.text("keep_aspect_ratio_policy", "stretch"))
+    else:
+        parts = by_scales(x, axes, at.known(2).tolist())
+    if manner.coordinates == "tf_crop_and_resize":
+        roi = at.known(1).reshape(2, -1).astype(np.float64)
+        spans = {axis: (float(roi[0, i]), float(roi[1, i])) for i, axis in enumerate(axes)}
+        parts = [Axis(p.index, p.have, p.want, p.scale, spans[p.index]) for p in parts]
+    return resized(at, x, parts, manner)
+
+
+def by_scales(x: Value, axes: Sequence[int], scales: Sequence[float]) -> list[Axis]:
+    """The axes that scales change; the others may be N."""
+    changed = [(a, s) for a, s in zip(axes, scales, strict=True) if s != 1.0]
+    return [Axis(a, have, int(np.floor(have * s)), s) for a, s in changed for have in [size_of(x, a)]]
+
+
+def by_sizes(x: Value, axes: Sequence[int], sizes: Sequence[object], policy: str) -> list[Axis]:
+    """The axes that sizes change; a policy keeps the aspect ratio of all axes named."""
+    if policy not in ("stretch", "not_larger", "not_smaller"):
+        raise Unsupported(f"resizing with keep_aspect_ratio_policy {policy!r}")
+    if policy == "stretch":
+        changed = [(a, s) for a, s in zip(axes, sizes, strict=True) if s != x.type.shape[a]]
+        wanted = [(a, size_of(x, a), s) for a, s in changed if isinstance(s, int)]
+        if len(wanted) < len(changed):
+            raise InvalidGraph(f"resizing to {tuple(sizes)} depends on the batch")
+        return [Axis(a, have, want, want / have) for a, have, want in wanted]
+    pairs = [(a, size_of(x, a), s) for a, s in zip(axes, sizes, strict=True) if isinstance(s, int)]
+    scale = (min if policy == "not_larger" else max)(want / have for _, have, want in pairs)
+    return [Axis(a, have, int(np.floor(have * scale + 0.5)), scale) for a, have, _ in pairs]
+
+
+def size_of(x: Value, axis: int) -> int:
+    size = x.type.shape[axis]
+    if not isinstance(size, int):
+        raise InvalidGraph(f"resizing axis {axis} of {x.type}, which depends on the batch")
+    return size
+
+
+def resized(at: Node, x: Value, axes: Sequence[Axis], manner: Manner) -> Value:
+    """The tensor with all axes resized, one after the other."""
+    if any(axis.want < 1 for axis in axes):
+        raise Unsupported("its result has no elements")
+    if manner.mode == "nearest" and manner.coordinates != "tf_crop_and_resize":
+        return copied(at, x, {axis.index: nearest(axis, manner) for axis in axes})
+    if manner.mode != "nearest" and not x.type.is_float:
+        raise Unsupported(f"resizing of {x.type.dtype} in mode {manner.mode!r}", advice="cast it to float32 before")
+    for i, axis in enumerate(axes):
+        x = mixed(at, x, axis, manner, part="" if i == len(axes) - 1 else f"axis_{axis.index}")
+    return x
+
+
+def copied(at: Node, x: Value, sources: dict[int, list[int]]) -> Value:
+    """Nearest resizing, for every axis the elements to copy: one operator for the spatial axes, if it can."""
+    if x.type.rank > 2 and all(axis > 1 for axis in sources):
+        spatial = normal.spatial(x)
+        every = [sources.get(axis + 2, positions(size).tolist()) for axis, size in enumerate(spatial)]
+        op = normal.resize_op(spatial, every)
+        if op is not None:
+            return at.emit(op, x)
+    for axis, places in sources.items():
+        x = pick(at, x, axis, np.array(places), part=f"axis_{axis}")
+    return x
+
+
+def coordinates(axis: Axis, mode: str) -> Array:
+    """Where in the input every element of the result lies."""
+    i = positions(axis.want).astype(np.float64)
+    width = axis.have * axis.scale
+    if mode == "asymmetric":
+        return i / axis.scale
+    if mode == "align_corners":
+        return i * ((axis.have - 1) / (width - 1)) if width != 1 else i * 0.0
+    if mode == "tf_half_pixel_for_nn":
+        return (i + 0.5) / axis.scale
+    if mode == "tf_crop_and_resize":
+        start, end = axis.roi
+        if width == 1:
+            return i * 0.0 + (end - start) * (axis.have - 1) / 2 + start * (axis.have - 1)
+        return i * (end - start) * (axis.have - 1) / (width - 1) + start * (axis.have - 1)
+    half = (i + 0.5) / axis.scale - 0.5
+    if mode == "half_pixel":
+        return half
+    if mode == "pytorch_half_pixel":
+        return half if width != 1 else i * 0.0 - 0.5
+    if mode == "half_pixel_symmetric":
+        return half + axis.have / 2 * (1 - axis.want / width)
+    raise Unsupported(f"resizing by coordinates {mode!r}")
+
+
+def nearest(axis: Axis, manner: Manner) -> list[int]:
+    """For every element of the result, the element of the input that ONNX copies there."""
+    at = coordinates(axis, manner.coordinates)
+    rounded = {
+        "round_prefer_floor": np.ceil(at - 0.5),
+        "round_prefer_ceil": np.floor(at + 0.5),
+        "floor": np.floor(at),
+        "ceil": np.ceil(at),
+    }
+    if manner.rounding not in rounded:
+        raise Unsupported(f"resizing with nearest_mode {manner.rounding!r}")
+    return [int(a) for a in np.clip(rounded[manner.rounding], 0, axis.have - 1)]
+
+
+def taps(axis: Axis, manner: Manner) -> tuple[Array, Array]:
+    """For every element of the result, the elements of the input that it mixes, and how much of each."""
+    at = coordinates(axis, manner.coordinates)
+    if manner.mode == "nearest":
+        return np.array(nearest(axis, manner))[:, None], np.ones((axis.want, 1))
+    shrink = min(axis.scale, 1.0) if manner.antialias else 1.0
+    reach = {**dict.fromkeys(LINEAR, 1.0), **dict.fromkeys(CUBIC, 2.0)}.get(manner.mode)
+    if reach is None:
+        raise Unsupported(f"resizing in mode {manner.mode!r}")
+    first = int(np.floor(-reach / shrink)) + 1
+    # the element on the left counts as the floor, so that whole positions lie one to the right of it
+    floor = np.ceil(at) - 1
+    room(axis.want, 2 - 2 * first)
+    places = floor[:, None] + np.arange(first, 2 - first)
+    weight = kernel(np.abs(places - at[:, None]) * shrink, manner)
+    if manner.exclude_outside:
+        weight = np.where((places < 0) | (places >= axis.have), 0.0, weight)
+    if manner.exclude_outside or manner.antialias:
+        weight = weight / weight.sum(axis=1, keepdims=True)
+    return np.clip(places, 0, axis.have - 1).astype(np.int64), weight
+
+
+def kernel(distance: Array, manner: Manner) -> Array:
+    """The weight of an element at a distance: a triangle, or Keys' cubic."""
+    d, a = distance, manner.a
+    if manner.mode in LINEAR:
+        return np.asarray(np.maximum(1 - d, 0))
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0)))
+
+
+def mixed(at: Node, x: Value, axis: Axis, manner: Manner, part: str) -> Value:
+    """One axis resized by mixing elements: two by gathering them, more by a matrix."""
+    places, weights = taps(axis, manner)
+    beyond = np.zeros(axis.want, bool)
+    if manner.coordinates == "tf_crop_and_resize":
+        source = coordinates(axis, manner.coordinates)
+        beyond = (source < 0) | (source > axis.have - 1)
+        weights = np.where(beyond[:, None], 0.0, weights)
+    shape = [axis.want if i == axis.index else 1 for i in range(x.type.rank)]
+    last = "" if beyond.any() else part
+    if weights.shape[1] <= 2:
+        y = None
+        for k in range(weights.shape[1]):
+            factor = at.constant(weights[:, k].reshape(shape).astype(x.type.dtype), "weights")
+            one = at.emit(ops.Mul(), pick(at, x, axis.index, places[:, k], part="picked"), factor, part="weighted")
+            y = one if y is None else at.emit(ops.Add(), y, one, part=last)
+        assert y is not None
+    else:
+        room(axis.want, axis.have)
+        matrix = np.zeros((axis.want, axis.have))
+        np.add.at(matrix, (np.arange(axis.want)[:, None], places), weights)
+        y = multiplied(at, x, axis.index, at.constant(matrix.astype(x.type.dtype), "matrix"))
+    if not beyond.any():
+        return y
+    fill = np.where(beyond, manner.extrapolation, 0.0).reshape(shape).astype(x.type.dtype)
+    return at.emit(ops.Add(), y, at.constant(fill, "beyond"), part=part)
+
+
+def multiplied(at: Node, x: Value, axis: int, matrix: Value) -> Value:
+    """A matrix [out, in] applied along an axis."""
+    last = x.type.rank - 1
+    if axis == last - 1:
+        return at.emit(ops.MatMul(), matrix, x, part="mixed")
+    y = normal.linear(at, normal.swap(at, x, axis, last), matrix, None)
+    return normal.swap(at, y, axis, last)

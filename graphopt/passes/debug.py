@@ -1,0 +1,43 @@
+"""What ``GRAPHOPT_DEBUG`` makes a pipeline tell on stderr, each level adding to those before.
+
+1: each pass, its nodes before and after, its time. 2: what it did and declined. 3: the graph after it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from graphopt.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from graphopt.passes.base import Note
+    from graphopt.passes.pipeline import Step
+
+VARIABLE = "GRAPHOPT_DEBUG"
+
+
+def level() -> int:
+    """The level asked for; raises ``InvalidInput`` for what is none."""
+    text = os.environ.get(VARIABLE) or "0"
+    if text not in ("0", "1", "2", "3"):
+        raise InvalidInput(f"there is no level {text!r}", where=VARIABLE, advice="use 0, 1, 2 or 3")
+    return int(text)
+
+
+def tell(step: Step, notes: Sequence[Note]) -> None:
+    """Tell of one step, with the notes it left."""
+    asked = level()
+    if not asked:
+        return
+    counts = " -> ".join(str(len(graph.nodes)) for graph in (step.before, step.after))
+    lines = [f"graphopt: {step.pass_.name}: {counts} nodes, {step.seconds * 1e3:.1f} ms"]
+    if asked >= 2:
+        lines += [
+            f"graphopt:   {note.node}: {note.text}{' (declined)' * note.declined}" for note in dict.fromkeys(notes)
+        ]
+    if asked >= 3:
+        lines.append(str(step.after))
+    print("\n".join(lines), file=sys.stderr)

@@ -1,0 +1,231 @@
+"""Differential fuzzing, for as long as one likes: ``python -m graphopt.testing.fuzz --minutes 10``.
+
+Each graph drawn is computed in several ways, which must agree. What does not is reduced to the smallest graph that
+still disagrees in the same way, and written to a folder as ``.gopt`` and as text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from graphopt.errors import GraphoptError, InvalidInput, Unsupported
+from graphopt.exporters import save, to_onnx
+from graphopt.ir import Array, Constant, Graph, Input, bind_batch, cast_floats
+from graphopt.passes import optimize
+from graphopt.passes.contract import random_inputs, worst_difference
+from graphopt.targets import compile, get_target
+from graphopt.testing.drawing import random_graph
+from graphopt.testing.reduce import reduce
+
+BOUND, NOISE = 1e-4, 1e-6
+"""Results may differ by so much of max|y|, and by so much in absolute terms: sums in another order do."""
+BATCH = 2
+EMULATED = ("aarch64", "cortex-m4")
+REDUCE_SECONDS = 120.0
+
+Way = Callable[[Graph, Mapping[str, Array]], Sequence[Array]]
+
+
+def by_evaluator(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
+    with np.errstate(all="ignore"):
+        return graph(**inputs)
+
+
+def by_onnxruntime(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    data = to_onnx(graph).SerializeToString()
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
+        raise Unsupported("ONNX Runtime lacks a kernel", why=str(error)) from error
+    return [np.asarray(a) for a in session.run(None, dict(inputs))]
+
+
+def by_reimport(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
+    from graphopt.frontends import load
+
+    return by_evaluator(load(to_onnx(graph)), inputs)
+
+
+def by_target(name: str) -> Way:
+    def run(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
+        result = compile(bind_batch(graph, BATCH), name).run(**inputs)
+        return result if isinstance(result, tuple) else (result,)
+
+    return run
+
+
+def after_passes(way: Way) -> Way:
+    return lambda graph, inputs: way(optimize(graph), inputs)
+
+
+WAYS: dict[str, Way] = {
+    "onnxruntime": by_onnxruntime,
+    "reimport": by_reimport,
+    "optimized": after_passes(by_evaluator),
+    "optimized-onnxruntime": after_passes(by_onnxruntime),
+    "host": by_target("host"),
+    "optimized-host": after_passes(by_target("host")),
+    **{name: by_target(name) for name in EMULATED},
+    **{f"optimized-{name}": after_passes(by_target(name)) for name in EMULATED},
+}
+"""The ways to compute a graph, each held to the reference evaluator."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A way that disagrees with the evaluator on a graph, or fails; ``kind`` is what a reduction keeps."""
+
+    way: str
+    seed: int
+    kind: str
+    detail: str
+    graph: Graph
+
+    @property
+    def name(self) -> str:
+        operators = sorted({n.op.name for n in self.graph.nodes if not isinstance(n.op, Input | Constant)})
+        return f"{self.way}-{self.seed}-{'-'.join(operators[:4])}"
+
+
+def examine(graph: Graph, way: str, seed: int) -> Finding | None:
+    """What is wrong with one way of computing a graph; None if nothing is, or if it cannot be judged.
+
+    It cannot where the way does not support the graph, and where rounding alone changes the outputs by much.
+    """
+    inputs = random_inputs(bind_batch(graph, BATCH), seed)
+    want = by_evaluator(graph, inputs)
+    if not stable(graph, inputs, want):
+        return None
+    try:
+        got = WAYS[way](graph, inputs)
+    except Unsupported:
+        return None
+    except Exception as error:  # a crash of any sort is what this looks for
+        return Finding(way, seed, type(error).__name__, str(error), graph)
+    for name, g, w in zip(graph.output_names, got, want, strict=True):
+        if g.dtype != w.dtype or g.shape != w.shape:
+            return Finding(way, seed, "type", f"{name}: {g.dtype}{g.shape} instead of {w.dtype}{w.shape}", graph)
+        if not close(g, w, 1.0):
+            return Finding(way, seed, "differs", f"{name} by {worst_difference(g, w):.3g} of max|y|", graph)
+    return None
+
+
+def stable(graph: Graph, inputs: Mapping[str, Array], want: Sequence[Array]) -> bool:
+    """Whether float64, and inputs moved by a rounding error, give much the same: else nothing can be compared."""
+    wide = cast_floats(graph, "float64")
+    cast = {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in inputs.items()}
+    rng = np.random.default_rng(0)
+
+    def moved() -> dict[str, Array]:
+        factors = {n: 1 + 4e-7 * rng.choice([-1.0, 1.0], a.shape) for n, a in inputs.items()}
+        return {n: (a * factors[n]).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+
+    others = [by_evaluator(wide, cast), *(by_evaluator(graph, moved()) for _ in range(2))]
+    return all(close(g, w, 0.25) for other in others for g, w in zip(other, want, strict=True))
+
+
+def close(got: Array, want: Array, share: float) -> bool:
+    """Whether arrays agree to that share of the bound. Neither is judged where the reference is not finite."""
+    finite = np.isfinite(np.asarray(want, np.float64))
+    if not finite.all():
+        return False
+    scale = float(np.max(np.abs(np.asarray(want, np.float64)), initial=0.0))
+    error = float(np.max(np.abs(np.asarray(got, np.float64) - np.asarray(want, np.float64)), initial=0.0))
+    return error <= share * (BOUND * scale + NOISE)
+
+
+def smallest(finding: Finding) -> Finding:
+    """The finding on the smallest graph that shows it, as far as a reduction gets in its time."""
+    deadline = time.monotonic() + REDUCE_SECONDS
+
+    def fails(graph: Graph) -> bool:
+        found = examine(graph, finding.way, finding.seed) if time.monotonic() < deadline else None
+        return found is not None and found.kind == finding.kind
+
+    with suppress(InvalidInput):  # it failed once, and does not again
+        return replace(finding, graph=reduce(finding.graph, fails))
+    return finding
+
+
+def write(finding: Finding, folder: Path) -> Path:
+    """The finding as a model and as a text that says what is wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{finding.name}.gopt"
+    save(finding.graph, path)
+    path.with_suffix(".txt").write_text(
+        f"# {finding.way}, seed {finding.seed}: {finding.kind}: {finding.detail}\n{finding.graph}\n"
+    )
+    return path
+
+
+def ways_for(count: int, every: int) -> Iterator[str]:
+    """The ways for a graph: the emulated ones for one in so many, in turn."""
+    yield from (w for w in WAYS if not w.endswith(EMULATED))
+    if count % every == 0:
+        names = [w for w in WAYS if w.endswith(EMULATED) and available(w)]
+        if names:
+            yield names[count // every % len(names)]
+
+
+def available(way: str) -> bool:
+    target = get_target(way.removeprefix("optimized-"))
+    return all(shutil.which(tool) for tool in (target.toolchain.compiler, target.runner.emulator) if tool)
+
+
+def fuzz(minutes: float, seed: int, folder: Path, every: int = 10, max_ops: int = 8) -> list[Finding]:
+    """Draw and examine graphs for so long, telling of the progress on stderr; gives the findings, reduced."""
+    findings: dict[tuple[str, str, str], Finding] = {}
+    checks = Counter[str]()
+    started = time.monotonic()
+    count = 0
+    while (elapsed := time.monotonic() - started) < 60 * minutes:
+        graph = random_graph(seed + count, max_ops=max_ops)
+        for way in ways_for(count, every):
+            with suppress(GraphoptError):  # a graph that the evaluator itself refuses, as for an index outside an axis
+                checks[way] += 1
+                found = examine(graph, way, seed + count)
+                if found is not None:
+                    small = smallest(found)
+                    key = (way, small.kind, small.name.split("-", 2)[-1])
+                    if key not in findings:
+                        findings[key] = small
+                        print(f"\n{write(small, folder)}: {small.kind}: {small.detail}", file=sys.stderr)
+        count += 1
+        left = max(minutes - elapsed / 60, 0)
+        total = sum(checks.values())
+        text = f"{count} graphs, {total} checks, {len(findings)} findings, {left:.1f} minutes left"
+        print(f"\r{text} ", end="", file=sys.stderr, flush=True)
+    print(f"\n{', '.join(f'{way}: {n}' for way, n in checks.items())}", file=sys.stderr)
+    return list(findings.values())
+
+
+def main() -> None:
+    """The command line; exit code 1 if anything was found."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first graph; they count up")
+    parser.add_argument("--output", type=Path, default=Path("fuzz-findings"), help="the folder for findings")
+    parser.add_argument("--every", type=int, default=10, help="one graph in so many runs on an emulator")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", file=sys.stderr)
+    sys.exit(bool(fuzz(options.minutes, options.seed, options.output, options.every)))
+
+
+if __name__ == "__main__":
+    main()

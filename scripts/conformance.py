@@ -1,0 +1,124 @@
+"""Run the ONNX backend tests through graphopt, print a summary, and write docs/conformance.md.
+
+    .venv/bin/python scripts/conformance.py [--jobs 2] [--only NAME] [--output docs/conformance.md]
+
+Every test runs on the reference evaluator and as a compiled program of this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from conformance.backend import PASSED, REFUSED, WRONG, Outcome, cases, run  # noqa: E402
+
+PLACES = ("evaluator", "host")
+STATES = (PASSED, REFUSED, WRONG)
+
+
+def run_one(index: int) -> Outcome:
+    logging.disable(logging.CRITICAL)
+    return run(cases()[index])
+
+
+def run_all(jobs: int, only: str = "") -> list[Outcome]:
+    """The outcomes of all tests whose name contains ``only``, in ``jobs`` processes."""
+    chosen = [i for i, case in enumerate(cases()) if only in case.name]
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        return pool.map(run_one, chosen, chunksize=4)
+
+
+def counts(outcomes: Iterable[Outcome], place: str) -> str:
+    found = Counter(getattr(o, place) for o in outcomes)
+    return " | ".join(str(found[state]) for state in STATES)
+
+
+def table(outcomes: Sequence[Outcome]) -> list[str]:
+    """Passed, refused and wrong in all, plain and expanded apart."""
+    lines = ["| tests | place | passed | refused | wrong |", "|---|---|---:|---:|---:|"]
+    kinds = sorted({o.kind for o in outcomes})
+    groups = [(f"{kind}, plain", [o for o in outcomes if o.kind == kind and not o.is_expanded]) for kind in kinds]
+    groups += [("node, `_expanded`", [o for o in outcomes if o.is_expanded])]
+    groups += [("all, plain", [o for o in outcomes if not o.is_expanded])]
+    for name, group in groups:
+        lines += [f"| {name} ({len(group)}) | {place} | {counts(group, place)} |" for place in PLACES if group]
+    return lines
+
+
+def by_operator(outcomes: Sequence[Outcome]) -> list[str]:
+    """One row an operator, with the reasons of what is refused."""
+    lines = [
+        "| operator | evaluator: passed | refused | wrong | host: passed | refused | wrong | reasons |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[outcome.op].append(outcome)
+    for op, group in sorted(groups.items()):
+        reasons = Counter(o.why or o.why_host for o in group if o.why or o.why_host)
+        text = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+        lines.append(f"| {op} | {counts(group, 'evaluator')} | {counts(group, 'host')} | {text.replace('|', '/')} |")
+    return lines
+
+
+def report(outcomes: Sequence[Outcome], seconds: float) -> str:
+    frozen = [o for o in outcomes if o.frozen and o.evaluator == PASSED]
+    plain, expanded = ([o for o in outcomes if o.is_expanded == e] for e in (False, True))
+    return "\n".join(
+        [
+            "# ONNX conformance",
+            "",
+            "The tests of the ONNX backend that come with `onnx`, through graphopt: on the reference evaluator, and",
+            "compiled for and run on the machine at hand. Floats agree to the runner's own rtol 1e-3 and atol 1e-7,",
+            "integers and bools exactly. *Refused* means an error that names the reason, at load or when compiling;",
+            "*wrong* would be another result, or a crash. `_expanded` tests write an operator as the function that",
+            "defines it, and count apart. Tests of kind *real* download their models and are left out.",
+            "",
+            f"Of the tests that pass, {len(frozen)} have inputs which say a shape, axes or a count: load refuses them",
+            "as inputs at run time, and the test gives them to `load(..., constants=...)`.",
+            "",
+            "Made by `.venv/bin/python scripts/conformance.py` "
+            f"in {seconds:.0f} s; `make test` runs every twelfth test, `make test-all` all.",
+            "",
+            *table(outcomes),
+            "",
+            "## By operator",
+            "",
+            *by_operator(plain),
+            "",
+            "## By operator, `_expanded`",
+            "",
+            *by_operator(expanded),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="run the tests whose name contains this, and write nothing")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "conformance.md")
+    options = parser.parse_args()
+    start = time.monotonic()
+    outcomes = run_all(options.jobs, options.only)
+    print("\n".join(table(outcomes)))
+    for o in outcomes:
+        if WRONG in (o.evaluator, o.host) or options.only:
+            print(f"{o.name} ({o.op}): evaluator {o.evaluator} {o.why}; host {o.host} {o.why_host}")
+    if not options.only:
+        options.output.write_text(report(outcomes, time.monotonic() - start))
+    sys.exit(any(WRONG in (o.evaluator, o.host) for o in outcomes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Every command on small ONNX files, in this process; and what the user sees when something is wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from graphopt.cli import main
+from graphopt.passes import PASSES, default_pipeline
+from graphopt.targets import builtin_targets
+
+MY_PASSES = """
+from graphopt.ir import Graph
+from graphopt.passes import Context, Exact, Note, Pass
+
+
+class Stamp(Pass, name="stamp-{n}", contract=Exact()):
+    \"\"\"Leaves a note [in brackets] and the graph alone.\"\"\"
+
+    times: int = 1
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        context.notes += [Note(self.name, "everywhere", f"stamped {{self.times}} times")]
+        return graph
+"""
+
+
+def save_model(path: Path, outputs: tuple[str, ...] = ("file", "scores"), op: str = "Relu") -> Path:
+    """x [N, 3, 6, 6] -> conv -> activation -> global mean; with a hostile name or two."""
+    rng = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(rng.standard_normal(shape).astype("float32"), name)
+        for name, shape in (("w", (4, 3, 3, 3)), ("b", (4,)))
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="[red]conv[/]", pads=[1, 1, 1, 1]),
+        helper.make_node(op, ["c"], [outputs[0]], name="act"),
+        helper.make_node("GlobalAveragePool", [outputs[0]], [outputs[1]], name="mean"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 6, 6])],
+        [
+            helper.make_tensor_value_info(outputs[0], TensorProto.FLOAT, ["N", 4, 6, 6]),
+            helper.make_tensor_value_info(outputs[1], TensorProto.FLOAT, ["N", 4, 1, 1]),
+        ],
+        weights,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+class Shell:
+    """Runs commands in this process, and keeps what they print."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capfd = monkeypatch, capfd
+        monkeypatch.setattr(sys.modules["graphopt.cli.main"].out, "width", 200)
+
+    def __call__(self, *words: object, status: int = 0) -> str:
+        """What a command prints to its output; for a status other than 0, what it prints as error."""
+        self.monkeypatch.setattr(sys, "argv", ["graphopt", *map(str, words)])
+        self.capfd.readouterr()
+        try:
+            main()
+            found = 0
+        except SystemExit as end:
+            found = end.code if isinstance(end.code, int) else int(bool(end.code))
+        out, err = self.capfd.readouterr()
+        assert found == status, f"{out}\n{err}"
+        return err if status else out
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capfd)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("models") / "small.onnx")
+
+
+def test_inspect_shows_ports_operators_and_costs(shell: Shell, model: Path) -> None:
+    text = shell("inspect", model, "--batch", 2)
+    assert re.search(r"input\W+x\W+float32\[N, 3, 6, 6\]", text)
+    assert re.search(r"output\W+scores\W+float32\[N, 4, 1, 1\]", text)
+    assert re.search(r"conv\W+1\W+7,776", text)
+    assert re.search(r"parameters\W+112", text)
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_compile_and_run(target: str, shell: Shell, model: Path, tmp_path: Path) -> None:
+    text = shell("compile", model, "-o", tmp_path / "out", "-t", target, "--name", "net", "--check")
+    assert f"net for {target}" in text
+    assert re.search(r"weight bytes\W+448", text)
+    x = np.random.default_rng(1).standard_normal((2, 3, 6, 6)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "all.npz", x=x)
+    results = []
+    for given in ("x.npy", "x=x.npy", "all.npz"):
+        name, equals, file = given.rpartition("=")
+        text = shell("run", tmp_path / "out", "--input", f"{name}{equals}{tmp_path / file}", "-o", tmp_path / "y.npz")
+        results.append(dict(np.load(tmp_path / "y.npz")))
+    assert ("ms a run" if target == "host" else "instructions a run") in text
+    assert "float32[2, 4, 1, 1]" in text
+    assert set(results[0]) == {"file", "scores"}
+    np.testing.assert_allclose(results[0]["scores"], results[0]["file"].mean(axis=(2, 3), keepdims=True), rtol=1e-4)
+    for other in results[1:]:
+        np.testing.assert_array_equal(other["file"], results[0]["file"])
+
+
+def test_opt_prints_what_it_is_asked_for(shell: Shell, model: Path) -> None:
+    plain = shell("opt", model)
+    assert "fused" in plain
+    assert shell("opt", model, "-p", "fold-constants").count("conv") >= 1
+    every = shell("opt", model, "--print-after-all")
+    assert all(f"after {p.name}" in every for p in default_pipeline())
+    assert "after fuse" in shell("opt", model, "-p", "fuse", "--diff")
+    assert "[red]conv[/]" in shell("opt", model, "-p", "fuse", "--explain")
+    assert re.search(r"fuse\W+\d+\W+\d+\W+\d", shell("opt", model, "--time", "--check"))
+
+
+def test_a_users_passes(shell: Shell, model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "my_passes.py"
+    file.write_text(MY_PASSES.format(n="a"))
+    try:
+        text = shell("opt", model, "--load", file, "-p", "stamp-a{times=3},fuse", "--explain")
+        assert "stamped 3 times" in text
+        listing = shell("passes", "--load", file)
+        assert "[in brackets]" in listing
+        assert "times=1" in listing
+        assert "unknown options ['size']" in shell("opt", model, "--load", file, "-p", "stamp-a{size=1}", status=2)
+    finally:
+        PASSES.pop("stamp-a", None)
+
+
+def test_lists(shell: Shell) -> None:
+    text = shell("targets")
+    assert all(name in text for name in builtin_targets())
+    assert "(host)" in text
+    text = shell("passes")
+    assert all(name in text for name in ("fuse", "fold-batch-norm", "Exact"))
+    assert "qemu-system-arm" in shell("doctor")
+
+
+def test_doctor_says_how_to_install_what_is_missing(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["graphopt", "doctor"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    out = shell.capfd.readouterr().out
+    assert "sudo apt-get install -y" in out
+    assert "gcc-arm-none-eabi" in out
+
+
+def test_a_board_of_the_user(shell: Shell, model: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board.toml"
+    board.write_text('[tiny]\nbase = "cortex-m4"\nram = 16\n')
+    text = shell("compile", model, "-o", tmp_path / "out", "-t", board, "-p", "fold-constants", status=2)
+    assert "bytes of RAM needed, tiny has 16" in text
+    assert not (tmp_path / "out").exists()
+
+
+ERRORS = {
+    "no model": (["inspect", "{dir}/none.onnx"], "none.onnx"),
+    "a model that is text": (["inspect", "{dir}/text.onnx"], "text.onnx"),
+    "a model that is a folder": (["inspect", "{dir}"], ""),
+    "an unknown target": (["compile", "{model}", "-o", "{dir}/o", "-t", "cortex-m5"], "cortex-m55"),
+    "a missing board": (["compile", "{model}", "-o", "{dir}/o", "-t", "x.toml"], "x.toml"),
+    "an unknown pass": (["opt", "{model}", "-p", "fuze"], "fuse"),
+    "passes that do not parse": (["opt", "{model}", "-p", "fuse{{"], "fuse{"),
+    "passes that are no file": (["opt", "{model}", "--load", "{dir}/none.py"], "none.py"),
+    "passes that fail": (["opt", "{model}", "--load", "{dir}/broken.py"], "ZeroDivisionError"),
+    "a bad prefix": (["compile", "{model}", "-o", "{dir}/o", "--name", "My-Net"], "My-Net"),
+    "batch zero": (["compile", "{model}", "-o", "{dir}/o", "--batch", "0"], "at least 1"),
+    "a folder in use": (["compile", "{model}", "-o", "{dir}"], "another folder"),
+    "a folder in a file": (["compile", "{model}", "-o", "{dir}/text.onnx/o"], "text.onnx"),
+    "no artifact": (["run", "{dir}", "--input", "x.npy"], "manifest.json"),
+    "no array": (["run", "{artifact}", "--input", "{dir}/none.npy"], "none.npy"),
+    "an array that is text": (["run", "{artifact}", "--input", "{dir}/text.npy"], "text.npy"),
+    "an empty array file": (["run", "{artifact}", "--input", "{dir}/empty.npy"], "empty.npy"),
+    "a torn archive": (["run", "{artifact}", "--input", "{dir}/torn.npz"], "torn.npz"),
+    "pickled objects": (["run", "{artifact}", "--input", "{dir}/objects.npy"], "objects.npy"),
+    "another name": (["run", "{artifact}", "--input", "z={dir}/x.npy"], "'z'"),
+    "another shape": (["run", "{artifact}", "--input", "{dir}/x.npy"], "float64[2] given"),
+    "a folder for the outputs": (["run", "{artifact}", "--input", "{dir}/right.npy", "-o", "{dir}"], ""),
+}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, model: Path) -> dict[str, Path]:
+    """A folder of things that are wrong, and an artifact that is right."""
+    from graphopt import compile, load
+
+    folder = tmp_path_factory.mktemp("scene")
+    for name in ("text.onnx", "text.npy"):
+        (folder / name).write_text("to whom it may concern")
+    (folder / "empty.npy").write_text("")
+    (folder / "broken.py").write_text("1 / 0")
+    (folder / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
+    np.save(folder / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(folder / "x.npy", np.zeros(2))
+    np.save(folder / "right.npy", np.zeros((1, 3, 6, 6), "float32"))
+    compile(load(model), "host").save(folder / "artifact")
+    return {"dir": folder, "model": model, "artifact": folder / "artifact"}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_end_in_one_message_and_status_two(case: str, shell: Shell, scene: dict[str, Path]) -> None:
+    words, named = ERRORS[case]
+    text = shell(*(w.format(**scene) for w in words), status=2)
+    assert "Traceback" not in text
+    assert named in text
+    assert len(re.findall(r"\berror:", text)) == 1
+
+
+def test_debug_shows_the_traceback(scene: dict[str, Path]) -> None:
+    command = [sys.executable, "-m", "graphopt.cli", "--debug", "inspect", str(scene["dir"] / "text.onnx")]
+    command[1:3] = ["-c", "import sys; from graphopt.cli import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+    assert "text.onnx" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["compile", "--help"], ["targets"], ["doctor"]])
+def test_light_commands_import_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys, atexit; from graphopt.cli import main; sys.argv = ['graphopt', *sys.argv[1:]];"
+        "atexit.register(lambda: print('HEAVY', sorted({'torch', 'tvm', 'onnx', 'numpy'} & set(sys.modules))));"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    heavy = done.stdout.split("HEAVY ")[1].strip()
+    assert heavy in ("[]", "['numpy']"), heavy
+    if words[-1] == "--help":
+        assert heavy == "[]"
+
+
+def test_help_names_every_command(shell: Shell) -> None:
+    text = shell("--help")
+    assert all(word in text for word in ("compile", "opt", "run", "inspect", "targets", "passes", "doctor"))

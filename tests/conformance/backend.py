@@ -1,0 +1,205 @@
+"""The tests of the ONNX backend, run through graphopt: on the reference evaluator, and as programs of this machine."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.backend.test.loader import load_model_tests
+
+import graphopt
+from graphopt.errors import GraphoptError, Unsupported
+from graphopt.frontends import load
+from graphopt.ir import Array, Graph
+
+KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted")
+"""The kinds of tests whose models and data come with onnx; those of kind "real" are downloaded, and left out."""
+
+FREEZE = re.compile(r"freeze it: constants=\{'([^']*)': array\}")
+"""The advice of a refusal that names an input which must be known."""
+
+PASSED, REFUSED, WRONG = "passed", "refused", "wrong"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test: a model, and arrays for its inputs and outputs."""
+
+    name: str
+    kind: str
+    op: str
+    model: onnx.ModelProto
+    data: Sequence[tuple[Sequence[Any], Sequence[Any]]]
+    rtol: float
+    atol: float
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether it is a test of another operator, written with the function that defines that one."""
+        return "_expanded" in self.name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case: on the evaluator and on the host, each passed, refused or wrong, with the reason."""
+
+    name: str
+    kind: str
+    op: str
+    is_expanded: bool
+    evaluator: str = REFUSED
+    host: str = REFUSED
+    why: str = ""
+    why_host: str = ""
+    frozen: tuple[str, ...] = field(default=())
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    """All tests, in the order of their names."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        tests = [test for kind in KINDS for test in load_model_tests(kind=kind)]
+    plain = {test.name: only_op(test.model) for test in tests if test.model is not None}
+    found = []
+    for test in tests:
+        model, data = (test.model, test.data_sets) if test.model is not None else stored(Path(test.model_dir))
+        op = plain.get(test.name.split("_expanded")[0]) or only_op(model) or "several"
+        found.append(Case(test.name, test.kind, op, model, data, test.rtol, test.atol))
+    return tuple(sorted(found, key=lambda case: (case.name, case.kind)))
+
+
+def only_op(model: onnx.ModelProto) -> str | None:
+    """The operator of a model of one node."""
+    (node, *more) = model.graph.node or [None]
+    if node is None or more:
+        return None
+    return f"{node.domain}:{node.op_type}" if node.domain not in ("", "ai.onnx") else str(node.op_type)
+
+
+def stored(folder: Path) -> tuple[onnx.ModelProto, list[tuple[list[Any], list[Any]]]]:
+    """The model and the data of a test that lies in files."""
+    model = onnx.load(folder / "model.onnx")
+    sets = sorted(folder.glob("test_data_set_*"))
+    return model, [(arrays(s, "input"), arrays(s, "output")) for s in sets]
+
+
+def arrays(folder: Path, what: str) -> list[Any]:
+    """The tensors of a data set; None for what is no tensor."""
+    found: list[Any] = []
+    for index in range(len(list(folder.glob(f"{what}_*.pb")))):
+        tensor = onnx.TensorProto()
+        try:
+            tensor.ParseFromString((folder / f"{what}_{index}.pb").read_bytes())
+            found.append(numpy_helper.to_array(tensor))
+        except Exception:  # sequences and optional values, which protobuf reads as broken tensors
+            found.append(None)
+    return found
+
+
+def array(data: Any) -> Any:
+    """A tensor of the data as an array."""
+    return numpy_helper.to_array(data) if isinstance(data, onnx.TensorProto) else data
+
+
+def run(case: Case, on_host: bool = True) -> Outcome:
+    """Load, evaluate, compile and run one case."""
+    base = Outcome(case.name, case.kind, case.op, case.is_expanded)
+    states, whys = {"evaluator": PASSED, "host": PASSED}, {"evaluator": "", "host": ""}
+    frozen: set[str] = set()
+    for inputs, outputs in case.data:
+        names = [v.name for v in case.model.graph.input if v.name not in {t.name for t in case.model.graph.initializer}]
+        given = dict(zip(names, map(array, inputs), strict=False))
+        try:
+            graph, names_frozen = load_frozen(case.model, given)
+        except GraphoptError as error:
+            return replace_all(base, REFUSED, reason(error), frozen)
+        frozen |= names_frozen
+        fed = [np.asarray(given[graph.names[v.node]]) for v in graph.inputs]
+        for place, compute in (("evaluator", evaluated), ("host", compiled)):
+            if states[place] != PASSED or (place == "host" and not on_host):
+                continue
+            try:
+                with np.errstate(all="ignore"):
+                    results = compute(graph, fed)
+            except Unsupported as error:
+                states[place], whys[place] = REFUSED, reason(error)
+                continue
+            except Exception as error:  # a crash is as wrong as a number
+                states[place], whys[place] = WRONG, f"{type(error).__name__}: {error}"
+                continue
+            difference = differ(results, list(map(array, outputs)), case.rtol, case.atol)
+            if difference:
+                states[place], whys[place] = WRONG, difference
+    return Outcome(
+        base.name,
+        base.kind,
+        base.op,
+        base.is_expanded,
+        states["evaluator"],
+        states["host"],
+        whys["evaluator"],
+        whys["host"],
+        tuple(sorted(frozen)),
+    )
+
+
+def replace_all(base: Outcome, state: str, why: str, frozen: set[str]) -> Outcome:
+    return Outcome(base.name, base.kind, base.op, base.is_expanded, state, state, why, why, tuple(sorted(frozen)))
+
+
+def load_frozen(model: onnx.ModelProto, given: dict[str, Any]) -> tuple[Graph, set[str]]:
+    """The graph, with those inputs frozen that a refusal says must be known."""
+    frozen: dict[str, Array] = {}
+    while True:
+        try:
+            return load(model, constants=frozen), set(frozen)
+        except Unsupported as error:
+            text = str(error)
+            wanted = {name: given[name] for name in FREEZE.findall(text) if name in given}
+            if "is computed by the model" in text:
+                wanted |= {name: array for name, array in given.items() if np.asarray(array).dtype.kind != "f"}
+            if not set(wanted) - set(frozen):
+                raise
+            frozen |= wanted
+
+
+def evaluated(graph: Graph, inputs: Sequence[Array]) -> Sequence[Array]:
+    return graph(*inputs)
+
+
+def compiled(graph: Graph, inputs: Sequence[Array]) -> Sequence[Array]:
+    results = graphopt.compile(graph, target="host").run(*inputs)
+    return results if isinstance(results, tuple) else (results,)
+
+
+def differ(results: Sequence[Array], wanted: Sequence[Any], rtol: float, atol: float) -> str:
+    """How results differ from what is wanted, as the runner of onnx compares; integers must be equal."""
+    if len(results) != len(wanted):
+        return f"{len(results)} results instead of {len(wanted)}"
+    for index, (got, want) in enumerate(zip(results, wanted, strict=True)):
+        want = np.asarray(want)
+        if got.dtype != want.dtype or got.shape != want.shape:
+            return f"result {index} is {got.dtype}{list(got.shape)} instead of {want.dtype}{list(want.shape)}"
+        close = np.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True) if want.dtype.kind == "f" else got == want
+        if not close.all():
+            at = tuple(int(i) for i in np.argwhere(~close)[0])
+            return f"result {index} has {got[at]} instead of {want[at]} at {list(at)}, and {(~close).sum()} more differ"
+    return ""
+
+
+def reason(error: GraphoptError) -> str:
+    """The reason of a refusal without the names that differ from test to test."""
+    text = str(error)
+    lines = [line.strip() for line in text.splitlines()]
+    kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
+    body = lines[1] if "cannot be imported" in lines[0] and len(lines) > 1 else lines[0]
+    return kind + body

@@ -1,0 +1,64 @@
+"""The tests of the ONNX backend: none may give a wrong result, and what is refused is refused for reasons we know."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import re
+from collections.abc import Sequence
+
+import pytest
+from conformance.backend import PASSED, WRONG, Outcome, cases, run
+
+EVERY = 12
+"""The fast test takes each twelfth case, one after the other in the order of their names."""
+
+REVIEWED = [
+    r"it is a (sequence|optional|map) and no tensor",
+    r"it is a tensor of (strings|bfloat16|float[468]\w*|u?int[24])",
+    r"it works on (strings|sequences or optional values)",
+    r"turns \w+ into (bfloat16|float[468]\w*|u?int[24]|object)",
+    r"quantisation to (float[468]\w*|u?int[24])",
+    r"the shape of its result depends on data",
+    r"it is random",
+    r"it belongs to (training|classical machine learning)",
+    r"it decodes files of images",
+    r"dropout in training mode",
+    r"batch norm in training mode",
+    r"opset 1 ",
+    r"has no elements|have no elements|is empty",
+    r"result \d+, '\w+', is used; only the first can be imported",
+    r"a scan of opset 8",
+    r"an LSTM with peepholes",
+    r"\((BitCast|DFT|DeformConv|Det|MaxUnpool|MelWeightMatrix|RoiAlign|STFT)\): there is no rule for this operator",
+]
+"""The reasons of refusal that were looked at and found right, as patterns; any other fails the test."""
+
+
+def one(index: int) -> Outcome:
+    logging.disable(logging.CRITICAL)
+    return run(cases()[index])
+
+
+def check(outcomes: Sequence[Outcome]) -> None:
+    """Nothing wrong, and no reason that was not reviewed."""
+    wrong = [f"{o.name}: {o.why} {o.why_host}" for o in outcomes if WRONG in (o.evaluator, o.host)]
+    assert not wrong
+    reasons = {f"{o.name}: {why}" for o in outcomes for why in (o.why, o.why_host) if why}
+    assert not sorted(r for r in reasons if not any(re.search(pattern, r) for pattern in REVIEWED))
+
+
+def test_a_sample() -> None:
+    outcomes = [one(i) for i in range(0, len(cases()), EVERY)]
+    check(outcomes)
+    assert sum(o.host == PASSED for o in outcomes) > len(outcomes) // 2
+
+
+@pytest.mark.slow
+def test_all() -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        outcomes = pool.map(one, range(len(cases())), chunksize=8)
+    check(outcomes)
+    plain = [o for o in outcomes if o.kind == "node" and not o.is_expanded]
+    for place in ("evaluator", "host"):
+        assert sum(getattr(o, place) == PASSED for o in plain) >= 1000
