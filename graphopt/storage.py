@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from graphopt.ir.graph import Constant
 SUFFIX = ".gopt"
 FORMAT = 1
 MAX_TEXT = 8 << 20
-"""Bytes of the text form: some 80,000 nodes."""
+"""Bytes of the text form."""
 
 Attributes = dict[str, Any]
 UPGRADES: dict[tuple[str, int], Callable[[Attributes], Attributes]] = {}
@@ -57,18 +57,15 @@ def operators(graph: Graph) -> set[str]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """The whole file, or, if anything fails, the file that was there before."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(path)
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

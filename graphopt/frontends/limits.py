@@ -64,7 +64,8 @@ def elements(op: str, given: Sequence[Array]) -> int:
             return first.size * math.prod(sizes)
         case "Range" if len(given) == 3 and given[2].item():
             start, stop, step = (g.item() for g in given)
-            return int(math.ceil((stop - start) / step))
+            count: float = (stop - start) / step
+            return math.ceil(count)
         case "Gather" if rest:
             return int(rest[0].size * first.size // min(first.shape)) if first.size and first.shape else 0
         case "Concat":

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import onnx.inliner
 import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import (  # noqa: F401 (the rules register when they are imported)
@@ -86,6 +87,7 @@ def load(
 
 def parse(model: onnx.ModelProto, where: str) -> gs.Graph:
     """The model as graphsurgeon reads it, its own functions inlined."""
+    G_LOGGER.severity = G_LOGGER.CRITICAL  # what it warns of is refused here, and it warns on standard output
     try:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)

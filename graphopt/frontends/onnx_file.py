@@ -66,7 +66,7 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
     if opset is None and any(node.domain in ("", "ai.onnx") for node in model.graph.node):
         raise InvalidInput("the model names no ONNX opset", where=where)
     opset = newest if opset is None else opset
-    if any(not isinstance(name, str) for name in names(model.graph)):
+    if any(not isinstance(name, str) for name in names_in(model.graph)):
         raise InvalidInput("the model has names that are not text", where=where)
     check_functions(model, where)
     if not FIRST_OPSET <= opset <= newest:
@@ -94,7 +94,7 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
     return int(opset)
 
 
-def names(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+def names_in(graph: onnx.GraphProto) -> Iterator[str | bytes]:
     """Every name in a graph and in the graphs in its attributes; protobuf gives one that is not UTF-8 as bytes."""
     graphs = [graph]
     for inner in graphs:

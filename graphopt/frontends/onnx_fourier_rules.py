@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt import ops
-from graphopt.errors import InvalidGraph, InvalidInput
+from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
 from graphopt.frontends.onnx_emit import pick
@@ -16,22 +16,21 @@ from graphopt.ir import Array, Value
 def fourier(have: int, parts: int, length: int, inverse: bool, onesided: bool) -> Array:
     """The matrix [bins * parts of a bin, have * parts] of a transform of ``length``, of real (1) or complex (2) input.
 
-    One-sided, it gives the first half of the bins; and inverse, real numbers from them.
+    One-sided, it gives the first half of the bins; inverse, real numbers from them.
     """
     bins = length // 2 + 1 if onesided and not inverse else length
     room(bins * 2, have * parts)
-    used = min(have, length)
+    used = min(have, length // 2 + 1 if inverse else length)
     angle = 2 * np.pi * (np.outer(np.arange(bins), np.arange(used)) % length) / length
     sine, cosine = np.sin(angle) * (-1 if inverse else 1), np.cos(angle)
     # what a real and an imaginary number add to the real and the imaginary part of every bin
     table = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], axis=1)[..., :parts]
     if inverse:
-        table = table / length
-    if inverse and onesided:
         twice = np.full(used, 2.0)
         twice[0] = 1
-        twice[length // 2 :] = 1 if length % 2 == 0 else 2
-        table = table[:, :1] * twice[:, None]
+        if length % 2 == 0:
+            twice[length // 2 :] = 1
+        table = table[:, :1] * twice[:, None] / length
     full = np.zeros((*table.shape[:2], have, parts))
     full[:, :, :used] = table
     return full.reshape(table.shape[0] * table.shape[1], have * parts)
@@ -39,12 +38,17 @@ def fourier(have: int, parts: int, length: int, inverse: bool, onesided: bool) -
 
 @onnx_rule("DFT")
 def dft(at: Node) -> Value:
-    """The axis is an attribute before opset 20, then an input; the last axis has the parts of a number."""
+    """The axis is an attribute before opset 20, then an input; the last axis has the parts of a number.
+
+    An inverse gives real numbers: to complex ones its imaginary parts would be what rounding leaves.
+    """
     x, rank = at.value(0), at.value(0).type.rank
     axis = int(at.known(2).item()) if at.has(2) else at.whole("axis", 1 if at.opset < 20 else -2)
     axis = normal.axis_of(axis, rank)
     have, parts = sizes(x, axis)
     inverse, onesided = bool(at.whole("inverse", 0)), bool(at.whole("onesided", 0))
+    if inverse and not onesided:
+        raise Unsupported("an inverse transform to complex numbers", advice="use onesided=1 for real signals")
     length = int(at.known(1).item()) if at.has(1) else (have - 1) * 2 if inverse and onesided else have
     matrix = fourier(have, parts, positive(length), inverse, onesided)
     order = [a for a in range(rank) if a not in (axis, rank - 1)]
@@ -52,7 +56,7 @@ def dft(at: Node) -> Value:
     lead = moved.type.shape[:-2]
     flat = normal.reshape(at, moved, (*lead, have * parts), "flat")
     y = normal.linear(at, flat, at.constant(matrix.astype(x.type.dtype), "waves"), None)
-    width = 1 if inverse and onesided else 2
+    width = 1 if inverse else 2
     y = normal.reshape(at, y, (*lead, matrix.shape[0] // width, width), "bins")
     back = [(*order, axis, rank - 1).index(a) for a in range(rank)]
     return normal.transpose(at, y, back)

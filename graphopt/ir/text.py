@@ -36,6 +36,9 @@ INLINE_ELEMENTS = 4
 MAX_NESTING = 50
 """How deep brackets and graphs may stand in one another."""
 
+MAX_TOKENS = 500_000
+"""Of a text: some 20,000 nodes."""
+
 PLAIN_NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -94,10 +97,15 @@ Upgrade = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Brings the attributes of an operator, as they are written, to its present version."""
 
 
+ATTRIBUTE_TYPES: dict[type[Op], dict[str, Any]] = {}
+
+
 def attribute_types(op: type[Op]) -> dict[str, Any]:
-    """The annotated types of the attributes of an operator, by name."""
-    hints = get_type_hints(op)
-    return {f.name: hints[f.name] for f in dataclasses.fields(op)}
+    """The annotated types of the attributes of an operator, by name; remembered, for they take long to find."""
+    if op not in ATTRIBUTE_TYPES:
+        hints = get_type_hints(op)
+        ATTRIBUTE_TYPES[op] = {f.name: hints[f.name] for f in dataclasses.fields(op)}
+    return ATTRIBUTE_TYPES[op]
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -128,6 +136,8 @@ class Parser:
             if match.lastgroup:
                 self.tokens.append((match.lastgroup, match.group(), self.position))
             self.position = match.end()
+            if len(self.tokens) > MAX_TOKENS:
+                raise self.error(f"the text goes on after {MAX_TOKENS:,} tokens")
         self.tokens.append(("end", "", len(text)))
         self.next = 0
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphopt.ir import Constant, Graph, Input, Node, Op, bind_batch
-from graphopt.ops import Conv, ConvTranspose, Fused, Linear, MatMul
+from graphopt.ops import GRU, LSTM, RNN, Conv, ConvTranspose, Fused, Linear, MatMul
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,21 @@ def window_macs(node: Node, positions: int) -> int:
     return positions * math.prod(weight[1:])
 
 
+def recurrent_macs(node: Node) -> int:
+    """Both products of every gate, at each step."""
+    steps, n, size = node.inputs[0].type.static_shape
+    directions, rows, hidden = node.inputs[2].type.static_shape
+    return steps * n * directions * rows * (size + hidden)
+
+
 MACS: dict[type[Op], Callable[[Node], int]] = {
     Conv: lambda n: window_macs(n, math.prod(n.types[0].static_shape)),
     ConvTranspose: lambda n: window_macs(n, math.prod(n.inputs[0].type.static_shape)),
     Linear: lambda n: math.prod(n.types[0].static_shape) * n.inputs[1].type.static_shape[1],
     MatMul: lambda n: math.prod(n.types[0].static_shape) * n.inputs[0].type.static_shape[-1],
+    LSTM: recurrent_macs,
+    GRU: recurrent_macs,
+    RNN: recurrent_macs,
 }
 
 

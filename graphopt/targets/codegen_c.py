@@ -57,7 +57,7 @@ BINARY = {
 }
 # operators whose operands compilers want in parentheses wherever they are not atoms
 GUARDED = {">>", "<<", "&", "^", "|", "||"}
-MATHS = {"fabs", "sqrt", "exp", "tanh", "pow"}
+MATHS = {"fabs", "sqrt", "exp", "tanh", "pow", "isnan"}
 PROMOTED = {"int8", "uint8", "int16", "uint16"}
 ATOM, UNARY, TERNARY = 20, 14, 2
 INT64_MIN = -(2**63)

@@ -132,10 +132,31 @@ scalar_rule(ops.BitwiseAnd)(lambda op, a, b: tirx.bitwise_and(a, b))
 scalar_rule(ops.BitwiseOr)(lambda op, a, b: tirx.bitwise_or(a, b))
 scalar_rule(ops.BitwiseXor)(lambda op, a, b: tirx.bitwise_xor(a, b))
 scalar_rule(ops.BitwiseNot)(lambda op, x: tirx.bitwise_not(x))
-scalar_rule(ops.ShiftLeft)(lambda op, a, b: tirx.shift_left(a, b))
-scalar_rule(ops.ShiftRight)(lambda op, a, b: tirx.shift_right(a, b))
+
+
+@scalar_rule(ops.ShiftLeft)
+def shift_left(op: Any, a: Expr, b: Expr) -> Expr:
+    """By as many bits as there are, or more, all are shifted out; C does not say what happens then."""
+    count, _ = inside(a, b)
+    return select(tirx.EQ(count, b), tirx.shift_left(a, count), constant(0, a))
+
+
+@scalar_rule(ops.ShiftRight)
+def shift_right(op: Any, a: Expr, b: Expr) -> Expr:
+    count, most = inside(a, b)
+    beyond = constant(0, a) if str(a.ty).startswith("uint") else tirx.shift_right(a, most)
+    return select(tirx.EQ(count, b), tirx.shift_right(a, count), beyond)
+
+
+def inside(a: Expr, b: Expr) -> tuple[Expr, Expr]:
+    """A shift of a brought to at most all its bits but one, and that number."""
+    most = constant(int("".join(c for c in str(a.ty).split("x")[0] if c.isdigit())) - 1, b)
+    return tirx.max(tirx.min(b, most), constant(0, b)), most
+
+
 scalar_rule(ops.Where)(lambda op, condition, a, b: select(condition, a, b))
-scalar_rule(ops.IsNan)(lambda op, x: tirx.NE(x, x))
+# x != x would be simplified to false
+scalar_rule(ops.IsNan)(lambda op, x: tirx.isnan(x))
 
 
 @scalar_rule(ops.IsInf)

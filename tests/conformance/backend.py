@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Outcome:
     host: str = REFUSED
     why: str = ""
     why_host: str = ""
-    frozen: tuple[str, ...] = field(default=())
+    frozen: tuple[str, ...] = ()
 
 
 @cache
@@ -71,7 +71,7 @@ def cases() -> tuple[Case, ...]:
     plain = {test.name: only_op(test.model) for test in tests if test.model is not None}
     found = []
     for test in tests:
-        model, data = (test.model, test.data_sets) if test.model is not None else stored(Path(test.model_dir))
+        model, data = (test.model, test.data_sets) if test.model is not None else stored(Path(test.model_dir or ""))
         op = plain.get(test.name.split("_expanded")[0]) or only_op(model) or "several"
         found.append(Case(test.name, test.kind, op, model, data, test.rtol, test.atol))
     return tuple(sorted(found, key=lambda case: (case.name, case.kind)))
@@ -111,53 +111,57 @@ def array(data: Any) -> Any:
 
 
 def run(case: Case, on_host: bool = True) -> Outcome:
-    """Load, evaluate, compile and run one case."""
-    base = Outcome(case.name, case.kind, case.op, case.is_expanded)
-    states, whys = {"evaluator": PASSED, "host": PASSED}, {"evaluator": "", "host": ""}
-    frozen: set[str] = set()
+    """Load, evaluate, compile and run one case. A crash is as wrong as a number."""
+    outcome = Outcome(case.name, case.kind, case.op, case.is_expanded, PASSED, PASSED if on_host else REFUSED)
+    stored = {tensor.name for tensor in case.model.graph.initializer}
+    names = [v.name for v in case.model.graph.input if v.name not in stored]
     for inputs, outputs in case.data:
-        names = [v.name for v in case.model.graph.input if v.name not in {t.name for t in case.model.graph.initializer}]
         given = dict(zip(names, map(array, inputs), strict=False))
+        wanted = list(map(array, outputs))
         try:
-            graph, names_frozen = load_frozen(case.model, given)
-        except GraphoptError as error:
-            return replace_all(base, REFUSED, reason(error), frozen)
-        frozen |= names_frozen
-        fed = [np.asarray(given[graph.names[v.node]]) for v in graph.inputs]
-        for place, compute in (("evaluator", evaluated), ("host", compiled)):
-            if states[place] != PASSED or (place == "host" and not on_host):
-                continue
-            try:
-                with np.errstate(all="ignore"):
-                    results = compute(graph, fed)
-            except Unsupported as error:
-                states[place], whys[place] = REFUSED, reason(error)
-                continue
-            except Exception as error:  # a crash is as wrong as a number
-                states[place], whys[place] = WRONG, f"{type(error).__name__}: {error}"
-                continue
-            difference = differ(results, list(map(array, outputs)), case.rtol, case.atol)
-            if difference:
-                states[place], whys[place] = WRONG, difference
-    return Outcome(
-        base.name,
-        base.kind,
-        base.op,
-        base.is_expanded,
-        states["evaluator"],
-        states["host"],
-        whys["evaluator"],
-        whys["host"],
-        tuple(sorted(frozen)),
-    )
+            graph, frozen = load_frozen(case.model, given)
+        except Exception as error:
+            state, why = judged(error, GraphoptError)
+            return replace(outcome, evaluator=state, host=state, why=why, why_host=why)
+        outcome = replace(outcome, frozen=tuple(sorted({*outcome.frozen, *frozen})))
+        fed = [given[graph.names[v.node]] for v in graph.inputs]
+        if outcome.evaluator == PASSED:
+            state, why = tried(evaluated, graph, fed, wanted, case)
+            outcome = replace(outcome, evaluator=state, why=why)
+        if outcome.host == PASSED:
+            state, why = tried(compiled, graph, fed, wanted, case)
+            outcome = replace(outcome, host=state, why_host=why)
+    return outcome
 
 
-def replace_all(base: Outcome, state: str, why: str, frozen: set[str]) -> Outcome:
-    return Outcome(base.name, base.kind, base.op, base.is_expanded, state, state, why, why, tuple(sorted(frozen)))
+def tried(
+    compute: Callable[[Graph, Sequence[Array]], Sequence[Array]],
+    graph: Graph,
+    inputs: Sequence[Array],
+    wanted: Sequence[Any],
+    case: Case,
+) -> tuple[str, str]:
+    """What becomes of running a graph, and why."""
+    try:
+        with np.errstate(all="ignore"):
+            results = compute(graph, inputs)
+    except Exception as error:
+        return judged(error, Unsupported)
+    difference = differ(results, wanted, case.rtol, case.atol)
+    return (WRONG, difference) if difference else (PASSED, "")
+
+
+def judged(error: Exception, refusal: type[GraphoptError]) -> tuple[str, str]:
+    if isinstance(error, refusal):
+        return REFUSED, reason(error)
+    return WRONG, f"{type(error).__name__}: {error}"
 
 
 def load_frozen(model: onnx.ModelProto, given: dict[str, Any]) -> tuple[Graph, set[str]]:
-    """The graph, with those inputs frozen that a refusal says must be known."""
+    """The graph, with those inputs frozen that a refusal says must be known.
+
+    Where something computed must be known, all inputs that are scalars or no floats are frozen.
+    """
     frozen: dict[str, Array] = {}
     while True:
         try:
@@ -166,7 +170,8 @@ def load_frozen(model: onnx.ModelProto, given: dict[str, Any]) -> tuple[Graph, s
             text = str(error)
             wanted = {name: given[name] for name in FREEZE.findall(text) if name in given}
             if "is computed by the model" in text:
-                wanted |= {name: array for name, array in given.items() if np.asarray(array).dtype.kind != "f"}
+                small = {name: np.asarray(array) for name, array in given.items()}
+                wanted |= {name: array for name, array in small.items() if array.dtype.kind != "f" or array.ndim == 0}
             if not set(wanted) - set(frozen):
                 raise
             frozen |= wanted
@@ -197,9 +202,7 @@ def differ(results: Sequence[Array], wanted: Sequence[Any], rtol: float, atol: f
 
 
 def reason(error: GraphoptError) -> str:
-    """The reason of a refusal without the names that differ from test to test."""
-    text = str(error)
-    lines = [line.strip() for line in text.splitlines()]
-    kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
-    body = lines[1] if "cannot be imported" in lines[0] and len(lines) > 1 else lines[0]
-    return kind + body
+    """The reason of a refusal: the first node that is refused, with its own."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = lines[1] if "cannot be imported" in lines[0] and len(lines) > 1 else lines[0]
+    return text if isinstance(error, Unsupported) else f"{type(error).__name__}: {text}"

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from frontends.test_torch import Lambda, check, example, told
 from graphopt.frontends import trace
 from graphopt.ir import Batch
-from tests.frontends.test_torch import Lambda, check, example, told
 
 IMAGE = (4, 8, 8)
 TABLE = torch.rand(10, 8, generator=torch.Generator().manual_seed(0))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.zoo.blocks import Sum
+from zoo.blocks import Sum
 
 
 class VisionTransformer(nn.Module):
@@ -151,7 +151,7 @@ class Conformer(nn.Module):
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.half = nn.ModuleList([feed_forward(width), feed_forward(width)])
+        self.halves = nn.ModuleList([feed_forward(width), feed_forward(width)])
         self.norm, self.attention = nn.LayerNorm(width), nn.MultiheadAttention(width, 2, batch_first=True)
         depthwise = nn.Conv1d(width, width, 5, padding=2, groups=width)
         layers = [nn.Conv1d(width, 2 * width, 1), nn.GLU(1), depthwise, nn.BatchNorm1d(width), nn.SiLU()]
@@ -159,11 +159,11 @@ class Conformer(nn.Module):
         self.before, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.half[0](x) * 0.5
+        x = x + self.halves[0](x) * 0.5
         y = self.norm(x)
         x = x + self.attention(y, y, y, need_weights=False)[0]
         x = x + self.conv(self.before(x).transpose(1, 2)).transpose(1, 2)
-        return self.after(x + self.half[1](x) * 0.5)
+        return self.after(x + self.halves[1](x) * 0.5)
 
 
 def feed_forward(width: int) -> nn.Module:
@@ -175,9 +175,8 @@ class PointNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.turn = nn.Sequential(
-            shared(3, 16), shared(16, 32), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(32, 9)
-        )
+        pooled = [nn.AdaptiveMaxPool1d(1), nn.Flatten()]
+        self.turn = nn.Sequential(shared(3, 16), shared(16, 32), *pooled, nn.Linear(32, 9))
         self.body = nn.Sequential(shared(3, 32), shared(32, 64))
         self.head = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.LeakyReLU(), nn.Linear(32, 8))
 

@@ -1,4 +1,4 @@
-"""Keyword spotting, voice activity, and other signals: [n, 40, 49] or [n, 1, 49, 10] features, [n, channels, samples]."""
+"""Keyword spotting, voice activity, speech and other signals: features or samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.zoo.blocks import Apply, Sum, conv, conv1d, head
+from zoo.blocks import Apply, Sum, conv, conv1d, head
 
 
 def ds_cnn() -> nn.Module:

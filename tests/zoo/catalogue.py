@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from models import tiny_yolo
 from torch import nn
 
-from tests.models import tiny_yolo
-from tests.zoo import attention, audio, classification, mobile, vision
-from tests.zoo.blocks import seeded
+from zoo import attention, audio, classification, mobile, vision
+from zoo.blocks import seeded
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ VECTOR = ((64,),)
 FEATURES = ((20, 16),)
 
 ZOO: dict[str, Entry] = {
-    "vgg": Entry(classification.vgg, IMAGE),
+    "vgg": Entry(classification.vgg, IMAGE, slow=True),
     "resnet18": Entry(classification.resnet18, IMAGE),
     "resnet50": Entry(classification.resnet50, IMAGE, slow=True),
     "squeezenet": Entry(classification.squeezenet, IMAGE),
@@ -72,7 +72,7 @@ ZOO: dict[str, Entry] = {
     "tc_resnet": Entry(audio.tc_resnet, ((40, 49),)),
     "voice_activity": Entry(audio.VoiceActivity, ((1, 512),)),
     "lstm_classifier": Entry(audio.LstmClassifier, FEATURES),
-    "gru_tagger": Entry(audio.GruTagger, ((12,),), tokens=50),
+    "gru_tagger": Entry(audio.GruTagger, ((12,),), tokens=50, slow=True),
     "speech": Entry(audio.Speech, ((40, 49),), slow=True),
     "temporal_conv": Entry(audio.temporal_conv, ((4, 50),)),
     "wavenet": Entry(audio.WaveNet, ((1, 64),), slow=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tests.zoo.blocks import Cat, Sum, conv, head
+from zoo.blocks import Cat, Sum, conv, head
 
 
 def vgg() -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tests.zoo.blocks import SqueezeExcite, Sum, conv, head
+from zoo.blocks import SqueezeExcite, Sum, conv, head
 
 
 def mobilenet_v1() -> nn.Module:

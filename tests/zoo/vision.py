@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.zoo.blocks import Cat, conv
+from zoo.blocks import Cat, conv
 
 
 class Ssd(nn.Module):
@@ -114,10 +116,9 @@ def espcn() -> nn.Module:
 
 def autoencoder() -> nn.Module:
     """Input [n, 64]."""
-    sizes = [64, 48, 8, 48]
-    layers = [
-        m for a, b in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())
-    ]
+    layers: list[nn.Module] = []
+    for a, b in pairwise([64, 48, 8, 48]):
+        layers += [nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(48, 64))
 
 

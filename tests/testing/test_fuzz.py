@@ -1,0 +1,68 @@
+"""The fuzzer finds a planted bug, reduces and writes it; it does not judge what rounding decides."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphopt
+from graphopt.ir import Array, Constant, Graph, Input, arg, constant
+from graphopt.ops import Cast, Floor, LeakyRelu, Mul, Relu
+from graphopt.testing import fuzz, random_graph
+
+
+def wrong(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
+    """The evaluator, but for graphs with a leaky_relu."""
+    factor = 2 if any(isinstance(n.op, LeakyRelu) for n in graph.nodes) else 1
+    return [a * np.asarray(factor, a.dtype) for a in fuzz.by_evaluator(graph, inputs)]
+
+
+def crash(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
+    raise ZeroDivisionError("planted")
+
+
+def test_a_planted_bug_is_found_reduced_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fuzz, "WAYS", {"wrong": wrong})
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--minutes", "0.05", "--seed", "14", "--output", str(tmp_path / "found")])
+    with pytest.raises(SystemExit) as ended:
+        fuzz.main()
+    assert ended.value.code == 1
+    assert "1 findings" in capsys.readouterr().err
+    (stored,) = (tmp_path / "found").glob("*.gopt")
+    small = graphopt.load(stored)
+    assert [n.op.name for n in small.nodes if not isinstance(n.op, Input | Constant)] == ["leaky_relu"]
+    assert stored.with_suffix(".txt").read_text().startswith("# wrong, seed ")
+
+
+def test_a_crash_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "WAYS", {"crash": crash})
+    x = arg("x", "float32", (2, 3))
+    found = fuzz.examine(Graph((x,), (Relu()(x),)), "crash", 0)
+    assert found is not None and (found.kind, found.detail) == ("ZeroDivisionError", "planted")
+
+
+def test_what_rounding_decides_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "WAYS", {"crash": crash})
+    x = arg("x", "float32", (64, 64))
+    big = Mul()(x, constant(np.float32(1e6)))
+    assert fuzz.examine(Graph((x,), (Floor()(big),)), "crash", 0) is not None
+    bits = Cast(to="int8")(Cast(to="int32")(big))
+    assert fuzz.examine(Graph((x,), (bits,)), "crash", 0) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("way", ["onnxruntime", "reimport", "optimized", "optimized-onnxruntime", "optimized-host"])
+def test_the_ways_agree(way: str, seed: int) -> None:
+    assert fuzz.examine(random_graph(seed), way, seed) is None
+
+
+def test_emulated_ways_take_turns() -> None:
+    seen = {w for count in range(0, 50, 5) for w in fuzz.ways_for(count, 5)}
+    assert seen >= {w for w in fuzz.WAYS if not w.endswith(fuzz.EMULATED) or fuzz.available(w)}
+    assert not any(w.endswith(fuzz.EMULATED) for w in fuzz.ways_for(1, 5))
