@@ -42,7 +42,7 @@ def gather(at: Node, x: Value, axis: int, indices: Value, sparse: bool) -> Value
 
 @aten_rule("index.Tensor", "_unsafe_index.Tensor")
 def index(at: Node, x: Value, indices: Sequence[Value | None]) -> Value:
-    """Indexing by tensors in consecutive axes, which are merged into one and gathered."""
+    """Indexing by tensors in one axis, in the first axes, or in others that adjoin, which are merged into one."""
     places = [i for i in indices if i is not None]
     if any(i.type.dtype == "bool" for i in places):
         raise Unsupported("indexing by a mask", advice="use torch.where: its shape does not depend on data")
@@ -52,15 +52,23 @@ def index(at: Node, x: Value, indices: Sequence[Value | None]) -> Value:
     first, last = axes[0], axes[-1]
     if axes != list(range(first, last + 1)):
         raise Unsupported("indexing by tensors in axes that do not adjoin", advice="index one axis after the other")
+    if first == 0:
+        return at.emit(ops.GatherNd(), x, coordinates(at, places))
     sizes = x.type.shape[first : last + 1]
-    flat, strides = wrapped(at, places[0], sizes[0]), sizes[1:]
-    for indices_, size in zip(places[1:], strides, strict=True):
-        if isinstance(size, Batch):
-            raise InvalidGraph("indexing by tensors along the batch")
-        flat = emit(at, ops.Mul(), flat, size, part="row")
-        flat = at.emit(ops.Add(), flat, at.cast(wrapped(at, indices_, size), "int64"), part="place")
-    merged = normal.reshape(at, x, (*x.type.shape[:first], numel(sizes), *x.type.shape[last + 1 :]), "merged")
-    return at.emit(ops.Gather(axis=first), merged, flat)
+    flat = wrapped(at, places[0], sizes[0])
+    for place, size in zip(places[1:], sizes[1:], strict=True):
+        other = wrapped(at, place, size)
+        assert isinstance(size, int)
+        flat = at.emit(ops.Add(), emit(at, ops.Mul(), flat, size, part="row"), other, part="place")
+    shape = (*x.type.shape[:first], numel(sizes), *x.type.shape[last + 1 :])
+    return at.emit(ops.Gather(axis=first), normal.reshape(at, x, shape, "merged"), flat)
+
+
+def coordinates(at: Node, places: Sequence[Value]) -> Value:
+    """The indices of several axes, broadcast and side by side in a new last axis."""
+    common = ops.broadcast(*(p.type.shape for p in places))
+    wide = [normal.expand(at, at.cast(p, "int64", "wide"), common, "place") for p in places]
+    return normal.concat(at, [normal.reshape(at, p, (*common, 1), "column") for p in wide], len(common))
 
 
 def wrapped(at: Node, indices: Value, size: Any) -> Value:
@@ -80,18 +88,16 @@ def index_put(at: Node, x: Value, indices: Sequence[Value | None], values: Value
     given = [i for i in indices if i is not None]
     if any(i.type.dtype == "bool" for i in given):
         raise Unsupported("assignment by a mask", advice="use torch.where")
-    places = [wrapped(at, i, x.type.shape[a]) for a, i in zip(axes, given, strict=True)]
-    if len(axes) == 1 and places[0].type.rank == 1:
-        (axis,), (place,) = axes, places
+    if len(axes) == 1 and given[0].type.rank == 1:
+        (axis,), (place,) = axes, given
         shape = (*x.type.shape[:axis], *place.type.shape, *x.type.shape[axis + 1 :])
         column = normal.reshape(at, place, (*place.type.shape, *(1,) * (x.type.rank - axis - 1)), "column")
         spread = normal.expand(at, column, shape, "places")
         return scattered(at, x, axis, spread, normal.expand(at, values, shape, "values"), reduction)
     if axes != list(range(len(axes))):
         raise Unsupported("assignment by tensors to other axes than the first", advice="move these axes to the front")
-    common = ops.broadcast(*(p.type.shape for p in places))
-    columns = [normal.reshape(at, normal.expand(at, p, common, "place"), (*common, 1), "column") for p in places]
-    rows = normal.concat(at, columns, len(common))
+    rows = coordinates(at, given)
+    common = rows.type.shape[:-1]
     values = normal.expand(at, values, (*common, *x.type.shape[len(axes) :]), "values")
     return at.emit(ops.ScatterNd(reduction=reduction), x, rows, values)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.torch_node import Node, aten_rule
@@ -182,6 +185,16 @@ def channel_shuffle(at: Node, x: Value, groups: int) -> Value:
 def to(at: Node, x: Value, *settings: Any) -> Value:
     """A change of device or layout is nothing to a graph; one of dtype is a cast."""
     return at.cast(x, at.dtype)
+
+
+@aten_rule("arange.default", "arange.start", "arange.start_step")
+def arange(at: Node, *settings: Any) -> Value:
+    """The positions in the batch: a running total of ones. Any other range is computed when the model is imported."""
+    limits, (size,) = settings[:-4], at.shape
+    if limits not in ((size,), (0, size), (0, size, 1)) or not isinstance(size, Batch):
+        raise InvalidGraph(f"a range by {limits} depends on the batch")
+    ones = normal.expand(at, at.constant(np.ones(1, at.dtype), "one"), at.shape, "ones")
+    return at.emit(ops.CumSum(axis=0, exclusive=True), ones)
 
 
 def filled(argument: int, value: float = 0.0) -> Callable[..., Value]:

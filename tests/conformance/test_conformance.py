@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
+
 from conformance.backend import PASSED, WRONG, Outcome, cases, run
 
 EVERY = 12
@@ -18,7 +19,6 @@ REVIEWED = [
     r"it is a tensor of (strings|bfloat16|float[468]\w*|u?int[24])",
     r"it works on (strings|sequences or optional values)",
     r"turns \w+ into (bfloat16|float[468]\w*|u?int[24]|object)",
-    r"quantisation to (float[468]\w*|u?int[24])",
     r"the shape of its result depends on data",
     r"it is random",
     r"it belongs to (training|classical machine learning)",

