@@ -33,8 +33,8 @@ def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True,
     """
     import torch
 
-    from graphopt.frontends.torch_export import trace as trace_module
-    from graphopt.frontends.torch_fx import trace as trace_fx
+    from graphopt.frontends.torch.export import trace as trace_module
+    from graphopt.frontends.torch.fx import trace as trace_fx
 
     if isinstance(model, torch.fx.GraphModule):
         return trace_fx(model, example_inputs, dynamic_batch=dynamic_batch, name=name)
@@ -68,7 +68,7 @@ def load(
                 raise InvalidInput("shapes and constants are for ONNX models", where=where)
             graph = read(Path(model))
             return graph if batch is None else bind_batch(graph, batch)
-        from graphopt.frontends.onnx import load as load_onnx
+        from graphopt.frontends.onnx.importer import load as load_onnx
 
         return load_onnx(model, batch=batch, shapes=shapes, constants=constants)
     except (GraphoptError, OSError):

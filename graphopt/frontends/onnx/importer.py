@@ -2,7 +2,7 @@
 
 The model is walked once, in order. A tensor is either a value of the graph or *known*: an array, of numbers or,
 where shapes are computed, of integers and multiples of N. What is computed from known tensors alone is computed
-at once (see ``onnx_known``), so that the shape arithmetic that exporters leave behind never reaches the graph.
+at once (see ``known``), so that the shape arithmetic that exporters leave behind never reaches the graph.
 
 The model is not run through ``onnx.checker``: it refuses models that are fine in practice, and what it finds is
 seen here as well, when a rule reads an attribute or an input that is not as it should be.
@@ -21,29 +21,15 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupported
-from graphopt.frontends import (  # noqa: F401 (the rules register when they are imported)
-    onnx_bodies,
-    onnx_einsum_rules,
-    onnx_file,
-    onnx_fourier_rules,
-    onnx_functions,
-    onnx_grid_rules,
-    onnx_index_rules,
-    onnx_integer_rules,
-    onnx_known,
-    onnx_math_rules,
-    onnx_norm_rules,
-    onnx_recurrent_rules,
-    onnx_reduce_rules,
-    onnx_refused,
-    onnx_resize_rules,
-    onnx_rules,
-    onnx_shape_rules,
-)
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op, warn_fixed_batch
 from graphopt.frontends.limits import Budget
-from graphopt.frontends.onnx_inputs import empty_inputs, frozen_inputs, input_shapes, tensor_dtype
-from graphopt.frontends.onnx_node import KNOWN_RULES, RULES, UNFOLDED, Known, Node, Tensor, constant_values, node_name
+from graphopt.frontends.onnx import file as onnx_file
+from graphopt.frontends.onnx import functions as onnx_functions
+from graphopt.frontends.onnx import known as known  # its rules register when it is imported
+from graphopt.frontends.onnx import refused as onnx_refused
+from graphopt.frontends.onnx import rules as rules  # they register when they are imported
+from graphopt.frontends.onnx.inputs import empty_inputs, frozen_inputs, input_shapes, tensor_dtype
+from graphopt.frontends.onnx.node import KNOWN_RULES, RULES, UNFOLDED, Known, Node, Tensor, constant_values, node_name
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant, evaluate, verify
 from graphopt.ir.types import DTYPES
 

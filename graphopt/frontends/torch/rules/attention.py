@@ -10,8 +10,8 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_emit import emit
-from graphopt.frontends.torch_node import Node, aten_rule
+from graphopt.frontends.onnx.emit import emit
+from graphopt.frontends.torch.node import Node, aten_rule
 from graphopt.ir import Dim, Value, numel
 
 

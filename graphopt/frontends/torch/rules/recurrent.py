@@ -10,7 +10,7 @@ from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.normal_recurrent import is_zero, layer
-from graphopt.frontends.torch_node import Node, aten_rule
+from graphopt.frontends.torch.node import Node, aten_rule
 from graphopt.ir import Array, Value, constant
 
 ORDERS: dict[type[ops.Recurrent], tuple[int, ...]] = {ops.LSTM: (0, 3, 1, 2), ops.GRU: (1, 0, 2), ops.RNN: (0,)}

@@ -11,8 +11,8 @@ from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
-from graphopt.frontends.onnx_emit import pick
-from graphopt.frontends.onnx_node import Node, onnx_rule
+from graphopt.frontends.onnx.emit import pick
+from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.ir import Array, Value
 
 CUBIC = ("cubic", "bicubic")

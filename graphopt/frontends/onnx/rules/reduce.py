@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from graphopt import ops
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_emit import cast, emit
-from graphopt.frontends.onnx_node import Node, onnx_rule
+from graphopt.frontends.onnx.emit import cast, emit
+from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.ir import Value
 
 Map = Callable[[Node, Value], Value]

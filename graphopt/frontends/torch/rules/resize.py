@@ -11,9 +11,9 @@ import torch
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.aten_rules import each
-from graphopt.frontends.onnx_emit import pick
-from graphopt.frontends.torch_node import Node, aten_rule
+from graphopt.frontends.onnx.emit import pick
+from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.rules.basic import each
 from graphopt.ir import Array, Batch, Value
 
 

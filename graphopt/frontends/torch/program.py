@@ -16,9 +16,9 @@ from torch.utils import _pytree
 
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op
-from graphopt.frontends.torch_alias import changed_state, without_views
-from graphopt.frontends.torch_decompose import IGNORED, PASSED_THROUGH, decomposed, functional_name
-from graphopt.frontends.torch_node import RULES, Node
+from graphopt.frontends.torch.alias import changed_state, without_views
+from graphopt.frontends.torch.decompose import IGNORED, PASSED_THROUGH, decomposed, functional_name
+from graphopt.frontends.torch.node import RULES, Node
 from graphopt.ir import Batch, Dim, Graph, Shape, Value, arg, constant, verify
 from graphopt.ir.types import DTYPES
 

@@ -8,9 +8,9 @@ import onnx
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_emit import cast, emit
-from graphopt.frontends.onnx_node import Node, onnx_rule
-from graphopt.frontends.onnx_rules import convolution
+from graphopt.frontends.onnx.emit import cast, emit
+from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.rules.basic import convolution
 from graphopt.ir import Value
 from graphopt.ops.quantized import STORED
 

@@ -8,8 +8,8 @@ from graphopt import ops
 from graphopt.errors import InvalidInput
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions
-from graphopt.frontends.onnx_emit import pick, total
-from graphopt.frontends.onnx_node import Node, onnx_rule
+from graphopt.frontends.onnx.emit import pick, total
+from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.ir import Dim, Value, numel
 from graphopt.ops import broadcast
 

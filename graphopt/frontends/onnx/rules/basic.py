@@ -11,9 +11,9 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_emit import cast, emit
-from graphopt.frontends.onnx_node import Node, onnx_rule
-from graphopt.frontends.onnx_reduce_rules import powers, rooted
+from graphopt.frontends.onnx.emit import cast, emit
+from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.rules.reduce import powers, rooted
 from graphopt.ir import Value
 from graphopt.ops import Window
 

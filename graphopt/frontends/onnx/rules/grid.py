@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_emit import cast, emit
-from graphopt.frontends.onnx_node import Node, onnx_rule
+from graphopt.frontends.onnx.emit import cast, emit
+from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.ir import Value, numel
 
 MODES = {"bilinear": "linear", "bicubic": "cubic"}

@@ -10,7 +10,7 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from graphopt.frontends.torch_node import RULES
+from graphopt.frontends.torch.node import RULES
 
 PASSED_THROUGH = frozenset(
     f"aten.{name}"

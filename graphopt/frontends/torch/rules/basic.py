@@ -9,7 +9,7 @@ from typing import Any
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.torch_node import Node, aten_rule
+from graphopt.frontends.torch.node import Node, aten_rule
 from graphopt.ir import Op, Value
 
 

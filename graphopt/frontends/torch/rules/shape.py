@@ -10,7 +10,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.torch_node import Node, aten_rule
+from graphopt.frontends.torch.node import Node, aten_rule
 from graphopt.ir import Batch, Dim, Value
 
 

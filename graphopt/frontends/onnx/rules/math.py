@@ -12,8 +12,8 @@ from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
-from graphopt.frontends.onnx_emit import cast, emit
-from graphopt.frontends.onnx_node import Node, Tensor, onnx_rule
+from graphopt.frontends.onnx.emit import cast, emit
+from graphopt.frontends.onnx.node import Node, Tensor, onnx_rule
 from graphopt.ir import Batch, Op, Value
 from graphopt.ir.types import DTYPES
 

@@ -9,8 +9,8 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_emit import cast, counted, emit, mean, total, whole
-from graphopt.frontends.onnx_node import Node, onnx_rule
+from graphopt.frontends.onnx.emit import cast, counted, emit, mean, total, whole
+from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.ir import Value
 
 

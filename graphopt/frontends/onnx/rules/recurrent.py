@@ -8,7 +8,7 @@ from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.normal_recurrent import layer
-from graphopt.frontends.onnx_node import Node, onnx_rule
+from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.ir import Value
 
 ADVICE = "write it as a loop over steps that is unrolled, or train it without"

@@ -10,8 +10,8 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_emit import counted, emit, pick
-from graphopt.frontends.torch_node import Node, aten_rule
+from graphopt.frontends.onnx.emit import counted, emit, pick
+from graphopt.frontends.torch.node import Node, aten_rule
 from graphopt.ir import Batch, Value, numel
 
 SCATTERS = {"add": "add", "sum": "add", "multiply": "mul", "prod": "mul", "amax": "max", "amin": "min"}

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_node import Node, Tensor, onnx_rule
+from graphopt.frontends.onnx.node import Node, Tensor, onnx_rule
 from graphopt.ir import Value
 
 MAX_STEPS = 1024

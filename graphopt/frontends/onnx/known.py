@@ -14,8 +14,8 @@ import numpy as np
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx_math_rules import cast_dtype
-from graphopt.frontends.onnx_node import RULES, Known, Node, Tensor, constant_values, known_rule, onnx_rule
+from graphopt.frontends.onnx.node import RULES, Known, Node, Tensor, constant_values, known_rule, onnx_rule
+from graphopt.frontends.onnx.rules.math import cast_dtype
 from graphopt.ir import Batch, Shape, Value, numel
 
 

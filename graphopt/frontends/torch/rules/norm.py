@@ -10,10 +10,10 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.aten_rules import reduction, total
-from graphopt.frontends.onnx_emit import emit, mean, whole
-from graphopt.frontends.onnx_emit import total as summed
-from graphopt.frontends.torch_node import Node, aten_rule
+from graphopt.frontends.onnx.emit import emit, mean, whole
+from graphopt.frontends.onnx.emit import total as summed
+from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.rules.basic import reduction, total
 from graphopt.ir import Dim, Op, Value
 
 

@@ -8,8 +8,8 @@ from graphopt import ops
 from graphopt.errors import InvalidGraph
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
-from graphopt.frontends.onnx_emit import cast, counted, emit, pick, whole
-from graphopt.frontends.onnx_node import Node, onnx_rule
+from graphopt.frontends.onnx.emit import cast, counted, emit, pick, whole
+from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.ir import Value
 
 

@@ -17,18 +17,9 @@ from torch.export import Dim as ExportDim
 from torch.export import ExportedProgram, ShapesCollection
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
-from graphopt.frontends import (  # noqa: F401, rules register when imported
-    aten_attention_rules,
-    aten_index_rules,
-    aten_math_rules,
-    aten_norm_rules,
-    aten_recurrent_rules,
-    aten_resize_rules,
-    aten_rules,
-    aten_shape_rules,
-)
 from graphopt.frontends.build import warn_fixed_batch
-from graphopt.frontends.torch_program import ProgramImporter
+from graphopt.frontends.torch import rules as rules  # they register when they are imported
+from graphopt.frontends.torch.program import ProgramImporter
 from graphopt.ir import Graph
 
 

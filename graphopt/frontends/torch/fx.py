@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphopt.frontends import torch_export
+from graphopt.frontends.torch import export as torch_export
 from graphopt.ir import Graph
 
 

@@ -1,0 +1,1 @@
+"""ONNX models: files, shapes, and one rule an operator."""

@@ -1,0 +1,23 @@
+"""The rules by family; each registers when it is imported."""
+
+from graphopt.frontends.torch.rules import (
+    attention,
+    basic,
+    index,
+    math,
+    norm,
+    recurrent,
+    resize,
+    shape,
+)
+
+__all__ = [
+    "attention",
+    "basic",
+    "index",
+    "math",
+    "norm",
+    "recurrent",
+    "resize",
+    "shape",
+]
