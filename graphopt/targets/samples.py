@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from graphopt.ir import Batch, Constant, Graph, Input, Node
 from graphopt.ops import (
+    ArgReduction,
     BatchNorm,
     Binary,
+    BitwiseNot,
+    Cast,
+    Comparison,
     Concat,
     Conv,
     ConvTranspose,
+    Cumulative,
     Expand,
     Fused,
+    Gather,
+    IsNan,
+    LayerNorm,
     Linear,
+    Logical,
     MatMul,
     Pad,
     Pool,
@@ -21,11 +30,14 @@ from graphopt.ops import (
     Slice,
     Softmax,
     Split,
+    TopKIndices,
     Transpose,
     Unary,
+    Where,
 )
 
-APART = (BatchNorm, Binary, Conv, ConvTranspose, Expand, Linear, MatMul, Pad, Pool, Reshape, Resize, Unary)
+ELEMENTWISE = (Binary, BitwiseNot, Cast, Comparison, IsNan, Logical, Unary, Where)
+APART = (*ELEMENTWISE, BatchNorm, Conv, ConvTranspose, Expand, Linear, MatMul, Pad, Pool, Reshape, Resize)
 """Operators that keep samples apart whenever N is the first axis, and no other, of all they read and give."""
 
 
@@ -51,10 +63,15 @@ def node_apart(node: Node) -> bool:
     match node.op:
         case Reduction(axes=axes):
             return 0 not in axes
-        case Softmax(axis=axis):
+        case Softmax(axis=axis) | TopKIndices(axis=axis):
             return axis % node.inputs[0].type.rank != 0
-        case Concat(axis=axis) | Slice(axis=axis) | Split(axis=axis):
+        case Concat(axis=axis) | Slice(axis=axis) | Split(axis=axis) | ArgReduction(axis=axis) | Cumulative(axis=axis):
             return axis != 0
+        case Gather(axis=axis):
+            # along axis 0 it may pick other samples, but from a table it does not
+            return axis != 0 or not any(isinstance(d, Batch) for d in node.inputs[0].type.shape)
+        case LayerNorm():
+            return node.inputs[1].type.rank < node.inputs[0].type.rank
         case Transpose(perm=perm):
             return perm[0] == 0
         case Fused(body=body):

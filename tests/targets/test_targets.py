@@ -10,8 +10,26 @@ from compiling import Weights, check_program, small_net
 
 from graphopt import compile
 from graphopt.errors import BudgetExceeded, InvalidInput
-from graphopt.ir import Batch, Graph, arg
-from graphopt.ops import Concat, Conv, Fused, Linear, MatMul, ReduceMean, Relu, Reshape, Softmax, Sub, Transpose
+from graphopt.ir import Batch, Graph, arg, constant
+from graphopt.ops import (
+    Cast,
+    Concat,
+    Conv,
+    CumSum,
+    Fused,
+    Gather,
+    LayerNorm,
+    Less,
+    Linear,
+    MatMul,
+    ReduceMean,
+    Relu,
+    Reshape,
+    Softmax,
+    Sub,
+    Transpose,
+    Where,
+)
 from graphopt.targets import builtin_targets, get_target
 from graphopt.targets.samples import samples_apart
 
@@ -145,6 +163,10 @@ APART = {
     "beside each other": lambda x: Concat(axis=1)(x, x),
     "product of rows": lambda x: MatMul()(x, Transpose(perm=(0, 2, 1))(x)),
     "fused": lambda x: Fused(body=batched(Relu()))(x),
+    "running sum of rows": CumSum(axis=1),
+    "where a row is less": lambda x: Where()(Less()(x, Relu()(x)), x, Relu()(x)),
+    "normed rows": lambda x: LayerNorm()(x, *(constant(np.ones(3, np.float32)),) * 2),
+    "picked from rows": lambda x: Gather(axis=2)(x, constant(np.array([0, 2]))),
 }
 MIXED = {
     "softmax over the batch": Softmax(axis=0),
@@ -152,6 +174,10 @@ MIXED = {
     "one batch behind the other": lambda x: Concat(axis=0)(x, x),
     "rows of all samples, then the next": lambda x: Reshape(shape=(Batch(2), 3))(Transpose(perm=(1, 0, 2))(x)),
     "fused": lambda x: Fused(body=batched(lambda y: Sub()(y, ReduceMean(axes=(0,))(y))))(x),
+    "running sum of the batch": CumSum(axis=0),
+    "samples put in the order of others": lambda x: Gather(axis=0)(
+        x, Cast(to="int64")(ReduceMean(axes=(1, 2), keepdims=False)(x))
+    ),
     "no batch in the output": ReduceMean(axes=(0, 1, 2)),
 }
 

@@ -23,6 +23,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op, warn_fixed_batch
 from graphopt.frontends.limits import Budget
+from graphopt.frontends.onnx import bodies as bodies  # its rules register when it is imported
 from graphopt.frontends.onnx import file as onnx_file
 from graphopt.frontends.onnx import functions as onnx_functions
 from graphopt.frontends.onnx import known as known  # its rules register when it is imported

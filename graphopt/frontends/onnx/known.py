@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
+from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.onnx.emit import slices
 from graphopt.frontends.onnx.node import RULES, Known, Node, Tensor, constant_values, known_rule, onnx_rule
 from graphopt.frontends.onnx.rules.math import cast_dtype
 from graphopt.ir import Batch, Shape, Value, numel
@@ -95,17 +96,6 @@ def slice_known(at: Node) -> Known:
             raise InvalidGraph(f"slice {start}:{stop} depends on the batch")
         data = data[(slice(None),) * axis + (slice(start, stop, step),)]
     return tidy(data)
-
-
-def slices(at: Node, rank: int) -> list[tuple[int, Any, Any, int]]:
-    """Axis, start, stop and step of what an ONNX Slice cuts, in attributes or inputs."""
-    starts, stops = at.setting("starts", 1), at.setting("ends", 2)
-    if starts is None or stops is None:
-        raise InvalidInput("a slice needs starts and ends")
-    axes = at.integers("axes", 3) or list(range(len(starts)))
-    steps = at.integers("steps", 4) or [1] * len(starts)
-    cuts = zip(axes, starts, stops, steps, strict=True)
-    return [(normal.axis_of(a, rank), start, stop, step) for a, start, stop, step in cuts]
 
 
 @known_rule("Concat")

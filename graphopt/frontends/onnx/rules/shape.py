@@ -9,8 +9,7 @@ import numpy as np
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
-from graphopt.frontends.onnx.emit import pick
-from graphopt.frontends.onnx.known import slices
+from graphopt.frontends.onnx.emit import pick, slices
 from graphopt.frontends.onnx.node import Node, Tensor, onnx_rule
 from graphopt.ir import Value
 from graphopt.ops import broadcast
