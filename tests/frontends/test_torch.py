@@ -371,6 +371,13 @@ def test_refusals(function: Callable[..., Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_recurrent_dropout_in_training_is_refused(kind: Callable[..., nn.Module]) -> None:
+    program = torch.export.export(kind(8, 4, 2, dropout=0.5).train(), (torch.rand(2, 4, 8),))
+    with pytest.raises(Unsupported, match="dropout between recurrent layers"):
+        trace(program)
+
+
 def test_projected_lstm_is_refused() -> None:
     with pytest.raises(Unsupported, match="proj_size"):
         trace(nn.LSTM(8, 4, proj_size=2), torch.rand(1, 4, 8))

@@ -60,6 +60,11 @@ def layers(
     return (y, *(normal.concat(at, state, 0) for state in zip(*finals, strict=True)))
 
 
+def check_mode(dropout: float, training: bool) -> None:
+    if training and dropout:
+        raise Unsupported("dropout between recurrent layers, in training mode", advice="export in eval mode")
+
+
 @aten_rule("lstm.input")
 def lstm(
     at: Node,
@@ -74,6 +79,7 @@ def lstm(
     batch_first: bool,
 ) -> tuple[Value, ...]:
     """With a projection, which has one more parameter a direction, it is refused."""
+    check_mode(dropout, training)
     if len(params) != (4 if biased else 2) * count * (2 if bidirectional else 1):
         raise Unsupported("an LSTM with a projection (proj_size)", advice="project its result by a linear layer")
     return layers(at, lambda d: ops.LSTM(direction=d), x, initial, params, biased, count, bidirectional, batch_first)
@@ -94,6 +100,7 @@ def single_state(make: Callable[[str], ops.Recurrent]) -> Callable[..., tuple[Va
         bidirectional: bool,
         batch_first: bool,
     ) -> tuple[Value, ...]:
+        check_mode(dropout, training)
         return layers(at, make, x, [initial], params, biased, count, bidirectional, batch_first)
 
     return rule
