@@ -123,6 +123,8 @@ REDUCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
     "attention_causal": lambda x: F.scaled_dot_product_attention(x, x * 0.5, x + 1, is_causal=True, scale=0.7),
     "attention_mask": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.ones(8, 8).tril() > 0),
     "attention_runtime_mask": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x[:, :1] > -1.9),
+    "attention_hidden_row": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.ones(8, 8).tril(-1) > 0),
+    "attention_hidden_all": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x[:, :1] > 1.5),
     "attention_added_mask": lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x),
     "attention_grouped": lambda x: F.scaled_dot_product_attention(x, x[:, :2], x[:, 2:], enable_gqa=True),
 }

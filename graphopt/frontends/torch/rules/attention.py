@@ -45,8 +45,31 @@ def attention(
     if mask is not None:
         shown = hidden(at, mask, scores) if mask.type.dtype == "bool" else mask
         scores = at.emit(ops.Add(), scores, shown, part="masked")
-    weights = at.emit(ops.Softmax(axis=scores.type.rank - 1), scores, part="weights")
+    weights = shares(at, scores) if may_hide_all(mask, causal) else softmax(at, scores)
     return at.emit(ops.MatMul(), weights, value)
+
+
+def softmax(at: Node, scores: Value) -> Value:
+    return at.emit(ops.Softmax(axis=scores.type.rank - 1), scores, part="weights")
+
+
+def may_hide_all(mask: Value | None, causal: bool) -> bool:
+    """Whether a row of scores may be minus infinity throughout."""
+    if mask is None:
+        return False
+    if mask.constant is None:
+        return True
+    shown = mask.constant if mask.type.dtype == "bool" else mask.constant > -np.inf
+    return not (np.tril(shown) if causal else shown).any(axis=-1).all()
+
+
+def shares(at: Node, scores: Value) -> Value:
+    """The softmax of scores, zero for a row of which nothing may be seen, as torch has it."""
+    kind = scores.type.dtype
+    least = at.constant(np.array(np.finfo(kind).min, kind), "least")
+    seen = emit(at, ops.Greater(), scores, -np.inf, part="seen")
+    weights = softmax(at, at.emit(ops.Where(), seen, scores, least, part="finite"))
+    return at.emit(ops.Where(), seen, weights, at.constant(np.zeros((), kind), "nothing"), part="shares")
 
 
 def hidden(at: Node, mask: Value, like: Value) -> Value:
