@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from graphopt.ir import Graph, Input, Value
-from graphopt.ops import Reshape
+from networkx.utils import UnionFind
+
+from graphopt.ir import Constant, Graph, Input, Value
+from graphopt.ops import Conv, ConvTranspose, Fused, Linear, MatMul, Pool, Reshape, Resize, Transpose
+
+SPATIAL = (Conv, ConvTranspose, Pool, Resize)
+"""Operators with windows over spatial axes: their kernels vectorise over channels."""
+
+APART = (Linear, MatMul, Transpose)
+"""Operators whose result need not have the layout of what they read."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +57,34 @@ def assign_layouts(graph: Graph) -> dict[Value, Layout]:
     """A layout for every value of a bound graph.
 
     Inputs, outputs and constants keep the model's row-major order, as do both sides of a reshape,
-    which is then free; other values with spatial axes are channels-last.
+    which is then free. Of the others, those that meet a window over spatial axes, be it through
+    operators that read and write alike, are channels-last; the rest are row-major.
     """
     fixed = {*graph.inputs, *graph.outputs}
+    spatial = spatial_values(graph)
     layouts = {}
     for node in graph.nodes:
         for value in node.results:
             shape = value.type.static_shape
             reshaped = isinstance(node.op, Reshape) or any(isinstance(u.op, Reshape) for u in graph.uses[value])
-            plain = len(shape) < 3 or value in fixed or value.constant is not None or isinstance(node.op, Input)
-            layouts[value] = row_major(shape) if plain or reshaped else channels_last(shape)
+            plain = value in fixed or value.constant is not None or isinstance(node.op, Input)
+            last = value in spatial and not plain and not reshaped
+            layouts[value] = channels_last(shape) if last else row_major(shape)
     return layouts
+
+
+def spatial_values(graph: Graph) -> set[Value]:
+    """The values with spatial axes that windows read or write, and those that share a layout with one of them."""
+    alike = UnionFind([v for node in graph.nodes for v in node.results])
+    windows: list[Value] = []
+    for node in graph.nodes:
+        ops = [n.op for n in (node.op.body.nodes if isinstance(node.op, Fused) else (node,))]
+        if isinstance(node.op, Input | Constant | Reshape):
+            continue
+        if any(isinstance(op, SPATIAL) for op in ops):
+            windows += [v for v in (*node.inputs, *node.results) if v.type.rank > 2]
+        if not any(isinstance(op, APART) for op in ops):
+            same = [v for v in node.inputs if v.type.rank == node.results[0].type.rank and v.constant is None]
+            alike.union(*node.results, *same)
+    roots = {alike[v] for v in windows}
+    return {v for node in graph.nodes for v in node.results if v.type.rank > 2 and alike[v] in roots}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphopt.ir import Value
-from graphopt.ops import Conv, Relu, Reshape
+from graphopt.ops import Add, Conv, Linear, Neg, Relu, Reshape
 from graphopt.targets import get_target
 from graphopt.targets.layout import Layout, assign_layouts, channels_last, row_major
 from graphopt.targets.plan import Lifetime, plan_arena
@@ -131,3 +131,22 @@ def test_layouts_of_a_graph() -> None:
     assert layouts[x] == row_major((1, 3, 4, 5))
     assert channels_last((1, 1, 4, 1)).is_row_major
     assert not channels_last((1, 2, 4, 1)).is_row_major
+
+
+def test_sequences_that_meet_no_window_stay_row_major() -> None:
+    """Channels-last rows of a matrix product would not be one run of memory."""
+    g = Weights()
+    x = g.x(4, 7, 16)
+    hidden = Relu()(Linear()(x, g.w(16, 16), g.w(16)))
+    other = Add()(Relu()(x), hidden)
+    graph = g.graph(Linear()(other, g.w(8, 16), g.w(8)))
+    assert all(layout.is_row_major for layout in assign_layouts(graph).values())
+
+
+def test_what_reads_and_writes_alike_shares_the_layout_of_its_window() -> None:
+    g = Weights()
+    x = g.x(1, 3, 9)
+    inner = Relu()(Add()(Relu()(x), Neg()(x)))
+    graph = g.graph(Conv(pads=(1, 1))(inner, g.w(4, 3, 3), g.w(4)))
+    layouts = assign_layouts(graph)
+    assert all(layouts[v].order == (0, 2, 1) for v in (inner, *inner.node.inputs))
