@@ -67,12 +67,14 @@ class RecurrentSequence(Op):
     @classmethod
     def draw(cls, draw: Sampler, x: Value, **settings: Any) -> Value | None:
         """Apply the sequence to x [n, t, i] turned around and made wide enough, and turn its result back."""
-        n, *rest = x.type.shape
-        if x.type.rank != 3 or not x.type.is_float or not isinstance(rest[-1], int) or 0 in x.type.shape:
+        if x.type.rank != 3 or not x.type.is_float or 0 in x.type.shape:
+            return None
+        n, _, size = x.type.shape
+        if not isinstance(size, int):
             return None
         hidden = draw.integer(1, 3)
         rows = cls.gates * hidden
-        wide = Linear()(Transpose(perm=(1, 0, 2))(x), draw.weights(rows, rest[-1]), draw.weights(rows))
+        wide = Linear()(Transpose(perm=(1, 0, 2))(x), draw.weights(rows, size), draw.weights(rows))
         biases = [draw.weights(hidden) for _ in range(cls.biases)]
         given = cls.states if draw.choice([False, True]) else 0
         states = [draw.value(x.type.with_shape((n, hidden))) for _ in range(given)]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import numpy as np
 import pytest
 from hypothesis import given
 
-from graphopt.ir import REGISTRY, Graph, bind_batch, evaluate, verify
+from graphopt.errors import InvalidGraph
+from graphopt.ir import REGISTRY, Batch, Graph, Shape, arg, bind_batch, evaluate, verify
 from graphopt.passes.contract import random_inputs
 from graphopt.testing import random_graph
+from graphopt.testing.drawing import Drawing
 from graphopt.testing.strategies import graphs
 
 BUILT_IN = sorted(n for n, op in REGISTRY.items() if op.__module__.startswith("graphopt.ops"))
@@ -61,3 +66,14 @@ def test_decompositions_mean_the_same() -> None:
             for want, got in zip(whole, evaluate(Graph(graph.inputs, parts), inputs), strict=True):
                 assert abs(want - got).max(initial=0) <= 1e-5 * max(1.0, abs(want).max(initial=0))
     assert {"silu", "hard_swish", "split", "fused"} <= checked
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(), (0,), (Batch(),), (1, Batch(2)), (2, 3, Batch())], ids=str)
+def test_an_operator_draws_or_declines_whatever_it_is_given(name: str, dtype: str, shape: Shape) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        draw = Drawing(lambda low, high: int(rng.integers(low, high + 1)), "float32", True)
+        with suppress(InvalidGraph):  # the shapes do not fit
+            REGISTRY[name].sample(draw, arg("x", dtype, shape))

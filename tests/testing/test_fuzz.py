@@ -11,7 +11,7 @@ import pytest
 
 import graphopt
 from graphopt.ir import Array, Constant, Graph, Input, arg, constant
-from graphopt.ops import Cast, Floor, LeakyRelu, Mul, Relu
+from graphopt.ops import ArgMin, Cast, Floor, LeakyRelu, Log, Mul, Relu
 from graphopt.testing import fuzz, random_graph
 
 
@@ -66,3 +66,10 @@ def test_emulated_ways_take_turns() -> None:
     seen = {w for count in range(0, 50, 5) for w in fuzz.ways_for(count, 5)}
     assert seen >= {w for w in fuzz.WAYS if not w.endswith(fuzz.EMULATED) or fuzz.available(w)}
     assert not any(w.endswith(fuzz.EMULATED) for w in fuzz.ways_for(1, 5))
+
+
+def test_a_nan_that_the_outputs_hide_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "WAYS", {"crash": crash})
+    x = arg("x", "float32", (64, 64))
+    assert fuzz.examine(Graph((x,), (ArgMin(axis=1)(x),)), "crash", 0) is not None
+    assert fuzz.examine(Graph((x,), (ArgMin(axis=1)(Log()(x)),)), "crash", 0) is None
