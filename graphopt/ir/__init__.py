@@ -16,6 +16,7 @@ from graphopt.ir.graph import (
     topological,
 )
 from graphopt.ir.op import REGISTRY, Array, Op, Sampler, expect, frozen
+from graphopt.ir.qparams import QParams, asymmetric, fixed_point, integer_limits, symmetric
 from graphopt.ir.text import parse, print_graph
 from graphopt.ir.types import Batch, Dim, Shape, TensorType, numel
 from graphopt.ir.verify import verify
@@ -30,22 +31,27 @@ __all__ = [
     "Input",
     "Node",
     "Op",
+    "QParams",
     "Sampler",
     "Shape",
     "TensorType",
     "Value",
     "arg",
+    "asymmetric",
     "bind_batch",
     "cast_floats",
     "constant",
     "evaluate",
     "expect",
+    "fixed_point",
     "frozen",
+    "integer_limits",
     "match_inputs",
     "numel",
     "parse",
     "print_graph",
     "rebuild",
+    "symmetric",
     "topological",
     "verify",
 ]

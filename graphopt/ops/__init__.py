@@ -55,6 +55,16 @@ from graphopt.ops.indexing import (
     TopK,
     TopKIndices,
 )
+from graphopt.ops.integer import (
+    ACCUMULATORS,
+    ConvInteger,
+    ConvTransposeInteger,
+    IntegerProduct,
+    LinearInteger,
+    MatMulInteger,
+    SumPool,
+    overflowing,
+)
 from graphopt.ops.linear import (
     Linear,
     MatMul,
@@ -115,6 +125,7 @@ from graphopt.ops.pooling import (
 )
 from graphopt.ops.quantized import (
     Dequantize,
+    Quantization,
     Quantize,
 )
 from graphopt.ops.recurrent import (
@@ -138,6 +149,10 @@ from graphopt.ops.reduction import (
     ReduceSum,
     Reduction,
 )
+from graphopt.ops.requantize import (
+    Lookup,
+    Requantize,
+)
 from graphopt.ops.sequence import (
     GruSequence,
     LstmSequence,
@@ -159,6 +174,7 @@ from graphopt.ops.windows import (
 )
 
 __all__ = [
+    "ACCUMULATORS",
     "DIRECTIONS",
     "GRU",
     "LSTM",
@@ -189,7 +205,9 @@ __all__ = [
     "Comparison",
     "Concat",
     "Conv",
+    "ConvInteger",
     "ConvTranspose",
+    "ConvTransposeInteger",
     "Cos",
     "Cosh",
     "CumProd",
@@ -214,6 +232,7 @@ __all__ = [
     "HardSigmoid",
     "HardSwish",
     "Identity",
+    "IntegerProduct",
     "IsInf",
     "IsNan",
     "LayerNorm",
@@ -221,10 +240,13 @@ __all__ = [
     "Less",
     "LessOrEqual",
     "Linear",
+    "LinearInteger",
     "Log",
     "Logical",
+    "Lookup",
     "LstmSequence",
     "MatMul",
+    "MatMulInteger",
     "MaxPool",
     "Maximum",
     "Minimum",
@@ -238,6 +260,7 @@ __all__ = [
     "Pad",
     "Pool",
     "Pow",
+    "Quantization",
     "Quantize",
     "Reciprocal",
     "Recurrent",
@@ -249,6 +272,7 @@ __all__ = [
     "ReduceSum",
     "Reduction",
     "Relu",
+    "Requantize",
     "Reshape",
     "Resize",
     "RnnSequence",
@@ -271,6 +295,7 @@ __all__ = [
     "Split",
     "Sqrt",
     "Sub",
+    "SumPool",
     "Swish",
     "Tan",
     "Tanh",
@@ -284,4 +309,5 @@ __all__ = [
     "Window",
     "Xor",
     "broadcast",
+    "overflowing",
 ]

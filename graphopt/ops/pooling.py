@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
@@ -16,12 +18,14 @@ class Pool(Op):
     pads: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
 
+    integers: ClassVar[bool] = False
+
     def window(self) -> Window:
         return Window.of(self.kernel, self.strides, self.pads, self.dilations)
 
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
-        expect(3 <= x.rank <= 5 and x.is_float, f"{self.name} of {x}")
+        expect(3 <= x.rank <= 5 and (x.is_float or self.integers), f"{self.name} of {x}")
         window = self.window()
         for axis, extent in enumerate(window.extent):
             expect(max(window.axis_pads(axis)) < extent, f"pads {self.pads} must be smaller than the window {extent}")
@@ -38,9 +42,11 @@ class Pool(Op):
 class MaxPool(Pool, name="max_pool"):
     """The maximum of each window; padding never wins."""
 
+    integers = True
+
     def evaluate(self, *inputs: Array) -> Array:
-        window = self.window()
-        view = window.view(inputs[0], -np.inf)
+        (x,), window = inputs, self.window()
+        view = window.view(x, -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
         return np.asarray(view.max(axis=tuple(range(-window.rank, 0))))
 
 

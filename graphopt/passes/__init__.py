@@ -3,14 +3,16 @@
 from graphopt.passes.base import PASSES, Context, Note, Pass, RewritePass
 from graphopt.passes.bisect import Culprit, bisect
 from graphopt.passes.cleanup import CommonSubexpressions, RemoveIdentities, SimplifyReshapes
-from graphopt.passes.contract import Close, Contract, Exact, check_contract
+from graphopt.passes.contract import Bounded, Close, Contract, Exact, check_contract
 from graphopt.passes.default import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline, Step, parse_passes
+from graphopt.passes.quantize import InsertQuantization, LowerInteger, Quantize
 
 __all__ = [
     "PASSES",
+    "Bounded",
     "Close",
     "CommonSubexpressions",
     "Context",
@@ -22,9 +24,12 @@ __all__ = [
     "FoldConstants",
     "FoldPads",
     "Fuse",
+    "InsertQuantization",
+    "LowerInteger",
     "Note",
     "Pass",
     "Pipeline",
+    "Quantize",
     "RemoveIdentities",
     "RewritePass",
     "SimplifyReshapes",

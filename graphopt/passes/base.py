@@ -9,6 +9,7 @@ from typing import ClassVar, dataclass_transform
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Graph
 from graphopt.passes.contract import Contract
+from graphopt.passes.data import Data
 from graphopt.rewrite import RewriteLog, Rule, rewrite
 
 PASSES: dict[str, type[Pass]] = {}
@@ -30,9 +31,11 @@ class Note:
 
 @dataclass
 class Context:
-    """What travels along a pipeline beside the graph: the notes of the passes."""
+    """What travels along a pipeline beside the graph: the notes of the passes, and data, which are no options."""
 
     notes: list[Note] = field(default_factory=list)
+    calibration: Data | None = None
+    """What quantisation takes its ranges from."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

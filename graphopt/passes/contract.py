@@ -32,7 +32,17 @@ class Close:
     atol: float
 
 
-Contract = Exact | Close
+@dataclass(frozen=True)
+class Bounded:
+    """The outputs keep a signal-to-noise ratio of so many decibels, on the samples given, or else on random inputs.
+
+    What quantisation promises: 10 log10(sum y^2 / sum (y - y')^2), over all elements of an output.
+    """
+
+    decibels: float
+
+
+Contract = Exact | Close | Bounded
 
 
 def worst_difference(got: Array, reference: Array) -> float:
@@ -70,6 +80,9 @@ def check_contract(
     The inputs are random ones, for batch 1 and (symbolic graphs) 3, and the float32 ``samples`` given.
     Raises ``ContractViolation`` with the output and the size of the difference.
     """
+    if isinstance(contract, Bounded):
+        check_noise(graph, transform(graph), contract, where, samples)
+        return
     for dtype in ("float64", "float32"):
         before = graph if dtype == "float32" else cast_floats(graph, dtype)
         after = transform(before)
@@ -81,9 +94,30 @@ def check_contract(
                 compare(large, small, inputs, bound, atol, f"{where} in {dtype}, batch {batch}")
 
 
+def check_noise(graph: Graph, after: Graph, contract: Bounded, where: str, samples: Sequence[Inputs] = ()) -> None:
+    """Raise ``ContractViolation`` if an output has less signal to noise than the contract says."""
+    small, large = bind_batch(after, 1), bind_batch(graph, 1)
+    runs = [(after(**x), graph(**x)) for x in samples] or [
+        (small(**x), large(**x)) for x in (random_inputs(large, seed) for seed in (0, 1))
+    ]
+    for position, name in enumerate(graph.output_names):
+        got, want = (np.concatenate([np.ravel(run[i][position]) for run in runs]) for i in (0, 1))
+        if (ratio := signal_to_noise(got, want)) < contract.decibels:
+            what = f"output {name!r} has {ratio:.1f} dB of signal to noise, {contract.decibels:.1f} are promised"
+            raise ContractViolation(what, where=where)
+
+
+def signal_to_noise(got: Array, want: Array) -> float:
+    """10 log10 of the power of ``want`` over that of the difference; infinite where they are equal."""
+    signal = float(np.square(want.astype(np.float64)).sum())
+    noise = float(np.square(got.astype(np.float64) - want.astype(np.float64)).sum())
+    return float("inf") if not noise else 10 * np.log10(max(signal, 1e-300) / noise)
+
+
 def bounds(contract: Contract, dtype: str) -> tuple[float, float]:
     if isinstance(contract, Close):
         return contract.rtol, contract.atol
+    assert isinstance(contract, Exact)
     return (FLOAT64_BOUND, 1e-12) if dtype == "float64" else (contract.float32, 1e-6)
 
 

@@ -11,7 +11,12 @@ from graphopt.passes.pipeline import Pipeline
 
 
 def default_pipeline() -> list[Pass]:
-    """Clean up, fold, clean up what that left, and fuse.
+    """Clean up and fold, then fuse."""
+    return [*float_pipeline(), Fuse()]
+
+
+def float_pipeline() -> list[Pass]:
+    """Clean up, fold, clean up what that left: what comes before pruning ends and quantisation begins.
 
     Pads first, since a scale folds through the padding of a conv, but not through a pad in front of it;
     and last, for those behind which a norm was folded. Norms again after the arithmetic between them
@@ -29,7 +34,6 @@ def default_pipeline() -> list[Pass]:
         FoldPads(),
         RemoveIdentities(),
         CommonSubexpressions(),
-        Fuse(),
     ]
 
 

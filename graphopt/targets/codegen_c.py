@@ -172,6 +172,8 @@ class Printer:
         match node:
             case tirx.IntImm() | tirx.FloatImm():
                 literal = c_literal(node.value, dtype)
+                if dtype == "int64" and not literal.startswith("("):  # a shift, for one, has the type of its operand
+                    literal = f"INT64_C({literal})"
                 return literal, UNARY if literal.startswith("-") else ATOM
             case TensorLoad():
                 return self.element(node.source, node.indices), ATOM

@@ -8,12 +8,27 @@ from dataclasses import dataclass
 from networkx.utils import UnionFind
 
 from graphopt.ir import Constant, Graph, Input, Value
-from graphopt.ops import Conv, ConvTranspose, Fused, Linear, MatMul, Pool, Reshape, Resize, Transpose
+from graphopt.ops import (
+    Conv,
+    ConvInteger,
+    ConvTranspose,
+    ConvTransposeInteger,
+    Fused,
+    Linear,
+    LinearInteger,
+    MatMul,
+    MatMulInteger,
+    Pool,
+    Reshape,
+    Resize,
+    SumPool,
+    Transpose,
+)
 
-SPATIAL = (Conv, ConvTranspose, Pool, Resize)
+SPATIAL = (Conv, ConvInteger, ConvTranspose, ConvTransposeInteger, Pool, Resize, SumPool)
 """Operators with windows over spatial axes: their kernels vectorise over channels."""
 
-APART = (Linear, MatMul, Transpose)
+APART = (Linear, LinearInteger, MatMul, MatMulInteger, Transpose)
 """Operators whose result need not have the layout of what they read."""
 
 

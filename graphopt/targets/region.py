@@ -8,10 +8,22 @@ from functools import cached_property
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Constant, Graph, Input, Node, Op, Value, constant, rebuild, verify
-from graphopt.ops import AveragePool, Conv, ConvTranspose, Fused, Linear, MatMul, MaxPool, ReduceMean, Reshape
+from graphopt.ops import (
+    AveragePool,
+    Conv,
+    ConvTranspose,
+    Fused,
+    IntegerProduct,
+    Linear,
+    MatMul,
+    MatMulInteger,
+    MaxPool,
+    ReduceMean,
+    Reshape,
+)
 from graphopt.targets.scalars import SCALARS
 
-IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul)
+IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
 """Anchors whose kernels write each element of the result once, after all they read for it."""
 
 
@@ -90,7 +102,7 @@ def check_form(region: Region) -> None:
     """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling."""
     anchor, tail, head = region.anchor, region.tail, region.head
     scalar = all(type(n.op) in SCALARS for n in region.epilogue)
-    leads = anchor is None or (anchor is region.compute[0] and anchor.types == (head.type,))
+    leads = anchor is None or (anchor is region.compute[0] and anchor.types[0].shape == head.type.shape)
     if not scalar or not leads or (tail is not None and not tiles(tail)):
         what = f"a kernel of {', '.join(n.op.name for n in region.compute)} has no lowering"
         raise Unsupported(what, where=region.node.name or None, advice="fuse with graphopt.passes.Fuse, or not at all")

@@ -17,27 +17,34 @@ from graphopt.ops import (
     Expand,
     Fused,
     Gather,
+    IntegerProduct,
     IsNan,
     LayerNorm,
     Linear,
     Logical,
+    Lookup,
     MatMul,
+    MatMulInteger,
     Pad,
     Pool,
+    Quantization,
     Reduction,
+    Requantize,
     Reshape,
     Resize,
     Slice,
     Softmax,
     Split,
+    SumPool,
     TopKIndices,
     Transpose,
     Unary,
     Where,
 )
 
-ELEMENTWISE = (Binary, BitwiseNot, Cast, Comparison, IsNan, Logical, Unary, Where)
-APART = (*ELEMENTWISE, BatchNorm, Conv, ConvTranspose, Expand, Linear, MatMul, Pad, Pool, Reshape, Resize)
+ELEMENTWISE = (Binary, BitwiseNot, Cast, Comparison, IsNan, Logical, Lookup, Requantize, Unary, Where)
+PRODUCTS = (Conv, ConvTranspose, IntegerProduct, Linear, MatMul, MatMulInteger)
+APART = (*ELEMENTWISE, *PRODUCTS, BatchNorm, Expand, Pad, Pool, Quantization, Reshape, Resize, SumPool)
 """Operators that keep samples apart whenever N is the first axis, and no other, of all they read and give."""
 
 

@@ -11,14 +11,15 @@ from tvm import tirx
 from graphopt import ops
 from graphopt.ir import Op
 from graphopt.targets.scalars import constant, scalar_rule, sigmoid
-from graphopt.targets.tir import Expr
+from graphopt.targets.tir import Expr, lanes_of
+from graphopt.targets.tir import cast as cast_to
 
 
 def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
     """A function that LLVM has for scalars alone, on the lanes of vectors one by one."""
 
     def apply(*operands: Expr) -> Expr:
-        lanes = operands[0].ty.dtype.lanes if "x" in str(operands[0].ty) else 1
+        lanes = lanes_of(operands[0])
         if lanes == 1:
             return function(*operands)
         parts = [function(*(tirx.Shuffle([x], [i]) for x in operands)) for i in range(lanes)]
@@ -189,5 +190,21 @@ def mod(op: Any, a: Expr, b: Expr) -> Expr:
 @scalar_rule(ops.Cast)
 def cast(op: Any, x: Expr) -> Expr:
     if op.to == "bool":
-        return x if str(x.ty) == "bool" else tirx.NE(x, constant(0, x))
-    return tirx.Cast(op.to, x)
+        return x if str(x.ty).startswith("bool") else tirx.NE(x, constant(0, x))
+    return cast_to(x, op.to)
+
+
+@scalar_rule(ops.Requantize)
+def requantize(op: Any, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
+    """In 64 bits; products of an int64 accumulator may need more, and go by its halves."""
+    m, t = cast_to(multiplier, "int64"), cast_to(shift, "int64")
+    one = constant(1, t)
+    half = tirx.shift_left(one, t - one)
+    if str(acc.ty).startswith("int32"):
+        scaled = tirx.shift_right(cast_to(acc, "int64") * m + half, t)
+    else:
+        sixteen = constant(16, t)
+        upper, lower = tirx.shift_right(acc, sixteen), tirx.bitwise_and(acc, constant(0xFFFF, acc))
+        scaled = tirx.shift_right(upper * m + tirx.shift_right(lower * m + half, sixteen), t - sixteen)
+    scaled = scaled + constant(op.zero_point, scaled)
+    return cast_to(tirx.min(tirx.max(scaled, constant(op.low, scaled)), constant(op.high, scaled)), op.to)

@@ -55,6 +55,18 @@ class Locals:
         return tirx.const(value, self.dtype)
 
 
+def lanes_of(x: Expr) -> int:
+    """How many lanes an expression has; 1 for a scalar."""
+    return int(x.ty.dtype.lanes) if "x" in str(x.ty) else 1
+
+
+def cast(x: Expr, dtype: str) -> Expr:
+    """An expression in another dtype, lane by lane."""
+    lanes = lanes_of(x)
+    kind = dtype if lanes == 1 else f"{dtype}x{lanes}"
+    return x if str(x.ty) == kind else tirx.Cast(kind, x)
+
+
 @dataclass(frozen=True)
 class Point:
     """An index into a tensor, or ``lanes`` of them side by side along ``lane_axis``."""

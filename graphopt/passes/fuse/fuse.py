@@ -9,23 +9,30 @@ from graphopt.ops import (
     AveragePool,
     BatchNorm,
     Binary,
+    Cast,
     Conv,
+    ConvInteger,
     ConvTranspose,
     Fused,
+    IntegerProduct,
     Linear,
     MatMul,
+    MatMulInteger,
     MaxPool,
     Pool,
     ReduceMean,
     Reduction,
+    Requantize,
     Resize,
+    SumPool,
     Unary,
 )
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Exact
 
-ELEMENTWISE = (Unary, Binary, BatchNorm)
-ANCHORS = (Conv, ConvTranspose, Linear, MatMul, Pool, Reduction, Resize, *ELEMENTWISE)
+ELEMENTWISE = (Unary, Binary, BatchNorm, Cast, Requantize)
+PRODUCTS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
+ANCHORS = (*PRODUCTS, Pool, SumPool, Reduction, Resize, *ELEMENTWISE)
 
 
 @dataclass
@@ -68,7 +75,7 @@ class Grouping:
 
     def accepts(self, group: Group, node: Node) -> bool:
         follows = isinstance(node.op, ELEMENTWISE) or (
-            isinstance(node.op, Pool | Reduction) and isinstance(group.nodes[0].op, Conv)
+            isinstance(node.op, Pool | Reduction) and isinstance(group.nodes[0].op, Conv | ConvInteger)
         )
         if not follows or group.closed:
             return False
@@ -84,7 +91,7 @@ class Grouping:
             return f"that has {uses} uses"
         if not isinstance(node.op, ELEMENTWISE):
             return tail_obstacle(node, value.type)
-        if node.types != (value.type,):
+        if node.types[0].shape != value.type.shape:
             return f"it broadcasts {value.type} to {node.types[0]}"
         return None
 

@@ -10,13 +10,15 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array
-from graphopt.ops import AveragePool, MaxPool, ReduceMean
+from graphopt.ops import AveragePool, MaxPool, ReduceMean, SumPool
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.nest import pool_nest, reduce_nest
+from graphopt.targets.kernels.quantized import folded_zero_point, widened, zero_point_of
 from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.scalars import limits
 from graphopt.targets.schedule import Segment, balanced, channel_segments
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
 MAX_PIXELS = 8
 UNROLLED_COLUMNS = 7
@@ -37,13 +39,16 @@ class Combine:
 
 def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight [c, 1, kh, kw] is packed as [kh, kw, c]."""
+    bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
     packed = {"weight": np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0)), "bias": bias}
+    dtype = task.result.type.dtype
 
     def combine(frame: Frame) -> Combine:
         weights, biases = frame.packed["weight"], frame.packed["bias"]
 
         def step(acc: Expr, x: Expr, tap: tuple[Expr, Expr], at: Point) -> Expr:
-            return acc + x * weights.load(Point((*tap, at.index[0]), 2, at.lanes))
+            w = weights.load(Point((*tap, at.index[0]), 2, at.lanes))
+            return acc + widened(x, zero_point, dtype=dtype) * cast(w, dtype)
 
         return Combine(biases.load, step, lambda acc, count: acc)
 
@@ -51,15 +56,21 @@ def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Ke
     return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, replaced=task.inputs[1:])
 
 
-@kernel_rule(MaxPool, AveragePool)
+@kernel_rule(MaxPool, AveragePool, SumPool)
 def pool_kernel(task: Task) -> Kernel:
     """Poolings over one or two axes; over three by the plain nest."""
     x = task.inputs[0]
     if x.type.rank > 4:
         return pool_nest(task)
     plane = plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window())
-    combine = maximum(x.type.dtype) if isinstance(task.op, MaxPool) else mean(task.op, plane, x.type.dtype)
+    combine = pooling(task.op, plane, x.type.dtype, task.result.type.dtype)
     return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {})
+
+
+def pooling(op: Any, plane: Plane, dtype: str, wide: str) -> Combine:
+    if isinstance(op, MaxPool):
+        return maximum(dtype)
+    return total(zero_point_of(op), wide) if isinstance(op, SumPool) else mean(op, plane, dtype)
 
 
 @kernel_rule(ReduceMean)
@@ -80,8 +91,17 @@ def spread(value: Expr, at: Point) -> Expr:
 def maximum(dtype: str) -> Combine:
     """The largest element; padding never wins."""
     return Combine(
-        lambda at: spread(tirx.const(float("-inf"), dtype), at),
+        lambda at: spread(tirx.const(limits(dtype)[0], dtype), at),
         lambda acc, x, tap, at: tirx.max(acc, x),
+        lambda acc, count: acc,
+    )
+
+
+def total(zero_point: int, dtype: str) -> Combine:
+    """The sum of the centred elements inside the input."""
+    return Combine(
+        lambda at: spread(tirx.const(0, dtype), at),
+        lambda acc, x, tap, at: acc + widened(x, zero_point, dtype=dtype),
         lambda acc, count: acc,
     )
 
@@ -132,7 +152,7 @@ class Windows:
         channels = Point((self.channel,), 0, lanes)
 
         def tile(column: Expr, size: int, columns: tuple[Expr, Expr]) -> None:
-            acc = Locals("acc", size, self.x.dtype, lanes)
+            acc = Locals("acc", size, self.frame.task.result.type.dtype, lanes)
             for p in range(size):
                 acc[p] = self.combine.start(channels)
             with loop("ky", *rows) as ky:

@@ -9,14 +9,15 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array
-from graphopt.ops import Conv, Linear, Window
+from graphopt.ops import Conv, ConvInteger, Linear, LinearInteger, Window
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
 from graphopt.targets.kernels.channelwise import depthwise_kernel
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.nest import conv_nest, linear_nest
+from graphopt.targets.kernels.quantized import folded_zero_point, prove_no_overflow, widened
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.schedule import Segment, channel_segments, choose_tile
-from graphopt.targets.tir import Expr, Locals, Point, loop
+from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 UNROLLED = {"c": 64, "llvm": 192}
 """A row of taps is written out if that is at most this many multiply-adds, by code generator."""
@@ -31,13 +32,18 @@ class Channels:
     group_out: int
 
 
-@kernel_rule(Conv)
+TILED = ("float32", "int8", "uint8", "int16")
+"""The dtypes of activations that have tiled kernels."""
+
+
+@kernel_rule(Conv, ConvInteger)
 def conv_kernel(task: Task) -> Kernel:
     """Convolution over one or two axes with constant weights; any other by the plain nest."""
     x, w, b = task.inputs
     weight, bias = w.constant, b.constant
-    if weight is None or bias is None or x.type.rank > 4 or x.type.dtype != "float32":
+    if weight is None or bias is None or x.type.rank > 4 or x.type.dtype not in TILED:
         return conv_nest(task)
+    prove_no_overflow(task.op, weight, bias, x.type.dtype, task.region.node.name)
     (n, c, *size), (_, o, *out) = x.type.static_shape, task.result.type.static_shape
     plane = plane_of(tuple(size), tuple(out), task.op.window(w.type))
     channels = Channels(task.op.group, c // task.op.group, o // task.op.group)
@@ -53,14 +59,15 @@ def conv_kernel(task: Task) -> Kernel:
     return tiled_kernel(task, name, n, channels, plane, weight, bias, as_plane)
 
 
-@kernel_rule(Linear)
+@kernel_rule(Linear, LinearInteger)
 def linear_kernel(task: Task) -> Kernel:
     """A matrix product with constant weights, as a pointwise convolution over one row; any other by the plain nest."""
     x, w, b = task.inputs
     weight, bias = w.constant, b.constant
     rows = as_rows(task.strided(x))
-    if weight is None or bias is None or rows is None or not task.allows(as_rows) or x.type.dtype != "float32":
+    if weight is None or bias is None or rows is None or not task.allows(as_rows) or x.type.dtype not in TILED:
         return linear_nest(task)
+    prove_no_overflow(task.op, weight, bias, x.type.dtype, task.region.node.name)
     pixels = rows.shape[3]
     plane = Plane((1, pixels), (1, pixels), Window.of((1, 1), (), ()))
     channels = Channels(1, weight.shape[1], weight.shape[0])
@@ -85,9 +92,10 @@ def tiled_kernel(
     tile = choose_tile(task.target, max(1, plane.interior(1)[1] - plane.interior(1)[0]), channels.group_out)
     segments = channel_segments(channels.group_out, task.target.lanes, tile.vectors)
     _, w, b = task.inputs
+    bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
 
     def emit(frame: Frame) -> None:
-        TiledConv(frame, channels, plane, view, tile.pixels).emit(batch, segments)
+        TiledConv(frame, channels, plane, view, tile.pixels, zero_point).emit(batch, segments)
 
     packed = {"weight": pack_weights(weight, channels, segments), "bias": bias}
     return Kernel(name, emit, packed, replaced=(w, b))
@@ -107,8 +115,11 @@ class Block:
 class TiledConv:
     """The loops of one tiled convolution: batch, group, block of channels, row, tile, taps."""
 
-    def __init__(self, frame: Frame, channels: Channels, plane: Plane, view: View, pixels: int) -> None:
-        self.channels, self.plane, self.pixels = channels, plane, pixels
+    def __init__(
+        self, frame: Frame, channels: Channels, plane: Plane, view: View, pixels: int, zero_point: int
+    ) -> None:
+        self.channels, self.plane, self.pixels, self.zero_point = channels, plane, pixels, zero_point
+        self.dtype = frame.task.result.type.dtype
         self.weight, self.bias = frame.packed["weight"], frame.packed["bias"]
         x = view(frame.tensors[frame.task.inputs[0]])
         assert x is not None
@@ -148,7 +159,7 @@ class TiledConv:
     ) -> None:
         """Accumulate a tile over all its taps and channels, apply the epilogue, store."""
         vectors, lanes = block.segment.vectors, block.segment.lanes
-        acc = Locals("acc", pixels * vectors, "float32", lanes)
+        acc = Locals("acc", pixels * vectors, self.dtype, lanes)
         for v in range(vectors):
             start = self.bias.load(Point((block.channel + v * lanes,), 0, lanes))
             for p in range(pixels):
@@ -161,6 +172,7 @@ class TiledConv:
                 for p in range(pixels):
                     column = self.plane.source(1, at[1] + p, kx)
                     x = self.x.load(Point((block.n, block.first_in + channel, row, column)))
+                    x = widened(x, self.zero_point, dtype=self.dtype)
                     x = tirx.Broadcast(x, lanes) if lanes > 1 else x
                     for v in range(vectors):
                         acc[p * vectors + v] = acc[p * vectors + v] + x * weights[v]
@@ -177,7 +189,8 @@ class TiledConv:
         row = self.plane.window.kernel[1] * self.channels.group_in
         start = block.weights + (ky * row + index) * segment.width
         vectors = range(segment.vectors)
-        return [self.weight.load(Point((start + v * segment.lanes,), 0, segment.lanes)) for v in vectors]
+        weights = [self.weight.load(Point((start + v * segment.lanes,), 0, segment.lanes)) for v in vectors]
+        return [cast(w, self.dtype) for w in weights]
 
     def for_each_tap(
         self, columns: tuple[Expr, Expr], accumulators: int, emit: Callable[[Expr, Expr, Expr], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from tvm import tirx
@@ -12,16 +13,20 @@ from tvm import tirx
 from graphopt.ir import Op
 from graphopt.ops import (
     ConvTranspose,
+    ConvTransposeInteger,
     MatMul,
+    MatMulInteger,
     MaxPool,
     ReduceMax,
     ReduceMean,
     ReduceMin,
     ReduceProd,
     ReduceSum,
+    SumPool,
     Window,
 )
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
+from graphopt.targets.kernels.quantized import widened, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import constant, limits
 from graphopt.targets.tir import Expr, Locals, Point, loop, when
@@ -60,6 +65,11 @@ def reduced(
     return acc[0]
 
 
+def widening(task: Task) -> Callable[..., Expr]:
+    """``widened`` to the dtype of the anchor's result."""
+    return partial(widened, dtype=task.result.type.dtype)
+
+
 def conjunction(conditions: Sequence[Expr]) -> Expr:
     """All of the conditions; Python's True where there are none."""
     result: Expr = True
@@ -86,7 +96,7 @@ def sources(window: Window, at: Index, taps: Index) -> list[Expr]:
 def conv_nest(task: Task) -> Kernel:
     """Convolution of any rank, with weights that may be computed at run time."""
     op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
-    window = op.window(wv.type)
+    window, wide, zero = op.window(wv.type), widening(task), zero_point_of(op)
     group_in, group_out = wv.type.static_shape[1], wv.type.static_shape[0] // op.group
 
     def emit(frame: Frame) -> None:
@@ -98,7 +108,7 @@ def conv_nest(task: Task) -> Kernel:
 
             def step(acc: Expr, r: Index) -> Expr:
                 source = sources(window, tuple(at), r[1:])
-                return acc + x.load(Point((n, base + r[0], *source))) * w.load(Point((o, *r)))
+                return acc + wide(x.load(Point((n, base + r[0], *source))), zero) * wide(w.load(Point((o, *r))))
 
             def guard(r: Index) -> Expr:
                 return inside(sources(window, tuple(at), r[1:]), x.shape[2:], window)
@@ -110,11 +120,11 @@ def conv_nest(task: Task) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-@kernel_rule(ConvTranspose)
+@kernel_rule(ConvTranspose, ConvTransposeInteger)
 def conv_transpose_nest(task: Task) -> Kernel:
     """Transposed convolution, gathered: each result sums the inputs whose windows cover it."""
     op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
-    window = op.window(wv.type)
+    window, wide, zero = op.window(wv.type), widening(task), zero_point_of(op)
     group_in, group_out = wv.type.static_shape[0] // op.group, wv.type.static_shape[1]
 
     def emit(frame: Frame) -> None:
@@ -131,7 +141,8 @@ def conv_transpose_nest(task: Task) -> Kernel:
                 *taps, c = r
                 source = [tirx.floordiv(reach(a, t), window.strides[a]) for a, t in enumerate(taps)]
                 channel = group * group_in + c
-                return acc + x.load(Point((n, channel, *source))) * w.load(Point((channel, within, *taps)))
+                weight = wide(w.load(Point((channel, within, *taps))))
+                return acc + wide(x.load(Point((n, channel, *source))), zero) * weight
 
             def guard(r: Index) -> Expr:
                 conditions = []
@@ -151,7 +162,7 @@ def conv_transpose_nest(task: Task) -> Kernel:
 def pool_nest(task: Task) -> Kernel:
     """Poolings of any rank."""
     op, (xv,), anchor = task.op, task.inputs, task.result
-    window = op.window()
+    window, wide = op.window(), widening(task)
 
     def emit(frame: Frame) -> None:
         x, dtype = frame.tensors[xv], anchor.type.dtype
@@ -166,10 +177,12 @@ def pool_nest(task: Task) -> Kernel:
                 return inside(sources(window, tuple(at), r), x.shape[2:], window)
 
             if isinstance(op, MaxPool):
-                start = tirx.const(float("-inf"), dtype)
+                start = tirx.const(limits(dtype)[0], dtype)
                 return reduced(dtype, start, window.kernel, lambda acc, r: tirx.max(acc, element(r)), guard)
-            zero, one = tirx.const(0.0, dtype), tirx.const(1.0, dtype)
-            total = reduced(dtype, zero, window.kernel, lambda acc, r: acc + element(r), guard)
+            zero, one = tirx.const(0, dtype), tirx.const(1, dtype)
+            total = reduced(dtype, zero, window.kernel, lambda acc, r: acc + wide(element(r), zero_point_of(op)), guard)
+            if isinstance(op, SumPool):
+                return total
             if op.count_include_pad:
                 return total * tirx.const(1 / math.prod(window.kernel), dtype)
             return total / reduced(dtype, zero, window.kernel, lambda acc, r: acc + one, guard)
@@ -217,11 +230,12 @@ def reduce_nest(task: Task) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-@kernel_rule(MatMul)
+@kernel_rule(MatMul, MatMulInteger)
 def matmul_nest(task: Task) -> Kernel:
     """A batched matrix product of two run-time operands."""
     av, bv = task.inputs
-    anchor = task.result
+    anchor, wide = task.result, widening(task)
+    zeros = getattr(task.op, "a_zero_point", 0), getattr(task.op, "b_zero_point", 0)
     batch = anchor.type.static_shape[:-2]
 
     def emit(frame: Frame) -> None:
@@ -232,9 +246,10 @@ def matmul_nest(task: Task) -> Kernel:
             *lead, row, column = index
 
             def step(acc: Expr, r: Index) -> Expr:
-                return acc + a.load(Point((*lead, row, r[0]))) * b.load(Point((*lead, r[0], column)))
+                left, right = a.load(Point((*lead, row, r[0]))), b.load(Point((*lead, r[0], column)))
+                return acc + wide(left, zeros[0]) * wide(right, zeros[1])
 
-            return reduced(anchor.type.dtype, tirx.const(0.0, anchor.type.dtype), a.shape[-1:], step)
+            return reduced(anchor.type.dtype, tirx.const(0, anchor.type.dtype), a.shape[-1:], step)
 
         emit_nest(frame, value)
 
@@ -244,7 +259,7 @@ def matmul_nest(task: Task) -> Kernel:
 def linear_nest(task: Task) -> Kernel:
     """x [..., k] by weight [o, k], any of them computed at run time."""
     xv, wv, bv = task.inputs
-    anchor = task.result
+    anchor, wide, zero = task.result, widening(task), zero_point_of(task.op)
 
     def emit(frame: Frame) -> None:
         x, w, b = (frame.tensors[v] for v in (xv, wv, bv))
@@ -253,7 +268,7 @@ def linear_nest(task: Task) -> Kernel:
             *lead, o = index
 
             def step(acc: Expr, r: Index) -> Expr:
-                return acc + x.load(Point((*lead, r[0]))) * w.load(Point((o, r[0])))
+                return acc + wide(x.load(Point((*lead, r[0]))), zero) * wide(w.load(Point((o, r[0]))))
 
             return reduced(anchor.type.dtype, b.load(Point((o,))), x.shape[-1:], step)
 

@@ -9,7 +9,7 @@ from tvm import tirx
 
 from graphopt.ops import MaxPool, ReduceMean
 from graphopt.targets.kernels.base import Frame, View
-from graphopt.targets.scalars import constant
+from graphopt.targets.scalars import constant, limits
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
 
@@ -37,7 +37,7 @@ class Tail:
 
     @property
     def neutral(self) -> float:
-        return float("-inf") if self.tail is not None and isinstance(self.tail.op, MaxPool) else 0.0
+        return limits(self.out.dtype)[0] if self.tail is not None and isinstance(self.tail.op, MaxPool) else 0.0
 
     def prefill(self) -> None:
         """Set the result to the neutral element of the pooling, if there is one."""

@@ -1,0 +1,230 @@
+"""Products and sums of quantized tensors: integers in, exact integer accumulators out.
+
+Every operand stands for reals by a scale that is not known here; what is known is its zero point. Accumulators are
+int32, and int64 where the activations are int16; whoever makes these operators proves that they do not overflow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ops.conv import Conv, ConvTranspose
+from graphopt.ops.linear import Linear, MatMul
+from graphopt.ops.quantized import Quantize
+from graphopt.ops.windows import Window, sample_window
+
+ACCUMULATORS = {"int8": "int32", "uint8": "int32", "int16": "int64"}
+"""From the dtype of activations to that of their sums of products."""
+
+
+def accumulator(x: TensorType) -> str:
+    expect(x.dtype in ACCUMULATORS, f"{x} is not quantized: one of {', '.join(ACCUMULATORS)} is needed")
+    return ACCUMULATORS[x.dtype]
+
+
+def centred(x: Array, zero_point: int) -> Array:
+    """x - zero point in float64, which holds all sums of products of quantized numbers exactly."""
+    return np.asarray(x.astype(np.float64) - zero_point)
+
+
+def overflowing(weight: Array, bias: Array, dtype: str) -> int | None:
+    """The first channel of which a partial sum, in any order, might leave its accumulator; None where none can.
+
+    weight [o, ...], bias [o], ``dtype`` that of the activations: centred, they are of a magnitude below 2^8 or 2^16.
+    int32 must stay below 2^31, and int64 below the 2^46 that ``requantize`` takes.
+    """
+    bits = 8 * np.dtype(dtype).itemsize
+    sums = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(axis=1)
+    beyond = np.abs(bias.astype(np.float64)) + 2.0**bits * sums >= 2.0 ** (31 if bits == 8 else 46)
+    return int(beyond.argmax()) if beyond.any() else None
+
+
+class IntegerProduct(Op):
+    """A sum of products of x with int8 weights, plus a bias of the accumulator's dtype; padding counts as zero.
+
+    ``bits`` of the weights are stored: those of 4 lie in [-7, 7], two to a byte; those of 1 are -1 and 1.
+    """
+
+    zero_point: int = 0
+    bits: int = 8
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        x, w, b = inputs
+        wide = accumulator(x)
+        expect(w.dtype == "int8" and b.dtype == wide, f"{self.name} of {x} by {w} with bias {b}")
+        expect(self.bits in (1, 4, 8), f"{self.bits} bits of weights: 1, 4 or 8")
+        result = self.real().infer(*(t.with_dtype("float64") for t in inputs))
+        assert isinstance(result, TensorType)
+        return result.with_dtype(wide)
+
+    def real(self) -> Op:
+        """The operator on reals that this one is the integer form of."""
+        raise NotImplementedError
+
+    def evaluate(self, *inputs: Array) -> Array:
+        x, w, b = inputs
+        y = self.real().evaluate(centred(x, self.zero_point), w.astype(np.float64), b.astype(np.float64))
+        return np.asarray(np.asarray(y).astype(np.int64).astype(b.dtype))
+
+
+class ConvInteger(IntegerProduct, name="conv_integer"):
+    """The integer form of conv: y = b + sum (x - zero_point) * w over each window."""
+
+    strides: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    group: int = 1
+
+    def window(self, weight: TensorType) -> Window:
+        return Window.of(weight.shape[2:], self.strides, self.pads, self.dilations)
+
+    def real(self) -> Op:
+        return Conv(strides=self.strides, pads=self.pads, dilations=self.dilations, group=self.group)
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        window = sample_window(draw, x.type)
+        q = sample_quantized(draw, x)
+        channels = x.type.shape[1] if x.type.rank > 1 else 0
+        if window is None or q is None or not isinstance(channels, int) or not channels:
+            return None
+        group = draw.choice([g for g in range(1, channels + 1) if channels % g == 0])
+        out = group * draw.integer(1, 3)
+        op = cls(
+            strides=window.strides,
+            pads=window.pads,
+            dilations=window.dilations,
+            group=group,
+            zero_point=draw.integer(-128, 127),
+        )
+        return op(q, *sample_weights(draw, out, channels // group, *window.kernel))
+
+
+class ConvTransposeInteger(IntegerProduct, name="conv_transpose_integer"):
+    """The integer form of conv_transpose."""
+
+    strides: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    output_padding: tuple[int, ...] = ()
+    group: int = 1
+
+    def window(self, weight: TensorType) -> Window:
+        return Window.of(weight.shape[2:], self.strides, self.pads, self.dilations)
+
+    def real(self) -> Op:
+        return ConvTranspose(
+            strides=self.strides,
+            pads=self.pads,
+            dilations=self.dilations,
+            output_padding=self.output_padding,
+            group=self.group,
+        )
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        plain = ConvTranspose.sample(draw, x)
+        q = sample_quantized(draw, x)
+        if plain is None or q is None:
+            return None
+        shape, (out,) = (v.type.static_shape for v in plain.node.inputs[1:])
+        weight, _ = sample_weights(draw, *shape)
+        bias = constant(np.arange(out, dtype="int32") * 7 - 3)
+        return cls(**vars(plain.op), zero_point=draw.integer(-128, 127))(q, weight, bias)
+
+
+class LinearInteger(IntegerProduct, name="linear_integer"):
+    """The integer form of linear: x [..., k], weight [o, k], bias [o] -> [..., o]."""
+
+    def real(self) -> Op:
+        return Linear()
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        q = sample_quantized(draw, x)
+        if q is None or x.type.rank < 2 or not isinstance(x.type.shape[-1], int):
+            return None
+        op = cls(zero_point=draw.integer(-128, 127))
+        return op(q, *sample_weights(draw, draw.integer(1, 5), x.type.shape[-1]))
+
+
+class MatMulInteger(Op, name="matmul_integer"):
+    """The integer form of matmul, of two quantized activations with a zero point each."""
+
+    a_zero_point: int = 0
+    b_zero_point: int = 0
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        a, b = inputs
+        wide = accumulator(a)
+        expect(a.dtype == b.dtype, f"{self.name} of {a} and {b}")
+        result = MatMul().infer(a, b)
+        return result.with_dtype(wide)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        a, b = inputs
+        y = np.matmul(centred(a, self.a_zero_point), centred(b, self.b_zero_point))
+        return np.asarray(y.astype(np.int64).astype(ACCUMULATORS[str(a.dtype)]))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        plain = MatMul.sample(draw, x)
+        if plain is None:
+            return None
+        a, b = (sample_quantized(draw, v) for v in plain.node.inputs)
+        assert a is not None and b is not None
+        return cls(a_zero_point=draw.integer(-128, 127), b_zero_point=draw.integer(-128, 127))(a, b)
+
+
+class SumPool(Op, name="sum_pool"):
+    """The sum of (x - zero_point) over the elements of each window that lie inside x: [n, c, *s] -> [n, c, *s']."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    zero_point: int = 0
+
+    def window(self) -> Window:
+        return Window.of(self.kernel, self.strides, self.pads, self.dilations)
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        (x,) = inputs
+        expect(3 <= x.rank <= 5, f"{self.name} of {x}")
+        return TensorType(accumulator(x), (*x.shape[:2], *self.window().output_shape(x.shape[2:])))
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        window, wide = self.window(), ACCUMULATORS[str(x.dtype)]
+        view = window.view(x.astype(wide) - np.asarray(self.zero_point, wide), 0)
+        return np.asarray(view.sum(axis=tuple(range(-window.rank, 0))), wide)
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        window, q = sample_window(draw, x.type), sample_quantized(draw, x)
+        if window is None or q is None:
+            return None
+        return cls(
+            kernel=window.kernel,
+            strides=window.strides,
+            pads=window.pads,
+            dilations=window.dilations,
+            zero_point=draw.integer(-128, 127),
+        )(q)
+
+
+def sample_quantized(draw: Sampler, x: Value) -> Value | None:
+    """A float value as int8, of a coarse scale, so that it saturates now and then."""
+    if not x.type.is_float:
+        return None
+    zero = constant(np.asarray(draw.integer(-128, 127), "int8"))
+    return Quantize()(x, constant(np.asarray(1 / 32, x.type.dtype)), zero)
+
+
+def sample_weights(draw: Sampler, *shape: int) -> tuple[Value, Value]:
+    """Weights of int8, the extremes among them, and a bias for the first axis."""
+    size = int(np.prod(shape))
+    steps = np.arange(size, dtype=np.int64) * draw.integer(1, 126) + draw.integer(0, 254)
+    weight = (steps % 255 - 127).astype("int8").reshape(shape)
+    return constant(weight), constant((np.arange(shape[0]) * 9973 - 20000).astype("int32"))

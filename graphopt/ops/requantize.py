@@ -1,0 +1,88 @@
+"""From accumulators back to narrow integers, and functions of narrow integers by table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ops.elementwise import broadcast
+from graphopt.ops.integer import sample_quantized
+from graphopt.ops.logic import Cast
+
+NARROW = ("int8", "uint8", "int16")
+
+
+class Requantize(Op, name="requantize"):
+    """clip(zero_point + floor((acc * multiplier + 2^(shift - 1)) / 2^shift), low, high), in ``to``; exact integers.
+
+    ``multiplier`` and ``shift`` are int32 and broadcast to ``acc``, which is int32 with 1 <= shift <= 62, or int64 of
+    a magnitude below 2^46 with 17 <= shift <= 62. It multiplies by m / 2^t and rounds halves up. For t <= 32 this is
+    sat(zero_point + ((sat32(acc * 2^(32 - t)) * m + 2^31) >> 32)), one SMMLAR and SSAT on a Cortex-M with DSP.
+    """
+
+    zero_point: int = 0
+    low: int = -128
+    high: int = 127
+    to: str = "int8"
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        acc, multiplier, shift = inputs
+        expect(acc.dtype in ("int32", "int64"), f"requantize of {acc}")
+        expect(multiplier.dtype == shift.dtype == "int32", f"requantize by {multiplier} and {shift}")
+        expect(broadcast(acc.shape, multiplier.shape, shift.shape) == acc.shape, f"{multiplier} must fit {acc}")
+        expect(self.to in NARROW, f"requantize to {self.to!r}: one of {', '.join(NARROW)}")
+        limits = np.iinfo(self.to)
+        expect(limits.min <= self.low <= self.high <= limits.max, f"[{self.low}, {self.high}] in {self.to}")
+        return acc.with_dtype(self.to)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        acc, multiplier, shift = (a.astype(np.int64) for a in inputs)
+        half = np.left_shift(np.int64(1), shift - 1)
+        if inputs[0].dtype == np.int32:
+            scaled = np.right_shift(acc * multiplier + half, shift)
+        else:
+            scaled = scaled_wide(acc, multiplier, shift)
+        return np.asarray(np.clip(scaled + self.zero_point, self.low, self.high).astype(self.to))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        q = sample_quantized(draw, x)
+        if q is None or x.type.rank < 2:
+            return None
+        channels = x.type.shape[1] if isinstance(x.type.shape[1], int) else 1
+        shape = draw.choice([(), (channels, *(1,) * (x.type.rank - 2))])
+        rng = np.random.default_rng(draw.integer(0, 99))
+        multiplier = constant(rng.integers(1 << 30, 1 << 31, shape, dtype=np.int64).astype("int32"))
+        wide = draw.choice(["int32", "int64"])
+        shift = constant(rng.integers(1 if wide == "int32" else 17, 63, shape).astype("int32"))
+        op = cls(zero_point=draw.integer(-128, 127), low=draw.integer(-128, 0), high=draw.integer(0, 127))
+        return op(Cast(to=wide)(q), multiplier, shift)
+
+
+def scaled_wide(acc: Array, multiplier: Array, shift: Array) -> Array:
+    """floor((acc * multiplier + 2^(shift - 1)) / 2^shift) where the product may exceed 64 bits.
+
+    acc = upper * 2^16 + lower: since shift > 16, the product of the lower part only carries into that of the upper.
+    """
+    upper, lower = np.right_shift(acc, 16), np.bitwise_and(acc, 0xFFFF)
+    half = np.left_shift(np.int64(1), shift - 1)
+    carried = upper * multiplier + np.right_shift(lower * multiplier + half, 16)
+    return np.asarray(np.right_shift(carried, shift - 16))
+
+
+class Lookup(Op, name="lookup"):
+    """table[x - lowest of x's dtype] element by element: x int8 or uint8, table [256] of any dtype."""
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        x, table = inputs
+        expect(x.dtype in ("int8", "uint8") and table.shape == (256,), f"lookup of {x} in {table}")
+        return x.with_dtype(table.dtype)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        x, table = inputs
+        return np.asarray(table[x.astype(np.int64) - np.iinfo(x.dtype).min])
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        q = sample_quantized(draw, x)
+        return None if q is None else cls()(q, draw.weights(256))

@@ -1,0 +1,178 @@
+"""What the rules of integer lowering work with: quantized operands, the wanted result, and the table of rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt.errors import InvalidGraph
+from graphopt.ir import Array, Node, Op, Value, constant, fixed_point
+from graphopt.ops import Cast, Requantize, Sub
+from graphopt.rewrite import Decline
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """Integers, and what they stand for: (value - zero_point) * scale.
+
+    ``scale`` is float64: [] or, for weights, [c] along ``axis``. ``array`` is the integers where they are constant.
+    """
+
+    value: Value
+    scale: Array
+    zero_point: int
+    axis: int | None = None
+
+    @property
+    def array(self) -> Array | None:
+        return self.value.constant
+
+    @property
+    def dtype(self) -> str:
+        return self.value.type.dtype
+
+    @property
+    def steps(self) -> int:
+        """One more than the largest magnitude of an integer less its zero point."""
+        return 1 << 8 * np.dtype(self.dtype).itemsize
+
+    @property
+    def reals(self) -> Array:
+        """The numbers that constant integers stand for, in float64."""
+        if self.array is None:
+            raise InvalidGraph(f"{self.value} is not constant")
+        shape = tuple(-1 if a == self.axis else 1 for a in range(self.array.ndim)) if self.scale.ndim else ()
+        return np.asarray((self.array.astype(np.float64) - self.zero_point) * self.scale.reshape(shape))
+
+
+Operand = Quantized | Value
+"""An operand of a float operator: quantized, or as it is (a constant of reals, or indices)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """The integers that the result should be: scale, zero point, dtype, and the limits that clamp them."""
+
+    scale: float
+    zero_point: int
+    dtype: str
+    low: int
+    high: int
+
+    def quantize(self, reals: Array) -> Array:
+        """Reals as these integers, computed in float64."""
+        steps = np.rint(np.asarray(reals, np.float64) / self.scale) + self.zero_point
+        return np.asarray(np.clip(steps, self.low, self.high).astype(self.dtype))
+
+    def holds(self, x: Quantized) -> bool:
+        """Whether integers of an operand mean the same as those of the result."""
+        return x.scale.ndim == 0 and (float(x.scale), x.zero_point, x.dtype) == (
+            self.scale,
+            self.zero_point,
+            self.dtype,
+        )
+
+
+Lower = Callable[[Node, tuple[Operand, ...], Wanted], Value]
+
+
+@dataclass(frozen=True)
+class IntegerRule:
+    """How an operator on reals is done on integers.
+
+    ``weight`` is the operand that is quantized as weights, and ``axis`` that of its channels; a ``move`` gives integers
+    as it got them, so that its result shares the parameters of its operand; an accumulator (``activates``) takes
+    a ReLU or clip behind it into its clamp. ``lower`` raises ``Decline`` where it is not sure.
+    """
+
+    lower: Lower
+    weight: int | None = None
+    axis: int = 0
+    move: bool = False
+    activates: bool = False
+    fixed: tuple[float, float] | None = None
+    """The range of the result, where it is known without looking."""
+
+
+RULES: dict[type[Op], IntegerRule] = {}
+"""From an operator, or a family of them, to its rule."""
+
+
+def integer_rule(
+    *ops: type[Op],
+    weight: int | None = None,
+    axis: int = 0,
+    move: bool = False,
+    activates: bool = False,
+    fixed: tuple[float, float] | None = None,
+) -> Callable[[Lower], Lower]:
+    """Register the integer form of operators; see ``IntegerRule``."""
+
+    def register(lower: Lower) -> Lower:
+        for op in ops:
+            if op in RULES:
+                raise InvalidGraph(f"{op.name} has an integer form already")
+            RULES[op] = IntegerRule(lower, weight, axis, move, activates, fixed)
+        return lower
+
+    return register
+
+
+def rule_of(op: Op) -> IntegerRule | None:
+    """The rule of an operator: its own, or that of its nearest family."""
+    return next((RULES[kind] for kind in type(op).__mro__ if kind in RULES), None)
+
+
+def quantized(operand: Operand, what: str) -> Quantized:
+    """An operand that must be quantized, by one scale."""
+    if not isinstance(operand, Quantized):
+        raise Decline(f"{what} is not quantized")
+    if operand.scale.ndim:
+        raise Decline(f"{what} is quantized by channel")
+    return operand
+
+
+def reals_of(operand: Operand) -> Array | None:
+    """The numbers of a constant operand; None for any other."""
+    if isinstance(operand, Quantized):
+        return None if operand.array is None else operand.reals
+    return None if operand.constant is None else operand.constant.astype(np.float64)
+
+
+def requantized(acc: Value, ratio: Array, wanted: Wanted, node: Node) -> Value:
+    """An accumulator in units of ``ratio`` of the wanted scale, as the wanted integers.
+
+    ``ratio`` broadcasts to the accumulator; equal ratios become a scalar. Declines ratios beyond the fixed point.
+    """
+    if ratio.size and np.all(ratio == ratio.flat[0]):
+        ratio = ratio.flat[0].reshape(())
+    if not np.isfinite(ratio).all() or np.abs(ratio).max(initial=0.0) >= 2.0**29:
+        raise Decline(f"the scales of its operands and result are too far apart: {np.abs(ratio).max():.3g}")
+    pairs = [fixed_point(float(r)) for r in ratio.ravel()]
+    multiplier, shift = (np.asarray(p, np.int32).reshape(ratio.shape) for p in zip(*pairs, strict=True))
+    if acc.type.dtype == "int64" and shift.min(initial=17) < 17:
+        raise Decline("a ratio above 2^14 for an int64 accumulator")
+    op = Requantize(zero_point=wanted.zero_point, low=wanted.low, high=wanted.high, to=wanted.dtype)
+    name = node.name or node.op.name
+    parts = constant(multiplier, f"{name}.multiplier"), constant(shift, f"{name}.shift")
+    return op(acc, *parts, name=node.name, origins=node.origins)
+
+
+def centre(x: Quantized, dtype: str) -> Value:
+    """The integers less their zero point, in a wider dtype."""
+    wide = Cast(to=dtype)(x.value)
+    return Sub()(wide, constant(np.asarray(x.zero_point, dtype))) if x.zero_point else wide
+
+
+def rescaled(operand: Operand, wanted: Wanted, node: Node) -> Value:
+    """An operand as the wanted integers: constants at once, equal ones as they are, others by a requantisation."""
+    reals = reals_of(operand)
+    if reals is not None:
+        name = operand.value.node.name if isinstance(operand, Quantized) else operand.node.name
+        return constant(wanted.quantize(reals), name)
+    x = quantized(operand, "an operand")
+    if wanted.holds(x):
+        return x.value
+    return requantized(centre(x, "int32"), x.scale / wanted.scale, wanted, node)

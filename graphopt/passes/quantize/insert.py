@@ -1,0 +1,190 @@
+"""Insertion: which values of a float graph become integers, by which parameters, and the QDQ graph that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import networkx as nx
+import numpy as np
+
+from graphopt.ir import (
+    Array,
+    Graph,
+    Node,
+    QParams,
+    Value,
+    asymmetric,
+    constant,
+    symmetric,
+)
+from graphopt.ops import Clip, Concat, Dequantize, Quantize, Relu
+from graphopt.passes.quantize.form import IntegerRule, rule_of
+from graphopt.passes.quantize.observers import OBSERVERS, Histogram
+from graphopt.passes.quantize.scheme import Scheme
+
+BIAS_STEPS = 1 << 30
+"""A bias has at most so many steps in its accumulator: where weights are tiny, their scale is floored by it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The nodes that are to work on integers, with their rules, and the values between them that stay unquantized."""
+
+    graph: Graph
+    rules: Mapping[Node, IntegerRule]
+    absorbed: frozenset[Value]
+
+    def operands(self, node: Node) -> Iterator[Value]:
+        """The activations that a chosen node reads as integers."""
+        for position, value in enumerate(node.inputs):
+            if value.type.dtype == "float32" and value.constant is None and position != self.rules[node].weight:
+                yield value
+
+    @property
+    def values(self) -> list[Value]:
+        """The values that become integers, in the order of the graph."""
+        wanted = {v for node in self.rules for v in self.operands(node)}
+        wanted |= {v for node in self.rules for v in node.results if v.type.dtype == "float32"}
+        return [v for node in self.graph.nodes for v in node.results if v in wanted and v not in self.absorbed]
+
+
+def choose(graph: Graph, scheme: Scheme) -> Layout:
+    """The layout of a graph: every operator with an integer form, but moves that no such operator is met through."""
+    names = graph.names
+    candidates = {
+        node: rule
+        for node in graph.nodes
+        if (rule := rule_of(node.op)) and not scheme.is_float(names[node]) and fits(node, rule)
+    }
+    useful = met_by_work(graph, candidates)
+    rules = {node: rule for node, rule in candidates.items() if node in useful}
+    absorbed = frozenset(v for node in rules for v in absorbed_by(graph, node, rules))
+    return Layout(graph, rules, absorbed)
+
+
+def fits(node: Node, rule: IntegerRule) -> bool:
+    """Whether a node works on float32, and has weights that are constant where its rule wants them."""
+    if len(node.results) != 1 or node.types[0].dtype != "float32":
+        return False
+    if rule.weight is not None and node.inputs[rule.weight].constant is None:
+        return False
+    return all(v.type.dtype != "float32" or 0 not in v.type.shape for v in node.inputs)
+
+
+def met_by_work(graph: Graph, candidates: Mapping[Node, IntegerRule]) -> set[Node]:
+    """The candidates that compute, and the moves that reach one of those through moves alone."""
+    links = nx.Graph()
+    links.add_nodes_from(candidates)
+    for node in candidates:
+        links.add_edges_from((node, v.node) for v in node.inputs if v.node in candidates)
+    working = {node for node, rule in candidates.items() if not rule.move}
+    return {n for part in nx.connected_components(links) if part & working for n in part}
+
+
+def absorbed_by(graph: Graph, node: Node, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
+    """The operand of a ReLU or clip that an accumulator takes into its clamp, if this node is such a one."""
+    if isinstance(node.op, Relu | Clip):
+        (x,) = node.inputs
+        producer = rules.get(x.node)
+        if producer and producer.activates and graph.use_count(x) == 1:
+            yield x
+
+
+def activation_parameters(
+    layout: Layout, histograms: Mapping[Value, Histogram], scheme: Scheme, observer: str
+) -> dict[Value, QParams]:
+    """The parameters of every value: what was observed; known ranges; those of its operand for a move.
+
+    What only a concatenation reads takes the parameters of its result, so that nothing is requantized there.
+    """
+    names, found = layout.graph.names, dict[Value, QParams]()
+    for value in layout.values:
+        rule = layout.rules.get(value.node)
+        moved = next((found[v] for v in value.node.inputs if v in found), None) if rule and rule.move else None
+        if moved is not None:
+            found[value] = moved
+            continue
+        bits = scheme.activation_bits(names[value.node])
+        low, high = OBSERVERS[observer](histograms[value], bits)
+        if rule and rule.fixed and bits == 8:
+            low, high = rule.fixed
+        found[value] = asymmetric(low, high, bits)
+    return found | shared_with_concat(layout, found)
+
+
+def shared_with_concat(layout: Layout, found: Mapping[Value, QParams]) -> dict[Value, QParams]:
+    shared = {}
+    for node in layout.rules:
+        if not isinstance(node.op, Concat):
+            continue
+        wanted = found[node.results[0]]
+        for value in layout.operands(node):
+            producer = layout.rules.get(value.node)
+            alone = layout.graph.use_count(value) == 1 and found[value].bits == wanted.bits
+            if producer and not producer.move and not producer.fixed and alone:
+                shared[value] = wanted
+    return shared
+
+
+def weight_parameters(node: Node, rule: IntegerRule, scheme: Scheme, name: str, x: QParams | None) -> QParams:
+    """Symmetric, by channel or by tensor, the scale floored so that the bias fits the accumulator."""
+    assert rule.weight is not None
+    weight = node.inputs[rule.weight].constant
+    assert weight is not None
+    bits = scheme.weight_bits(name)
+    grouped = rule.axis == 1 and getattr(node.op, "group", 1) > 1
+    axis = rule.axis if scheme.per_channel and not grouped else None
+    others = tuple(a for a in range(weight.ndim) if a != axis)
+    magnitude = np.abs(weight).mean(axis=others) if bits == 1 else np.abs(weight).max(axis=others)
+    bias = node.inputs[-1].constant
+    if x is not None and bias is not None:
+        most = np.abs(bias) / (float(x.scale) * BIAS_STEPS)
+        floor = np.asarray(most if axis is not None else most.max(initial=0.0))
+        magnitude = np.maximum(magnitude, floor * symmetric(1.0, bits).scale ** -1)
+    return symmetric(magnitude, bits, axis)
+
+
+def quantize_weight(weight: Array, parameters: QParams) -> Array:
+    """Rounded to nearest; binary weights are the sign, and never 0."""
+    if parameters.bits == 1:
+        return np.where(weight < 0, -1, 1).astype("int8")
+    return parameters.quantize(weight)
+
+
+def insert(layout: Layout, parameters: Mapping[Value, QParams], scheme: Scheme) -> Graph:
+    """The graph with each chosen value quantized and dequantized where it is made, and weights behind a dequantize."""
+    names = layout.graph.names
+    new: dict[Value, Value] = {}
+    through: dict[Value, Value] = {}
+    for node in layout.graph.nodes:
+        rule = layout.rules.get(node)
+        inputs = [new[v] for v in node.inputs]
+        if rule is not None:
+            inputs = [through.get(v, new[v]) for v in node.inputs]
+            if rule.weight is not None:
+                x = parameters.get(node.inputs[0])
+                old = node.inputs[rule.weight]
+                inputs[rule.weight] = dequantized_weight(old, weight_parameters(node, rule, scheme, names[node], x))
+        for old, made in zip(node.results, node.with_inputs(inputs).results, strict=True):
+            new[old] = made
+            if old in parameters:
+                through[old] = fake_quantized(made, parameters[old], names[node])
+                # what is integer anyway is read as such by everyone; what is not, only by those who want it
+                if rule is not None:
+                    new[old] = through[old]
+    graph = layout.graph
+    return replace(graph, inputs=tuple(new[v] for v in graph.inputs), outputs=tuple(new[v] for v in graph.outputs))
+
+
+def fake_quantized(x: Value, parameters: QParams, name: str) -> Value:
+    scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+    return Dequantize()(Quantize()(x, scale, zero, name=f"{name}.quantized"), scale, zero, name=f"{name}.dequantized")
+
+
+def dequantized_weight(weight: Value, parameters: QParams) -> Value:
+    assert weight.constant is not None
+    name = weight.node.name
+    integers = constant(quantize_weight(weight.constant, parameters), like=weight)
+    scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+    return Dequantize(axis=parameters.axis or 0)(integers, scale, zero, name=f"{name}.dequantized")

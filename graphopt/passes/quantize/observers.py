@@ -1,0 +1,100 @@
+"""Observers: from what a value was seen to be, the range that its integers should cover.
+
+``percentile`` cuts both tails; ``mse`` takes the range of the least mean squared error; ``entropy`` that of the least
+Kullback-Leibler divergence (Migacz, 8-bit inference with TensorRT, 2017). All work on a histogram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt.ir import Array, integer_limits
+
+BINS = 2048
+SHRINKS = np.linspace(1.0, 0.3, 71)
+"""The parts of the whole range that the searches try."""
+TAIL = 1e-4
+"""What ``percentile`` leaves out of all elements, on both sides together."""
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """``counts`` [BINS] of elements in equal bins over [low, high]."""
+
+    low: float
+    high: float
+    counts: Array
+
+    @property
+    def centres(self) -> Array:
+        width = (self.high - self.low) / len(self.counts)
+        return np.asarray(self.low + width * (np.arange(len(self.counts)) + 0.5))
+
+
+def minmax(histogram: Histogram, bits: int) -> Range:
+    return histogram.low, histogram.high
+
+
+def percentile(histogram: Histogram, bits: int) -> Range:
+    part = np.cumsum(histogram.counts) / max(histogram.counts.sum(), 1)
+    inside = histogram.centres[(part >= TAIL / 2) & (part <= 1 - TAIL / 2)]
+    return (float(inside[0]), float(inside[-1])) if len(inside) > 1 else (histogram.low, histogram.high)
+
+
+def mse(histogram: Histogram, bits: int) -> Range:
+    """Rounding error within the range, clipping error outside, over the histogram."""
+    x, weight = histogram.centres, histogram.counts
+
+    def error(low: float, high: float) -> float:
+        least, most = integer_limits(bits)
+        step = max((high - low) / (most - least), 1e-30)
+        rounded = np.clip(np.rint(x / step), np.rint(low / step), np.rint(high / step)) * step
+        return float(((rounded - x) ** 2 * weight).sum())
+
+    return best_range(histogram, error)
+
+
+def entropy(histogram: Histogram, bits: int) -> Range:
+    """Of the clipped distribution, relative to what its quantized form can tell of it."""
+    x, weight = histogram.centres, histogram.counts.astype(np.float64)
+
+    def divergence(low: float, high: float) -> float:
+        inside = (x >= low) & (x <= high)
+        reference = np.where(inside, weight, 0.0)
+        reference[np.argmax(inside)] += weight[x < low].sum()
+        reference[len(x) - 1 - np.argmax(inside[::-1])] += weight[x > high].sum()
+        levels = integer_limits(bits)[1] - integer_limits(bits)[0] + 1
+        level = np.clip(((x - low) / max(high - low, 1e-30) * levels).astype(int), 0, levels - 1)
+        filled = inside & (weight > 0)
+        mass = np.bincount(level[inside], weight[inside], levels)
+        number = np.maximum(np.bincount(level[filled], minlength=levels), 1)
+        modelled = np.where(filled, (mass / number)[level], 0.0)
+        both = (reference > 0) & (modelled > 0)
+        p, q = reference / max(reference.sum(), 1), modelled / max(modelled.sum(), 1)
+        missed = reference[(reference > 0) & (modelled == 0)].sum() / max(reference.sum(), 1)
+        return float((p[both] * np.log(p[both] / q[both])).sum() + missed * np.log(1e9))
+
+    return best_range(histogram, divergence)
+
+
+def best_range(histogram: Histogram, error: Callable[[float, float], float]) -> Range:
+    """The candidate of the least error: each side shrunk toward zero, one side after the other."""
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    best = min((error(low, high * s), s) for s in SHRINKS)[1] if high > 0 else 1.0
+    high *= best
+    least = min((error(low * s, high), s) for s in SHRINKS)[1] if low < 0 else 1.0
+    return low * least, high
+
+
+OBSERVERS: dict[str, Callable[[Histogram, int], Range]] = {
+    "minmax": minmax,
+    "percentile": percentile,
+    "mse": mse,
+    "entropy": entropy,
+}
+"""From name to ``observer(histogram, bits) -> (low, high)``."""

@@ -1,0 +1,131 @@
+"""Sums, differences, products, extremes and choices, element by element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphopt.ir import Array, Node, Value, constant
+from graphopt.ops import Add, BatchNorm, Cast, Div, Maximum, Minimum, Mul, Sub, Where, broadcast
+from graphopt.passes.quantize.form import (
+    Operand,
+    Quantized,
+    Wanted,
+    centre,
+    integer_rule,
+    quantized,
+    reals_of,
+    requantized,
+    rescaled,
+)
+from graphopt.rewrite import Decline
+
+ROOM = {"int32": 30, "int64": 45}
+"""The bits that weighted sums may fill, by accumulator."""
+
+
+@integer_rule(Add, activates=True)
+def add(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    return weighted_sum(node, operands, (1.0, 1.0), wanted)
+
+
+@integer_rule(Sub, activates=True)
+def sub(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    return weighted_sum(node, operands, (1.0, -1.0), wanted)
+
+
+def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float], wanted: Wanted) -> Value:
+    """requantize(sum (x_i - z_i) * round(2^k s_i / s)), by 2^-k: k is what the accumulator has room for.
+
+    All that is constant, zero points and constant operands, is one number added.
+    """
+    terms = [(o, s) for o, s in zip(operands, signs, strict=True) if reals_of(o) is None]
+    if not terms:
+        raise Decline("both operands are constant")
+    moving = [(quantized(o, "an operand"), s) for o, s in terms]
+    wide = "int64" if any(x.dtype == "int16" for x, _ in moving) else "int32"
+    fixed: Array = np.zeros(())
+    for operand, sign in zip(operands, signs, strict=True):
+        reals = reals_of(operand)
+        fixed = fixed if reals is None else fixed + sign * reals / wanted.scale
+    most = sum(x.steps * float(x.scale) / wanted.scale for x, _ in moving) + float(np.abs(fixed).max())
+    k = min(ROOM[wide] - math.ceil(math.log2(most)), 28)
+    if k < 1:
+        raise Decline("its operands are too large for its result")
+    factors = [round(sign * math.ldexp(float(x.scale) / wanted.scale, k)) for x, sign in moving]
+    fixed = np.rint(fixed * 2.0**k) - sum(f * x.zero_point for f, (x, _) in zip(factors, moving, strict=True))
+    parts = [scaled(x, factor, wide) for factor, (x, _) in zip(factors, moving, strict=True)]
+    acc = parts[0] if len(parts) == 1 else Add()(*parts)
+    if np.any(fixed):
+        acc = Add()(acc, constant(fixed.astype(wide), f"{node.name or node.op.name}.offset"))
+    if acc.type.shape != node.types[0].shape:
+        raise Decline(f"it broadcasts {acc.type} to {node.types[0]}")
+    return requantized(acc, np.asarray(2.0**-k), wanted, node)
+
+
+def scaled(x: Quantized, factor: int, dtype: str) -> Value:
+    wide = Cast(to=dtype)(x.value)
+    return Mul()(wide, constant(np.asarray(factor, dtype)))
+
+
+@integer_rule(Mul, activates=True)
+def mul(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    """(x - z_x) (y - z_y) by s_x s_y / s; by a constant operand, that is in the ratio."""
+    a, b = operands
+    if reals_of(a) is not None:
+        a, b = b, a
+    factor = reals_of(b)
+    if factor is not None:
+        return times(node, quantized(a, "its operand"), factor, wanted)
+    x, y = quantized(a, "an operand"), quantized(b, "an operand")
+    wide = "int64" if x.steps * y.steps > 1 << 31 else "int32"
+    acc = Mul()(centre(x, wide), centre(y, wide))
+    return requantized(acc, x.scale * y.scale / wanted.scale, wanted, node)
+
+
+@integer_rule(Div, activates=True)
+def div(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    divisor = reals_of(operands[1])
+    if divisor is None or not np.all(divisor):
+        raise Decline("its divisor is not a constant other than zero")
+    return times(node, quantized(operands[0], "its operand"), 1 / divisor, wanted)
+
+
+def times(node: Node, x: Quantized, factor: Array, wanted: Wanted) -> Value:
+    if broadcast(x.value.type.shape, factor.shape) != x.value.type.shape:
+        raise Decline(f"it broadcasts {x.value.type} to {node.types[0]}")
+    return requantized(centre(x, "int32"), x.scale * factor / wanted.scale, wanted, node)
+
+
+@integer_rule(BatchNorm, activates=True)
+def batch_norm(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    """One that did not fold: a factor and a term a channel, the term brought into the accumulator's units."""
+    x = quantized(operands[0], "its input")
+    scale, bias, mean, var = (reals_of(o) for o in operands[1:])
+    if scale is None or bias is None or mean is None or var is None:
+        raise Decline("its parameters are not constant")
+    factor = scale / np.sqrt(var + node.op.epsilon)  # type: ignore[attr-defined]
+    if not np.all(factor):
+        raise Decline("it multiplies a channel by zero")
+    shape = (-1, *[1] * (node.types[0].rank - 2))
+    terms = np.rint((bias - mean * factor) / (factor * x.scale)).reshape(shape)
+    if np.abs(terms).max() >= 1 << 30:
+        raise Decline("it adds what is too large for its input's scale")
+    acc = Add()(centre(x, "int32"), constant(terms.astype("int32")))
+    return requantized(acc, (x.scale * factor / wanted.scale).reshape(shape), wanted, node)
+
+
+@integer_rule(Maximum, Minimum)
+def extreme(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    """Of operands brought to the result's scale."""
+    return node.op(*(rescaled(o, wanted, node) for o in operands), name=node.name, origins=node.origins)
+
+
+@integer_rule(Where)
+def where(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    condition, *choices = operands
+    if isinstance(condition, Quantized):
+        raise Decline("its condition is quantized")
+    return node.op(condition, *(rescaled(o, wanted, node) for o in choices), name=node.name, origins=node.origins)

@@ -1,0 +1,42 @@
+"""Softmax in integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir import Node, Value, constant
+from graphopt.ops import Add, Cast, Clip, Div, Lookup, Mul, ReduceMax, ReduceSum, Softmax, Sub
+from graphopt.passes.quantize.form import Operand, Wanted, integer_rule, quantized
+from graphopt.rewrite import Decline
+
+ONE = 1 << 15
+"""exp(0) in the table of exponentials."""
+
+
+@integer_rule(Softmax, fixed=(0.0, 255 / 256))
+def softmax(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    """With d = x - max x in [-255, 0], e = table[d] = round(2^15 exp(s d)) and E the sum of e along the axis:
+    y = zero_point + floor((k e + floor(E / 2)) / E), where k = round(1 / scale of the result).
+    """
+    x, op = quantized(operands[0], "its input"), node.op
+    assert isinstance(op, Softmax)
+    axis = op.axis % node.types[0].rank
+    size, k = node.types[0].shape[axis], round(1 / wanted.scale)
+    if x.dtype != "int8" or wanted.dtype != "int8":
+        raise Decline("it has an integer form for int8 only")
+    if not isinstance(size, int) or size * ONE >= 1 << 30 or abs(k * wanted.scale - 1) > 1e-6 or k > 1 << 14:
+        raise Decline(f"along {size} elements, or by a scale of {wanted.scale:.3g}, it may overflow")
+    # the difference fits uint8 once 255 is added, which Lookup counts from
+    steps = np.arange(-255, 1, dtype=np.float64)
+    table = constant(np.rint(ONE * np.exp(steps * float(x.scale))).astype("int32"), f"{node.name or op.name}.exp")
+    wide = Cast(to="int32")
+    below = Sub()(wide(x.value), wide(ReduceMax(axes=(axis,))(x.value)))
+    e = Lookup()(Cast(to="uint8")(Add()(below, number(255))), table)
+    total = ReduceSum(axes=(axis,))(e)
+    half = Div()(total, number(2))
+    y = Add()(Div()(Add()(Mul()(e, number(k)), half), total), number(wanted.zero_point))
+    return Cast(to="int8")(Clip(low=wanted.low, high=wanted.high)(y), name=node.name, origins=node.origins)
+
+
+def number(value: int) -> Value:
+    return constant(np.asarray(value, "int32"))
