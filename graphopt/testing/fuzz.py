@@ -30,7 +30,7 @@ from graphopt.testing.reduce import reduce
 BOUND, NOISE = 1e-4, 1e-6
 """Results may differ by so much of max|y|, and by so much in absolute terms: sums in another order do."""
 BATCH = 2
-EMULATED = ("aarch64", "cortex-m4")
+EMULATED = ("aarch64", "armv7", "cortex-m4")
 REDUCE_SECONDS = 120.0
 
 Way = Callable[[Graph, Mapping[str, Array]], Sequence[Array]]
