@@ -35,14 +35,21 @@ assert ops  # the operators of a file are those registered
 
 
 def to_bytes(graph: Graph) -> bytes:
-    """The file of a graph. Raises ``InvalidInput`` if its text is longer than a file may have."""
+    """The file of a graph, always the same. Raises ``InvalidInput`` if its text is longer than a file may have."""
     text = print_graph(graph)
     if len(text.encode()) > MAX_TEXT:
         raise InvalidInput(f"the text of the graph has more than {MAX_TEXT:,} bytes", where=graph.name)
     versions = {name: REGISTRY[name].version for name in sorted(operators(graph))}
     metadata = {"format": "graphopt", "version": str(FORMAT), "operators": json.dumps(versions), "graph": text}
-    tensors = dict(sorted(graph.constants.items()))
-    return save(tensors, metadata)
+    return in_order(save(graph.constants, metadata))
+
+
+def in_order(data: bytes) -> bytes:
+    """A safetensors file with its header sorted: the library writes it in another order each time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def operators(graph: Graph) -> set[str]:

@@ -39,6 +39,13 @@ def test_drawn_graphs_come_back(tmp_path_factory: pytest.TempPathFactory, graph:
     assert {k: v.tobytes() for k, v in back.constants.items()} == {k: v.tobytes() for k, v in graph.constants.items()}
 
 
+def test_the_same_graph_is_the_same_file() -> None:
+    weights = (constant(np.arange(n * 100, dtype="float32")) for n in range(1, 5))
+    graph = Graph((), tuple(weights))
+    assert len(graph.constants) == 4
+    assert len({storage.to_bytes(graph) for _ in range(8)}) == 1
+
+
 def test_fused_graphs_come_back(tmp_path: Path) -> None:
     for seed in range(20):
         graph = optimize(random_graph(seed))

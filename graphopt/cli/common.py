@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.syntax import Syntax
 
+from graphopt.errors import InvalidInput
+
 if TYPE_CHECKING:
     from graphopt.ir import Graph
     from graphopt.passes import Pass
@@ -24,6 +26,9 @@ PassesOption = Annotated[
     str | None, typer.Option("-p", "--passes", help="pass-a,pass-b{option=1}; by default the usual pipeline")
 ]
 LoadOption = Annotated[list[Path] | None, typer.Option("--load", help="a Python file that defines passes")]
+ShapeOption = Annotated[
+    list[str] | None, typer.Option("--shape", help="binds a dynamic dimension, seq=16, or an input, x=1,3,32,32")
+]
 BatchOption = Annotated[int, typer.Option(help="the batch size")]
 
 
@@ -34,11 +39,24 @@ def working(text: str) -> Iterator[None]:
         yield
 
 
-def load_model(path: Path) -> Graph:
+def load_model(path: Path, shapes: list[str] | None = None) -> Graph:
     from graphopt.frontends import load
 
     with working(f"loading {path.name}"):
-        return load(path)
+        return load(path, shapes=parse_shapes(shapes or []))
+
+
+def parse_shapes(texts: list[str]) -> dict[str, int | tuple[int, ...]]:
+    """What --shape options bind, as ``load`` takes it: a size by name, or the sizes of a whole input."""
+    shapes: dict[str, int | tuple[int, ...]] = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        numbers = sizes.split(",")
+        if not name or not all(n.isdecimal() and len(n) < 19 for n in numbers):
+            raise InvalidInput("is no shape", where=f"--shape {text}", advice="write seq=16, or x=1,3,32,32")
+        bound = tuple(map(int, numbers))
+        shapes[name] = bound if len(bound) > 1 else bound[0]
+    return shapes
 
 
 def choose_passes(text: str | None, files: list[Path] | None) -> list[Pass]:

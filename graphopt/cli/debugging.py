@@ -11,6 +11,7 @@ from graphopt.cli.common import (
     LoadOption,
     ModelArgument,
     PassesOption,
+    ShapeOption,
     app,
     choose_passes,
     load_model,
@@ -54,6 +55,7 @@ def reduce(
     ] = Path("reduced.gopt"),
     passes: PassesOption = None,
     load: LoadOption = None,
+    shape: ShapeOption = None,
 ) -> None:
     """Shrink a model that the passes break to the smallest that they still break in the same way."""
     from graphopt.exporters import save
@@ -64,7 +66,7 @@ def reduce(
     if output.suffix != SUFFIX:
         raise InvalidInput(f"the file to write must end in {SUFFIX}", where=str(output))
     chosen = choose_passes(passes, load)
-    graph = load_model(model)
+    graph = load_model(model, shape)
 
     def failure(g: Graph) -> tuple[str, type[GraphoptError]] | None:
         found: Culprit | None = bisect(g, chosen)
@@ -83,15 +85,19 @@ def reduce(
 
 @app.command()
 def diff(
-    a: ModelArgument, b: ModelArgument, seed: Annotated[int, typer.Option(help="of the random inputs")] = 0
+    a: ModelArgument,
+    b: ModelArgument,
+    seed: Annotated[int, typer.Option(help="of the random inputs")] = 0,
+    shape: ShapeOption = None,
 ) -> None:
     """Show how two models differ, in text and, where inputs and outputs agree, in numbers; exit code 1 if they do."""
     from graphopt.ir import bind_batch
     from graphopt.passes.contract import random_inputs, worst_difference
     from graphopt.report import graph_diff
+    from graphopt.storage import SUFFIX
     from graphopt.testing import signature
 
-    before, after = load_model(a), load_model(b)
+    before, after = (load_model(m, None if m.suffix == SUFFIX else shape) for m in (a, b))
     changes = graph_diff(before, after)
     if not changes:
         print_text("the same")

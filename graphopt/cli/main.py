@@ -15,6 +15,7 @@ from graphopt.cli.common import (
     LoadOption,
     ModelArgument,
     PassesOption,
+    ShapeOption,
     app,
     choose_passes,
     err,
@@ -46,11 +47,12 @@ def compile_command(
     load: LoadOption = None,
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
+    shape: ShapeOption = None,
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
 ) -> None:
     """Compile a model: a shared library for Linux, a C project for a microcontroller."""
     chosen = choose_passes(passes, load)
-    graph = load_model(model)
+    graph = load_model(model, shape)
     with working(f"compiling for {target}"):
         from graphopt.passes import Pipeline
         from graphopt.targets import compile
@@ -66,6 +68,7 @@ def opt(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="a .gopt or .onnx file for the result")] = None,
     passes: PassesOption = None,
     load: LoadOption = None,
+    shape: ShapeOption = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="print the graph after every pass")
     ] = False,
@@ -85,7 +88,7 @@ def opt(
     from graphopt.report import graph_diff
 
     chosen = choose_passes(passes, load)
-    graph = load_model(model)
+    graph = load_model(model, shape)
     if bisect:
         debugging.show_culprit(graph, chosen)
         return
@@ -168,10 +171,11 @@ def read_inputs(texts: list[str], names: list[str]) -> dict[str, Array]:
 def inspect(
     model: ModelArgument,
     batch: BatchOption = 1,
+    shape: ShapeOption = None,
     layers: Annotated[bool, typer.Option("--layers", help="a table of all layers")] = False,
 ) -> None:
     """Show what a model is made of, what it costs, and where it needs the most memory."""
-    graph = load_model(model)
+    graph = load_model(model, shape)
     out.print(tables.ports_table(graph))
     out.print(tables.operators_table(graph, batch))
     if layers:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphopt.errors import GraphoptError, InvalidInput
+from graphopt.frontends.weights import require_finite_weights
 from graphopt.ir import Array, Graph, bind_batch
 from graphopt.storage import is_stored, read
 
@@ -29,16 +30,18 @@ def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True,
         dynamic_batch: whether dimension 0 of the inputs becomes N; else the graph has the batch of the example.
         name: the name of the graph; by default that of the class.
 
-    Raises ``Unsupported`` with every node that cannot be imported, ``InvalidInput`` for unusable arguments.
+    Raises ``Unsupported`` with every node that cannot be imported, ``InvalidInput`` for unusable arguments, and for
+    weights that hold NaN or infinity.
     """
     import torch
 
     from graphopt.frontends.torch.export import trace as trace_module
     from graphopt.frontends.torch.fx import trace as trace_fx
 
-    if isinstance(model, torch.fx.GraphModule):
-        return trace_fx(model, example_inputs, dynamic_batch=dynamic_batch, name=name)
-    return trace_module(model, example_inputs, dynamic_batch=dynamic_batch, name=name)
+    trace_any = trace_fx if isinstance(model, torch.fx.GraphModule) else trace_module
+    graph = trace_any(model, example_inputs, dynamic_batch=dynamic_batch, name=name)
+    require_finite_weights(graph)
+    return graph
 
 
 def load(
@@ -59,7 +62,8 @@ def load(
             whole shapes by the name of an input. A ``.gopt`` file has none.
         constants: arrays for inputs that are to become constants, as those must that say shapes, axes or counts.
 
-    Raises ``InvalidInput`` for what is no usable model, ``Unsupported`` with every node that cannot be imported.
+    Raises ``InvalidInput`` for what is no usable model, and for weights that hold NaN or infinity; ``Unsupported``
+    with every node that cannot be imported.
     """
     where = str(model) if isinstance(model, str | Path) else "model"
     try:
@@ -67,10 +71,13 @@ def load(
             if shapes or constants:
                 raise InvalidInput("shapes and constants are for ONNX models", where=where)
             graph = read(Path(model))
-            return graph if batch is None else bind_batch(graph, batch)
-        from graphopt.frontends.onnx.importer import load as load_onnx
+            graph = graph if batch is None else bind_batch(graph, batch)
+        else:
+            from graphopt.frontends.onnx.importer import load as load_onnx
 
-        return load_onnx(model, batch=batch, shapes=shapes, constants=constants)
+            graph = load_onnx(model, batch=batch, shapes=shapes, constants=constants)
+        require_finite_weights(graph)
+        return graph
     except (GraphoptError, OSError):
         raise
     except Exception as error:  # of numpy, onnx, protobuf: what a malformed model makes of them is not written anywhere

@@ -192,6 +192,10 @@ class Printer:
                 return f"!{self.text(node.a, UNARY)}", UNARY
             case BitwiseNot():
                 return f"({C_TYPES[dtype]})~{self.text(node.a, UNARY)}", UNARY
+            case LShift() if dtype.startswith("int"):  # of a negative number, C leaves it undefined
+                wide = "uint64_t" if dtype == "int64" else "uint32_t"
+                shifted = f"({wide}){self.text(node.a, UNARY)} << {self.text(node.b, ATOM)}"
+                return f"({C_TYPES[dtype]})({shifted})", UNARY
             case Call():
                 return self.call(node)
             case Var():

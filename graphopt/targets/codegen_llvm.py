@@ -16,12 +16,21 @@ from graphopt.targets.target import Target
 
 def llvm_target(target: Target) -> Any:
     """The TVM target: hard float, as Linux has it everywhere that graphopt compiles for."""
-    fields: dict[str, Any] = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu, "opt-level": 3}
+    fields: dict[str, Any] = {"kind": "llvm", "mtriple": with_vendor(target.triple), "mcpu": target.cpu, "opt-level": 3}
     if target.features:
         fields["mattr"] = list(target.features)
     if target.triple.endswith("eabihf"):
         fields["mfloat-abi"] = "hard"
     return tvm.target.Target(fields)
+
+
+def with_vendor(triple: str) -> str:
+    """A triple as LLVM has it.
+
+    In one as GCC has it, ``armv7-linux-gnueabihf``, LLVM takes linux for the vendor and knows no system: it then
+    expects the results of the run-time library (64 bit integers to floats) in registers where they are not.
+    """
+    return triple.replace("-linux-", "-unknown-linux-") if triple.count("-") == 2 else triple
 
 
 def compile_object(kernels: Mapping[str, Built], target: Target) -> bytes:

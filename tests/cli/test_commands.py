@@ -97,6 +97,28 @@ def test_inspect_shows_ports_operators_and_costs(shell: Shell, model: Path) -> N
     assert re.search(r"parameters\W+112", text)
 
 
+@pytest.fixture
+def sequence(tmp_path: Path) -> Path:
+    """A model of x [batch, seq, 4], both of them dynamic."""
+    shape = ["batch", "seq", 4]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "sequence", ports[:1], ports[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "s.onnx")
+    return tmp_path / "s.onnx"
+
+
+@pytest.mark.parametrize("bound", ["--shape seq=16", "--shape x=3,16,4", "--shape batch=3 --shape seq=16"])
+def test_dynamic_dimensions_are_bound(bound: str, shell: Shell, sequence: Path) -> None:
+    batch = "3" if "3" in bound else "N"
+    assert "--shape seq=16" in shell("inspect", sequence, status=2)
+    assert f"float32[{batch}, 16, 4]" in shell("inspect", sequence, *bound.split())
+    assert f"float32[{batch}, 16, 4]" in shell("opt", sequence, *bound.split())
+    shell("opt", sequence, "-o", sequence.with_suffix(".gopt"), *bound.split())
+    assert "the same" in shell("diff", sequence, sequence.with_suffix(".gopt"), *bound.split())
+    assert "nothing to reduce" in shell("reduce", sequence, *bound.split(), status=2)
+    shell("compile", sequence, "-o", sequence.with_suffix(""), "-t", "cortex-m4", *bound.split())
+
+
 @pytest.mark.parametrize("target", ["host", "cortex-m4"])
 def test_compile_and_run(target: str, shell: Shell, model: Path, tmp_path: Path) -> None:
     text = shell("compile", model, "-o", tmp_path / "out", "-t", target, "--name", "net", "--check")
@@ -184,6 +206,9 @@ ERRORS = {
     "passes that are no file": (["opt", "{model}", "--load", "{dir}/none.py"], "none.py"),
     "passes that fail": (["opt", "{model}", "--load", "{dir}/broken.py"], "ZeroDivisionError"),
     "a bad prefix": (["compile", "{model}", "-o", "{dir}/o", "--name", "My-Net"], "My-Net"),
+    "a shape that is none": (["inspect", "{model}", "--shape", "x=1,three"], "--shape x=1,three"),
+    "a shape of no name": (["inspect", "{model}", "--shape", "16"], "--shape 16"),
+    "a shape of something else": (["inspect", "{model}", "--shape", "seq=16"], "seq"),
     "batch zero": (["compile", "{model}", "-o", "{dir}/o", "--batch", "0"], "at least 1"),
     "a folder in use": (["compile", "{model}", "-o", "{dir}"], "another folder"),
     "a folder in a file": (["compile", "{model}", "-o", "{dir}/text.onnx/o"], "text.onnx"),

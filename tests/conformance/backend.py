@@ -1,4 +1,4 @@
-"""The tests of the ONNX backend, run through graphopt: on the reference evaluator, and as programs of this machine."""
+"""The tests of the ONNX backend, run through graphopt: on the reference evaluator, and as programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: on the evaluator and on the host, each passed, refused or wrong, with the reason."""
+    """What became of a case: on the evaluator and as a program, each passed, refused or wrong, with the reason."""
 
     name: str
     kind: str
     op: str
     is_expanded: bool
     evaluator: str = REFUSED
-    host: str = REFUSED
+    program: str = REFUSED
     why: str = ""
-    why_host: str = ""
+    why_program: str = ""
     frozen: tuple[str, ...] = ()
 
 
@@ -110,9 +110,9 @@ def array(data: Any) -> Any:
     return numpy_helper.to_array(data) if isinstance(data, onnx.TensorProto) else data
 
 
-def run(case: Case, on_host: bool = True) -> Outcome:
+def run(case: Case, target: str = "host") -> Outcome:
     """Load, evaluate, compile and run one case. A crash is as wrong as a number."""
-    outcome = Outcome(case.name, case.kind, case.op, case.is_expanded, PASSED, PASSED if on_host else REFUSED)
+    outcome = Outcome(case.name, case.kind, case.op, case.is_expanded, PASSED, PASSED)
     stored = {tensor.name for tensor in case.model.graph.initializer}
     names = [v.name for v in case.model.graph.input if v.name not in stored]
     for inputs, outputs in case.data:
@@ -122,15 +122,15 @@ def run(case: Case, on_host: bool = True) -> Outcome:
             graph, frozen = load_frozen(case.model, given)
         except Exception as error:
             state, why = judged(error, GraphoptError)
-            return replace(outcome, evaluator=state, host=state, why=why, why_host=why)
+            return replace(outcome, evaluator=state, program=state, why=why, why_program=why)
         outcome = replace(outcome, frozen=tuple(sorted({*outcome.frozen, *frozen})))
         fed = [given[graph.names[v.node]] for v in graph.inputs]
         if outcome.evaluator == PASSED:
             state, why = tried(evaluated, graph, fed, wanted, case)
             outcome = replace(outcome, evaluator=state, why=why)
-        if outcome.host == PASSED:
-            state, why = tried(compiled, graph, fed, wanted, case)
-            outcome = replace(outcome, host=state, why_host=why)
+        if outcome.program == PASSED:
+            state, why = tried(partial(compiled, target), graph, fed, wanted, case)
+            outcome = replace(outcome, program=state, why_program=why)
     return outcome
 
 
@@ -181,8 +181,8 @@ def evaluated(graph: Graph, inputs: Sequence[Array]) -> Sequence[Array]:
     return graph(*inputs)
 
 
-def compiled(graph: Graph, inputs: Sequence[Array]) -> Sequence[Array]:
-    results = graphopt.compile(graph, target="host").run(*inputs)
+def compiled(target: str, graph: Graph, inputs: Sequence[Array]) -> Sequence[Array]:
+    results = graphopt.compile(graph, target).run(*inputs)
     return results if isinstance(results, tuple) else (results,)
 
 

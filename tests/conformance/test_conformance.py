@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,9 @@ from conformance.backend import PASSED, WRONG, Outcome, cases, run
 
 EVERY = 12
 """The fast test takes each twelfth case, one after the other in the order of their names."""
+EMULATED = ("aarch64", "cortex-m7")
+SELDOM = 150
+"""The fast tests on emulators take each of so many."""
 
 REVIEWED = [
     r"it is a (sequence|optional|map) and no tensor",
@@ -38,30 +42,50 @@ REVIEWED = [
 """The reasons of refusal that were looked at and found right, as patterns; any other fails the test."""
 
 
-def one(index: int) -> Outcome:
+def one(index: int, target: str = "host") -> Outcome:
     logging.disable(logging.CRITICAL)
-    return run(cases()[index])
+    return run(cases()[index], target)
+
+
+def several(indices: Iterable[int], target: str = "host") -> list[Outcome]:
+    """The outcomes of some cases, in two processes."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        return pool.map(partial(one, target=target), indices, chunksize=8)
 
 
 def check(outcomes: Sequence[Outcome]) -> None:
     """Nothing wrong, and no reason that was not reviewed."""
-    wrong = [f"{o.name}: {o.why} {o.why_host}" for o in outcomes if WRONG in (o.evaluator, o.host)]
+    wrong = [f"{o.name}: {o.why} {o.why_program}" for o in outcomes if WRONG in (o.evaluator, o.program)]
     assert not wrong
-    reasons = {f"{o.name}: {why}" for o in outcomes for why in (o.why, o.why_host) if why}
+    reasons = {f"{o.name}: {why}" for o in outcomes for why in (o.why, o.why_program) if why}
     assert not sorted(r for r in reasons if not any(re.search(pattern, r) for pattern in REVIEWED))
 
 
 def test_a_sample() -> None:
     outcomes = [one(i) for i in range(0, len(cases()), EVERY)]
     check(outcomes)
-    assert sum(o.host == PASSED for o in outcomes) > len(outcomes) // 2
+    assert sum(o.program == PASSED for o in outcomes) > len(outcomes) // 2
+
+
+@pytest.mark.parametrize("target", EMULATED)
+def test_a_few_on_emulators(target: str) -> None:
+    outcomes = [one(i, target) for i in range(0, len(cases()), SELDOM)]
+    check(outcomes)
+    assert sum(o.program == PASSED for o in outcomes) > len(outcomes) // 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", EMULATED)
+def test_a_sample_on_emulators(target: str) -> None:
+    outcomes = several(range(0, len(cases()), EVERY), target)
+    check(outcomes)
+    assert sum(o.program == PASSED for o in outcomes) > len(outcomes) // 2
 
 
 @pytest.mark.slow
 def test_all() -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        outcomes = pool.map(one, range(len(cases())), chunksize=8)
+    outcomes = several(range(len(cases())))
     check(outcomes)
     plain = [o for o in outcomes if o.kind == "node" and not o.is_expanded]
-    for place in ("evaluator", "host"):
+    for place in ("evaluator", "program"):
         assert sum(getattr(o, place) == PASSED for o in plain) >= 1000

@@ -12,17 +12,9 @@ import onnx
 from onnx import TensorProto, helper
 from safetensors.numpy import save as save_tensors
 
-from hostile.sources import FLOAT, body, cnn, floats, model
+from hostile.sources import FLOAT, body, cnn, floats, model, node, one
 from hostile.texts import HUGE, stored, texts
-
-node = helper.make_node
-
-
-def one(op: str, *constants: Any, x: tuple[int | str, ...] = ("N", 4), **attributes: Any) -> onnx.ModelProto:
-    """A model of one operator on x and constants; None leaves an operand out."""
-    names = ["x", *(f"c{i}" if c is not None else "" for i, c in enumerate(constants))]
-    given = {f"c{i}": c for i, c in enumerate(constants) if c is not None}
-    return model([node(op, names, ["y"], "bad", **attributes)], given, x)
+from hostile.weights import unbounded
 
 
 def of_constants(op: str, *constants: Any, **attributes: Any) -> onnx.ModelProto:
@@ -289,7 +281,8 @@ def externals(folder: Path) -> dict[str, onnx.ModelProto]:
 def files(folder: Path) -> list[Path]:
     """The whole corpus in a folder."""
     contents: dict[str, bytes] = {}
-    for kind, models in (("large", gigabytes()), ("malformed", malformed()), ("external", externals(folder))):
+    kinds = {"large": gigabytes(), "malformed": malformed(), "weights": unbounded(), "external": externals(folder)}
+    for kind, models in kinds.items():
         contents |= {f"{kind}_{name}.onnx": m.SerializeToString() for name, m in models.items()}
     sound = cnn().SerializeToString()
     contents |= {f"text_{name}.gopt": stored(text) for name, text in texts().items()}

@@ -17,6 +17,7 @@ from graphopt.storage import SUFFIX, to_bytes
 from graphopt.testing import random_graph
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+node = helper.make_node
 
 
 def model(
@@ -39,6 +40,13 @@ def model(
     return helper.make_model(graph, opset_imports=imports, ir_version=10, **fields)
 
 
+def one(op: str, *constants: Any, x: tuple[int | str, ...] = ("N", 4), **attributes: Any) -> onnx.ModelProto:
+    """A model of one operator on x and constants; None leaves an operand out."""
+    names = ["x", *(f"c{i}" if c is not None else "" for i, c in enumerate(constants))]
+    given = {f"c{i}": c for i, c in enumerate(constants) if c is not None}
+    return model([node(op, names, ["y"], "bad", **attributes)], given, x)
+
+
 def body(nodes: Sequence[onnx.NodeProto], inputs: Sequence[Any] = (), outputs: Sequence[str] = ("b",)) -> Any:
     return helper.make_graph(
         list(nodes), "body", list(inputs), [helper.make_tensor_value_info(o, FLOAT, None) for o in outputs]
@@ -50,7 +58,6 @@ def floats(*shape: int) -> np.ndarray:
 
 
 def cnn() -> onnx.ModelProto:
-    node = helper.make_node
     return model(
         [
             node("Conv", ["x", "w", "b"], ["c"], "conv", strides=[2, 1], pads=[1, 1, 1, 1], group=2),
@@ -66,7 +73,6 @@ def cnn() -> onnx.ModelProto:
 
 
 def shapes() -> onnx.ModelProto:
-    node = helper.make_node
     return model(
         [
             node("Shape", ["x"], ["s"]),
@@ -98,7 +104,6 @@ def shapes() -> onnx.ModelProto:
 
 
 def control() -> onnx.ModelProto:
-    node = helper.make_node
     step = [
         helper.make_tensor_value_info("i", INT64, []),
         helper.make_tensor_value_info("go", TensorProto.BOOL, []),

@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-import graphopt
-from hostile.corpus import files, one
+from hostile.corpus import files
 from hostile.sources import mutant, sources
 from hostile.worker import LIMIT
 
@@ -68,7 +66,9 @@ def hold_mutants(folder: Path, seeds: range) -> None:
         paths.append(folder / name)
         paths[-1].write_bytes(data)
     outcomes = [line["outcome"] for line in load_all(paths)]
-    assert outcomes.count("refused") > len(outcomes) // 3
+    refused, loaded = outcomes.count("refused"), outcomes.count("loaded")
+    print(f"{len(outcomes)} mutants: {refused} refused, {loaded} loaded")
+    assert refused > len(outcomes) // 3
 
 
 def test_mutants(tmp_path: Path) -> None:
@@ -79,14 +79,6 @@ def test_mutants(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", range(10))
 def test_many_mutants(tmp_path: Path, part: int) -> None:
     hold_mutants(tmp_path, range(1000 * part, 1000 * part + 1000))
-
-
-def test_weights_that_are_not_finite_are_read_as_they_are(tmp_path: Path) -> None:
-    made = one("Add", np.array([np.nan, np.inf, -np.inf, 1e30], np.float32))
-    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
-    graph = graphopt.optimize(graphopt.load(tmp_path / "m.onnx"))
-    (y,) = graph(np.zeros((1, 4), np.float32))
-    np.testing.assert_array_equal(y, np.array([[np.nan, np.inf, -np.inf, 1e30]], np.float32))
 
 
 def limit_memory() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from graphopt import compile
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, arg, bind_batch, constant
-from graphopt.ops import Add, Linear, Mul, Relu
+from graphopt.ops import Add, Cast, Linear, Mul, Relu, ShiftLeft, ShiftRight
 from graphopt.passes import Fuse, optimize
 from graphopt.passes.contract import random_inputs
 from graphopt.runtime.build import BOARDS, run_tool
@@ -100,6 +100,16 @@ def test_no_undefined_behaviour(
 
 def test_no_undefined_behaviour_at_borders(tmp_path: Path) -> None:
     run_natively(small_net(), tmp_path / "p")
+
+
+def test_shifts_of_negative_numbers_are_defined(tmp_path: Path) -> None:
+    g, outputs = Weights(), []
+    for dtype in ("int8", "int16", "int32", "int64"):
+        x = Cast(to=dtype)(Mul()(g.x(2, 8), constant(np.float32(100))))
+        most = np.iinfo(dtype).bits - 1
+        counts = constant(np.array([0, 1, 2, 3, 4, 5, 6, most], dtype))
+        outputs += [ShiftLeft()(x, counts), ShiftRight()(x, counts)]
+    run_natively(g.graph(*outputs), tmp_path / "p")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from compiling import assert_close, check_program, lowered_ops, sampled_graph
 from graphopt import compile
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import REGISTRY, Constant, Graph, Input, arg, cast_floats, constant
-from graphopt.ops import Add, BatchNorm, Concat, Div, Maximum, Minimum, Mul, Pow, Sub, Unary
+from graphopt.ops import Abs, Add, BatchNorm, Cast, Concat, Div, Maximum, Minimum, Mod, Mul, Pow, Sub, Unary
 from graphopt.passes.contract import random_inputs
 
 FOUNDING = """
@@ -60,6 +60,19 @@ def test_integers_wrap_around_and_divide_toward_zero(dtype: str, target: str) ->
     k = constant(np.array([100, 3, 1, 90, 2, 7], dtype))
     total = Add()(Mul()(x, k), Sub()(y, k)) if dtype[-2:] in ("t8", "16") else Add()(Mul()(x, y), k)
     outputs = (Div()(total, k), Maximum()(total, y), Minimum()(x, k), Concat(axis=1)(x, y), total)
+    check_program(Graph((x, y), outputs), target)
+
+
+@pytest.mark.parametrize("target", ["host", "aarch64", "armv7", "cortex-m0", "cortex-m4"])
+def test_what_small_machines_call_a_library_for(target: str) -> None:
+    """Between 64 bit integers and floats, and their quotients: the library has calling conventions of its own."""
+    x, y = arg("x", "float32", (2, 5)), arg("y", "float64", (2, 5))
+    big = Mul()(x, constant(np.float32(1e6)))
+    whole = {t: Cast(to=t)(big if t == "int64" else Abs()(big)) for t in ("int64", "uint64")}
+    floats = [Cast(to=t)(v) for v in whole.values() for t in ("float32", "float64")]
+    k = [constant(np.array([3, 1000, 7, 1 << 33, 2], t)) for t in whole]
+    quotients = [op(v, d) for v, d in zip(whole.values(), k, strict=True) for op in (Div(), Mod())]
+    outputs = (*floats, *whole.values(), *quotients, Cast(to="int64")(y), Cast(to="float32")(y), Div()(y, y))
     check_program(Graph((x, y), outputs), target)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import graphopt
 from graphopt.ir import Array, Constant, Graph, Input, arg, constant
-from graphopt.ops import ArgMin, Cast, Floor, LeakyRelu, Log, Mul, Relu
+from graphopt.ops import Abs, ArgMin, Cast, Floor, LeakyRelu, Log, Mul, ReduceSum, Relu, Sin
 from graphopt.testing import fuzz, random_graph
 
 
@@ -54,6 +54,15 @@ def test_what_rounding_decides_is_not_judged(monkeypatch: pytest.MonkeyPatch) ->
     assert fuzz.examine(Graph((x,), (Floor()(big),)), "crash", 0) is not None
     bits = Cast(to="int8")(Cast(to="int32")(big))
     assert fuzz.examine(Graph((x,), (bits,)), "crash", 0) is None
+
+
+def test_what_the_order_of_a_sum_decides_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sine of a sum of some hundred: the absolute error of the sum is that of the sine, of magnitude one."""
+    monkeypatch.setattr(fuzz, "WAYS", {"crash": crash})
+    x = arg("x", "float32", (8, 150))
+    total = ReduceSum(axes=(1,))(Abs()(x))
+    assert fuzz.examine(Graph((x,), (total,)), "crash", 0) is not None
+    assert fuzz.examine(Graph((x,), (Sin()(total),)), "crash", 0) is None
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -38,7 +38,8 @@ def input_shapes(
             shapes[tensor.name] = whole_shape(bound, tensor.shape, where)
             continue
         if tensor.shape is None:
-            raise Unsupported("its shape is not known", where=where, advice=f"give shapes={{{tensor.name!r}: (...)}}")
+            advice = f"give shapes={{{tensor.name!r}: (...)}}, or --shape {tensor.name}=..."
+            raise Unsupported("its shape is not known", where=where, advice=advice)
         shape: list[Dim] = []
         for axis, dim in enumerate(tensor.shape):
             if isinstance(dim, str) and isinstance(size := given.get(dim), int):
@@ -91,7 +92,9 @@ def dynamic(axis: int, dim: object, name: str, symbol: str | None) -> Unsupporte
     what = f"dimension {axis} is dynamic" + (f" ({dim!r})" if isinstance(dim, str) else "")
     if axis == 0:
         what += f", and another one than the batch {symbol!r}"
-    advice = f"bind it: shapes={{{dim!r}: 16}}" if isinstance(dim, str) else f"bind it: shapes={{{name!r}: (...)}}"
+    advice = f"bind it: shapes={{{name!r}: (...)}}, or --shape {name}=..."
+    if isinstance(dim, str):
+        advice = f"bind it: shapes={{{dim!r}: 16}}, or --shape {dim}=16"
     return Unsupported(what, where=f"input {name!r}", advice=advice)
 
 
