@@ -1,0 +1,1 @@
+"""Passes that remove channels, weights and ranks for good."""
