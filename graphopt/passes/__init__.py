@@ -3,11 +3,12 @@
 from graphopt.passes.base import PASSES, Context, Note, Pass, RewritePass
 from graphopt.passes.bisect import Culprit, bisect
 from graphopt.passes.cleanup import CommonSubexpressions, RemoveIdentities, SimplifyReshapes
-from graphopt.passes.contract import Close, Contract, Exact, check_contract
+from graphopt.passes.contract import Close, Contract, Exact, Masked, check_contract
 from graphopt.passes.default import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline, Step, parse_passes
+from graphopt.passes.prune import PruneChannels
 
 __all__ = [
     "PASSES",
@@ -22,9 +23,11 @@ __all__ = [
     "FoldConstants",
     "FoldPads",
     "Fuse",
+    "Masked",
     "Note",
     "Pass",
     "Pipeline",
+    "PruneChannels",
     "RemoveIdentities",
     "RewritePass",
     "SimplifyReshapes",
