@@ -138,8 +138,8 @@ def explain(pass_name: str, removal: Removal) -> Iterator[Note]:
         places = ", ".join(describe(graph, place, count) for place, count in zip(group.axes, group.counts, strict=True))
         text = f"{gone} of {len(group)} units removed, coupled: {places}"
         yield Note(pass_name, graph.names[group.axes[0].value.node], text)
-    for node, places in coupling.relations.producers.items():
-        for place in places:
+    for node, produced in coupling.relations.producers.items():
+        for place in produced:
             if why := coupling.why_kept(place):
                 yield Note(pass_name, graph.names[node], f"kept: {why}", declined=True)
 

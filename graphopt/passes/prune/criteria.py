@@ -52,7 +52,7 @@ class Magnitude:
 
 @dataclass(frozen=True)
 class GeometricMedian:
-    """The distance of a filter to all others of its layer: near their median it can be missed (He et al., CVPR 2019)."""
+    """The distance of a filter to all others of its layer: near their median it adds little (He et al., CVPR 2019)."""
 
     def scores(self, graph: Graph) -> Scores:
         found: dict[Value, Array] = {}

@@ -45,7 +45,7 @@ def comparable(scores: Array, normalize: bool) -> Array:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a selection must leave: so many channels of every axis, and of the weights of a group a multiple of ``round_to``."""
+    """What is left at least of every axis; and of what weights have of a group, a multiple of ``round_to``."""
 
     min_channels: int = 1
     round_to: int = 1
@@ -90,12 +90,9 @@ class Ranking:
             group = pool[owner[candidate]]
             if not count:
                 break
-            if all(
-                left[p] - n >= min(self.limits.min_channels, p.size)
-                for p, n in zip(group.axes, group.counts, strict=True)
-            ):
-                for place, n in zip(group.axes, group.counts, strict=True):
-                    left[place] -= n
+            touched = list(zip(group.axes, group.counts, strict=True))
+            if all(left[place] - n >= min(self.limits.min_channels, place.size) for place, n in touched):
+                left.update({place: left[place] - n for place, n in touched})
                 chosen[group].append(int(within[candidate]))
                 count -= 1
         return {g: np.array(units, int) for g, units in chosen.items()}
