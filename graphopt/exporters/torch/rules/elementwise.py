@@ -53,7 +53,8 @@ def div(op: ops.Div, a: Tensor, b: Tensor) -> Tensor:
     """Integers truncate; by -1 they are negated, for the machine traps on the quotient that does not fit."""
     if a.is_floating_point():
         return a / b
-    return torch.where(b == -1, -a, torch.div(a, torch.where(b == -1, 1, b), rounding_mode="trunc"))
+    negated = (b == -1) & (torch.iinfo(b.dtype).min < 0)
+    return torch.where(negated, -a, torch.div(a, torch.where(negated, 1, b), rounding_mode="trunc"))
 
 
 @torch_rule(ops.Sign)
