@@ -48,6 +48,16 @@ class TorchGraph(nn.Module):
         outputs = tuple(declared(t, v) for t, v in zip(results, graph.outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
 
+    @property
+    def input_names(self) -> list[str]:
+        return [self.plan.graph.names[v.node] for v in self.plan.graph.inputs]
+
+    @property
+    def weights(self) -> dict[Value, Tensor]:
+        """The parameters by the constants of the graph that they stand for, those in fused nodes left out."""
+        slots = self.plan.slots.items()
+        return {v: self.tensor(slot.key) for v, slot in slots if slot.parameter and len(slot.key) == 1}
+
     def tensor(self, key: Key) -> Tensor:
         """The parameter or buffer of a constant, as it is now."""
         owner, _, leaf = self.paths[key].rpartition(".")
