@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from graphopt.errors import GraphoptError as GraphoptError
     from graphopt.exporters import save as save
     from graphopt.exporters import to_onnx as to_onnx
+    from graphopt.exporters import to_torch as to_torch
+    from graphopt.exporters import with_parameters as with_parameters
     from graphopt.frontends import load as load
     from graphopt.frontends import trace as trace
     from graphopt.ir import Graph as Graph
@@ -45,8 +47,10 @@ PUBLIC = {
     "parse": "graphopt.ir",
     "save": "graphopt.exporters",
     "to_onnx": "graphopt.exporters",
+    "to_torch": "graphopt.exporters",
     "trace": "graphopt.frontends",
     "verify": "graphopt.ir",
+    "with_parameters": "graphopt.exporters",
 }
 """The room that each public name comes from."""
 

@@ -76,7 +76,7 @@ def ports_table(graph: Graph) -> Table:
 
 def operators_table(graph: Graph, batch: int) -> Table:
     from graphopt.ir import Constant, Input, bind_batch
-    from graphopt.report.cost import macs_of
+    from graphopt.ops.macs import macs_of
 
     counts, macs = Counter[str](), Counter[str]()
     for node in bind_batch(graph, batch).nodes:

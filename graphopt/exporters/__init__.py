@@ -1,6 +1,6 @@
-"""From graphs to files and models of others: ``to_onnx``, and ``save`` for files.
+"""From graphs to files and models of others: ``to_onnx``, ``to_torch``, and ``save`` for files.
 
-onnx is imported when it is needed, not before.
+onnx and torch are imported when they are needed, not before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from graphopt.storage import SUFFIX, to_bytes, write_atomically
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["save", "to_onnx"]
+    from graphopt.exporters.torch.module import TorchGraph
+
+__all__ = ["save", "to_onnx", "to_torch", "with_parameters"]
 
 
 def to_onnx(graph: Graph) -> ModelProto:
@@ -27,6 +29,40 @@ def to_onnx(graph: Graph) -> ModelProto:
     from graphopt.exporters.onnx import to_onnx as export
 
     return export(graph)
+
+
+def to_torch(graph: Graph) -> TorchGraph:
+    """The graph as an ``nn.Module``: the same function of tensors, differentiable, for every batch.
+
+    ``module(x)`` takes tensors of the types of the graph's inputs, by position or by name, and gives the one output,
+    or all as a tuple. Float constants are parameters, named as their nodes, one parameter however many read it.
+    Buffers are integers, the mean and variance of batch_norm, scales and zero points, what has infinities (masks),
+    and numbers of rank 0, which are part of a formula (an epsilon).
+
+    The module comes in ``eval`` mode, in which it computes what ``graph(x)`` does. After ``train()`` a batch_norm
+    with constant mean and variance takes the statistics of the batch, and its buffers follow them, as those of
+    ``torch.nn.BatchNorm2d`` do.
+
+    Gradients are those of PyTorch. The rounding of ``quantize`` passes them straight through, its saturation stops
+    them. Equal extremes of a reduction share the gradient; in a max_pool the first has it.
+
+    Raises ``Unsupported`` with every node that has neither a ``torch_rule`` nor a decomposition, or is of uint64.
+    """
+    from graphopt.exporters.torch.module import to_torch as export
+
+    return export(graph)
+
+
+def with_parameters(graph: Graph, module: TorchGraph) -> Graph:
+    """The graph with the parameters and buffers of a module as its constants: how training comes back.
+
+    ``graph`` is the one that the module was made of, or another whose constants have the same names and types. Names
+    and origins are kept; a constant whose value did not change stays as it is. Raises ``InvalidInput`` for a
+    constant that the module does not have, or has of another type.
+    """
+    from graphopt.exporters.torch.module import with_parameters as update
+
+    return update(graph, module)
 
 
 def save(graph: Graph, path: str | Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from graphopt.errors import InvalidGraph, InvalidInput
 from graphopt.ir.op import Array, Op, frozen
 from graphopt.ir.types import Batch, TensorType
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +272,13 @@ def match_inputs(graph: Graph, given: Mapping[str, Array] | Sequence[Array]) -> 
 
     Raises ``InvalidInput`` for a missing or extra name, a wrong dtype, or a shape that does not fit.
     """
+    arrays = {value: np.asarray(data) for value, data in pair_inputs(graph, given).items()}
+    check_inputs(graph, {value: (str(data.dtype), data.shape) for value, data in arrays.items()})
+    return arrays
+
+
+def pair_inputs(graph: Graph, given: Mapping[str, T] | Sequence[T]) -> dict[Value, T]:
+    """What is given, by name or by position, by the inputs of the graph; ``InvalidInput`` unless it is as many."""
     names = [graph.names[v.node] for v in graph.inputs]
     if isinstance(given, Mapping):
         if set(given) != set(names):
@@ -276,17 +286,19 @@ def match_inputs(graph: Graph, given: Mapping[str, Array] | Sequence[Array]) -> 
         given = [given[name] for name in names]
     if len(given) != len(names):
         raise InvalidInput(f"{len(given)} inputs given, {len(names)} needed: {', '.join(names)}", where=graph.name)
-    arrays, batch = {}, 0
-    for value, name, data in zip(graph.inputs, names, given, strict=True):
-        data = np.asarray(data)
-        type_ = value.type
-        fits = str(data.dtype) == type_.dtype and data.ndim == type_.rank
-        for have, want in zip(data.shape, type_.shape, strict=False):
-            if isinstance(want, Batch):
-                batch = batch or have // want.factor
-                want = want.factor * batch
-            fits = fits and have == want
-        if not fits:
-            raise InvalidInput(f"{data.dtype}{list(data.shape)} given, {type_} needed", where=f"input {name!r}")
-        arrays[value] = data
-    return arrays
+    return dict(zip(graph.inputs, given, strict=True))
+
+
+def check_inputs(graph: Graph, given: Mapping[Value, tuple[str, tuple[int, ...]]]) -> int:
+    """The batch N that dtypes and shapes of the inputs have (1 if none): ``InvalidInput`` where one does not fit."""
+    batch = 0
+    for value, (dtype, shape) in given.items():
+        want = value.type
+        for have, dim in zip(shape, want.shape, strict=False):
+            if isinstance(dim, Batch):
+                batch = batch or have // dim.factor
+        bound = want.bind(batch) if batch else want
+        if dtype != want.dtype or shape != bound.shape:
+            name = graph.names[value.node]
+            raise InvalidInput(f"{dtype}{list(shape)} given, {want} needed", where=f"input {name!r}")
+    return batch or 1

@@ -3,11 +3,12 @@
 from graphopt.passes.base import PASSES, Context, Note, Pass, RewritePass
 from graphopt.passes.bisect import Culprit, bisect
 from graphopt.passes.cleanup import CommonSubexpressions, RemoveIdentities, SimplifyReshapes
-from graphopt.passes.contract import Bounded, Close, Contract, Exact, check_contract
+from graphopt.passes.contract import Bounded, Close, Contract, Exact, Masked, check_contract
 from graphopt.passes.default import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline, Step, parse_passes
+from graphopt.passes.prune import PruneChannels
 from graphopt.passes.quantize import InsertQuantization, LowerInteger, Quantize
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "Fuse",
     "InsertQuantization",
     "LowerInteger",
+    "Masked",
     "Note",
     "Pass",
     "Pipeline",
+    "PruneChannels",
     "Quantize",
     "RemoveIdentities",
     "RewritePass",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,7 +43,34 @@ class Bounded:
     decibels: float
 
 
-Contract = Exact | Close | Bounded
+@dataclass(frozen=True)
+class Masked:
+    """Equal to the graph before with the removed channels' consumers reading zeros, bounded as ``Exact`` is.
+
+    And that masked graph must not move when the weights of what was removed are drawn anew, so that a wrong
+    index map does not go unseen in both. Passes with this contract are ``Masking``.
+    """
+
+    float32: float = 1e-4
+
+
+Contract = Exact | Close | Masked | Bounded
+
+
+class MaskedStep(Protocol):
+    """One removal: the small graph, and the graph before with what was removed masked."""
+
+    def apply(self) -> Graph: ...
+
+    def masked(self, seed: int | None = None) -> Graph:
+        """The graph before, masked; with a seed, the removed weights drawn anew."""
+
+
+@runtime_checkable
+class Masking(Protocol):
+    """A pass that tells what it removes, step by step."""
+
+    def removals(self, graph: Graph) -> Iterable[MaskedStep]: ...
 
 
 def worst_difference(got: Array, reference: Array) -> float:
@@ -83,6 +111,12 @@ def check_contract(
     if isinstance(contract, Bounded):
         check_noise(graph, transform(graph), contract, where, samples)
         return
+    if isinstance(contract, Masked):
+        if not isinstance(transform, Masking):
+            raise ContractViolation("it promises to mask, but does not tell its removals", where=where)
+        for step in transform.removals(graph):
+            check_masked(step, contract, where, samples)
+        return
     for dtype in ("float64", "float32"):
         before = graph if dtype == "float32" else cast_floats(graph, dtype)
         after = transform(before)
@@ -112,6 +146,22 @@ def signal_to_noise(got: Array, want: Array) -> float:
     signal = float(np.square(want.astype(np.float64)).sum())
     noise = float(np.square(got.astype(np.float64) - want.astype(np.float64)).sum())
     return float("inf") if not noise else 10 * np.log10(max(signal, 1e-300) / noise)
+
+
+def check_masked(step: MaskedStep, contract: Masked, where: str, samples: Sequence[Inputs] = ()) -> None:
+    """Hold one removal to ``Masked``, in float64 and float32; the samples are for graphs in float32."""
+    graphs = step.masked(), step.apply(), step.masked(seed=1)
+    for dtype in ("float64", "float32"):
+        cast = graphs if dtype == "float32" else tuple(cast_floats(g, dtype) for g in graphs)
+        for batch in (1, 3) if graphs[0].is_symbolic else (1,):
+            masked, small, drawn = (bind_batch(g, batch) for g in cast)
+            random = [random_inputs(masked, seed) for seed in (0, 1)]
+            for inputs in [*random, *(samples if dtype == "float32" else ())]:
+                rtol, atol = bounds(contract, dtype)
+                at = f"{where} in {dtype}, batch {batch}"
+                with np.errstate(all="ignore"):  # what was removed may come to anything
+                    compare(masked, small, inputs, rtol, atol, at)
+                    compare(masked, drawn, inputs, rtol, atol, f"{at}, removed weights drawn anew")
 
 
 def bounds(contract: Contract, dtype: str) -> tuple[float, float]:

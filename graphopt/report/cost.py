@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from graphopt.ir import Constant, Graph, Input, Node, Op, bind_batch
-from graphopt.ops import GRU, LSTM, RNN, Conv, ConvTranspose, Fused, Linear, MatMul
+from graphopt.ir import Constant, Graph, Input, bind_batch
+from graphopt.ops.macs import macs_of
 
 
 @dataclass(frozen=True)
@@ -18,38 +16,6 @@ class Cost:
     parameter_bytes: int
     macs: int
     largest_activation_bytes: int
-
-
-def window_macs(node: Node, positions: int) -> int:
-    """Kernel elements times channels of a group, at each position."""
-    weight = node.inputs[1].type.static_shape
-    return positions * math.prod(weight[1:])
-
-
-def recurrent_macs(node: Node) -> int:
-    """Both products of every gate, at each step."""
-    steps, n, size = node.inputs[0].type.static_shape
-    directions, rows, hidden = node.inputs[2].type.static_shape
-    return steps * n * directions * rows * (size + hidden)
-
-
-MACS: dict[type[Op], Callable[[Node], int]] = {
-    Conv: lambda n: window_macs(n, math.prod(n.types[0].static_shape)),
-    ConvTranspose: lambda n: window_macs(n, math.prod(n.inputs[0].type.static_shape)),
-    Linear: lambda n: math.prod(n.types[0].static_shape) * n.inputs[1].type.static_shape[1],
-    MatMul: lambda n: math.prod(n.types[0].static_shape) * n.inputs[0].type.static_shape[-1],
-    LSTM: recurrent_macs,
-    GRU: recurrent_macs,
-    RNN: recurrent_macs,
-}
-
-
-def macs_of(node: Node) -> int:
-    """The multiply-accumulates of a bound node: those of convolutions and matrix products."""
-    if isinstance(node.op, Fused):
-        return sum(macs_of(inner) for inner in node.op.body.nodes)
-    rule = MACS.get(type(node.op))
-    return rule(node) if rule else 0
 
 
 def cost_of(graph: Graph, batch: int = 1) -> Cost:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphopt.ir import Constant, Graph, Input, Node, Value, bind_batch
 from graphopt.ops import Identity, Reshape
-from graphopt.report.cost import macs_of
+from graphopt.ops.macs import macs_of
 
 
 @dataclass(frozen=True)

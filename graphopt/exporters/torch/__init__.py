@@ -1,0 +1,1 @@
+"""Graphs as PyTorch modules: exact, differentiable, for any batch."""

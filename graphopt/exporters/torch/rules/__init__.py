@@ -1,0 +1,27 @@
+"""The rules of the built-in operators, by family. Importing this registers them."""
+
+from graphopt.exporters.torch.rules import (
+    elementwise,
+    indexing,
+    logic,
+    normalization,
+    pooling,
+    products,
+    quantized,
+    recurrent,
+    reduction,
+    shape,
+)
+
+__all__ = [
+    "elementwise",
+    "indexing",
+    "logic",
+    "normalization",
+    "pooling",
+    "products",
+    "quantized",
+    "recurrent",
+    "reduction",
+    "shape",
+]

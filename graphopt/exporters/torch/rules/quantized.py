@@ -1,0 +1,56 @@
+"""Quantisation with straight-through gradients.
+
+What ``quantize`` gives holds the very integers, but as floats, so that gradients pass (see ``plan``). The rounding is
+passed straight through (Bengio et al., 2013), saturation passes nothing; together with ``dequantize`` the gradient
+of the scale is that of LSQ (Esser et al., 2020).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphopt import ops
+from graphopt.exporters.torch.rule import torch_rule
+from graphopt.ops.quantized import Quantization
+
+
+class RoundStraightThrough(torch.autograd.Function):
+    """To the nearest integer, halves to even; the gradient is that of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+def spread(op: Quantization, x: Tensor, parameter: Tensor) -> Tensor:
+    """A scale or zero point as it broadcasts to x."""
+    return parameter.reshape(op.column(x.ndim, tuple(parameter.shape)))
+
+
+def widened(x: Tensor) -> Tensor:
+    """In float32 at least, which holds every integer up to where it saturates."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@torch_rule(ops.Quantize)
+def quantize(op: ops.Quantize, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    limits = torch.iinfo(zero.dtype)
+    rounded: Tensor = RoundStraightThrough.apply(x / spread(op, x, scale))  # type: ignore[no-untyped-call]
+    steps = widened(rounded) + spread(op, x, zero).to(torch.float32)
+    return steps.clamp(limits.min, limits.max)
+
+
+@torch_rule(ops.Dequantize)
+def dequantize(op: ops.Dequantize, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """Of integers the difference is one of int32, as large as it gets."""
+    wide = widened(spread(op, x, scale))
+    zero = spread(op, x, zero)
+    steps = x - zero.to(x.dtype) if x.is_floating_point() else (x.to(torch.int32) - zero.to(torch.int32)).to(wide.dtype)
+    return (steps * wide).to(scale.dtype)

@@ -1,0 +1,150 @@
+"""Structured pruning: channels, heads and hidden units that go for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from graphopt.errors import InvalidInput
+from graphopt.ir import Graph
+from graphopt.passes.base import Context, Note, Pass
+from graphopt.passes.contract import Masked
+from graphopt.passes.prune.budget import Budget, CostModel, constant_bytes, macs
+from graphopt.passes.prune.coupling import couple, separate_vectors
+from graphopt.passes.prune.criteria import find_scores
+from graphopt.passes.prune.importance import Importance, ScoreFunction
+from graphopt.passes.prune.relations import ChannelAxis
+from graphopt.passes.prune.remove import Removal
+from graphopt.passes.prune.select import SCOPES, Limits, Ranking, units_of
+
+
+class PruneChannels(Pass, name="prune-channels", contract=Masked()):
+    """Remove the least important channels, heads and hidden units, with all that is coupled with them.
+
+    ``ratio`` is the part of the units that may go at all which goes: of all of them (``scope="global"``), of each
+    coupled group (``"local"``), or of each kind of group (``"isomorphic"``). With ``target_macs``, ``target_bytes``
+    (of constants) or ``target_cost`` (by ``cost``) it is the smallest that meets the budget instead; up to 1 a budget
+    is a part of what the graph costs now. ``importance`` is a criterion (see ``criteria``) or its name; the scores of
+    each group are divided by their mean unless ``normalize`` is off.
+
+    ``keep`` holds patterns (``head.*``) of layers that keep their output channels, by the names of the layer, its
+    weights and its origins. At least ``min_channels`` are left of every axis, and a multiple of ``round_to`` of the
+    channels of weights. ``steps`` goes there in so many steps, each with scores of its own; ``fine_tune`` gets the
+    graph after each and gives it back trained.
+    """
+
+    ratio: float = 0.5
+    importance: str | Importance | ScoreFunction = "magnitude"
+    scope: str = "global"
+    normalize: bool = True
+    round_to: int = 1
+    keep: tuple[str, ...] | list[str] = ()
+    min_channels: int = 1
+    steps: int = 1
+    target_macs: float | None = None
+    target_bytes: float | None = None
+    target_cost: float | None = None
+    cost: CostModel | None = None
+    fine_tune: Callable[[Graph], Graph] | None = None
+
+    def __post_init__(self) -> None:
+        self.require(0 <= self.ratio <= 1, f"ratio {self.ratio} is not in [0, 1]")
+        self.require(self.scope in SCOPES, f"unknown scope {self.scope!r}", f"one of {', '.join(SCOPES)}")
+        for name in ("round_to", "min_channels", "steps"):
+            self.require(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is less than 1")
+        targets = [t for t in (self.target_macs, self.target_bytes, self.target_cost) if t is not None]
+        self.require(len(targets) <= 1, "more than one target is given")
+        self.require(all(t > 0 for t in targets), "a target must be positive")
+        self.require((self.target_cost is None) == (self.cost is None), "target_cost and cost go together")
+        self.require(not isinstance(self.keep, str), f"keep is one string, {self.keep!r}", "give a list of patterns")
+
+    def require(self, condition: bool, what: str, advice: str | None = None) -> None:
+        if not condition:
+            raise InvalidInput(what, where=self.name, advice=advice)
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        for _, after in self.walk(graph, context):
+            graph = after
+        return graph
+
+    def removals(self, graph: Graph) -> Iterator[Removal]:
+        """What is removed, step by step, each from the graph that the one before left."""
+        return (removal for removal, _ in self.walk(graph, Context()))
+
+    def walk(self, graph: Graph, context: Context) -> Iterator[tuple[Removal, Graph]]:
+        """Each removal and the graph that it leaves, fine-tuned where that is asked for."""
+        budget = self.budget(graph)
+        for step in range(self.steps):
+            removal = self.step(graph, step, budget, context)
+            graph = removal.apply() if removal.gone.any() else graph
+            graph = self.fine_tune(graph) if self.fine_tune else graph
+            yield removal, graph
+
+    def budget(self, graph: Graph) -> Budget | None:
+        """The one that is given, if any."""
+        given: list[tuple[str, float | None, CostModel | None]] = [
+            ("target_macs", self.target_macs, macs),
+            ("target_bytes", self.target_bytes, constant_bytes),
+            ("target_cost", self.target_cost, self.cost),
+        ]
+        for name, target, cost in given:
+            if target is not None and cost is not None:
+                return Budget.of(name, target, cost, graph)
+        return None
+
+    def step(self, graph: Graph, step: int, budget: Budget | None, context: Context) -> Removal:
+        own = separate_vectors(graph)
+        coupling = couple(own, list(kept_axes(own, self.keep)))
+        scores = find_scores(self.importance, own)
+        limits = Limits(self.min_channels, self.round_to)
+        ranking = Ranking.of(coupling, scores, self.scope, self.normalize, limits)
+
+        def removal(ratio: float) -> Removal:
+            return Removal.of(coupling, units_of(ranking.least(ratio)))
+
+        ratio = part_of(self.ratio, step, self.steps)
+        if budget is not None:
+            ratio = budget.smallest_ratio(lambda r: removal(r).apply(), step, self.steps)
+        chosen = removal(ratio)
+        context.notes += explain(self.name, chosen)
+        return chosen
+
+
+def part_of(ratio: float, step: int, steps: int) -> float:
+    """What part of what is left goes in one of the steps that remove ``ratio`` in all."""
+    return 1 - (1 - ratio * (step + 1) / steps) / (1 - ratio * step / steps)
+
+
+def kept_axes(graph: Graph, patterns: Sequence[str]) -> Iterator[tuple[ChannelAxis, str]]:
+    """The axes of the results of layers that the patterns name. Raises ``InvalidInput`` for one that names none."""
+    used = set()
+    for node in graph.nodes if patterns else ():
+        weights = [v.node for v in node.inputs if v.constant is not None]
+        names = {graph.names[node], *node.origins, *(name for w in weights for name in (graph.names[w], *w.origins))}
+        found = [p for p in patterns if any(fnmatchcase(name, p) for name in names)]
+        used.update(found)
+        for value in node.results if found and node.inputs else ():
+            for axis in range(value.type.rank):
+                yield ChannelAxis(value, axis), f"keep={found[0]!r}"
+    if unused := [p for p in patterns if p not in used]:
+        raise InvalidInput(f"no layer is called {unused[0]!r}", where="keep")
+
+
+def explain(pass_name: str, removal: Removal) -> Iterator[Note]:
+    """What is coupled with what and how much of it goes; which layers keep all their channels, and why."""
+    coupling, graph = removal.coupling, removal.graph
+    for group in coupling.groups:
+        gone = int(removal.gone[group.units[:, 0]].sum())
+        places = ", ".join(describe(graph, place, count) for place, count in zip(group.axes, group.counts, strict=True))
+        text = f"{gone} of {len(group)} units removed, coupled: {places}"
+        yield Note(pass_name, graph.names[group.axes[0].value.node], text)
+    for node, produced in coupling.relations.producers.items():
+        for place in produced:
+            if why := coupling.why_kept(place):
+                yield Note(pass_name, graph.names[node], f"kept: {why}", declined=True)
+
+
+def describe(graph: Graph, place: ChannelAxis, count: int) -> str:
+    """An axis as ``name[axis]``, with how many of its indices a unit has if not one."""
+    result = f"#{place.value.index}" if len(place.value.node.results) > 1 else ""
+    return f"{graph.names[place.value.node]}{result}[{place.axis}]" + (f" x{count}" if count > 1 else "")

@@ -1,0 +1,108 @@
+"""Operators that work element by element, broadcasting; poolings; reductions and what else looks along an axis."""
+
+from __future__ import annotations
+
+from graphopt.ir import Constant, Input, Node
+from graphopt.ops import (
+    ArgReduction,
+    Binary,
+    BitwiseNot,
+    Cast,
+    Comparison,
+    Cumulative,
+    Fused,
+    IsInf,
+    IsNan,
+    Logical,
+    Pool,
+    ReduceSum,
+    Reduction,
+    Resize,
+    TopKIndices,
+    Unary,
+    Where,
+)
+from graphopt.ops.quantized import Quantization
+from graphopt.passes.prune.maps.layers import WINDOW
+from graphopt.passes.prune.maps.table import channel_map, unsupported
+from graphopt.passes.prune.relations import Relations
+
+
+@channel_map(Input, Constant)
+def sources(node: Node, relations: Relations) -> None:
+    """They follow those who read them."""
+
+
+def join_all(node: Node, relations: Relations, but: tuple[int, ...] = ()) -> None:
+    """Every axis of the first operand with that of each result."""
+    for axis in range(node.inputs[0].type.rank):
+        if axis not in but:
+            for y in node.results:
+                relations.join(node.inputs[0], axis, y, axis)
+
+
+@channel_map(Unary, Binary, Comparison, Logical, BitwiseNot, Cast, IsInf, IsNan, Where)
+def elementwise(node: Node, relations: Relations) -> None:
+    """Axes are counted from the last; those that broadcast have nothing to give up."""
+    (y,) = node.results
+    for x in node.inputs:
+        for axis in range(1, x.type.rank + 1):
+            relations.join(x, -axis, y, -axis)
+
+
+@channel_map(Quantization)
+def quantization(node: Node, relations: Relations) -> None:
+    x, *parameters = node.inputs
+    assert isinstance(node.op, Quantization)
+    join_all(node, relations)
+    for p in parameters:
+        if p.type.rank == 1:
+            relations.join(x, node.op.axis, p, 0)
+        for axis in range(1, p.type.rank + 1) if p.type.rank > 1 else ():
+            relations.join(x, -axis, p, -axis)
+
+
+@channel_map(Pool, Resize)
+def pooling(node: Node, relations: Relations) -> None:
+    join_all(node, relations, but=tuple(range(2, node.inputs[0].type.rank)))
+    for value in (*node.inputs, *node.results):
+        relations.keep_value(value, WINDOW, but=(0, 1))
+
+
+@channel_map(Reduction)
+def reduction(node: Node, relations: Relations) -> None:
+    """Only a sum can lose terms: each is a zero less."""
+    (x,), (y,) = node.inputs, node.results
+    op = node.op
+    assert isinstance(op, Reduction)
+    left = [a for a in range(x.type.rank) if a not in op.axes]
+    for position, axis in enumerate(left):
+        relations.join(x, axis, y, axis if op.keepdims else position)
+    for axis in op.axes:
+        if isinstance(op, ReduceSum):
+            relations.contract(node, 0, axis)
+        else:
+            relations.keep_axis(x, axis, f"{op.name} counts all of it")
+
+
+@channel_map(ArgReduction)
+def arg_reduction(node: Node, relations: Relations) -> None:
+    (x,), (y,) = node.inputs, node.results
+    op = node.op
+    assert isinstance(op, ArgReduction)
+    left = [a for a in range(x.type.rank) if a != op.axis]
+    for position, axis in enumerate(left):
+        relations.join(x, axis, y, axis if op.keepdims else position)
+    relations.keep_axis(x, op.axis, f"{op.name} gives positions along it")
+
+
+@channel_map(Cumulative, TopKIndices)
+def along_an_axis(node: Node, relations: Relations) -> None:
+    assert isinstance(node.op, Cumulative | TopKIndices)
+    axis = node.op.axis % node.inputs[0].type.rank
+    join_all(node, relations, but=(axis,))
+    for value in (*node.inputs, *node.results):
+        relations.keep_axis(value, axis, f"{node.op.name} runs along it")
+
+
+unsupported("it is fused already: prune first", Fused)

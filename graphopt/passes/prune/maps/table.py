@@ -1,0 +1,86 @@
+"""The tables of index maps and of the rewrites that go with them, and how they are filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from graphopt.ir import Array, Graph, Node, Op, Value
+from graphopt.passes.prune.relations import ChannelAxis, Relations
+
+Relate = Callable[[Node, Relations], None]
+Kept = Mapping[ChannelAxis, Array]
+"""The indices that stay, in order, of the axes that shrink."""
+
+Shrink = Callable[[Node, tuple[Value, ...], Kept], Sequence[Value]]
+"""The results of a node on operands that have shrunk already; ``kept`` is told by the values of the old node."""
+
+MAPS: dict[type[Op], Relate] = {}
+SHRINKS: dict[type[Op], Shrink] = {}
+
+F = TypeVar("F", Relate, Shrink)
+
+
+def channel_map(*ops: type[Op]) -> Callable[[Relate], Relate]:
+    """Register a function as the index map of operators and their subclasses.
+
+    It tells the relations of a node: which elements go together (``link``, ``join``), which must stay and
+    why (``keep``), and over which axes the node sums (``contract``). What it says nothing of may go freely.
+    """
+
+    def register(function: Relate) -> Relate:
+        MAPS.update(dict.fromkeys(ops, function))
+        return function
+
+    return register
+
+
+def shrinks(*ops: type[Op]) -> Callable[[Shrink], Shrink]:
+    """Register how operators whose attributes speak of sizes are applied anew; all others just are."""
+
+    def register(function: Shrink) -> Shrink:
+        SHRINKS.update(dict.fromkeys(ops, function))
+        return function
+
+    return register
+
+
+def unsupported(why: str, *ops: type[Op]) -> None:
+    """Declare that nothing around these operators shrinks, and why."""
+
+    def keep(node: Node, relations: Relations) -> None:
+        keep_all(node, relations, why)
+
+    MAPS.update(dict.fromkeys(ops, keep))
+
+
+def keep_all(node: Node, relations: Relations, why: str) -> None:
+    for value in (*node.inputs, *node.results):
+        relations.keep_value(value, why)
+
+
+def map_of(op: type[Op]) -> Relate | None:
+    """The index map of an operator: its own, or that of the nearest class that it derives from."""
+    return next((MAPS[c] for c in op.__mro__ if c in MAPS), None)
+
+
+def relate(graph: Graph) -> Relations:
+    """All relations of a graph. Around an operator without an index map, nothing shrinks."""
+    relations = Relations(graph)
+    for node in graph.nodes:
+        rule = map_of(type(node.op))
+        if rule is None:
+            keep_all(node, relations, f"{node.op.name} has no channel map")
+        else:
+            rule(node, relations)
+    for value in graph.inputs:
+        relations.keep_value(value, "it is a graph input")
+    for value in graph.outputs:
+        relations.keep_value(value, "it is a graph output")
+    return relations
+
+
+def shrink(node: Node, inputs: tuple[Value, ...], kept: Kept) -> Sequence[Value]:
+    """The results of a node on operands that have shrunk."""
+    rule = next((SHRINKS[c] for c in type(node.op).__mro__ if c in SHRINKS), None)
+    return rule(node, inputs, kept) if rule else node.with_inputs(inputs).results

@@ -1,0 +1,128 @@
+"""Relations between the indices of axes: what must go together, what must stay, where sums run.
+
+An *element* is one index of one axis of one value: the slab of the value at that index. Rules (see ``maps``) link the
+elements that go together, exactly, index by index; the connected components are what can be removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from graphopt.ir import Array, Graph, Node, Value
+from graphopt.passes.prune.reshape import Segment, segments
+
+
+@dataclass(frozen=True)
+class ChannelAxis:
+    """One axis of one value, of a length that is known."""
+
+    value: Value
+    axis: int
+
+    @property
+    def size(self) -> int:
+        size = self.value.type.shape[self.axis]
+        assert isinstance(size, int)
+        return size
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """An axis of an operand over which a node sums products: a channel that is gone there counts as zero."""
+
+    node: Node
+    position: int
+    axis: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A run of axes of x that a reshape turns into a run of axes of y: at most one of either can shrink."""
+
+    node: Node
+    before: tuple[ChannelAxis, ...]
+    after: tuple[ChannelAxis, ...]
+
+
+@dataclass
+class Relations:
+    """The elements of a graph, numbered, and what the rules say of them."""
+
+    graph: Graph
+    axes: list[ChannelAxis] = field(default_factory=list)
+    starts: dict[ChannelAxis, int] = field(default_factory=dict)
+    links: list[tuple[Array, Array]] = field(default_factory=list)
+    kept: list[tuple[Array, str]] = field(default_factory=list)
+    contractions: list[Contraction] = field(default_factory=list)
+    producers: dict[Node, list[ChannelAxis]] = field(default_factory=dict)
+    choices: list[Choice] = field(default_factory=list)
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        for node in self.graph.nodes:
+            for value in node.results:
+                for axis, size in enumerate(value.type.shape):
+                    if isinstance(size, int):
+                        place = ChannelAxis(value, axis)
+                        self.axes.append(place)
+                        self.starts[place] = self.count
+                        self.count += size
+
+    def ids(self, value: Value, axis: int) -> Array:
+        """The elements of an axis (counted from the end if negative); none for the batch."""
+        place = ChannelAxis(value, axis % value.type.rank)
+        return np.arange(place.size) + self.starts[place] if place in self.starts else np.arange(0)
+
+    def link(self, a: Array, b: Array) -> None:
+        """Elements that go together, pair by pair (one side may broadcast to the other)."""
+        a, b = np.broadcast_arrays(a, b)
+        self.links.append((a.ravel(), b.ravel()))
+
+    def join(self, a: Value, a_axis: int, b: Value, b_axis: int) -> None:
+        """Two axes of equal length, index by index. An axis of one that broadcasts has nothing to give up."""
+        x, y = self.ids(a, a_axis), self.ids(b, b_axis)
+        if len(x) == len(y):
+            self.link(x, y)
+
+    def keep(self, elements: Array, why: str) -> None:
+        """Elements that must stay, for a reason that a user can read."""
+        self.kept.append((elements, why))
+
+    def keep_axis(self, value: Value, axis: int, why: str) -> None:
+        self.keep(self.ids(value, axis), why)
+
+    def keep_value(self, value: Value, why: str, but: Iterable[int] = ()) -> None:
+        """All axes of a value, but for some."""
+        spared = {a % value.type.rank for a in but}
+        for axis in range(value.type.rank):
+            if axis not in spared:
+                self.keep_axis(value, axis, why)
+
+    def contract(self, node: Node, position: int, axis: int) -> None:
+        self.contractions.append(Contraction(node, position, axis % node.inputs[position].type.rank))
+
+    def produce(self, node: Node, axis: int, result: int = 0) -> None:
+        """An axis of a result whose channels the weights of this very node compute."""
+        self.producers.setdefault(node, []).append(ChannelAxis(node.results[result], axis % node.types[result].rank))
+
+    def reshape(self, node: Node) -> None:
+        """Relate the axes of a reshape: run by run, those of one axis at once, the others by a choice."""
+        (x,), (y,) = node.inputs, node.results
+        for segment in segments(x.type.shape, y.type.shape):
+            self.relate(node, x, y, segment)
+
+    def relate(self, node: Node, x: Value, y: Value, segment: Segment) -> None:
+        if segment.batch:
+            for value, run in ((x, segment.before), (y, segment.after)):
+                for axis in run:
+                    self.keep_axis(value, axis, "a reshape merges it with the batch")
+            return
+        before = tuple(ChannelAxis(x, a) for a in segment.before)
+        after = tuple(ChannelAxis(y, a) for a in segment.after)
+        if len(before) == len(after) == 1:
+            self.join(x, segment.before[0], y, segment.after[0])
+        elif before and after:
+            self.choices.append(Choice(node, before, after))

@@ -1,0 +1,117 @@
+"""What goes: scores gathered over coupled groups, made comparable, and the least important units picked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt.errors import InvalidInput
+from graphopt.ir import Array
+from graphopt.passes.prune.coupling import Coupling, Group
+from graphopt.passes.prune.importance import Scores
+from graphopt.passes.prune.relations import ChannelAxis
+
+SCOPES = ("global", "local", "isomorphic")
+
+
+def group_scores(coupling: Coupling, group: Group, scores: Scores) -> Array | None:
+    """The score of each unit: the magnitude of the sum over all that goes with it; None where nothing is known."""
+    total, known = np.zeros(len(group)), False
+    for place, within in positions(coupling, group):
+        array = scores.get(place.value)
+        if array is None or array.shape[place.axis] != place.size:
+            continue
+        others = tuple(a for a in range(array.ndim) if a != place.axis)
+        total += array.astype(np.float64).sum(axis=others)[within].sum(axis=1)
+        known = True
+    return np.abs(total) if known else None
+
+
+def positions(coupling: Coupling, group: Group) -> Iterator[tuple[ChannelAxis, Array]]:
+    """The axes of a group, and the indices that its units have of each: [units, indices of one]."""
+    start = 0
+    for place, count in zip(group.axes, group.counts, strict=True):
+        yield place, group.units[:, start : start + count] - coupling.relations.starts[place]
+        start += count
+
+
+def comparable(scores: Array, normalize: bool) -> Array:
+    """Scores of a group as parts of their mean, so that those of all layers compare."""
+    mean = float(scores.mean())
+    return scores / mean if normalize and mean > 0 else scores
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is left at least of every axis; and of what weights have of a group, a multiple of ``round_to``."""
+
+    min_channels: int = 1
+    round_to: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The units of a coupling in pools, ranked: from each pool the same part goes, the least important first."""
+
+    coupling: Coupling
+    scores: dict[Group, Array]
+    pools: tuple[tuple[Group, ...], ...]
+    limits: Limits
+
+    @classmethod
+    def of(cls, coupling: Coupling, scores: Scores, scope: str, normalize: bool, limits: Limits) -> Ranking:
+        """Raises ``InvalidInput`` if the criterion says nothing of any unit."""
+        known = {g: s for g in coupling.groups if (s := group_scores(coupling, g, scores)) is not None}
+        if coupling.groups and not known:
+            raise InvalidInput("it says nothing of any channel of this graph", where="importance")
+        ranked = {g: comparable(s, normalize) for g, s in known.items()}
+        pools: dict[object, list[Group]] = {}
+        for group in ranked:
+            pools.setdefault({"global": None, "local": group, "isomorphic": structure(group)}[scope], []).append(group)
+        return cls(coupling, ranked, tuple(map(tuple, pools.values())), limits)
+
+    def least(self, ratio: float) -> dict[Group, Array]:
+        """For each group, the positions of the units that go when ``ratio`` of every pool is to."""
+        left = {place: place.size for group in self.scores for place in group.axes}
+        chosen: dict[Group, Array] = {}
+        for pool in self.pools:
+            total = sum(map(len, pool))
+            chosen |= self.from_pool(pool, int(ratio * total + 0.5), left)
+        return {g: self.rounded(g, units) for g, units in chosen.items()}
+
+    def from_pool(self, pool: tuple[Group, ...], count: int, left: dict[ChannelAxis, int]) -> dict[Group, Array]:
+        scores = np.concatenate([self.scores[g] for g in pool])
+        owner = np.repeat(np.arange(len(pool)), [len(g) for g in pool])
+        within = np.concatenate([np.arange(len(g)) for g in pool])
+        chosen: dict[Group, list[int]] = {g: [] for g in pool}
+        for candidate in np.argsort(scores, kind="stable"):
+            group = pool[owner[candidate]]
+            if not count:
+                break
+            touched = list(zip(group.axes, group.counts, strict=True))
+            if all(left[place] - n >= min(self.limits.min_channels, place.size) for place, n in touched):
+                left.update({place: left[place] - n for place, n in touched})
+                chosen[group].append(int(within[candidate]))
+                count -= 1
+        return {g: np.array(units, int) for g, units in chosen.items()}
+
+    def rounded(self, group: Group, units: Array) -> Array:
+        """So few of the units, given in order of importance, that what they leave is a multiple of ``round_to``."""
+        weights = [(p, n) for p, n in zip(group.axes, group.counts, strict=True) if p.value.constant is not None]
+        whole = [n for p, n in weights if n * len(group) == p.size]
+        for count in range(len(units), 0, -1):
+            if all(n * (len(group) - count) % self.limits.round_to == 0 for n in whole):
+                return units[:count]
+        return units[:0]
+
+
+def structure(group: Group) -> tuple[object, ...]:
+    """What groups of the same kind have in common: operators, axes and how often (Fang et al., ECCV 2024)."""
+    return tuple((p.value.op.name, p.axis, p.value.type.rank, n) for p, n in zip(group.axes, group.counts, strict=True))
+
+
+def units_of(chosen: dict[Group, Array]) -> Iterable[Array]:
+    """The elements of all chosen units."""
+    return (group.units[i] for group, units in chosen.items() for i in units)
