@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pruning.acceptance import CASES, Case
 
 import graphopt
 from graphopt.ir import Graph
 from graphopt.ops.macs import count_macs
 from graphopt.passes import Pipeline, PruneChannels
+from pruning.acceptance import CASES, Case
 
 ASKED, GOES = 0.5, 0.45
 
