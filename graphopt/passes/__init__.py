@@ -8,7 +8,7 @@ from graphopt.passes.default import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline, Step, parse_passes
-from graphopt.passes.prune import PruneChannels
+from graphopt.passes.prune import Factorize, PruneChannels, PruneWeights, RemoveDeadChannels, analyze_sensitivity
 
 __all__ = [
     "PASSES",
@@ -18,6 +18,7 @@ __all__ = [
     "Contract",
     "Culprit",
     "Exact",
+    "Factorize",
     "FoldAffine",
     "FoldBatchNorm",
     "FoldConstants",
@@ -28,10 +29,13 @@ __all__ = [
     "Pass",
     "Pipeline",
     "PruneChannels",
+    "PruneWeights",
+    "RemoveDeadChannels",
     "RemoveIdentities",
     "RewritePass",
     "SimplifyReshapes",
     "Step",
+    "analyze_sensitivity",
     "bisect",
     "check_contract",
     "default_pipeline",

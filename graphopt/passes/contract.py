@@ -120,6 +120,7 @@ def check_removals(
     where: str,
     samples: Sequence[Inputs],
 ) -> None:
+    """Hold each of a pass's removals from a graph in ``dtype`` to ``Masked``."""
     if not isinstance(transform, Masking):
         raise ContractViolation("it promises to mask, but does not tell its removals", where=where)
     for step in transform.removals(graph):

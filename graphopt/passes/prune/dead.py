@@ -114,10 +114,9 @@ def dead_units(coupling: Coupling, readings: dict[Contraction, Reading]) -> list
 def lost(removal: Removal, readings: dict[Contraction, Reading]) -> dict[Node, Array]:
     """For each layer, what the constant channels that go have added to its outputs."""
     return {
-        c.node: reading.shift[:, removal.marks(ChannelAxis(c.node.inputs[c.position], c.axis))].sum(1)
+        c.node: shift[:, removal.marks(ChannelAxis(c.node.inputs[c.position], c.axis))].sum(1)
         for c, reading in readings.items()
-        if reading.shift is not None
-        and ChannelAxis(c.node.inputs[c.position], c.axis) in removal.coupling.relations.starts
+        if (shift := reading.shift) is not None
     }
 
 

@@ -7,6 +7,7 @@ core, 1x1 up from the rank of the outputs, the factors from the decompositions o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -129,11 +130,11 @@ def layer_cost(node: Node) -> int:
 def factor_cost(node: Node, factors: Factors) -> int:
     """Those of the factors: down to the rank of the inputs, the core (but for matrices), up to the outputs."""
     o, c, *taps = node.inputs[1].type.static_shape
-    r, s = factors.outputs.shape[1], factors.inputs.shape[1]
+    r, s = int(factors.outputs.shape[1]), int(factors.inputs.shape[1])
     before, after = positions(node.inputs[0], node), positions(node.results[0], node)
-    if np.prod(taps) == 1:
+    if math.prod(taps) == 1:
         return (c * r + r * o) * after
-    return c * s * before + r * s * int(np.prod(taps)) * after + r * o * after
+    return c * s * before + r * s * math.prod(taps) * after + r * o * after
 
 
 def positions(value: Value, node: Node) -> int:

@@ -85,7 +85,7 @@ MONOTONE = (
 )
 """Operators none of whose results falls when an operand rises."""
 
-LIPSCHITZ = {Silu: 1.1, HardSwish: 1.5, Gelu: 1.2, Mish: 1.1}
+LIPSCHITZ: dict[type[Op], float] = {Silu: 1.1, HardSwish: 1.5, Gelu: 1.2, Mish: 1.1}
 """Others, and how much steeper than 1 they never get."""
 
 
@@ -137,7 +137,7 @@ RULES[BatchNorm] = lambda op, x: (
 
 
 def intervals(graph: Graph, limit: float) -> dict[Value, Interval]:
-    """The bounds of all values, where nothing is known -limit and limit: an assumption on every activation and input."""
+    """The bounds of all values; where nothing is known they are -limit and limit, which is an assumption."""
     bound = bind_batch(graph, 1)
     found: dict[Value, Interval] = {}
     named: dict[Value, Interval] = {}

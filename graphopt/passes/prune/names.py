@@ -21,7 +21,8 @@ def named_layers(graph: Graph, patterns: Sequence[str]) -> dict[Node, str]:
         names = [name for n in (node, *weights) for name in (graph.names[n], *n.origins)]
         fitting = [p for p in patterns if node.inputs and any(fnmatchcase(name, p) for name in names)]
         used.update(fitting)
-        found.update({node: p for p in fitting[:1]})
+        if fitting:
+            found[node] = fitting[0]
     if unused := [p for p in patterns if p not in used]:
         raise InvalidInput(f"no layer is called {unused[0]!r}", where="keep")
     return found

@@ -67,9 +67,8 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
                 raise InvalidInput("the criterion does not speak of single weights", where=graph.names[weight.node])
         saliency = {w: np.abs(a) for w, a in weights.items()}
         if self.pattern == "2:4":
-            return Masking(
-                graph, {w: two_of_four(a) for w, a in saliency.items() if a.ndim > 1 and a.shape[1] % 4 == 0}
-            )
+            whole = {w: a for w, a in saliency.items() if a.ndim > 1 and a.shape[1] % 4 == 0}
+            return Masking(graph, {w: two_of_four(a) for w, a in whole.items()})
         return Masking(graph, self.least(saliency))
 
     def least(self, saliency: dict[Value, Array]) -> dict[Value, Array]:
