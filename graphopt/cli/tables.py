@@ -101,6 +101,17 @@ def cost_table(graph: Graph, batch: int) -> Table:
     return made
 
 
+def costs_table(graphs: Mapping[str, Graph]) -> Table:
+    """The costs of several graphs side by side, at a batch of one."""
+    from graphopt.report import cost_of
+
+    made = table("cost", *(f"{name}>" for name in graphs))
+    costs = [dataclasses.asdict(cost_of(graph)) for graph in graphs.values()]
+    for name in costs[0]:
+        made.add_row(name.replace("_", " "), *(f"{cost[name]:,}" for cost in costs))
+    return made
+
+
 def layers_table(graph: Graph, batch: int) -> Table:
     from graphopt.report import layers_of, peak_layer
 

@@ -8,7 +8,7 @@ from graphopt.passes.default import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline, Step, parse_passes
-from graphopt.passes.prune import PruneChannels
+from graphopt.passes.prune import Factorize, PruneChannels, PruneWeights, RemoveDeadChannels, analyze_sensitivity
 from graphopt.passes.quantize import InsertQuantization, LowerInteger, Quantize
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Contract",
     "Culprit",
     "Exact",
+    "Factorize",
     "FoldAffine",
     "FoldBatchNorm",
     "FoldConstants",
@@ -32,11 +33,14 @@ __all__ = [
     "Pass",
     "Pipeline",
     "PruneChannels",
+    "PruneWeights",
     "Quantize",
+    "RemoveDeadChannels",
     "RemoveIdentities",
     "RewritePass",
     "SimplifyReshapes",
     "Step",
+    "analyze_sensitivity",
     "bisect",
     "check_contract",
     "default_pipeline",

@@ -3,23 +3,41 @@
 from graphopt.passes.prune.budget import CostModel
 from graphopt.passes.prune.channels import PruneChannels
 from graphopt.passes.prune.coupling import Coupling, Group, couple
-from graphopt.passes.prune.criteria import Activation, BatchNormScale, GeometricMedian, Magnitude, Random
-from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
+from graphopt.passes.prune.criteria import CRITERIA, Activation, BatchNormScale, GeometricMedian, Magnitude, Random
+from graphopt.passes.prune.dead import RemoveDeadChannels
+from graphopt.passes.prune.factorize import Factorize
+from graphopt.passes.prune.importance import Importance, Samples, ScoreFunction, Scores
+from graphopt.passes.prune.maps import channel_map, shrinks
 from graphopt.passes.prune.remove import Removal
+from graphopt.passes.prune.sensitivity import Sensitivity, SensitivityReport, analyze_sensitivity
+from graphopt.passes.prune.sparse import Compressed, compress
+from graphopt.passes.prune.weights import PruneWeights
 
 __all__ = [
+    "CRITERIA",
     "Activation",
     "BatchNormScale",
+    "Compressed",
     "CostModel",
     "Coupling",
+    "Factorize",
     "GeometricMedian",
     "Group",
     "Importance",
     "Magnitude",
     "PruneChannels",
+    "PruneWeights",
     "Random",
     "Removal",
+    "RemoveDeadChannels",
+    "Samples",
     "ScoreFunction",
     "Scores",
+    "Sensitivity",
+    "SensitivityReport",
+    "analyze_sensitivity",
+    "channel_map",
+    "compress",
     "couple",
+    "shrinks",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from fnmatch import fnmatchcase
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph
@@ -13,6 +12,7 @@ from graphopt.passes.prune.budget import Budget, CostModel, constant_bytes, macs
 from graphopt.passes.prune.coupling import couple, separate_vectors
 from graphopt.passes.prune.criteria import find_scores
 from graphopt.passes.prune.importance import Importance, ScoreFunction
+from graphopt.passes.prune.names import named_layers
 from graphopt.passes.prune.relations import ChannelAxis
 from graphopt.passes.prune.remove import Removal
 from graphopt.passes.prune.select import SCOPES, Limits, Ranking, units_of
@@ -116,18 +116,11 @@ def part_of(ratio: float, step: int, steps: int) -> float:
 
 
 def kept_axes(graph: Graph, patterns: Sequence[str]) -> Iterator[tuple[ChannelAxis, str]]:
-    """The axes of the results of layers that the patterns name. Raises ``InvalidInput`` for one that names none."""
-    used = set()
-    for node in graph.nodes if patterns else ():
-        weights = [v.node for v in node.inputs if v.constant is not None]
-        names = {graph.names[node], *node.origins, *(name for w in weights for name in (graph.names[w], *w.origins))}
-        found = [p for p in patterns if any(fnmatchcase(name, p) for name in names)]
-        used.update(found)
-        for value in node.results if found and node.inputs else ():
+    """The axes of the results of layers that the patterns name, and why they stay."""
+    for node, pattern in named_layers(graph, patterns).items():
+        for value in node.results:
             for axis in range(value.type.rank):
-                yield ChannelAxis(value, axis), f"keep={found[0]!r}"
-    if unused := [p for p in patterns if p not in used]:
-        raise InvalidInput(f"no layer is called {unused[0]!r}", where="keep")
+                yield ChannelAxis(value, axis), f"keep={pattern!r}"
 
 
 def explain(pass_name: str, removal: Removal) -> Iterator[Note]:

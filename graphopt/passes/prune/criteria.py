@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Op, Value
 from graphopt.ops import BatchNorm, Conv, ConvTranspose, Linear, MatMul, Recurrent
-from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
+from graphopt.passes.prune.importance import Importance, Samples, ScoreFunction, Scores, refuse_generator, samples_of
 from graphopt.passes.prune.maps import relate
 
 WEIGHTS: dict[type[Op], dict[int, int]] = {
@@ -87,16 +87,12 @@ class Random:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """The mean of |a| over samples, of the channels that the sums of a graph read.
+    """The mean of |a| over samples, of the channels that the sums of a graph read."""
 
-    ``data`` holds mappings from the names of inputs to arrays (or lone arrays, for one input); it can be read again.
-    """
-
-    data: Iterable[Mapping[str, Array] | Array]
+    data: Samples
 
     def __post_init__(self) -> None:
-        if iter(self.data) is self.data:
-            raise InvalidInput("a generator can be read once only", where="activation data", advice="give a list")
+        refuse_generator(self.data)
 
     def scores(self, graph: Graph) -> Scores:
         read = {c.node.inputs[c.position]: c.axis for c in relate(graph).contractions}
@@ -104,18 +100,17 @@ class Activation:
         if not read:
             return {}
         wide = replace(graph, outputs=tuple(read), output_names=())
-        totals: dict[Value, Array] = {}
-        count = 0
-        for sample in self.data:
-            given = (sample,) if isinstance(sample, np.ndarray) else ()
-            named = sample if isinstance(sample, Mapping) else {}
-            for (value, axis), y in zip(read.items(), wide(*given, **named), strict=True):
-                others = tuple(a for a in range(y.ndim) if a != axis)
-                totals[value] = totals.get(value, 0.0) + np.abs(y.astype(np.float64)).mean(axis=others)
-            count += 1
-        if not count:
-            raise InvalidInput("there are no samples", where="activation data")
-        return {v: along(total / count, read[v], v.type.rank) for v, total in totals.items()}
+        means = []
+        for sample in samples_of(graph, self.data):
+            values = zip(wide(**sample), read.values(), strict=True)
+            means.append([channel_means(y, axis) for y, axis in values])
+        columns = zip(read.items(), zip(*means, strict=True), strict=True)
+        return {v: along(np.mean(column, axis=0), axis, v.type.rank) for (v, axis), column in columns}
+
+
+def channel_means(y: Array, axis: int) -> Array:
+    """The mean of |y| for each index of an axis."""
+    return np.asarray(np.abs(y.astype(np.float64)).mean(axis=tuple(a for a in range(y.ndim) if a != axis)))
 
 
 def along(numbers: Array, axis: int, rank: int) -> Array:

@@ -58,16 +58,12 @@ def convolution(node: Node, relations: Relations) -> None:
 @shrinks(Conv, ConvTranspose)
 def shrink_convolution(node: Node, inputs: tuple[Value, ...], kept: Kept) -> Sequence[Value]:
     """Whole groups that are gone are not counted any more."""
-    op, (x, w, _) = node.op, inputs
-    assert isinstance(op, Conv | ConvTranspose)
-    if op.group > 1:
-        channels, of_one = x.type.shape[1], w.type.static_shape[1]
-        before = node.inputs[0].type.shape[1]
-        assert isinstance(channels, int) and isinstance(before, int)
-        if isinstance(op, Conv):
-            op = replace(op, group=channels // of_one)
-        elif whole_groups(before, op.group * of_one, op.group):
-            op = replace(op, group=channels * op.group // before)
+    op, before, after = node.op, node.inputs[0].type.shape[1], inputs[0].type.shape[1]
+    assert isinstance(op, Conv | ConvTranspose) and isinstance(before, int) and isinstance(after, int)
+    outputs = node.types[0].shape[1]
+    assert isinstance(outputs, int)
+    if op.group > 1 and whole_groups(before, outputs, op.group):
+        op = replace(op, group=op.group * after // before)
     return op.apply(*inputs, name=node.name, origins=node.origins).results
 
 
