@@ -178,7 +178,7 @@ def bounds(contract: Contract, dtype: str) -> tuple[float, float]:
     """The rtol and atol of a contract."""
     if isinstance(contract, Close):
         return contract.rtol, contract.atol
-    assert isinstance(contract, Exact)
+    assert not isinstance(contract, Bounded)
     return (FLOAT64_BOUND, 1e-12) if dtype == "float64" else (contract.float32, 1e-6)
 
 

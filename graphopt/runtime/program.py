@@ -45,6 +45,7 @@ class Program:
 
         Runs here, under QEMU's user mode, or on an emulated board: the target knows. A program of a
         symbolic-batch graph whose samples do not mix takes any multiple of its batch, and runs once for each.
+        A quantized input also takes float32, and quantizes it; ``dequantize`` brings quantized outputs back.
         """
         if named and inputs:
             raise InvalidInput("give the inputs by position or by name, not both")
@@ -66,9 +67,9 @@ class Program:
             if set(inputs) != set(names):
                 raise InvalidInput(f"inputs {sorted(inputs)} do not match {sorted(names)}")
             inputs = [inputs[name] for name in names]
-        given = [np.asarray(a) for a in inputs]
-        if len(given) != len(ports):
-            raise InvalidInput(f"{len(given)} inputs given, {len(ports)} needed: {', '.join(names)}")
+        if len(inputs) != len(ports):
+            raise InvalidInput(f"{len(inputs)} inputs given, {len(ports)} needed: {', '.join(names)}")
+        given = [quantized(np.asarray(a), port) for a, port in zip(inputs, ports, strict=True)]
         runs = set()
         for data, port in zip(given, ports, strict=True):
             shape = tuple(port["shape"])
@@ -84,6 +85,19 @@ class Program:
             raise InvalidInput(f"the inputs have different numbers of samples: {sorted(runs)}")
         count = runs.pop() if runs else 1
         return [[np.array_split(data, count)[i] for data in given] for i in range(count)] if count > 1 else [given]
+
+    def dequantize(self, *outputs: Array) -> Array | tuple[Array, ...]:
+        """The outputs of ``run`` as float32; those that are not quantized as they are."""
+        ports = self.manifest["outputs"]
+        if len(outputs) != len(ports):
+            raise InvalidInput(f"{len(outputs)} outputs given, the program has {len(ports)}")
+        reals = tuple(
+            (y.astype(np.int32) - port["zero_point"]).astype(np.float32) * np.float32(port["scale"])
+            if "scale" in port
+            else y
+            for y, port in zip(outputs, ports, strict=True)
+        )
+        return reals[0] if len(reals) == 1 else reals
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -132,6 +146,15 @@ class Program:
             what = f"it has version {version} of the interface, this graphopt runs version {ABI_VERSION}"
             raise InvalidInput(what, where=str(folder), advice="compile the model again")
         return program
+
+
+def quantized(data: Array, port: Mapping[str, Any]) -> Array:
+    """Float32 for a quantized input as its integers, as the operator ``quantize`` makes them; all else as it is."""
+    if "scale" not in port or data.dtype != np.float32:
+        return data
+    limits = np.iinfo(port["dtype"])
+    steps = np.rint(data / np.float32(port["scale"])).astype(np.float64) + port["zero_point"]
+    return np.asarray(np.clip(steps, limits.min, limits.max).astype(port["dtype"]))
 
 
 def divides(batch: int, samples: int) -> bool:

@@ -14,8 +14,9 @@ from graphopt.ir import Array
 from graphopt.runtime.machine import ABI_VERSION
 from graphopt.runtime.templates import render
 from graphopt.targets.codegen_c import C_TYPES, c_literal, helpers, print_function
-from graphopt.targets.lowering import Call, Lowered, Port
+from graphopt.targets.lowering import Call, Lowered
 from graphopt.targets.naming import identifier, label, unique
+from graphopt.targets.ports import Port
 from graphopt.targets.target import Target
 
 OPTIMIZE = ("-O3", "-ffp-contract=off")
@@ -106,6 +107,8 @@ def port_context(port: Port) -> dict[str, Any]:
         "ctype": C_TYPES[port.type.dtype],
         "shape": list(shape),
         "size": size,
+        "scale": None if port.scale is None else c_literal(port.scale, "float32"),
+        "zero_point": port.zero_point,
     }
 
 
@@ -177,7 +180,8 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
     """What the runtime needs to know to build, load and run the artifact, and what a report shows."""
 
     def port(p: Port) -> dict[str, Any]:
-        return {"name": p.name, "dtype": p.type.dtype, "shape": list(p.type.static_shape)}
+        known = {"name": p.name, "dtype": p.type.dtype, "shape": list(p.type.static_shape)}
+        return known if p.scale is None else {**known, "scale": p.scale, "zero_point": p.zero_point}
 
     return {
         "name": name,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, bind_batch, verify
 from graphopt.runtime.build import build_library
 from graphopt.runtime.program import Program
 from graphopt.targets.target import Target, get_target
+
+IO = ("native", "float32")
+"""What a quantized program takes and gives."""
 
 RESERVED = ("main", "harness", "semihosting")
 """File names that an artifact or the runtime uses beside those of the model."""
@@ -21,10 +25,13 @@ def check_name(name: str) -> None:
         raise InvalidInput(f"{name!r} cannot be the C prefix", advice=f"{advice}; not {', '.join(RESERVED)}")
 
 
-def compile(graph: Graph, target: str | Target = "host", *, name: str = "model", batch: int = 1) -> Program:
+def compile(
+    graph: Graph, target: str | Target = "host", *, name: str = "model", batch: int = 1, io: str = "native"
+) -> Program:
     """Compile a graph for a target, with N bound to ``batch``.
 
-    ``name`` is the C prefix and the stem of the files, so that several models link into one firmware.
+    ``name`` is the C prefix and the stem of the files, so that several models link into one firmware. A quantized
+    graph takes and gives its integers (``io="native"``), whose scales are in the header, or float32 (``io="float32"``).
     Raises ``Unsupported`` naming every node that cannot be lowered, ``BudgetExceeded`` where the
     program does not fit, ``ToolFailed`` where a compiler is missing.
     """
@@ -32,12 +39,18 @@ def compile(graph: Graph, target: str | Target = "host", *, name: str = "model",
     from graphopt.targets.artifact import artifact_files
     from graphopt.targets.codegen_llvm import compile_object
     from graphopt.targets.lowering import lower
+    from graphopt.targets.ports import native_io, with_parameters
     from graphopt.targets.samples import samples_apart
 
     machine = get_target(target)
+    if io not in IO:
+        raise InvalidInput(f"io = {io!r} is none of {', '.join(IO)}")
     verify(graph)
+    graph, taken, given = native_io(graph) if io == "native" else (graph, {}, {})
     batched = samples_apart(graph)
     lowered = lower(bind_batch(graph, batch), machine)
+    ports = with_parameters(lowered.inputs, taken), with_parameters(lowered.outputs, given)
+    lowered = replace(lowered, inputs=ports[0], outputs=ports[1])
     if machine.codegen == "c":
         return Program(artifact_files(lowered, machine, name, batched, None))
     kernels = {f"{name}_{k}": built for k, built in lowered.kernels.items()}

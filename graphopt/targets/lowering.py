@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.errors import BudgetExceeded, Unsupported
-from graphopt.ir import Array, Constant, Graph, Input, Node, TensorType, Value, verify
+from graphopt.ir import Array, Constant, Graph, Input, Node, Value, verify
 from graphopt.ops import Identity, Reshape
 from graphopt.targets.kernels import RULES, Built, Task, build, find_rule
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Plan, plan_arena
+from graphopt.targets.ports import Port
 from graphopt.targets.region import Region, legalize, region_of
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.target import Target
@@ -36,14 +37,6 @@ class Call:
     arguments: tuple[Place, ...]
     node: str
     text: str
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of the program, in the model's own row-major order."""
-
-    name: str
-    type: TensorType
 
 
 @dataclass(frozen=True)

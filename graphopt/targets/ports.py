@@ -1,0 +1,68 @@
+"""The inputs and outputs of a program: their types, and for quantized ones what the integers stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from graphopt.ir import Graph, Node, TensorType, Value, arg, rebuild
+from graphopt.ops import Dequantize, Quantize
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the program, in the model's own row-major order.
+
+    Where there is a ``scale``, its integers stand for (integer - zero_point) * scale.
+    """
+
+    name: str
+    type: TensorType
+    scale: float | None = None
+    zero_point: int = 0
+
+
+Parameters = tuple[float, int]
+"""Scale and zero point."""
+
+
+def native_io(graph: Graph) -> tuple[Graph, dict[str, Parameters], dict[str, Parameters]]:
+    """The graph without the quantize behind its inputs and the dequantize before its outputs, and their parameters.
+
+    An input is taken as integers if all that reads it is quantize by one scale; an output is given as integers if it
+    is a dequantize of one. The parameters are by the names of inputs and of outputs.
+    """
+    quantized = {v: found for v in graph.inputs if (found := quantized_alike(graph, v))}
+    names = graph.names
+    natives = {v: arg(names[v.node], nodes[0].types[0].dtype, v.type.shape) for v, nodes in quantized.items()}
+
+    def replaced(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.results[0] in natives:
+            return (natives[node.results[0]],)
+        return (natives[node.inputs[0]],) if node.inputs and node.inputs[0] in natives else None
+
+    native = rebuild(graph, replaced)
+    outputs, given = list(native.outputs), dict[str, Parameters]()
+    for position, (name, value) in enumerate(zip(graph.output_names, native.outputs, strict=True)):
+        if isinstance(value.op, Dequantize) and (parameters := scalar_parameters(value.node)):
+            outputs[position], given[name] = value.node.inputs[0], parameters
+    taken = {names[v.node]: parameters for v, nodes in quantized.items() if (parameters := scalar_parameters(nodes[0]))}
+    return replace(native, outputs=tuple(outputs)), taken, given
+
+
+def quantized_alike(graph: Graph, value: Value) -> tuple[Node, ...]:
+    """The quantize nodes that alone read a value, all by the same parameters; none otherwise."""
+    nodes = graph.uses[value]
+    parameters = {scalar_parameters(n) if isinstance(n.op, Quantize) else None for n in nodes}
+    same = len(parameters) == 1 and None not in parameters and len({n.types for n in nodes}) == 1
+    return nodes if same and graph.use_count(value) == len(nodes) else ()
+
+
+def scalar_parameters(node: Node) -> Parameters | None:
+    """Scale and zero point of a quantize or dequantize, if they are constant numbers."""
+    scale, zero = (v.constant for v in node.inputs[1:])
+    return (float(scale), int(zero)) if scale is not None and zero is not None and not scale.ndim else None
+
+
+def with_parameters(ports: Sequence[Port], parameters: Mapping[str, Parameters]) -> tuple[Port, ...]:
+    return tuple(replace(p, scale=s[0], zero_point=s[1]) if (s := parameters.get(p.name)) else p for p in ports)
