@@ -34,12 +34,19 @@ class Tile:
     vectors: int
 
 
-def choose_tile(target: Target, row: int, channels: int) -> Tile:
+INTEGER_ACCUMULATORS = 8
+"""Of the 13 registers of a scalar machine for integers; pointers, operands and loop variables take the others."""
+
+
+def choose_tile(target: Target, row: int, channels: int, integers: bool = False) -> Tile:
     """A tile for rows of ``row`` pixels and ``channels`` channels.
 
     Accumulators take all registers but those for the operands: one vector of weights a column of the
-    tile, and on scalar machines one value a pixel too.
+    tile, and on scalar machines one value a pixel too. Scalar machines have other registers for ``integers``.
     """
+    if integers and target.lanes == 1:
+        wide = min(channels, INTEGER_ACCUMULATORS if row == 1 else INTEGER_ACCUMULATORS // 2)
+        return Tile(balanced(row, min(row, INTEGER_ACCUMULATORS // wide)), wide)
     vectors = max(1, channels // target.lanes)
     most = MAX_VECTORS[target.lanes]
     wide = min(vectors, 4 * most if row == 1 else most)

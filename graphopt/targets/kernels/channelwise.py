@@ -14,11 +14,11 @@ from graphopt.ops import AveragePool, MaxPool, ReduceMean, SumPool
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.nest import pool_nest, reduce_nest
-from graphopt.targets.kernels.quantized import folded_zero_point, widened, zero_point_of
+from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import limits
 from graphopt.targets.schedule import Segment, balanced, channel_segments
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
 
 MAX_PIXELS = 8
 UNROLLED_COLUMNS = 7
@@ -40,15 +40,16 @@ class Combine:
 def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight [c, 1, kh, kw] is packed as [kh, kw, c]."""
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
-    packed = {"weight": np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0)), "bias": bias}
-    dtype = task.result.type.dtype
+    bits, dtype = bits_of(task.op), task.result.type.dtype
+    packed = {"weight": pack_bits(weight[:, 0].transpose(1, 2, 0), bits), "bias": bias}
+    columns, channels = plane.window.kernel[1], len(weight)
 
     def combine(frame: Frame) -> Combine:
         weights, biases = frame.packed["weight"], frame.packed["bias"]
 
         def step(acc: Expr, x: Expr, tap: tuple[Expr, Expr], at: Point) -> Expr:
-            w = weights.load(Point((*tap, at.index[0]), 2, at.lanes))
-            return acc + widened(x, zero_point, dtype=dtype) * cast(w, dtype)
+            element = (tap[0] * columns + tap[1]) * channels + at.index[0]
+            return acc + widened(x, zero_point, dtype=dtype) * load_bits(weights, element, at.lanes, bits, dtype)
 
         return Combine(biases.load, step, lambda acc, count: acc)
 

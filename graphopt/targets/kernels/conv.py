@@ -14,10 +14,17 @@ from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
 from graphopt.targets.kernels.channelwise import depthwise_kernel
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.nest import conv_nest, linear_nest
-from graphopt.targets.kernels.quantized import folded_zero_point, prove_no_overflow, widened
+from graphopt.targets.kernels.quantized import (
+    bits_of,
+    folded_zero_point,
+    load_bits,
+    pack_bits,
+    prove_no_overflow,
+    widened,
+)
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.schedule import Segment, channel_segments, choose_tile
-from graphopt.targets.tir import Expr, Locals, Point, cast, loop
+from graphopt.targets.tir import Expr, Locals, Point, loop
 
 UNROLLED = {"c": 64, "llvm": 192}
 """A row of taps is written out if that is at most this many multiply-adds, by code generator."""
@@ -89,7 +96,8 @@ def tiled_kernel(
     task: Task, name: str, batch: int, channels: Channels, plane: Plane, weight: Array, bias: Array, view: View
 ) -> Kernel:
     """The kernel of a convolution over a plane; ``view`` shows its tensors as [n, c, h, w]."""
-    tile = choose_tile(task.target, max(1, plane.interior(1)[1] - plane.interior(1)[0]), channels.group_out)
+    row = max(1, plane.interior(1)[1] - plane.interior(1)[0])
+    tile = choose_tile(task.target, row, channels.group_out, integers="int" in task.result.type.dtype)
     segments = channel_segments(channels.group_out, task.target.lanes, tile.vectors)
     _, w, b = task.inputs
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
@@ -97,7 +105,7 @@ def tiled_kernel(
     def emit(frame: Frame) -> None:
         TiledConv(frame, channels, plane, view, tile.pixels, zero_point).emit(batch, segments)
 
-    packed = {"weight": pack_weights(weight, channels, segments), "bias": bias}
+    packed = {"weight": pack_bits(pack_weights(weight, channels, segments), bits_of(task.op)), "bias": bias}
     return Kernel(name, emit, packed, replaced=(w, b))
 
 
@@ -119,7 +127,7 @@ class TiledConv:
         self, frame: Frame, channels: Channels, plane: Plane, view: View, pixels: int, zero_point: int
     ) -> None:
         self.channels, self.plane, self.pixels, self.zero_point = channels, plane, pixels, zero_point
-        self.dtype = frame.task.result.type.dtype
+        self.dtype, self.bits = frame.task.result.type.dtype, bits_of(frame.task.op)
         self.weight, self.bias = frame.packed["weight"], frame.packed["bias"]
         x = view(frame.tensors[frame.task.inputs[0]])
         assert x is not None
@@ -188,9 +196,8 @@ class TiledConv:
         segment = block.segment
         row = self.plane.window.kernel[1] * self.channels.group_in
         start = block.weights + (ky * row + index) * segment.width
-        vectors = range(segment.vectors)
-        weights = [self.weight.load(Point((start + v * segment.lanes,), 0, segment.lanes)) for v in vectors]
-        return [cast(w, self.dtype) for w in weights]
+        starts = [start + v * segment.lanes for v in range(segment.vectors)]
+        return [load_bits(self.weight, s, segment.lanes, self.bits, self.dtype) for s in starts]
 
     def for_each_tap(
         self, columns: tuple[Expr, Expr], accumulators: int, emit: Callable[[Expr, Expr, Expr], None]

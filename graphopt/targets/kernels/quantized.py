@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Array
 from graphopt.ops import IntegerProduct, overflowing
-from graphopt.targets.tir import Expr, cast
+from graphopt.targets.tir import Expr, Point, Tensor, cast
 
 
 def widened(x: Expr, zero_point: int = 0, *, dtype: str) -> Expr:
@@ -21,6 +22,45 @@ def widened(x: Expr, zero_point: int = 0, *, dtype: str) -> Expr:
 def zero_point_of(op: Any) -> int:
     """The zero point of what a product or a sum reads; 0 for the forms on reals."""
     return int(getattr(op, "zero_point", 0))
+
+
+def bits_of(op: Any) -> int:
+    """The bits in which the weights of a product are stored; 8 also where they are floats, which are as they are."""
+    return int(getattr(op, "bits", 8))
+
+
+def pack_bits(weight: Array, bits: int) -> Array:
+    """Weights in one row: as they are, or of 4 or 1 bits side by side in bytes, the first in the lowest bits.
+
+    4 bits are two's complement; of 1 bit, 0 is +1 and 1 is -1.
+    """
+    flat = np.ascontiguousarray(weight).ravel()
+    if bits == 8:
+        return flat
+    codes = (flat < 0 if bits == 1 else flat & 15).astype(np.uint8)
+    per_byte = 8 // bits
+    rows = np.pad(codes, (0, -len(codes) % per_byte)).reshape(-1, per_byte)
+    shifted = rows << (bits * np.arange(per_byte, dtype=np.uint8))
+    return np.asarray(np.bitwise_or.reduce(shifted, axis=1), np.uint8)
+
+
+def load_bits(packed: Tensor, element: Expr, lanes: int, bits: int, dtype: str) -> Expr:
+    """Weights from ``element`` on, of those that ``pack_bits`` put in a row, in the dtype of the accumulator."""
+    if bits == 8:
+        return cast(packed.load(Point((element,), 0, lanes)), dtype)
+    index = element if lanes == 1 else tirx.Ramp(element, 1, lanes)
+    per_byte = spread(8 // bits, lanes)
+    byte = cast(packed.buffer[tirx.floordiv(index, per_byte)], "int32")
+    place = tirx.floormod(index, per_byte)
+    if bits == 1:
+        return cast(spread(1, lanes) - tirx.bitwise_and(tirx.shift_right(byte, place), spread(1, lanes)) * 2, dtype)
+    up = spread(28, lanes) - place * 4
+    return cast(tirx.shift_right(tirx.shift_left(byte, up), spread(28, lanes)), dtype)
+
+
+def spread(value: int, lanes: int) -> Expr:
+    """An int32 constant in so many lanes."""
+    return tirx.const(value, "int32" if lanes == 1 else f"int32x{lanes}")
 
 
 def folded_zero_point(op: Any, weight: Array, bias: Array, padded: bool) -> tuple[Array, int]:
