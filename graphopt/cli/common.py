@@ -14,8 +14,9 @@ from rich.syntax import Syntax
 from graphopt.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from graphopt.ir import Graph
+    from graphopt.ir import Array, Graph
     from graphopt.passes import Pass
+    from graphopt.passes.data import Data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -28,6 +29,12 @@ PassesOption = Annotated[
 LoadOption = Annotated[list[Path] | None, typer.Option("--load", help="a Python file that defines passes")]
 ShapeOption = Annotated[
     list[str] | None, typer.Option("--shape", help="binds a dynamic dimension, seq=16, or an input, x=1,3,32,32")
+]
+QuantizeOption = Annotated[
+    str | None, typer.Option("--quantize", help="quantize to weights of int8, int4 or binary; needs --calibration")
+]
+CalibrationOption = Annotated[
+    Path | None, typer.Option("--calibration", help="an .npz or .npy of samples as the model takes them")
 ]
 BatchOption = Annotated[int, typer.Option(help="the batch size")]
 
@@ -59,10 +66,38 @@ def parse_shapes(texts: list[str]) -> dict[str, int | tuple[int, ...]]:
     return shapes
 
 
-def choose_passes(text: str | None, files: list[Path] | None) -> list[Pass]:
+def read_arrays(path: str | Path) -> Array | dict[str, Array]:
+    """What an .npy or .npz file holds; never anything pickled."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        data = np.load(path, allow_pickle=False)
+        return data if isinstance(data, np.ndarray) else dict(data)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInput("cannot be read as .npy or .npz", where=str(path), why=str(error)) from error
+
+
+def read_samples(path: Path | None, graph: Graph) -> Data | None:
+    """Samples from a file, by input name; where the model has one input, under any name or none."""
+    if path is None:
+        return None
+    data = read_arrays(path)
+    if isinstance(data, dict) and len(graph.inputs) == 1 and len(data) == 1:
+        (data,) = data.values()
+    return data
+
+
+def choose_passes(text: str | None, files: list[Path] | None, quantize: str | None = None) -> list[Pass]:
     """The passes named on the command line, with those of the user's files known."""
-    from graphopt.passes import default_pipeline, parse_passes
+    from graphopt.passes import Fuse, Quantize, default_pipeline, parse_passes
     from graphopt.passes.plugins import load_entry_points, load_file
+
+    if quantize is not None:
+        if text is not None:
+            raise InvalidInput("--quantize and --passes both say what to do", advice="put quantize among the passes")
+        return [Quantize(weights=quantize), Fuse()]
 
     load_entry_points()
     for file in files or []:

@@ -12,9 +12,11 @@ from rich.markup import escape
 from graphopt.cli import debugging, tables
 from graphopt.cli.common import (
     BatchOption,
+    CalibrationOption,
     LoadOption,
     ModelArgument,
     PassesOption,
+    QuantizeOption,
     ShapeOption,
     app,
     choose_passes,
@@ -23,9 +25,11 @@ from graphopt.cli.common import (
     out,
     print_diff,
     print_text,
+    read_arrays,
+    read_samples,
     working,
 )
-from graphopt.errors import GraphoptError, InvalidInput
+from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
     from graphopt.ir import Array
@@ -48,17 +52,24 @@ def compile_command(
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
     shape: ShapeOption = None,
+    quantize: QuantizeOption = None,
+    calibration: CalibrationOption = None,
+    io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
 ) -> None:
     """Compile a model: a shared library for Linux, a C project for a microcontroller."""
-    chosen = choose_passes(passes, load)
-    graph = load_model(model, shape)
-    with working(f"compiling for {target}"):
-        from graphopt.passes import Pipeline
-        from graphopt.targets import compile
+    from graphopt.passes import Context, Pipeline
+    from graphopt.targets import compile
 
-        program = compile(Pipeline(chosen, check=check)(graph), target, name=name, batch=batch)
+    chosen = choose_passes(passes, load, quantize)
+    graph = load_model(model, shape)
+    context = Context(calibration=read_samples(calibration, graph))
+    with working(f"compiling for {target}"):
+        small = Pipeline(chosen, check=check)(graph, context)
+        program = compile(small, target, name=name, batch=batch, io=io)
         program.save(output)
+    if floats := [n for n in context.notes if n.pass_name == "lower-integer" and n.declined]:
+        out.print(tables.notes_table(floats))
     out.print(tables.program_table(program, str(output)))
 
 
@@ -69,6 +80,7 @@ def opt(
     passes: PassesOption = None,
     load: LoadOption = None,
     shape: ShapeOption = None,
+    calibration: CalibrationOption = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="print the graph after every pass")
     ] = False,
@@ -103,7 +115,7 @@ def opt(
         if diff:
             print_diff(graph_diff(step.before, step.after))
 
-    context = Context()
+    context = Context(calibration=read_samples(calibration, graph))
     result = Pipeline(chosen, check=check)(graph, context, show)
     if output is not None:
         save(result, output)
@@ -150,20 +162,13 @@ def write_npz(path: Path, arrays: dict[str, Array]) -> None:
 
 def read_inputs(texts: list[str], names: list[str]) -> dict[str, Array]:
     """The arrays that --input options name; never anything pickled."""
-    import zipfile
-
-    import numpy as np
-
     given: dict[str, Array] = {}
     for position, text in enumerate(texts):
         key, found, path = text.partition("=")
         if not found:
             key, path = (names[position] if position < len(names) else ""), text
-        try:
-            data = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InvalidInput("cannot be read as .npy or .npz", where=path, why=str(error)) from error
-        given.update({key: data} if isinstance(data, np.ndarray) else dict(data))
+        data = read_arrays(path)
+        given.update(data if isinstance(data, dict) else {key: data})
     return given
 
 

@@ -30,12 +30,31 @@ def program_table(program: Program, folder: str) -> Table:
     manifest, sizes = program.manifest, program.sizes
     made = table("what", "value>", title=f"{manifest['name']} for {manifest['target']}, in {folder}")
     for what, value in (
+        *((f"{kind} {p['name']}", port_text(p)) for kind in ("input", "output") for p in manifest[f"{kind}s"]),
         ("kernels", len(manifest["kernels"])),
         ("code bytes", sizes.code),
         ("weight bytes", sizes.weights),
         ("workspace bytes", sizes.workspace),
     ):
-        made.add_row(what, f"{value:,}")
+        made.add_row(escape(what), value if isinstance(value, str) else f"{value:,}")
+    return made
+
+
+def port_text(port: Mapping[str, Any]) -> str:
+    """A port of a manifest in words."""
+    text = f"{port['dtype']}{port['shape']}"
+    return escape(f"{text}, scale {port['scale']:.6g}, zero point {port['zero_point']}" if "scale" in port else text)
+
+
+def bench_table(model: str, rows: Sequence[tuple[str, Program, Run, bool]]) -> Table:
+    """What one run costs on each target, and whether it gives what the reference evaluator gives."""
+    columns = "target", "instructions>", "ms>", "code B>", "weights B>", "workspace B>", "equal"
+    made = table(*columns, title=escape(model))
+    for target, program, run, equal in rows:
+        instructions = f"{run.instructions:,}" if run.instructions is not None else ""
+        seconds = f"{run.seconds * 1e3:.3f}" if run.seconds is not None else ""
+        sizes = (f"{n:,}" for n in dataclasses.astuple(program.sizes))
+        made.add_row(target, instructions, seconds, *sizes, "[green]yes[/]" if equal else "[red]no[/]")
     return made
 
 
@@ -138,7 +157,7 @@ def targets_table(targets: Sequence[Target], host: str) -> Table:
 def passes_table(passes: Mapping[str, type[Pass]]) -> Table:
     made = table("pass", "what", "options", "contract")
     for name, pass_ in sorted(passes.items()):
-        options = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(pass_))
+        options = ", ".join(f"{option}={default!r}" for option, default in pass_.options().items())
         what = (pass_.__doc__ or "").strip().split("\n\n")[0]
         made.add_row(name, escape(" ".join(what.split())), escape(options), escape(str(pass_.contract)))
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Graph
@@ -38,13 +38,17 @@ class Context:
     """What quantisation takes its ranges from."""
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+NO_OPTION = {"option": False}
+"""The metadata of a field that the command line cannot set: data, a loss, a callable."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 @dataclass(frozen=True)
 class Pass:
     """A transformation of graphs. Subclasses give ``name=`` and ``contract=`` and define ``run``.
 
     Subclasses are made frozen dataclasses; their fields must be serialisable, for they are the
-    options on the command line: ``my-pass{ratio=0.5}``.
+    options on the command line: ``my-pass{ratio=0.5}``, but for those marked ``NO_OPTION``.
     """
 
     name: ClassVar[str]
@@ -62,6 +66,12 @@ class Pass:
         cls.name, cls.contract = name, contract
         PASSES[name] = cls
 
+    @classmethod
+    def options(cls) -> dict[str, object]:
+        """The fields that the command line can set, with their defaults; ``...`` for one that must be given."""
+        fields = [f for f in dataclasses.fields(cls) if f.metadata.get("option", True)]
+        return {f.name: default_of(f) for f in fields}
+
     def run(self, graph: Graph, context: Context) -> Graph:
         """The transformed graph."""
         raise NotImplementedError(f"{type(self).__name__}.run")
@@ -69,6 +79,12 @@ class Pass:
     def __call__(self, graph: Graph) -> Graph:
         """Run this pass alone."""
         return self.run(graph, Context())
+
+
+def default_of(option: dataclasses.Field[Any]) -> object:
+    if option.default_factory is not dataclasses.MISSING:
+        return option.default_factory()
+    return ... if option.default is dataclasses.MISSING else option.default
 
 
 class RewritePass(Pass):

@@ -10,28 +10,44 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph
 
 Batch = Mapping[str, Array] | Array
-Data = Iterable[Batch]
-"""Batches, each a mapping from input name to array, or a lone array for one input; read as often as it takes."""
+Data = Iterable[Batch] | Batch
+"""Batches, each a mapping from input name to array, or a lone array for one input; read as often as it takes.
+Or one such mapping or array of all samples."""
+
+CHUNK = 32
+"""The samples of a batch where their number is free."""
 
 
 def batches(data: Data, graph: Graph) -> Iterator[dict[str, Array]]:
-    """Every batch as a mapping by input name. A lone array or mapping is one batch.
+    """Every batch as a mapping by input name. A lone array or mapping holds all samples, and is cut into batches.
 
     Raises ``InvalidInput`` for a generator, which can be read but once, and for no data at all.
     """
-    whole = [data] if isinstance(data, np.ndarray | Mapping) else data
-    if iter(whole) is whole:
-        raise InvalidInput(
-            "the data can be read only once", advice="give a list, or an object that can be iterated anew"
-        )
     names = [graph.names[v.node] for v in graph.inputs]
-    count = 0
-    for count, batch in enumerate(whole, 1):  # noqa: B007
-        if isinstance(batch, Mapping):
-            yield dict(batch)
-        elif len(names) == 1:
-            yield {names[0]: np.asarray(batch)}
-        else:
-            raise InvalidInput(f"a lone array for {len(names)} inputs", advice=f"give a mapping of {', '.join(names)}")
-    if not count:
-        raise InvalidInput("there is no data")
+    parts: Iterable[Batch]
+    parts = cut(by_name(data, names), graph) if isinstance(data, np.ndarray | Mapping) else data
+    if iter(parts) is parts:
+        raise InvalidInput("the data can be read but once", advice="give a list, or what can be iterated anew")
+    empty = True
+    for batch in parts:
+        empty = False
+        yield by_name(batch, names)
+    if empty:
+        raise InvalidInput("there is no data, or not enough for one batch")
+
+
+def by_name(batch: Batch, names: list[str]) -> dict[str, Array]:
+    if isinstance(batch, Mapping):
+        return dict(batch)
+    if len(names) != 1:
+        raise InvalidInput(f"a lone array for {len(names)} inputs", advice=f"give a mapping of {', '.join(names)}")
+    return {names[0]: np.asarray(batch)}
+
+
+def cut(samples: Mapping[str, Array], graph: Graph) -> list[dict[str, Array]]:
+    """Arrays of all samples as batches of the graph's own size, or of ``CHUNK`` where that is free."""
+    sizes = [v.type.shape[0] for v in graph.inputs if v.type.rank]
+    own = sizes[0] if sizes and isinstance(sizes[0], int) else None
+    total = min((len(a) for a in samples.values() if np.ndim(a)), default=0)
+    starts = range(0, total - total % own, own) if own else range(0, total, CHUNK)
+    return [{name: a[i : i + (own or CHUNK)] for name, a in samples.items()} for i in starts]

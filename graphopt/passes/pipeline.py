@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import difflib
 import re
 import time
@@ -75,7 +74,7 @@ def make_pass(name: str, options: str) -> Pass:
     if name not in PASSES:
         close = difflib.get_close_matches(name, PASSES, 3) or sorted(PASSES)
         raise InvalidInput(f"no pass is called {name!r}", advice=f"did you mean {', '.join(close)}?")
-    known = [f.name for f in dataclasses.fields(PASSES[name])]
+    known = list(PASSES[name].options())
     try:
         keywords = ast.parse(f"f({options})", mode="eval").body.keywords  # type: ignore[attr-defined]
         values = {k.arg: ast.literal_eval(k.value) for k in keywords}

@@ -63,7 +63,8 @@ class Wanted:
 
     def quantize(self, reals: Array) -> Array:
         """Reals as these integers, computed in float64."""
-        steps = np.rint(np.asarray(reals, np.float64) / self.scale) + self.zero_point
+        with np.errstate(over="ignore"):  # an end of a clip may be infinite, and saturates
+            steps = np.rint(np.asarray(reals, np.float64) / self.scale) + self.zero_point
         return np.asarray(np.clip(steps, self.low, self.high).astype(self.dtype))
 
     def holds(self, x: Quantized) -> bool:

@@ -80,7 +80,7 @@ def clamped(wanted: Wanted, clamps: Sequence[Value]) -> Wanted:
     low, high = wanted.low, wanted.high
     for clamp in clamps:
         ends = np.asarray(clamp.op.evaluate(np.array([-np.inf, np.inf])))
-        least, most = (int(v) for v in wanted.quantize(np.nan_to_num(ends)))
+        least, most = (int(v) for v in wanted.quantize(ends))
         low, high = max(low, least), max(low, min(high, most))
     return Wanted(wanted.scale, wanted.zero_point, wanted.dtype, low, max(low, high))
 

@@ -7,7 +7,7 @@ from dataclasses import field
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph
-from graphopt.passes.base import Context, Note, Pass
+from graphopt.passes.base import NO_OPTION, Context, Note, Pass
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.default import float_pipeline
@@ -32,7 +32,7 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
     per_channel: bool = True
     observer: str = "minmax"
     overrides: Mapping[str, str] = field(default_factory=dict)
-    calibration: Data | None = field(default=None, compare=False, repr=False)
+    calibration: Data | None = field(default=None, compare=False, repr=False, metadata=NO_OPTION)
 
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("observer", self.observer, OBSERVERS)

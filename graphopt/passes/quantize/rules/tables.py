@@ -54,6 +54,6 @@ def clamped_wide(node: Node, x: Quantized, wanted: Wanted) -> Value:
     if not isinstance(node.op, Relu | Clip):
         raise Decline("a table of 65,536 elements would be needed")
     ends = node.op.evaluate(np.array([-np.inf, np.inf]))
-    low, high = (int(v) for v in wanted.quantize(np.nan_to_num(np.asarray(ends))))
+    low, high = (int(v) for v in wanted.quantize(np.asarray(ends)))
     clamp = dataclasses.replace(wanted, low=low, high=high)
     return requantized(centre(x, "int32"), x.scale / wanted.scale, clamp, node)
