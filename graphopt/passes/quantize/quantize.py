@@ -12,10 +12,13 @@ from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.default import float_pipeline
 from graphopt.passes.quantize.calibrate import observe
+from graphopt.passes.quantize.dynamic import quantize_dynamically
 from graphopt.passes.quantize.insert import activation_parameters, choose, insert
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
 from graphopt.passes.quantize.scheme import Scheme, check_choice
+
+MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
 
 
 class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0)):
@@ -34,9 +37,13 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
     overrides: Mapping[str, str] = field(default_factory=dict)
     calibration: Data | None = field(default=None, compare=False, repr=False, metadata=NO_OPTION)
 
+    @property
+    def scheme(self) -> Scheme:
+        return Scheme(self.weights, self.activations, self.per_channel, self.overrides)
+
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("observer", self.observer, OBSERVERS)
-        scheme = Scheme(self.weights, self.activations, self.per_channel, self.overrides)
+        scheme = self.scheme
         data = self.calibration if self.calibration is not None else context.calibration
         if data is None:
             raise InvalidInput("there is no calibration data", where=self.name, advice="give calibration=batches")
@@ -51,10 +58,16 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
 class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     """Quantise a trained network: clean it up as the default pipeline does, calibrate, and lower it to integers.
 
-    See ``InsertQuantization`` for the options.
+    See ``InsertQuantization`` for the options. With ``mode`` dynamic there is no calibration: the scales of activations
+    are computed at run time (``quantize_dynamically``), which suits recurrent networks and transformers.
     """
 
+    mode: str = "static"
+
     def run(self, graph: Graph, context: Context) -> Graph:
+        check_choice("mode", self.mode, MODES)
         for pass_ in float_pipeline():
             graph = pass_.run(graph, context)
+        if self.mode == "dynamic":
+            return quantize_dynamically(graph, self.scheme, context, self.name)
         return LowerInteger().run(super().run(graph, context), context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Node, Value, constant
+from graphopt.ir import Array, Node, Value, constant
 from graphopt.ops import (
     ACCUMULATORS,
     Conv,
@@ -57,18 +57,17 @@ def product(
         raise Decline(f"the accumulator of channel {channel} may overflow")
     ratio = (scale / wanted.scale).reshape(*scale.shape, *([1] * (node.types[0].rank - channel_axis - 1) * scale.ndim))
     name = node.name or node.op.name
-    integer = op(**vars(node.op), zero_point=x.zero_point, bits=stored_bits(w))
+    integer = op(**vars(node.op), zero_point=x.zero_point, bits=stored_bits(w.array))
     acc = integer(
         x.value, w.value, constant(bias.astype(wide), f"{name}.bias"), name=f"{name}.acc", origins=node.origins
     )
     return requantized(acc, ratio, wanted, node)
 
 
-def stored_bits(weight: Quantized) -> int:
+def stored_bits(weight: Array) -> int:
     """The bits that the integers of weights need."""
-    assert weight.array is not None
-    largest = int(np.abs(weight.array).max(initial=0))
-    if largest == 1 and np.all(weight.array):
+    largest = int(np.abs(weight).max(initial=0))
+    if largest == 1 and np.all(weight):
         return 1
     return 4 if largest <= 7 else 8
 
