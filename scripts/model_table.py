@@ -23,7 +23,8 @@ HEAD = """# Models
 
 Architectures that the tests hold to PyTorch: traced with a symbolic batch, optimised, and from that one graph evaluated
 and compiled for the host, at batch 1 and 4. Weights are random, norms have the statistics of a trained model; sizes are
-small, so that all compile in minutes. Differences are the worst of the host's program, max|d| / max|y|; the tests allow
+small, so that all compile in minutes. The tests store and read each, and export it to ONNX, where the checker passes it
+and ONNX Runtime agrees with PyTorch. Differences are the worst of the host's program, max|d| / max|y|; the tests allow
 {bound}. Milliseconds are those of batch 1, one thread, the fastest of {runs} runs on the machine that wrote this page.
 
 Written by `python scripts/model_table.py --write`; `pytest tests/zoo -m "slow or not slow"` checks the same.

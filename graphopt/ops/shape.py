@@ -157,8 +157,14 @@ class Pad(Op, name="pad"):
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
         expect(len(self.pads) == 2 * x.rank and min(self.pads, default=0) >= 0, f"pads {self.pads} of {x}")
+        expect(x.is_float or self.fits(x.dtype), f"pad of {x} with {self.value}")
         extra = [a + b for a, b in zip(self.pads[: x.rank], self.pads[x.rank :], strict=True)]
         return x.with_shape(d + e if e else d for d, e in zip(x.shape, extra, strict=True))
+
+    def fits(self, dtype: str) -> bool:
+        """Whether the value is one of a dtype of integers, or of bools."""
+        low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        return float(self.value).is_integer() and low <= self.value <= high
 
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs

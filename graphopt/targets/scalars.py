@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,23 @@ def sigmoid(x: Expr) -> Expr:
     return one / (one + tirx.exp(constant(0.0, x) - x))
 
 
+def wrapping(compute: Callable[[Expr, Expr], Expr]) -> ScalarRule:
+    """The rule of an operator of which int32 wraps around, as numpy's does.
+
+    TVM, LLVM and C all take it that an int32 never overflows, so it is computed as int64, and cut; compilers find that
+    32 bits will do. Nothing is wide enough for int64, which must not overflow.
+    """
+
+    def rule(op: Op, a: Expr, b: Expr) -> Expr:
+        dtype = str(a.ty)
+        if dtype.partition("x")[0] != "int32":
+            return compute(a, b)
+        wide = dtype.replace("int32", "int64")
+        return compute(a.astype(wide), b.astype(wide)).astype(dtype)
+
+    return rule
+
+
 scalar_rule(Identity)(lambda op, x: x)
 scalar_rule(Relu)(lambda op, x: tirx.max(x, constant(0.0, x)))
 scalar_rule(LeakyRelu)(lambda op, x: tirx.Select(x >= constant(0.0, x), x, x * constant(op.alpha, x)))
@@ -83,11 +101,11 @@ scalar_rule(Tanh)(lambda op, x: tirx.tanh(x))
 scalar_rule(Silu)(lambda op, x: x * sigmoid(x))
 scalar_rule(Exp)(lambda op, x: tirx.exp(x))
 scalar_rule(Sqrt)(lambda op, x: tirx.sqrt(x))
-scalar_rule(Neg)(lambda op, x: constant(0.0, x) - x)
+scalar_rule(Neg)(lambda op, x: wrapping(operator.sub)(op, constant(0.0, x), x))
 scalar_rule(Abs)(lambda op, x: tirx.abs(x))
-scalar_rule(Add)(lambda op, a, b: a + b)
-scalar_rule(Sub)(lambda op, a, b: a - b)
-scalar_rule(Mul)(lambda op, a, b: a * b)
+scalar_rule(Add)(wrapping(operator.add))
+scalar_rule(Sub)(wrapping(operator.sub))
+scalar_rule(Mul)(wrapping(operator.mul))
 scalar_rule(Div)(lambda op, a, b: tirx.div(a, b))
 scalar_rule(Minimum)(lambda op, a, b: tirx.min(a, b))
 scalar_rule(Maximum)(lambda op, a, b: tirx.max(a, b))

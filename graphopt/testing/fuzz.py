@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from graphopt.errors import GraphoptError, InvalidInput, Unsupported
-from graphopt.exporters import save, to_onnx
+from graphopt.exporters import save, to_onnx, to_torch
 from graphopt.ir import Array, Constant, Graph, Input, bind_batch, cast_floats
 from graphopt.passes import optimize
 from graphopt.passes.contract import random_inputs, worst_difference
@@ -62,6 +62,14 @@ def by_reimport(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
     return by_evaluator(load(to_onnx(graph)), inputs)
 
 
+def by_torch(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
+    import torch
+
+    with torch.no_grad():
+        result = to_torch(graph)(**{name: torch.from_numpy(a.copy()) for name, a in inputs.items()})
+    return [t.numpy() for t in (result if isinstance(result, tuple) else (result,))]
+
+
 def by_target(name: str) -> Way:
     def run(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
         result = compile(bind_batch(graph, BATCH), name).run(**inputs)
@@ -77,6 +85,7 @@ def after_passes(way: Way) -> Way:
 WAYS: dict[str, Way] = {
     "onnxruntime": by_onnxruntime,
     "reimport": by_reimport,
+    "torch": by_torch,
     "optimized": after_passes(by_evaluator),
     "optimized-onnxruntime": after_passes(by_onnxruntime),
     "host": by_target("host"),

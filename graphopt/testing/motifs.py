@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from graphopt.ir import Op, TensorType, Value
 from graphopt.ops import (
     Add,
@@ -92,11 +94,12 @@ def norm_layer(draw: Drawing, x: Value) -> Value | None:
 @motif
 def pad_window(draw: Drawing, x: Value) -> Value | None:
     """pad -> conv or pooling, the pad's value the operator's own mostly."""
-    if x.type.rank < 3:
+    if x.type.rank < 3 or x.type.dtype == "bool":
         return None
     pool: type[Pool] | None = draw.choice([None, None, AveragePool, MaxPool])
     rank = x.type.rank
-    own = float("-inf") if pool is MaxPool else 0.0
+    least = float("-inf") if x.type.is_float else float(np.iinfo(x.type.dtype).min)
+    own = least if pool is MaxPool else 0.0
     reach = draw.choice([0, 0, 0, 1]) if pool is not MaxPool else 0
     pads = tuple(draw.integer(0, 1 if a % rank > 1 else reach * (a % rank)) for a in range(2 * rank))
     y = Pad(pads=pads, value=draw.choice([own, own, own, -1.5]))(x)

@@ -9,7 +9,25 @@ from compiling import assert_close, check_program, lowered_ops, sampled_graph
 from graphopt import compile
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import REGISTRY, Constant, Graph, Input, arg, cast_floats, constant
-from graphopt.ops import Abs, Add, BatchNorm, Cast, Concat, Div, Maximum, Minimum, Mod, Mul, Pow, Sub, Unary
+from graphopt.ops import (
+    Abs,
+    Add,
+    BatchNorm,
+    Cast,
+    Concat,
+    Div,
+    Greater,
+    Less,
+    Maximum,
+    Minimum,
+    Mod,
+    Mul,
+    Neg,
+    Pow,
+    Sub,
+    Unary,
+)
+from graphopt.passes import optimize
 from graphopt.passes.contract import random_inputs
 
 FOUNDING = """
@@ -61,6 +79,25 @@ def test_integers_wrap_around_and_divide_toward_zero(dtype: str, target: str) ->
     total = Add()(Mul()(x, k), Sub()(y, k)) if dtype[-2:] in ("t8", "16") else Add()(Mul()(x, y), k)
     outputs = (Div()(total, k), Maximum()(total, y), Minimum()(x, k), Concat(axis=1)(x, y), total)
     check_program(Graph((x, y), outputs), target)
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_nothing_is_simplified_as_if_an_int32_never_overflowed(target: str) -> None:
+    """x * 2 / 2 is not x, nor is x + 2 always greater than x, or -x of another sign."""
+    most = np.iinfo(np.int32).max
+    edges = constant(np.array([most, most - 1, most // 2 + 1, 5, -5, -most - 1], np.int32))
+    x, two, minus = arg("x", "int32", (2, 6)), constant(np.int32(2)), constant(np.int32(-3))
+    y = Mul()(x, edges)
+    outputs = (
+        Div()(Mul()(y, two), two),
+        Div()(Mul()(y, minus), minus),
+        Cast(to="int32")(Greater()(Add()(y, two), y)),
+        Cast(to="int32")(Less()(Sub()(y, minus), y)),
+        Cast(to="int32")(Less()(Neg()(edges), Neg()(y))),
+    )
+    graph = Graph((x,), outputs)
+    check_program(graph, target)
+    check_program(optimize(graph), target, reference=graph)
 
 
 @pytest.mark.parametrize("target", ["host", "aarch64", "armv7", "cortex-m0", "cortex-m4"])

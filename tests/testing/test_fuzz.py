@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import graphopt
-from graphopt.ir import Array, Constant, Graph, Input, arg, constant
+from graphopt.ir import Array, Constant, Graph, Input, arg, bind_batch, constant
 from graphopt.ops import Abs, ArgMin, Cast, Floor, LeakyRelu, Log, Mul, ReduceSum, Relu, Sin
+from graphopt.passes.contract import random_inputs
 from graphopt.testing import fuzz, random_graph
 
 
@@ -56,6 +57,13 @@ def test_what_rounding_decides_is_not_judged(monkeypatch: pytest.MonkeyPatch) ->
     assert fuzz.examine(Graph((x,), (bits,)), "crash", 0) is None
 
 
+@pytest.mark.parametrize("seed", [2095, 3271])
+def test_pads_of_drawn_integers_are_integers(seed: int) -> None:
+    """What was drawn of these seeds padded an int32 with an infinity, and ended the fuzzer."""
+    graph = random_graph(seed)
+    graph(**random_inputs(bind_batch(graph, 2), seed))
+
+
 def test_what_the_order_of_a_sum_decides_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sine of a sum of some hundred: the absolute error of the sum is that of the sine, of magnitude one."""
     monkeypatch.setattr(fuzz, "WAYS", {"crash": crash})
@@ -66,7 +74,9 @@ def test_what_the_order_of_a_sum_decides_is_not_judged(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("way", ["onnxruntime", "reimport", "optimized", "optimized-onnxruntime", "optimized-host"])
+@pytest.mark.parametrize(
+    "way", ["onnxruntime", "reimport", "torch", "optimized", "optimized-onnxruntime", "optimized-host"]
+)
 def test_the_ways_agree(way: str, seed: int) -> None:
     assert fuzz.examine(random_graph(seed), way, seed) is None
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import onnx
 import torch
+from onnxruntime import InferenceSession, SessionOptions
 
 import graphopt
 from graphopt.ir import Array, Batch, Graph
@@ -16,11 +21,12 @@ from zoo.catalogue import Entry
 
 @dataclass(frozen=True)
 class Result:
-    """At one batch: the program, and the worst differences of evaluator and program from PyTorch, of max|y|."""
+    """At one batch: the program, and how far evaluator, program and ONNX Runtime are from PyTorch, of max|y|."""
 
     program: Program
     evaluated: float
     compiled: float
+    exported: float
 
 
 @dataclass(frozen=True)
@@ -32,23 +38,42 @@ class Comparison:
 
 
 def compare(entry: Entry, batches: tuple[int, ...] = (1, 4)) -> Comparison:
+    """All from one graph of symbolic batch, which must outlast a file of its own form, and ONNX's checker."""
     model = entry.model()
     graph = graphopt.optimize(graphopt.trace(model, entry.inputs(2)))
     assert all(v.type.shape[0] == Batch() for v in (*graph.inputs, *graph.outputs))
-    return Comparison(graph, tuple(compared(model, graph, entry.inputs(batch), batch) for batch in batches))
+    with TemporaryDirectory() as folder:
+        graphopt.save(graph, Path(folder) / "model.gopt")
+        assert str(graphopt.load(Path(folder) / "model.gopt")) == str(graph)
+    session = exported(graph)
+    results = tuple(compared(model, graph, session, entry.inputs(batch), batch) for batch in batches)
+    return Comparison(graph, results)
 
 
-def compared(model: torch.nn.Module, graph: Graph, inputs: tuple[torch.Tensor, ...], batch: int) -> Result:
+def exported(graph: Graph) -> InferenceSession:
+    """The graph in ONNX Runtime, by way of ONNX's checker."""
+    made = graphopt.to_onnx(graph)
+    onnx.checker.check_model(made, full_check=True)
+    options = SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    return InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def compared(
+    model: torch.nn.Module, graph: Graph, session: InferenceSession, inputs: tuple[torch.Tensor, ...], batch: int
+) -> Result:
     with torch.no_grad():
         expected = tensors(model(*inputs))
     arrays = [x.numpy() for x in inputs]
     program = graphopt.compile(graph, batch=batch)
     result = program.run(*arrays)
     compiled = result if isinstance(result, tuple) else (result,)
-    return Result(program, worst(graph(*arrays), expected), worst(compiled, expected))
+    outside = session.run(None, dict(zip((v.node.name for v in graph.inputs), arrays, strict=True)))
+    return Result(program, *(worst(got, expected) for got in (graph(*arrays), compiled, outside)))
 
 
-def worst(got: tuple[Array, ...], expected: list[Array]) -> float:
+def worst(got: Sequence[Array], expected: list[Array]) -> float:
     return max(worst_difference(a, b) for a, b in zip(got, expected, strict=True))
 
 

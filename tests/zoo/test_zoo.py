@@ -1,4 +1,4 @@
-"""Every architecture: from one graph of symbolic batch, what PyTorch computes, evaluated and compiled."""
+"""Every architecture: from one graph of symbolic batch, what PyTorch computes, evaluated, compiled and exported."""
 
 from __future__ import annotations
 
@@ -16,3 +16,4 @@ def test_equals_torch(name: str) -> None:
     for result in compare(ZOO[name]).results:
         assert result.evaluated <= BOUND
         assert result.compiled <= BOUND
+        assert result.exported <= BOUND
