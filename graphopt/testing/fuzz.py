@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from graphopt.errors import GraphoptError, InvalidInput, Unsupported
-from graphopt.exporters import save, to_onnx
+from graphopt.exporters import save, to_onnx, to_torch
 from graphopt.ir import Array, Constant, Graph, Input, bind_batch, cast_floats
 from graphopt.passes import optimize
 from graphopt.passes.contract import random_inputs, worst_difference
@@ -62,6 +62,10 @@ def by_reimport(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
     return by_evaluator(load(to_onnx(graph)), inputs)
 
 
+def by_torch(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
+    return to_torch(graph).evaluate(inputs)
+
+
 def by_target(name: str) -> Way:
     def run(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
         result = compile(bind_batch(graph, BATCH), name).run(**inputs)
@@ -79,6 +83,8 @@ WAYS: dict[str, Way] = {
     "reimport": by_reimport,
     "optimized": after_passes(by_evaluator),
     "optimized-onnxruntime": after_passes(by_onnxruntime),
+    "torch": by_torch,
+    "optimized-torch": after_passes(by_torch),
     "host": by_target("host"),
     "optimized-host": after_passes(by_target("host")),
     **{name: by_target(name) for name in EMULATED},

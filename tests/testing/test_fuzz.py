@@ -66,7 +66,9 @@ def test_what_the_order_of_a_sum_decides_is_not_judged(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("way", ["onnxruntime", "reimport", "optimized", "optimized-onnxruntime", "optimized-host"])
+@pytest.mark.parametrize(
+    "way", ["onnxruntime", "reimport", "optimized", "optimized-onnxruntime", "torch", "optimized-host"]
+)
 def test_the_ways_agree(way: str, seed: int) -> None:
     assert fuzz.examine(random_graph(seed), way, seed) is None
 
