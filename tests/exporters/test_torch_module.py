@@ -126,7 +126,8 @@ def test_the_module_can_be_traced_again() -> None:
     assert again.is_symbolic
     x = np.random.default_rng(0).standard_normal((3, 3, 4, 4)).astype(np.float32)
     assert worst_difference(again(x)[0], graph(x)[0]) <= 1e-6
-    assert sorted(n.op.name for n in again.nodes) == sorted(n.op.name for n in graph.nodes)
+    layers = [[n.op.name for n in g.nodes if isinstance(n.op, Conv | BatchNorm | Linear)] for g in (graph, again)]
+    assert layers[0] == layers[1]
 
 
 def test_training_comes_back() -> None:
