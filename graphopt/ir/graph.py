@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from graphopt.errors import InvalidGraph, InvalidInput
 from graphopt.ir.op import Array, Op, frozen
-from graphopt.ir.types import Batch, TensorType
+from graphopt.ir.types import Batch, TensorType, bind_dim
 
 T = TypeVar("T")
 
@@ -297,8 +297,7 @@ def check_inputs(graph: Graph, given: Mapping[Value, tuple[str, tuple[int, ...]]
         for have, dim in zip(shape, want.shape, strict=False):
             if isinstance(dim, Batch):
                 batch = batch or have // dim.factor
-        bound = want.bind(batch) if batch else want
-        if dtype != want.dtype or shape != bound.shape:
+        if dtype != want.dtype or shape != tuple(bind_dim(d, batch or 1) for d in want.shape):
             name = graph.names[value.node]
             raise InvalidInput(f"{dtype}{list(shape)} given, {want} needed", where=f"input {name!r}")
     return batch or 1

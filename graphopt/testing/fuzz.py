@@ -63,11 +63,7 @@ def by_reimport(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
 
 
 def by_torch(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
-    import torch
-
-    with torch.no_grad():
-        result = to_torch(graph)(**{name: torch.from_numpy(a.copy()) for name, a in inputs.items()})
-    return [t.numpy() for t in (result if isinstance(result, tuple) else (result,))]
+    return to_torch(graph).evaluate(inputs)
 
 
 def by_target(name: str) -> Way:
@@ -85,9 +81,10 @@ def after_passes(way: Way) -> Way:
 WAYS: dict[str, Way] = {
     "onnxruntime": by_onnxruntime,
     "reimport": by_reimport,
-    "torch": by_torch,
     "optimized": after_passes(by_evaluator),
     "optimized-onnxruntime": after_passes(by_onnxruntime),
+    "torch": by_torch,
+    "optimized-torch": after_passes(by_torch),
     "host": by_target("host"),
     "optimized-host": after_passes(by_target("host")),
     **{name: by_target(name) for name in EMULATED},

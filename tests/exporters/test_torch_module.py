@@ -34,6 +34,7 @@ from graphopt.ops import (
     Transpose,
 )
 from graphopt.passes import Fuse
+from graphopt.passes.contract import worst_difference
 
 
 def weights(*shape: int, name: str = "", seed: int = 0) -> Value:
@@ -119,10 +120,21 @@ def test_gradients_of_recurrent_layers_are_those_of_torch() -> None:
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-12)
 
 
+def test_the_module_can_be_traced_again() -> None:
+    graph = net()
+    again = graphopt.trace(graphopt.to_torch(graph), (torch.rand(2, 3, 4, 4),))
+    assert again.is_symbolic
+    x = np.random.default_rng(0).standard_normal((3, 3, 4, 4)).astype(np.float32)
+    assert worst_difference(again(x)[0], graph(x)[0]) <= 1e-6
+    layers = [[n.op.name for n in g.nodes if isinstance(n.op, Conv | BatchNorm | Linear)] for g in (graph, again)]
+    assert layers[0] == layers[1]
+
+
 def test_training_comes_back() -> None:
     graph = net()
     module = graphopt.to_torch(graph)
-    assert graphopt.with_parameters(graph, module).nodes[1].results[0].constant is graph.nodes[1].results[0].constant
+    unchanged = graphopt.with_parameters(graph, module)
+    assert all(a is b for a, b in zip(constants(unchanged).values(), constants(graph).values(), strict=True))
     optimizer = torch.optim.SGD(module.parameters(), 0.01)
     x = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     before = module(x).square().mean()
@@ -178,33 +190,62 @@ def test_fused_graphs_are_trained_as_such() -> None:
     }
 
 
-def test_an_operator_is_decomposed_without_computing_with_what_is_trained() -> None:
-    class Shifted(Op, name="shifted"):
-        """x + w + 1: a decomposition that folds what is constant."""
+class Shifted(Op):
+    """x + w + 1: a decomposition that folds what is constant."""
 
-        def infer(self, *inputs: TensorType) -> TensorType:
-            return inputs[0]
+    def infer(self, *inputs: TensorType) -> TensorType:
+        return inputs[0]
 
-        def evaluate(self, *inputs: Array) -> Array:
-            return np.asarray(inputs[0] + inputs[1] + 1)
+    def evaluate(self, *inputs: Array) -> Array:
+        return np.asarray(inputs[0] + inputs[1] + inputs[1].dtype.type(1))
 
-        def decompose(self, *inputs: Value) -> tuple[Value, ...]:
-            x, w = inputs
-            one = np.ones(x.type.static_shape[-1:], np.float32)
-            known = w.constant
-            return (Add()(x, constant(known + one) if known is not None else Add()(w, constant(one, "one"))),)
+    def decompose(self, *inputs: Value) -> tuple[Value, ...] | None:
+        x, w = inputs
+        one = np.ones(x.type.static_shape[-1:], x.type.dtype)
+        known = w.constant
+        return (Add()(x, constant(known + one) if known is not None else Add()(w, constant(one, "one"))),)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_an_operator_is_decomposed_without_computing_with_what_can_change(dtype: str) -> None:
+    class Op_(Shifted, name="shifted"):  # noqa: N801
+        pass
 
     try:
-        x = arg("x", "float32", (2, 3))
-        graph = Graph((x,), (Shifted()(x, weights(3, name="w"), name="y"),))
+        x, w = arg("x", dtype, (2, 3)), constant(np.arange(3).astype(dtype), "w")
+        graph = Graph((x,), (Op_()(x, w, name="y"),))
         module = graphopt.to_torch(graph)
-        data = np.ones((2, 3), np.float32)
-        np.testing.assert_allclose(module(torch.from_numpy(data)).detach(), graph(data)[0], rtol=1e-6)
-        module(torch.from_numpy(data)).sum().backward()
-        np.testing.assert_array_equal(module.get_parameter("w").grad, [2, 2, 2])
-        assert [n for n, _ in module.named_parameters()] == ["w"] and list(module.state_dict()) == ["w"]
+        data = np.ones((2, 3), dtype)
+        np.testing.assert_array_equal(module.evaluate([data])[0], graph(data)[0])
+        assert list(module.state_dict()) == ["w"]
+        with torch.no_grad():
+            module.tensor(("w",)).fill_(7)
+        np.testing.assert_array_equal(module.evaluate([data])[0], np.full((2, 3), 9))
+        if dtype == "float32":
+            assert [n for n, _ in module.named_parameters()] == ["w"]
+            module(torch.from_numpy(data)).sum().backward()
+            np.testing.assert_array_equal(module.get_parameter("w").grad, [2, 2, 2])
     finally:
         del REGISTRY["shifted"]
+
+
+def test_a_decomposition_that_must_know_integers_does() -> None:
+    class Wanting(Shifted, name="wanting"):
+        def decompose(self, *inputs: Value) -> tuple[Value, ...] | None:
+            return None if inputs[1].constant is None else super().decompose(*inputs)
+
+    try:
+        for dtype in ("int32", "float32"):
+            x, w = arg("x", dtype, (2, 3)), constant(np.arange(3).astype(dtype), "w")
+            graph = Graph((x,), (Wanting()(x, w, name="y"),))
+            if dtype == "float32":
+                with pytest.raises(graphopt.GraphoptError, match=r"y \(wanting\)"):
+                    graphopt.to_torch(graph)
+                continue
+            data = np.ones((2, 3), dtype)
+            np.testing.assert_array_equal(graphopt.to_torch(graph).evaluate([data])[0], graph(data)[0])
+    finally:
+        del REGISTRY["wanting"]
 
 
 def test_batch_norm_trains_as_that_of_torch() -> None:
@@ -217,6 +258,16 @@ def test_batch_norm_trains_as_that_of_torch() -> None:
     for name in ("running_mean", "running_var"):
         torch.testing.assert_close(module.state_dict()[name], layer.state_dict()[name])
     torch.testing.assert_close(module.eval()(x), layer.eval()(x))
+
+
+def test_deep_graphs_are_no_harder() -> None:
+    y = x = arg("x", "float32", (2,))
+    for _ in range(5000):
+        y = Identity()(y)
+    module = copy.deepcopy(graphopt.to_torch(Graph((x,), (y,))))
+    data = torch.ones(2, requires_grad=True)
+    module(data).sum().backward()
+    np.testing.assert_array_equal(data.grad, [1, 1])
 
 
 def test_copies_and_saved_parameters_stand_alone(tmp_path: Path) -> None:

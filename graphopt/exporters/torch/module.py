@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +50,13 @@ class TorchGraph(nn.Module):
         results = self.plan.run(list(given.values()), Situation(constants, batch, self.training))
         outputs = tuple(declared(t, v) for t, v in zip(results, graph.outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
+
+    @torch.no_grad()
+    def evaluate(self, inputs: Mapping[str, Array] | Sequence[Array]) -> tuple[Array, ...]:
+        """What ``graphopt.ir.evaluate`` gives of a graph, by this module: arrays in, arrays out, no gradients."""
+        given = pair_inputs(self.plan.graph, inputs)
+        outputs = self(*(torch.from_numpy(np.array(a)) for a in given.values()))
+        return tuple(t.numpy(force=True) for t in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
     @property
     def input_names(self) -> list[str]:

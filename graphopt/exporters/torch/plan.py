@@ -219,8 +219,8 @@ def is_weight(data: Array) -> bool:
 def decomposed(node: Node) -> Graph | None:
     """The parts of an operator, as a body with an input for each operand.
 
-    The operands are not constants there, or a decomposition would compute with what is to be trained; only if it
-    must know them, those of integers are.
+    The operands are not constants there, or a decomposition would compute ahead with what the module can change; only
+    if it must know them, those of integers are.
     """
     for known in (False, True):
         inputs = tuple(arg(f"x{i}", v.type.dtype, v.type.shape) for i, v in enumerate(node.inputs))

@@ -108,7 +108,7 @@ def celu(op: ops.Celu, x: Tensor) -> Tensor:
 
 @torch_rule(ops.Softplus)
 def softplus(op: ops.Softplus, x: Tensor) -> Tensor:
-    """F.softplus is the identity above a threshold, where it differs by up to 2e-9."""
+    """F.softplus drops what is below 2e-9 above a threshold."""
     return torch.logaddexp(x, torch.zeros_like(x))
 
 

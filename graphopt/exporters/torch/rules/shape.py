@@ -9,17 +9,22 @@ from torch import Tensor
 from graphopt import ops
 from graphopt.exporters.torch.rule import torch_rule
 from graphopt.exporters.torch.rules.products import around
-from graphopt.ir import TensorType
+from graphopt.ir import Batch, Shape
+
+
+def bound(shape: Shape) -> list[int]:
+    """The dimensions, none of which is symbolic any more; while torch exports the module, N is a SymInt."""
+    return [d for d in shape if not isinstance(d, Batch)]
 
 
 @torch_rule(ops.Reshape)
 def reshape(op: ops.Reshape, x: Tensor) -> Tensor:
-    return x.reshape(TensorType("bool", op.shape).static_shape)
+    return x.reshape(bound(op.shape))
 
 
 @torch_rule(ops.Expand)
 def expand(op: ops.Expand, x: Tensor) -> Tensor:
-    return x.broadcast_to(TensorType("bool", op.shape).static_shape)
+    return x.broadcast_to(bound(op.shape))
 
 
 @torch_rule(ops.Transpose)
