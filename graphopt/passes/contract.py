@@ -62,6 +62,9 @@ class MaskedStep(Protocol):
 
     def apply(self) -> Graph: ...
 
+    def cast(self, dtype: str) -> MaskedStep:
+        """The same removal from the graph with its float32 in ``dtype``."""
+
     def masked(self, seed: int | None = None) -> Graph:
         """The graph before, masked; with a seed, the removed weights drawn anew."""
 
@@ -111,11 +114,14 @@ def check_contract(
     if isinstance(contract, Bounded):
         check_noise(graph, transform(graph), contract, where, samples)
         return
+    if isinstance(contract, Masked):
+        if not isinstance(transform, Masking):
+            raise ContractViolation("it promises to mask, but does not tell its removals", where=where)
+        for step in transform.removals(graph):
+            check_masked(step, contract, where, samples)
+        return
     for dtype in ("float64", "float32"):
         before = graph if dtype == "float32" else cast_floats(graph, dtype)
-        if isinstance(contract, Masked):
-            check_removals(transform, before, contract, dtype, where, samples)
-            continue
         after = transform(before)
         bound, atol = bounds(contract, dtype)
         for batch in (1, 3) if graph.is_symbolic else (1,):
@@ -145,33 +151,20 @@ def signal_to_noise(got: Array, want: Array) -> float:
     return float("inf") if not noise else 10 * np.log10(max(signal, 1e-300) / noise)
 
 
-def check_removals(
-    transform: Callable[[Graph], Graph],
-    graph: Graph,
-    contract: Masked,
-    dtype: str,
-    where: str,
-    samples: Sequence[Inputs],
-) -> None:
-    """Hold each of a pass's removals from a graph in ``dtype`` to ``Masked``."""
-    if not isinstance(transform, Masking):
-        raise ContractViolation("it promises to mask, but does not tell its removals", where=where)
-    for step in transform.removals(graph):
-        check_masked(step, contract, dtype, where, samples)
-
-
-def check_masked(step: MaskedStep, contract: Masked, dtype: str, where: str, samples: Sequence[Inputs] = ()) -> None:
-    """Hold one removal from a graph in ``dtype`` to ``Masked``; the samples are for float32."""
-    graphs = step.masked(), step.apply(), step.masked(seed=1)
-    rtol, atol = bounds(contract, dtype)
-    for batch in (1, 3) if graphs[0].is_symbolic else (1,):
-        masked, small, drawn = (bind_batch(g, batch) for g in graphs)
-        random = [random_inputs(masked, seed) for seed in (0, 1)]
-        for inputs in [*random, *(samples if dtype == "float32" else ())]:
-            at = f"{where} in {dtype}, batch {batch}"
-            with np.errstate(all="ignore"):  # what was removed may come to anything
-                compare(masked, small, inputs, rtol, atol, at)
-                compare(masked, drawn, inputs, rtol, atol, f"{at}, removed weights drawn anew")
+def check_masked(step: MaskedStep, contract: Masked, where: str, samples: Sequence[Inputs] = ()) -> None:
+    """Hold one removal to ``Masked``, in float64 and float32; the samples are for float32."""
+    for dtype in ("float64", "float32"):
+        own = step if dtype == "float32" else step.cast(dtype)
+        graphs = own.masked(), own.apply(), own.masked(seed=1)
+        rtol, atol = bounds(contract, dtype)
+        for batch in (1, 3) if graphs[0].is_symbolic else (1,):
+            masked, small, drawn = (bind_batch(g, batch) for g in graphs)
+            random = [random_inputs(masked, seed) for seed in (0, 1)]
+            for inputs in [*random, *(samples if dtype == "float32" else ())]:
+                at = f"{where} in {dtype}, batch {batch}"
+                with np.errstate(all="ignore"):  # what was removed may come to anything
+                    compare(masked, small, inputs, rtol, atol, at)
+                    compare(masked, drawn, inputs, rtol, atol, f"{at}, removed weights drawn anew")
 
 
 def bounds(contract: Contract, dtype: str) -> tuple[float, float]:

@@ -128,9 +128,9 @@ def explain(pass_name: str, removal: Removal) -> Iterator[Note]:
     coupling, graph = removal.coupling, removal.graph
     for group in coupling.groups:
         gone = int(removal.gone[group.units[:, 0]].sum())
-        places = ", ".join(describe(graph, place, count) for place, count in zip(group.axes, group.counts, strict=True))
-        text = f"{gone} of {len(group)} units removed, coupled: {places}"
-        yield Note(pass_name, graph.names[group.axes[0].value.node], text)
+        weights = [(p, n) for p, n in zip(group.axes, group.counts, strict=True) if p.value.constant is not None]
+        coupled = ", ".join(describe(graph, place, count) for place, count in weights)
+        yield Note(pass_name, coupling.layers(group)[0], f"{gone} of {len(group)} units removed, each of {coupled}")
     for node, produced in coupling.relations.producers.items():
         for place in produced:
             if why := coupling.why_kept(place):
@@ -138,6 +138,5 @@ def explain(pass_name: str, removal: Removal) -> Iterator[Note]:
 
 
 def describe(graph: Graph, place: ChannelAxis, count: int) -> str:
-    """An axis as ``name[axis]``, with how many of its indices a unit has if not one."""
-    result = f"#{place.value.index}" if len(place.value.node.results) > 1 else ""
-    return f"{graph.names[place.value.node]}{result}[{place.axis}]" + (f" x{count}" if count > 1 else "")
+    """An axis of a weight as ``name[axis]``, with how many of its indices a unit has if not one."""
+    return f"{graph.names[place.value.node]}[{place.axis}]" + (f" x{count}" if count > 1 else "")

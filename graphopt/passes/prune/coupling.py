@@ -80,6 +80,12 @@ class Coupling:
         touched, counts = np.frombuffer(key, np.int64).reshape(2, -1)
         return Group(tuple(self.relations.axes[a] for a in touched), tuple(counts.tolist()), np.stack(units))
 
+    def layers(self, group: Group) -> tuple[str, ...]:
+        """The names of the layers that compute the channels of a group; if none does, that of its first value."""
+        producers = self.relations.producers
+        found = [node for node, places in producers.items() if any(p in group.axes for p in places)]
+        return tuple(self.graph.names[n] for n in found or [group.axes[0].value.node])
+
     def components(self) -> Iterator[Array]:
         """The sorted elements of every component that may go, by its first element."""
         labels = self.labels[: self.relations.count]

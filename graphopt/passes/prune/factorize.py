@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.errors import InvalidInput
-from graphopt.ir import Array, Graph, Node, Value, constant, rebuild
+from graphopt.ir import Array, Graph, Node, Value, cast_floats, constant, rebuild
 from graphopt.ops import Conv, Linear
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Masked
@@ -153,6 +153,12 @@ class Factorization:
     def apply(self) -> Graph:
         """The graph with layers in a row in place of each."""
         return rebuild(self.graph, self.in_factors) if self.factors else self.graph
+
+    def cast(self, dtype: str) -> Factorization:
+        """The same factors of the graph with its float32 in ``dtype``."""
+        new = cast_floats(self.graph, dtype)
+        twin = dict(zip(self.graph.nodes, new.nodes, strict=True))
+        return Factorization(new, {twin[node]: factors for node, factors in self.factors.items()})
 
     def in_factors(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node not in self.factors:

@@ -42,7 +42,7 @@ def refuse_generator(data: Samples) -> None:
 
 
 def samples_of(graph: Graph, data: Samples) -> Iterator[dict[str, Array]]:
-    """The samples by input, floats in the dtype of the graph: contracts are checked on it in float64 too.
+    """The samples by input, floats in the dtype of the graph.
 
     Raises ``InvalidInput`` if there are none.
     """

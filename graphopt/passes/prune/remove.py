@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from graphopt.errors import InvalidGraph
-from graphopt.ir import Array, Graph, Node, Value, constant, rebuild, verify
+from graphopt.ir import Array, Graph, Node, Value, cast_floats, constant, rebuild, verify
 from graphopt.passes.prune.coupling import Coupling
-from graphopt.passes.prune.maps import shrink
+from graphopt.passes.prune.maps import relate, shrink
 from graphopt.passes.prune.masked import masked_graph
 from graphopt.passes.prune.relations import ChannelAxis
 
@@ -60,6 +60,10 @@ class Removal:
         small = rebuild(self.graph, transform)
         verify(small)
         return small
+
+    def cast(self, dtype: str) -> Removal:
+        """The same removal from the graph with its float32 in ``dtype``."""
+        return replace(self, coupling=replace(self.coupling, relations=relate(cast_floats(self.graph, dtype))))
 
     def masked(self, seed: int | None = None) -> Graph:
         """The graph before with zeros where a sum reads what goes; with a seed, the weights that go drawn anew."""

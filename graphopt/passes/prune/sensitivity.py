@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from graphopt.ir import Array, Graph, Value
-from graphopt.passes.prune.coupling import Coupling, Group, couple, separate_vectors
+from graphopt.passes.prune.coupling import couple, separate_vectors
 from graphopt.passes.prune.criteria import along, find_scores
 from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
 from graphopt.passes.prune.remove import Removal
@@ -70,16 +70,9 @@ def analyze_sensitivity(
     rows = []
     for group in ranking.scores:
         small = [Removal.of(coupling, units_of({group: c[group]})).apply() for c in chosen]
-        layers = layers_of(coupling, group)
+        layers = coupling.layers(group)
         rows.append(Row(layers[0], layers, len(group), tuple(float(evaluate(g)) for g in small)))
     return SensitivityReport(float(evaluate(graph)), tuple(ratios), tuple(rows))
-
-
-def layers_of(coupling: Coupling, group: Group) -> tuple[str, ...]:
-    """The names of the layers that compute the channels of a group; of its first value if there are none."""
-    producers = coupling.relations.producers
-    found = [node for node, places in producers.items() if any(p in group.axes for p in places)]
-    return tuple(coupling.graph.names[n] for n in found or [group.axes[0].value.node])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.errors import InvalidInput
-from graphopt.ir import Array, Graph, Value, constant, rebuild
+from graphopt.ir import Array, Graph, Value, cast_floats, constant, rebuild
 from graphopt.ops import Cast, Mul
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Masked
@@ -111,6 +111,12 @@ class Masking:
     def apply(self) -> Graph:
         """The graph with every weight times its mask."""
         return replaced(self.graph, {w: times(w, mask) for w, mask in self.masks.items()})
+
+    def cast(self, dtype: str) -> Masking:
+        """The same masks on the graph with its float32 in ``dtype``."""
+        new = cast_floats(self.graph, dtype)
+        twin = dict(zip(self.graph.nodes, new.nodes, strict=True))
+        return Masking(new, {twin[w.node].results[0]: mask for w, mask in self.masks.items()})
 
     def masked(self, seed: int | None = None) -> Graph:
         """The graph with zeros in place of what goes; with a seed, with masks before weights drawn anew there."""
