@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_mlperf_tiny import NETS, graphs, program
+from mlperf import NETS, graphs, program
 
 from graphopt import compile, optimize
 from graphopt.ir import Array, Graph
