@@ -65,6 +65,10 @@ from graphopt.ops.integer import (
     SumPool,
     overflowing,
 )
+from graphopt.ops.integer_elementwise import (
+    MulInteger,
+    WeightedSum,
+)
 from graphopt.ops.linear import (
     Linear,
     MatMul,
@@ -253,6 +257,7 @@ __all__ = [
     "Mish",
     "Mod",
     "Mul",
+    "MulInteger",
     "Neg",
     "Not",
     "Or",
@@ -305,6 +310,7 @@ __all__ = [
     "TopKIndices",
     "Transpose",
     "Unary",
+    "WeightedSum",
     "Where",
     "Window",
     "Xor",

@@ -28,6 +28,21 @@ HELPERS = {
 #else
 #define multiply_add(a, b, c) ((a) * (b) + (c))
 #endif""",
+    "requantize": """\
+/* zero_point + acc * multiplier / 2^shift, halves rounded up, in [low, high]. A right shift of a negative number is
+   arithmetic, as every compiler has it. Of a shift beyond 32 the lower half of the product takes no part. */
+static inline int32_t requantize(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero_point, int32_t low,
+                                 int32_t high)
+{
+    const int64_t product = (int64_t)acc * multiplier;
+    if (shift > 32) {
+        const int32_t upper = (int32_t)(product >> 32) + ((int32_t)1 << (shift - 33));
+        const int32_t scaled = (upper >> (shift - 32)) + zero_point;
+        return scaled < low ? low : scaled > high ? high : scaled;
+    }
+    const int64_t wide = ((product + ((int64_t)1 << (shift - 1))) >> shift) + zero_point;
+    return (int32_t)(wide < low ? low : wide > high ? high : wide);
+}""",
 }
 for _dtype, _type in C_TYPES.items():
     for _name, _sign in (("min", "<"), ("max", ">")):

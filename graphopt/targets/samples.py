@@ -25,6 +25,7 @@ from graphopt.ops import (
     Lookup,
     MatMul,
     MatMulInteger,
+    MulInteger,
     Pad,
     Pool,
     Quantization,
@@ -39,12 +40,14 @@ from graphopt.ops import (
     TopKIndices,
     Transpose,
     Unary,
+    WeightedSum,
     Where,
 )
 
-ELEMENTWISE = (Binary, BitwiseNot, Cast, Comparison, IsNan, Logical, Lookup, Requantize, Unary, Where)
+ELEMENTWISE = (Binary, BitwiseNot, Cast, Comparison, IsNan, Logical, Lookup, Unary, Where)
+INTEGER = (MulInteger, Requantize, SumPool, WeightedSum)
 PRODUCTS = (Conv, ConvTranspose, IntegerProduct, Linear, MatMul, MatMulInteger)
-APART = (*ELEMENTWISE, *PRODUCTS, BatchNorm, Expand, Pad, Pool, Quantization, Reshape, Resize, SumPool)
+APART = (*ELEMENTWISE, *INTEGER, *PRODUCTS, BatchNorm, Expand, Pad, Pool, Quantization, Reshape, Resize)
 """Operators that keep samples apart whenever N is the first axis, and no other, of all they read and give."""
 
 

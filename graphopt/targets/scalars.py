@@ -40,16 +40,27 @@ SCALARS: dict[type[Op], ScalarRule] = {}
 """From operator class to ``rule(op, *operands)``."""
 
 
-def scalar_rule(op: type[Op]) -> Callable[[ScalarRule], ScalarRule]:
+HELPED: dict[tuple[type[Op], str], ScalarRule] = {}
+"""Rules for one code generator, which has a function for the operator; they stand before those for all."""
+
+
+def scalar_rule(op: type[Op], codegen: str | None = None) -> Callable[[ScalarRule], ScalarRule]:
     """Register what an elementwise operator computes, given the operator and TIR operands."""
 
     def register(rule: ScalarRule) -> ScalarRule:
-        if op in SCALARS:
+        table: dict[Any, ScalarRule] = HELPED if codegen else SCALARS
+        key = (op, codegen) if codegen else op
+        if key in table:
             raise InvalidGraph(f"{op.name} has a scalar rule already")
-        SCALARS[op] = rule
+        table[key] = rule
         return rule
 
     return register
+
+
+def find_scalar(op: type[Op], codegen: str) -> ScalarRule:
+    """The rule of an elementwise operator for a code generator."""
+    return HELPED.get((op, codegen)) or SCALARS[op]
 
 
 def constant(value: float, like: Expr) -> Expr:

@@ -192,19 +192,3 @@ def cast(op: Any, x: Expr) -> Expr:
     if op.to == "bool":
         return x if str(x.ty).startswith("bool") else tirx.NE(x, constant(0, x))
     return cast_to(x, op.to)
-
-
-@scalar_rule(ops.Requantize)
-def requantize(op: Any, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
-    """In 64 bits; products of an int64 accumulator may need more, and go by its halves."""
-    m, t = cast_to(multiplier, "int64"), cast_to(shift, "int64")
-    one = constant(1, t)
-    half = tirx.shift_left(one, t - one)
-    if str(acc.ty).startswith("int32"):
-        scaled = tirx.shift_right(cast_to(acc, "int64") * m + half, t)
-    else:
-        sixteen = constant(16, t)
-        upper, lower = tirx.shift_right(acc, sixteen), tirx.bitwise_and(acc, constant(0xFFFF, acc))
-        scaled = tirx.shift_right(upper * m + tirx.shift_right(lower * m + half, sixteen), t - sixteen)
-    scaled = scaled + constant(op.zero_point, scaled)
-    return cast_to(tirx.min(tirx.max(scaled, constant(op.low, scaled)), constant(op.high, scaled)), op.to)

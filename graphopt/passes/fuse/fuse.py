@@ -19,6 +19,7 @@ from graphopt.ops import (
     MatMul,
     MatMulInteger,
     MaxPool,
+    MulInteger,
     Pool,
     ReduceMean,
     Reduction,
@@ -26,11 +27,12 @@ from graphopt.ops import (
     Resize,
     SumPool,
     Unary,
+    WeightedSum,
 )
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Exact
 
-ELEMENTWISE = (Unary, Binary, BatchNorm, Cast, Requantize)
+ELEMENTWISE = (Unary, Binary, BatchNorm, Cast, MulInteger, Requantize, WeightedSum)
 PRODUCTS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
 ANCHORS = (*PRODUCTS, Pool, SumPool, Reduction, Resize, *ELEMENTWISE)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Node, Op, Value, constant, fixed_point
-from graphopt.ops import Cast, Requantize, Sub
+from graphopt.ops import Requantize, WeightedSum
 from graphopt.rewrite import Decline
 
 
@@ -161,10 +161,9 @@ def requantized(acc: Value, ratio: Array, wanted: Wanted, node: Node) -> Value:
     return op(acc, *parts, name=node.name, origins=node.origins)
 
 
-def centre(x: Quantized, dtype: str) -> Value:
-    """The integers less their zero point, in a wider dtype."""
-    wide = Cast(to=dtype)(x.value)
-    return Sub()(wide, constant(np.asarray(x.zero_point, dtype))) if x.zero_point else wide
+def centred(x: Quantized) -> Value:
+    """The integers less their zero point, as an accumulator."""
+    return WeightedSum(factors=(1,), offset=-x.zero_point)(x.value)
 
 
 def rescaled(operand: Operand, wanted: Wanted, node: Node) -> Value:
@@ -176,4 +175,4 @@ def rescaled(operand: Operand, wanted: Wanted, node: Node) -> Value:
     x = quantized(operand, "an operand")
     if wanted.holds(x):
         return x.value
-    return requantized(centre(x, "int32"), x.scale / wanted.scale, wanted, node)
+    return requantized(centred(x), x.scale / wanted.scale, wanted, node)

@@ -1,6 +1,6 @@
 """The kernels: for each anchor operator, a rule that writes its loops for a target."""
 
-from graphopt.targets import scalars_math
+from graphopt.targets import scalars_integer, scalars_math
 from graphopt.targets.kernels import channelwise, conv, indexing, moves, nest, recurrent, scan
 from graphopt.targets.kernels.base import RULES, Built, Kernel, Task, build, find_rule, kernel_rule
 
@@ -18,6 +18,7 @@ __all__ = [
     "moves",
     "nest",
     "recurrent",
+    "scalars_integer",
     "scalars_math",
     "scan",
 ]

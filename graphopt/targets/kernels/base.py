@@ -16,7 +16,7 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Array, Constant, Op, Value
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.region import Region
-from graphopt.targets.scalars import SCALARS
+from graphopt.targets.scalars import find_scalar
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Point, Tensor
 
@@ -103,7 +103,7 @@ class Frame:
 
         Points index the head's result as ``view`` shows it, which ``Task.allows`` must have agreed to.
         """
-        region = self.task.region
+        region, codegen = self.task.region, self.task.target.codegen
         shape = region.head.type.static_shape
         seen = {v: view(self.tensors[v].broadcast(shape)) for v in region.epilogue_operands if v in self.tensors}
 
@@ -122,7 +122,7 @@ class Frame:
                 values[region.anchor.results[0]] = result
             for node in region.epilogue:
                 operands = [values[v] if v in values else read(v, at) for v in node.inputs]
-                values[node.results[0]] = SCALARS[type(node.op)](node.op, *operands)
+                values[node.results[0]] = find_scalar(type(node.op), codegen)(node.op, *operands)
             return values[region.head]
 
         return apply

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphopt.ir import Array, Node, Value, constant
-from graphopt.ops import Add, BatchNorm, Cast, Div, Maximum, Minimum, Mul, Sub, Where, broadcast
+from graphopt.ops import Add, BatchNorm, Div, Maximum, Minimum, Mul, MulInteger, Sub, WeightedSum, Where, broadcast
 from graphopt.passes.quantize.form import (
     Operand,
     Quantized,
     Wanted,
-    centre,
+    centred,
     integer_rule,
     quantized,
     reals_of,
@@ -55,19 +55,15 @@ def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float]
     if k < 1:
         raise Decline("its operands are too large for its result")
     factors = [round(sign * math.ldexp(float(x.scale) / wanted.scale, k)) for x, sign in moving]
-    fixed = np.rint(fixed * 2.0**k) - sum(f * x.zero_point for f, (x, _) in zip(factors, moving, strict=True))
-    parts = [scaled(x, factor, wide) for factor, (x, _) in zip(factors, moving, strict=True)]
-    acc = parts[0] if len(parts) == 1 else Add()(*parts)
-    if np.any(fixed):
+    zeros = sum(f * x.zero_point for f, (x, _) in zip(factors, moving, strict=True))
+    fixed = np.rint(fixed * 2.0**k) - zeros
+    offset = int(fixed) if fixed.ndim == 0 else 0
+    acc = WeightedSum(factors=tuple(factors), offset=offset)(*(x.value for x, _ in moving))
+    if fixed.ndim:
         acc = Add()(acc, constant(fixed.astype(wide), f"{node.name or node.op.name}.offset"))
     if acc.type.shape != node.types[0].shape:
         raise Decline(f"it broadcasts {acc.type} to {node.types[0]}")
     return requantized(acc, np.asarray(2.0**-k), wanted, node)
-
-
-def scaled(x: Quantized, factor: int, dtype: str) -> Value:
-    wide = Cast(to=dtype)(x.value)
-    return Mul()(wide, constant(np.asarray(factor, dtype)))
 
 
 @integer_rule(Mul, activates=True)
@@ -80,8 +76,7 @@ def mul(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     if factor is not None:
         return times(node, quantized(a, "its operand"), factor, wanted)
     x, y = quantized(a, "an operand"), quantized(b, "an operand")
-    wide = "int64" if x.steps * y.steps > 1 << 31 else "int32"
-    acc = Mul()(centre(x, wide), centre(y, wide))
+    acc = MulInteger(a_zero_point=x.zero_point, b_zero_point=y.zero_point)(x.value, y.value)
     return requantized(acc, x.scale * y.scale / wanted.scale, wanted, node)
 
 
@@ -96,7 +91,7 @@ def div(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
 def times(node: Node, x: Quantized, factor: Array, wanted: Wanted) -> Value:
     if broadcast(x.value.type.shape, factor.shape) != x.value.type.shape:
         raise Decline(f"it broadcasts {x.value.type} to {node.types[0]}")
-    return requantized(centre(x, "int32"), x.scale * factor / wanted.scale, wanted, node)
+    return requantized(centred(x), x.scale * factor / wanted.scale, wanted, node)
 
 
 @integer_rule(BatchNorm, activates=True)
@@ -113,7 +108,7 @@ def batch_norm(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Val
     terms = np.rint((bias - mean * factor) / (factor * x.scale)).reshape(shape)
     if np.abs(terms).max() >= 1 << 30:
         raise Decline("it adds what is too large for its input's scale")
-    acc = Add()(centre(x, "int32"), constant(terms.astype("int32")))
+    acc = Add()(centred(x), constant(terms.astype("int32")))
     return requantized(acc, (x.scale * factor / wanted.scale).reshape(shape), wanted, node)
 
 

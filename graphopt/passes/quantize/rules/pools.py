@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.ir import Node, Value
 from graphopt.ops import AveragePool, ReduceMean, ReduceSum, Reshape, SumPool
-from graphopt.passes.quantize.form import Operand, Wanted, centre, integer_rule, quantized, requantized
+from graphopt.passes.quantize.form import Operand, Wanted, centred, integer_rule, quantized, requantized
 from graphopt.rewrite import Decline
 
 
@@ -42,6 +42,6 @@ def reduce_mean(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Va
     if kind.rank > 2 and op.axes == tuple(range(2, kind.rank)):
         acc = SumPool(kernel=tuple(static), zero_point=x.zero_point)(x.value, name=name, origins=node.origins)
     else:
-        acc = ReduceSum(axes=op.axes)(centre(x, "int32"), name=name, origins=node.origins)
+        acc = ReduceSum(axes=op.axes)(centred(x), name=name, origins=node.origins)
     y = requantized(acc, x.scale / (count * wanted.scale), wanted, node)
     return y if op.keepdims else Reshape(shape=node.types[0].shape)(y, name=node.name, origins=node.origins)

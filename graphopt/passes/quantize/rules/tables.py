@@ -12,7 +12,7 @@ from graphopt.passes.quantize.form import (
     Operand,
     Quantized,
     Wanted,
-    centre,
+    centred,
     integer_rule,
     quantized,
     reals_of,
@@ -56,4 +56,4 @@ def clamped_wide(node: Node, x: Quantized, wanted: Wanted) -> Value:
     ends = node.op.evaluate(np.array([-np.inf, np.inf]))
     low, high = (int(v) for v in wanted.quantize(np.asarray(ends)))
     clamp = dataclasses.replace(wanted, low=low, high=high)
-    return requantized(centre(x, "int32"), x.scale / wanted.scale, clamp, node)
+    return requantized(centred(x), x.scale / wanted.scale, clamp, node)

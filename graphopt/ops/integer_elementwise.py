@@ -1,0 +1,68 @@
+"""Sums and products of quantized tensors, element by element, in exact accumulators."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
+from graphopt.ops.elementwise import Mul, broadcast
+from graphopt.ops.integer import accumulator, sample_quantized
+
+
+class WeightedSum(Op, name="weighted_sum"):
+    """offset + sum factors[i] * x[i], the operands broadcast: int32, and int64 where one of them is int16.
+
+    Whoever makes it proves that no partial sum overflows.
+    """
+
+    factors: tuple[int, ...]
+    offset: int = 0
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        expect(len(inputs) == len(self.factors) > 0, f"{len(inputs)} operands, {len(self.factors)} factors")
+        wide = "int64" if any(accumulator(x) == "int64" for x in inputs) else "int32"
+        return TensorType(wide, broadcast(*(x.shape for x in inputs)))
+
+    def evaluate(self, *inputs: Array) -> Array:
+        wide = np.dtype("int64" if any(x.dtype == np.int16 for x in inputs) else "int32")
+        total: Array = np.asarray(self.offset, np.int64)
+        for x, factor in zip(inputs, self.factors, strict=True):
+            total = np.add(total, x.astype(np.int64) * factor)
+        return np.asarray(total.astype(wide))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        q = sample_quantized(draw, x)
+        if q is None:
+            return None
+        count = draw.integer(1, 2)
+        other = sample_quantized(draw, draw.value(x.type))
+        assert other is not None
+        factors = tuple(draw.integer(-(1 << 20), 1 << 20) for _ in range(count))
+        return cls(factors=factors, offset=draw.integer(-(1 << 28), 1 << 28))(*(q, other)[:count])
+
+
+class MulInteger(Op, name="mul_integer"):
+    """(a - a_zero_point) * (b - b_zero_point), broadcast: int32 of 8-bit operands, else int64."""
+
+    a_zero_point: int = 0
+    b_zero_point: int = 0
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        a, b = inputs
+        wide = "int64" if "int64" in (accumulator(a), accumulator(b)) else "int32"
+        return TensorType(wide, broadcast(a.shape, b.shape))
+
+    def evaluate(self, *inputs: Array) -> Array:
+        a, b = (x.astype(np.int64) - z for x, z in zip(inputs, (self.a_zero_point, self.b_zero_point), strict=True))
+        wide = "int64" if any(x.dtype == np.int16 for x in inputs) else "int32"
+        return np.asarray((a * b).astype(wide))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        plain = Mul.sample(draw, x)
+        if plain is None:
+            return None
+        a, b = (sample_quantized(draw, v) for v in plain.node.inputs)
+        assert a is not None and b is not None
+        return cls(a_zero_point=draw.integer(-128, 127), b_zero_point=draw.integer(-128, 127))(a, b)

@@ -1,0 +1,58 @@
+"""The scalar rules of quantized arithmetic. Where these operators are made it is proved that nothing overflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import tirx
+
+from graphopt import ops
+from graphopt.targets.scalars import constant, scalar_rule
+from graphopt.targets.tir import Expr, cast
+
+
+def accumulator_of(*operands: Expr) -> str:
+    return "int64" if any(str(x.ty).startswith("int16") for x in operands) else "int32"
+
+
+@scalar_rule(ops.WeightedSum)
+def weighted_sum(op: Any, *operands: Expr) -> Expr:
+    wide = accumulator_of(*operands)
+    total: Expr = None
+    for x, factor in zip(operands, op.factors, strict=True):
+        x = cast(x, wide)
+        term = x if factor == 1 else x * constant(factor, x)
+        total = term if total is None else total + term
+    return total + constant(op.offset, total) if op.offset else total
+
+
+@scalar_rule(ops.MulInteger)
+def mul_integer(op: Any, a: Expr, b: Expr) -> Expr:
+    wide = accumulator_of(a, b)
+    a, b = cast(a, wide), cast(b, wide)
+    return (a - constant(op.a_zero_point, a)) * (b - constant(op.b_zero_point, b))
+
+
+@scalar_rule(ops.Requantize)
+def requantize(op: Any, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
+    """In 64 bits; products of an int64 accumulator may need more, and go by its halves."""
+    m, t = cast(multiplier, "int64"), cast(shift, "int64")
+    one = constant(1, t)
+    half = tirx.shift_left(one, t - one)
+    if str(acc.ty).startswith("int32"):
+        scaled = tirx.shift_right(cast(acc, "int64") * m + half, t)
+    else:
+        sixteen = constant(16, t)
+        upper, lower = tirx.shift_right(acc, sixteen), tirx.bitwise_and(acc, constant(0xFFFF, acc))
+        scaled = tirx.shift_right(upper * m + tirx.shift_right(lower * m + half, sixteen), t - sixteen)
+    scaled = scaled + constant(op.zero_point, scaled)
+    return cast(tirx.min(tirx.max(scaled, constant(op.low, scaled)), constant(op.high, scaled)), op.to)
+
+
+@scalar_rule(ops.Requantize, codegen="c")
+def requantize_by_helper(op: Any, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
+    """By a function of the C, which takes the upper half of the product alone where that is enough."""
+    if not str(acc.ty).startswith("int32"):
+        return requantize(op, acc, multiplier, shift)
+    limits = (tirx.const(n, "int32") for n in (op.zero_point, op.low, op.high))
+    return cast(tirx.call_pure_extern("int32", "requantize", acc, multiplier, shift, *limits), op.to)
