@@ -1,8 +1,8 @@
-"""Data and losses as training takes them."""
+"""Losses, and batches as tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -10,38 +10,17 @@ from torch import Tensor
 
 from graphopt.errors import InvalidInput
 from graphopt.exporters.torch.module import TorchGraph
-from graphopt.ir import Array
-
-Batches = Iterable[Mapping[str, Array] | Array]
-"""Batches, each the arrays of a graph's inputs by name, and what else a loss reads (labels); or the lone input.
-
-It is read more than once, so it must be a list or the like, not a generator.
-"""
+from graphopt.passes.data import Data, batches
 
 Outputs = Tensor | tuple[Tensor, ...]
 Loss = Callable[[Outputs, Mapping[str, Tensor]], Tensor]
 """From the outputs of a module (a tensor if it is one) and the batch as tensors, to a scalar."""
 
 
-def check_repeatable(data: Batches, where: str) -> None:
-    """Raise ``InvalidInput`` for data that can be read once only."""
-    if iter(data) is data:
-        raise InvalidInput("a generator can be read once only", where=where, advice="give a list")
-
-
-def tensors(data: Batches, module: TorchGraph, where: str) -> Iterator[dict[str, Tensor]]:
-    """The batches as tensors by name. Raises ``InvalidInput`` if there are none."""
-    names = module.input_names
-    empty = True
-    for batch in data:
-        empty = False
-        if isinstance(batch, np.ndarray):
-            if len(names) != 1:
-                raise InvalidInput(f"a lone array for the inputs {', '.join(names)}", where=where)
-            batch = {names[0]: batch}
+def tensors(data: Data, module: TorchGraph) -> Iterator[dict[str, Tensor]]:
+    """The batches as tensors by name: the inputs of the graph, and what else a loss reads (labels)."""
+    for batch in batches(data, module.plan.graph):
         yield {name: torch.from_numpy(np.array(array)) for name, array in batch.items()}
-    if empty:
-        raise InvalidInput("there are no batches", where=where)
 
 
 def loss_of(module: TorchGraph, loss: Loss, batch: Mapping[str, Tensor], where: str) -> Tensor:

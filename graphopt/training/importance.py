@@ -11,8 +11,9 @@ from torch import Tensor
 from graphopt.errors import InvalidInput
 from graphopt.exporters import to_torch
 from graphopt.ir import Array, Graph, Value
+from graphopt.passes.data import Data
 from graphopt.passes.prune import Scores
-from graphopt.training.data import Batches, Loss, check_repeatable, loss_of, tensors
+from graphopt.training.data import Loss, loss_of, tensors
 
 Term = Callable[[Tensor, list[Tensor]], list[Tensor]]
 """What one batch says: from its loss and the weights, an array for each weight, of its shape."""
@@ -24,15 +25,13 @@ class Taylor:
 
     The mean over batches of the magnitude of each element; or, if ``signed``, of the term itself, so that terms cancel
     over a group and over batches, and a group scores the first-order change of the mean loss. ``loss`` gets the
-    outputs and the batch, as tensors. The net computes as in inference: batch norms use the statistics that they have.
+    outputs and the batch, as tensors; a batch may hold more than the inputs of the graph (labels). The net computes
+    as in inference: batch norms use the statistics that they have.
     """
 
     loss: Loss
-    data: Batches
+    data: Data
     signed: bool = False
-
-    def __post_init__(self) -> None:
-        check_repeatable(self.data, "Taylor")
 
     def scores(self, graph: Graph) -> Scores:
         """For every parameter of ``graphopt.to_torch(graph)`` an array of its shape. Raises ``InvalidInput``."""
@@ -55,13 +54,12 @@ class Hessian:
     """
 
     loss: Loss
-    data: Batches
+    data: Data
     estimate: str = "fisher"
     draws: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_repeatable(self.data, "Hessian")
         if self.estimate not in ("fisher", "hutchinson"):
             raise InvalidInput(f"no estimate is called {self.estimate!r}", where="Hessian", advice="fisher, hutchinson")
         if self.draws < 1:
@@ -81,13 +79,13 @@ class Hessian:
         return mean_over_batches(graph, self.loss, self.data, term, "Hessian")
 
 
-def mean_over_batches(graph: Graph, loss: Loss, data: Batches, term: Term, where: str) -> dict[Value, Array]:
+def mean_over_batches(graph: Graph, loss: Loss, data: Data, term: Term, where: str) -> dict[Value, Array]:
     """The mean of what the batches say, summed in float64."""
     module = to_torch(graph)
     weights = module.weights
     totals = [torch.zeros(w.shape, dtype=torch.float64) for w in weights.values()]
     count = 0
-    for batch in tensors(data, module, where):
+    for batch in tensors(data, module):
         said = term(loss_of(module, loss, batch, where), list(weights.values()))
         totals = [total + t.detach() for total, t in zip(totals, said, strict=True)]
         count += 1

@@ -73,6 +73,7 @@ from graphopt.ops import (
 )
 from graphopt.passes import optimize
 from graphopt.passes.contract import FLOAT64_BOUND, random_inputs, worst_difference
+from graphopt.passes.quantize import InsertQuantization, Quantize
 from graphopt.testing import random_graph
 from graphopt.testing.strategies import graphs
 
@@ -174,7 +175,8 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
 FLAT = {
     *("and", "or", "xor", "not", "equal", "less", "less_or_equal", "greater", "greater_or_equal", "is_inf", "is_nan"),
     *("arg_max", "arg_min", "top_k_indices", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "cast", "mod"),
-    *("shift_left", "shift_right"),
+    *("shift_left", "shift_right", "conv_integer", "conv_transpose_integer", "linear_integer", "matmul_integer"),
+    *("requantize", "sum_pool"),
 }
 """The operators between floats and something else, whose derivative is zero wherever it exists."""
 
@@ -296,6 +298,19 @@ def test_mlperf_tiny(file: str, shared: Path) -> None:
     assert graph.is_symbolic
     hold(graph, 1e-5)
     hold(cast_floats(graph, "float64"), FLOAT64_BOUND, batches=(2,))
+
+
+def test_a_quantized_net_is_the_same_bit_for_bit_and_its_real_form_has_gradients(shared: Path) -> None:
+    (path,) = (shared / "models" / "mlperf_tiny").glob("kws*.onnx")
+    graph = optimize(graphopt.load(path))
+    with np.load(shared / "data" / "kws.npz") as data:
+        x = data["x"][:12]
+    for quantization in (Quantize(calibration=[x]), InsertQuantization(calibration=[x])):
+        small = quantization(graph)
+        np.testing.assert_array_equal(graphopt.to_torch(small).evaluate([x])[0], small(x)[0])
+    module = graphopt.to_torch(small)
+    module(torch.from_numpy(x)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in module.parameters() if p.ndim == 4)
 
 
 def test_types_are_checked_at_the_door() -> None:

@@ -321,11 +321,11 @@ def test_the_gradient_of_a_scale_is_that_of_lsq() -> None:
 
 def test_what_computes_with_quantised_numbers_gets_integers() -> None:
     x = arg("x", "float32", (1, 1, 2, 4))
-    pooled = MaxPool(kernel=(1, 2))  # of floats only, as it stands
+    pooled = MaxPool(kernel=(1, 2), pads=(0, 1, 0, 1), dilations=(1, 2))
     wide = Cast(to="int32")(quantized(x))
     sums = Mul()(Sub()(wide, constant(np.int32(-3))), constant(np.int32(1 << 26)))
     low = Add()(quantized(x), constant(np.int8(100)))
-    graph = Graph((x,), (sums, low, pooled(Dequantize()(quantized(x), SCALE, ZERO))))
+    graph = Graph((x,), (sums, low, pooled(quantized(x)), MaxPool(kernel=(1, 2))(quantized(x))))
     for got, want in zip(graphopt.to_torch(graph)(X[None, None]), graph(X[None, None].numpy()), strict=True):
         np.testing.assert_array_equal(got, want)
 

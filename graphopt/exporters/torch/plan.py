@@ -34,7 +34,6 @@ CARRIERS = (
     ops.GatherElements,
     ops.GatherNd,
     ops.Identity,
-    ops.MaxPool,
     ops.Relu,
     ops.Reshape,
     ops.Resize,
@@ -43,7 +42,7 @@ CARRIERS = (
     ops.Tile,
     ops.Transpose,
 )
-"""The operators that do to floats that hold integers what they do to integers."""
+"""The operators that do to floats that hold integers what they do to integers; ``carries`` adds to them."""
 
 STATISTICS: dict[type[Op], tuple[int, ...]] = {ops.BatchNorm: (3, 4), ops.Quantize: (1, 2), ops.Dequantize: (1, 2)}
 """Operands that are measured, not trained."""
@@ -101,10 +100,12 @@ def is_carried(tensor: Tensor, value: Value) -> bool:
 
 
 def carries(op: Op, dtype: str) -> bool:
-    """Whether an operator may get floats that hold integers; a pad must be such a number too."""
+    """Whether an operator may get floats that hold integers: what it puts beside them must be such numbers too."""
     if isinstance(op, ops.Pad):
         limits = np.iinfo(dtype)
         return limits.min <= op.value <= limits.max and float(op.value).is_integer()
+    if isinstance(op, ops.MaxPool):  # a dilated window may lie in the padding
+        return not any(op.pads) or max(op.dilations, default=1) == 1
     return isinstance(op, CARRIERS)
 
 

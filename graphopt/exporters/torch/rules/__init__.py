@@ -3,6 +3,7 @@
 from graphopt.exporters.torch.rules import (
     elementwise,
     indexing,
+    integer,
     logic,
     normalization,
     pooling,
@@ -16,6 +17,7 @@ from graphopt.exporters.torch.rules import (
 __all__ = [
     "elementwise",
     "indexing",
+    "integer",
     "logic",
     "normalization",
     "pooling",

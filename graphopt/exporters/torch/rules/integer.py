@@ -1,0 +1,64 @@
+"""The integer operators of quantized graphs, bit by bit. Their results are integers, which pass no gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graphopt import ops
+from graphopt.exporters.torch.rule import RULES, Result, torch_rule
+from graphopt.exporters.torch.rules.pooling import windows
+from graphopt.ops.integer import ACCUMULATORS, IntegerProduct
+
+
+def accumulator(x: Tensor) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, ACCUMULATORS[str(x.dtype).removeprefix("torch.")])
+    return dtype
+
+
+@torch_rule(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger)
+def product(op: IntegerProduct, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """In float64, which holds all sums of products of quantized numbers exactly."""
+    real = op.real()
+    y: Result = RULES[type(real)](real, x.double() - op.zero_point, weight.double(), bias.double())
+    assert isinstance(y, Tensor)
+    return y.to(torch.int64).to(bias.dtype)
+
+
+@torch_rule(ops.MatMulInteger)
+def matmul(op: ops.MatMulInteger, a: Tensor, b: Tensor) -> Tensor:
+    y = torch.matmul(a.double() - op.a_zero_point, b.double() - op.b_zero_point)
+    return y.to(torch.int64).to(accumulator(a))
+
+
+@torch_rule(ops.SumPool)
+def sum_pool(op: ops.SumPool, x: Tensor) -> Tensor:
+    window, wide = op.window(), accumulator(x)
+    return windows(window, x.to(wide) - op.zero_point, 0).sum(tuple(range(-window.rank, 0)), dtype=wide)
+
+
+@torch_rule(ops.Requantize)
+def requantize(op: ops.Requantize, acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:
+    wide = [t.to(torch.int64) for t in (acc, multiplier, shift)]
+    scaled = scaled_wide(*wide) if acc.dtype == torch.int64 else scaled_narrow(*wide)
+    return (scaled + op.zero_point).clamp(op.low, op.high).to(getattr(torch, op.to))
+
+
+def scaled_narrow(acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:
+    return (acc * multiplier + half(shift)) >> shift
+
+
+def scaled_wide(acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:
+    """Of an accumulator whose product may exceed int64, in two parts; shift > 16."""
+    lower = ((acc & 0xFFFF) * multiplier + half(shift)) >> 16
+    return ((acc >> 16) * multiplier + lower) >> (shift - 16)
+
+
+def half(shift: Tensor) -> Tensor:
+    return torch.ones_like(shift) << (shift - 1)
+
+
+@torch_rule(ops.Lookup)
+def lookup(op: ops.Lookup, x: Tensor, table: Tensor) -> Tensor:
+    """Differentiable in the table."""
+    return table[x.to(torch.int64) - torch.iinfo(x.dtype).min]
