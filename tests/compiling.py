@@ -144,7 +144,7 @@ def assert_close(want: Sequence[Array], got: Sequence[Array], where: str = "") -
 
 def check_program(graph: Graph, target: str | Target, reference: Graph | None = None, batch: int = 1) -> Program:
     """Compile, run on random inputs, compare with the evaluation of ``reference`` (the graph itself if none)."""
-    program = compile(graph, target, batch=batch)
+    program = compile(graph, target, batch=batch, io="float32")
     bound = bind_batch(reference or graph, batch)
     inputs = random_inputs(bound, seed=batch)
     (got,) = program.measure(inputs, count=False).outputs

@@ -17,6 +17,8 @@ from graphopt.targets.target import Target
 def llvm_target(target: Target) -> Any:
     """The TVM target: hard float, as Linux has it everywhere that graphopt compiles for."""
     fields: dict[str, Any] = {"kind": "llvm", "mtriple": with_vendor(target.triple), "mcpu": target.cpu, "opt-level": 3}
+    # this pass of LLVM 22, and the lowering of what it makes, turned the index of a gather into nonsense
+    fields["cl-opt"] = ["-vectorize-slp=false"]
     if target.features:
         fields["mattr"] = list(target.features)
     if target.triple.endswith("eabihf"):

@@ -68,7 +68,7 @@ def by_torch(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
 
 def by_target(name: str) -> Way:
     def run(graph: Graph, inputs: Mapping[str, Array]) -> Sequence[Array]:
-        result = compile(bind_batch(graph, BATCH), name).run(**inputs)
+        result = compile(bind_batch(graph, BATCH), name, io="float32").run(**inputs)
         return result if isinstance(result, tuple) else (result,)
 
     return run

@@ -38,7 +38,7 @@ def build(folder: Path, sources: list[str], *options: str, compiler: str = "gcc"
 
 def run_natively(graph: Graph, folder: Path, batch: int = 1) -> None:
     """Build the project of a graph with the sanitizers, run it here, and compare."""
-    program = compile(graph, "cortex-m4", batch=batch)
+    program = compile(graph, "cortex-m4", batch=batch, io="float32")
     write_project(program, folder)
     ports = {k: [port_context(p) for p in program.manifest[k]] for k in ("inputs", "outputs")}
     (folder / "harness.c").write_text(render("harness.c", notice="", p="model", P="MODEL", **ports))

@@ -94,6 +94,20 @@ def test_conv_over_one_and_three_axes(target: str) -> None:
     check_program(g.graph(line, deep, up, *pooled, MaxPool(kernel=(2, 2, 2))(v), ReduceMean(axes=(2, 3, 4))(v)), target)
 
 
+@pytest.mark.parametrize("target", NATIVE)
+def test_transposed_convolutions_so_small_that_all_loops_unroll(target: str) -> None:
+    """One of these read far outside its input: LLVM had made vectors of the scalars, and nonsense of their indices."""
+    g = Weights()
+    shapes = [(2, 1, 2, 3), (1, 2, 3, 2), (2, 2, 2, 2)]
+    results = [
+        ConvTranspose(strides=strides)(x, g.w(x.type.static_shape[1], 2, *kernel), g.w(2))
+        for x in (g.x(*shape) for shape in shapes)
+        for kernel in ((2, 3), (3, 2), (2, 2))
+        for strides in ((1, 2), (2, 1), (2, 2))
+    ]
+    check_program(g.graph(*results), target)
+
+
 @pytest.mark.parametrize("target", TWO)
 def test_weights_computed_at_run_time(target: str) -> None:
     g = Weights()

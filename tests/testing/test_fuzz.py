@@ -11,7 +11,7 @@ import pytest
 
 import graphopt
 from graphopt.ir import Array, Constant, Graph, Input, arg, bind_batch, constant
-from graphopt.ops import Abs, ArgMin, Cast, Floor, LeakyRelu, Log, Mul, ReduceSum, Relu, Sin
+from graphopt.ops import Abs, ArgMin, Cast, Dequantize, Floor, LeakyRelu, Log, Mul, Quantize, ReduceSum, Relu, Sin
 from graphopt.passes.contract import random_inputs
 from graphopt.testing import fuzz, random_graph
 
@@ -62,6 +62,12 @@ def test_pads_of_drawn_integers_are_integers(seed: int) -> None:
     """What was drawn of these seeds padded an int32 with an infinity, and ended the fuzzer."""
     graph = random_graph(seed)
     graph(**random_inputs(bind_batch(graph, 2), seed))
+
+
+def test_programs_of_quantized_graphs_take_and_give_floats() -> None:
+    x, scale, zero = arg("x", "float32", (2, 3)), constant(np.float32(0.5)), constant(np.uint16(5))
+    graph = Graph((x,), (Dequantize()(Quantize()(x, scale, zero), scale, zero),))
+    assert fuzz.examine(graph, "host", 0) is None
 
 
 def test_what_the_order_of_a_sum_decides_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
