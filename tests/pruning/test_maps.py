@@ -10,7 +10,7 @@ import pytest
 import graphopt
 from graphopt import ops
 from graphopt.errors import ContractViolation, InvalidGraph
-from graphopt.ir import REGISTRY, Graph, Node, Op, TensorType, Value, arg, constant
+from graphopt.ir import REGISTRY, Batch, Graph, Node, Op, Shape, TensorType, Value, arg, constant
 from graphopt.ops import Concat, Conv, Linear, Relu, Reshape, Slice, Softmax, Transpose
 from graphopt.passes import PruneChannels
 from graphopt.passes.contract import check_contract
@@ -155,10 +155,20 @@ def test_the_contract_sees_a_wrong_map(name: str, monkeypatch: pytest.MonkeyPatc
         ((4, 6), (6, 4), [((0, 1), (0, 1))]),
         ((), (1, 1), []),
         ((0, 3), (0,), [((0, 1), (0,))]),
+        ((Batch(), 6), (Batch(2), 3), [((1,), (0, 1))]),
+        ((5, Batch(), 8), (5, Batch(4), 2), [((0,), (0,)), ((2,), (1, 2))]),
+        ((Batch(4), 5), (Batch(), 20), [((0, 1), (1,))]),
     ],
 )
-def test_segments_of_reshapes(before: tuple[int, ...], after: tuple[int, ...], wanted: list[tuple[int, ...]]) -> None:
+def test_segments_of_reshapes(before: Shape, after: Shape, wanted: list[tuple[int, ...]]) -> None:
     assert list(segments(before, after)) == [Segment(a, b, batch=False) for a, b in wanted]
+
+
+def test_segments_that_mix_the_batch() -> None:
+    assert list(segments((4, Batch(), 3), (Batch(4), 3))) == [
+        Segment((0,), (0,), batch=True),
+        Segment((2,), (1,), False),
+    ]
 
 
 def units(graph: Graph, name: str, axis: int) -> list[set[int]]:
