@@ -211,6 +211,18 @@ def test_groups_go_whole_or_by_place_whichever_is_finer(group: int, wanted: int)
     assert len(units(graph, "a", 1)) == wanted
 
 
+def test_heads_of_one_channel_that_a_reshape_puts_into_the_batch() -> None:
+    rng = np.random.default_rng(0)
+    x = arg("x", "float32", (Batch(), 5, 4))
+    y = Linear()(x, weights(rng, 6, 4), weights(rng, 6), name="a")
+    y = Reshape(shape=(5, Batch(6), 1))(Transpose(perm=(1, 0, 2))(y))
+    y = Transpose(perm=(1, 0, 2))(Reshape(shape=(5, Batch(), 6))(Relu()(y)))
+    graph = Graph((x,), (Linear()(y, weights(rng, 2, 6), weights(rng, 2)),))
+    assert units(graph, "a", 2) == [{i} for i in range(6)]
+    prune = PruneChannels(ratio=0.5)
+    check_contract(prune, graph, prune.contract, "heads in the batch")
+
+
 def test_softmax_over_channels_keeps_them() -> None:
     graph = net(Softmax(axis=1))
     coupling = couple(graph)
