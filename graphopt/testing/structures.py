@@ -231,16 +231,27 @@ def attention(draw: Drawing, x: Value) -> Value | None:
     def linear(y: Value, out: int) -> Value:
         return Linear()(y, draw.weights(out, cast(int, y.type.shape[-1])), draw.weights(out))
 
-    if draw.chance(50):
+    kind = draw.choice(["joint", "separate", "in the batch"])
+    if kind == "joint":
         joint = Transpose(perm=(2, 0, 3, 1, 4))(Reshape(shape=(n, t, 3, heads, size))(linear(tokens, 3 * e)))
         q, k, v = (Gather(axis=0)(joint, constant(np.int64(i))) for i in range(3))
-    else:
+    elif kind == "separate":
         split = Reshape(shape=(n, t, heads, size))
         q, k, v = (Transpose(perm=(0, 2, 1, 3))(split(linear(tokens, e))) for _ in range(3))
+    else:
+        q, k, v = (in_the_batch(linear(tokens, e), heads) for _ in range(3))
     weights = Softmax()(MatMul()(q, Transpose(perm=(0, 1, 3, 2))(k)))
     mixed = Reshape(shape=(n, t, e))(Transpose(perm=(0, 2, 1, 3))(MatMul()(weights, v)))
     y = Transpose(perm=(0, 2, 1))(linear(mixed, width(x)))
     return Add()(x, Reshape(shape=x.type.shape)(y))
+
+
+def in_the_batch(x: Value, heads: int) -> Value:
+    """[n, t, heads * size] -> [n, heads, t, size], by way of [t, n * heads, size], as in torch."""
+    n, t, e = x.type.shape
+    assert isinstance(e, int)
+    y = Reshape(shape=(t, n * heads, e // heads))(Transpose(perm=(1, 0, 2))(x))
+    return Reshape(shape=(n, heads, t, e // heads))(Transpose(perm=(1, 0, 2))(y))
 
 
 @structure

@@ -167,8 +167,8 @@ def test_what_cannot_be_is_refused_with_a_reason(options: dict[str, object], mes
 
 
 def test_a_generator_of_data_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="read only once"):
-        Activation(x for x in calibration())
+    with pytest.raises(InvalidInput, match="read but once"):
+        Activation(x for x in calibration()).scores(residual_net())
 
 
 def test_notes_say_what_is_coupled_what_went_and_what_stayed() -> None:

@@ -10,7 +10,7 @@ import pytest
 import graphopt
 from graphopt import ops
 from graphopt.errors import ContractViolation, InvalidGraph
-from graphopt.ir import REGISTRY, Graph, Node, Op, TensorType, Value, arg, constant
+from graphopt.ir import REGISTRY, Batch, Graph, Node, Op, Shape, TensorType, Value, arg, constant
 from graphopt.ops import Concat, Conv, Linear, Relu, Reshape, Slice, Softmax, Transpose
 from graphopt.passes import PruneChannels
 from graphopt.passes.contract import check_contract
@@ -155,10 +155,20 @@ def test_the_contract_sees_a_wrong_map(name: str, monkeypatch: pytest.MonkeyPatc
         ((4, 6), (6, 4), [((0, 1), (0, 1))]),
         ((), (1, 1), []),
         ((0, 3), (0,), [((0, 1), (0,))]),
+        ((Batch(), 6), (Batch(2), 3), [((1,), (0, 1))]),
+        ((5, Batch(), 8), (5, Batch(4), 2), [((0,), (0,)), ((2,), (1, 2))]),
+        ((Batch(4), 5), (Batch(), 20), [((0, 1), (1,))]),
     ],
 )
-def test_segments_of_reshapes(before: tuple[int, ...], after: tuple[int, ...], wanted: list[tuple[int, ...]]) -> None:
+def test_segments_of_reshapes(before: Shape, after: Shape, wanted: list[tuple[int, ...]]) -> None:
     assert list(segments(before, after)) == [Segment(a, b, batch=False) for a, b in wanted]
+
+
+def test_segments_that_mix_the_batch() -> None:
+    assert list(segments((4, Batch(), 3), (Batch(4), 3))) == [
+        Segment((0,), (0,), batch=True),
+        Segment((2,), (1,), False),
+    ]
 
 
 def units(graph: Graph, name: str, axis: int) -> list[set[int]]:
@@ -199,6 +209,18 @@ def test_groups_go_whole_or_by_place_whichever_is_finer(group: int, wanted: int)
     rng = np.random.default_rng(0)
     graph = net(lambda y: Conv(group=group)(y, weights(rng, 8, 8 // group, 1, 1), weights(rng, 8)))
     assert len(units(graph, "a", 1)) == wanted
+
+
+def test_heads_of_one_channel_that_a_reshape_puts_into_the_batch() -> None:
+    rng = np.random.default_rng(0)
+    x = arg("x", "float32", (Batch(), 5, 4))
+    y = Linear()(x, weights(rng, 6, 4), weights(rng, 6), name="a")
+    y = Reshape(shape=(5, Batch(6), 1))(Transpose(perm=(1, 0, 2))(y))
+    y = Transpose(perm=(1, 0, 2))(Reshape(shape=(5, Batch(), 6))(Relu()(y)))
+    graph = Graph((x,), (Linear()(y, weights(rng, 2, 6), weights(rng, 2)),))
+    assert units(graph, "a", 2) == [{i} for i in range(6)]
+    prune = PruneChannels(ratio=0.5)
+    check_contract(prune, graph, prune.contract, "heads in the batch")
 
 
 def test_softmax_over_channels_keeps_them() -> None:

@@ -6,7 +6,7 @@ from graphopt.passes.prune.coupling import Coupling, Group, couple
 from graphopt.passes.prune.criteria import CRITERIA, Activation, BatchNormScale, GeometricMedian, Magnitude, Random
 from graphopt.passes.prune.dead import RemoveDeadChannels
 from graphopt.passes.prune.factorize import Factorize
-from graphopt.passes.prune.importance import Importance, Samples, ScoreFunction, Scores
+from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
 from graphopt.passes.prune.maps import channel_map, shrinks
 from graphopt.passes.prune.remove import Removal
 from graphopt.passes.prune.sensitivity import Sensitivity, SensitivityReport, analyze_sensitivity
@@ -30,7 +30,6 @@ __all__ = [
     "Random",
     "Removal",
     "RemoveDeadChannels",
-    "Samples",
     "ScoreFunction",
     "Scores",
     "Sensitivity",

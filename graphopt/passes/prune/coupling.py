@@ -156,19 +156,23 @@ def decide(relations: Relations, coupling: Coupling) -> None:
         clear = [(choice, best[0], best[1])]
     for choice, before, after in clear:
         relations.choices.remove(choice)
-        settle(relations, choice, before, after)
+        stuck = [] if before and after else choice.after if before else choice.before
+        why = [w for place in stuck if (w := coupling.why_kept(place))]
+        settle(relations, choice, before, after, why[0] if why else None)
 
 
 def live(run: Sequence[ChannelAxis], coupling: Coupling) -> list[ChannelAxis]:
     return [place for place in run if coupling.why_kept(place) is None]
 
 
-def settle(relations: Relations, choice: Choice, before: list[ChannelAxis], after: list[ChannelAxis]) -> None:
-    """Link one axis of either side by the elements that they share; all others stay."""
+def settle(
+    relations: Relations, choice: Choice, before: list[ChannelAxis], after: list[ChannelAxis], why: str | None
+) -> None:
+    """Link one axis of either side by the elements that they share; all others stay, for the reason given."""
     chosen = (*before, *after) if before and after else ()
     for place in (*choice.before, *choice.after):
         if place not in chosen:
-            relations.keep_axis(place.value, place.axis, RESHAPED)
+            relations.keep_axis(place.value, place.axis, why or RESHAPED)
     if not chosen:
         return
     x, y = (element_of(run, place) for run, place in ((choice.before, chosen[0]), (choice.after, chosen[1])))

@@ -10,7 +10,8 @@ import numpy as np
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Op, Value
 from graphopt.ops import BatchNorm, Conv, ConvTranspose, Linear, MatMul, Recurrent
-from graphopt.passes.prune.importance import Importance, Samples, ScoreFunction, Scores, refuse_generator, samples_of
+from graphopt.passes.data import Data, batches
+from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
 from graphopt.passes.prune.maps import relate
 
 WEIGHTS: dict[type[Op], dict[int, int]] = {
@@ -87,12 +88,9 @@ class Random:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """The mean of |a| over samples, of the channels that the sums of a graph read."""
+    """The mean of |a| over data, of the channels that the sums of a graph read: after the activations, that is."""
 
-    data: Samples
-
-    def __post_init__(self) -> None:
-        refuse_generator(self.data)
+    data: Data
 
     def scores(self, graph: Graph) -> Scores:
         read = {c.node.inputs[c.position]: c.axis for c in relate(graph).contractions}
@@ -101,7 +99,7 @@ class Activation:
             return {}
         wide = replace(graph, outputs=tuple(read), output_names=())
         means = []
-        for sample in samples_of(graph, self.data):
+        for sample in batches(self.data, graph):
             values = zip(wide(**sample), read.values(), strict=True)
             means.append([channel_means(y, axis) for y, axis in values])
         columns = zip(read.items(), zip(*means, strict=True), strict=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
-from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Value
 
 Scores = Mapping[Value, Array]
@@ -30,30 +29,3 @@ class Importance(Protocol):
 
 ScoreFunction = Callable[[Graph], Scores]
 """A criterion as a plain function."""
-
-Samples = Iterable[Mapping[str, Array] | Array]
-"""Mappings from the names of inputs to arrays, or lone arrays for one input; it can be read again and again."""
-
-
-def refuse_generator(data: Samples) -> None:
-    """Raise ``InvalidInput`` for data that can be read only once."""
-    if iter(data) is data:
-        raise InvalidInput("a generator can be read only once", where="data", advice="give a list, or a loader")
-
-
-def samples_of(graph: Graph, data: Samples) -> Iterator[dict[str, Array]]:
-    """The samples by input, floats in the dtype of the graph.
-
-    Raises ``InvalidInput`` if there are none.
-    """
-    types = {graph.names[v.node]: v.type for v in graph.inputs}
-    empty = True
-    for sample in data:
-        named = sample if isinstance(sample, Mapping) else {next(iter(types)): sample}
-        empty = False
-        yield {
-            name: array.astype(types[name].dtype) if name in types and types[name].is_float else array
-            for name, array in named.items()
-        }
-    if empty:
-        raise InvalidInput("there are no samples", where="data")

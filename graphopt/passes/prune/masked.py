@@ -30,7 +30,7 @@ def masked_graph(relations: Relations, marks: Marks, seed: int | None) -> Graph:
         read = list(inputs)
         for position, old in enumerate(node.inputs):
             for axis in axes.get((node, position), ()):
-                gone = marks(ChannelAxis(old, axis)) if isinstance(old.type.shape[axis], int) else np.zeros(0)
+                gone = marks(ChannelAxis(old, axis))
                 read[position] = zeroed(read[position], axis, gone) if gone.any() else read[position]
         return node.with_inputs(read).results
 

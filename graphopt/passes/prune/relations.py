@@ -11,22 +11,29 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphopt.ir import Array, Graph, Node, Value
+from graphopt.ir import Array, Batch, Dim, Graph, Node, Value
 from graphopt.passes.prune.reshape import Segment, segments
 
 
 @dataclass(frozen=True)
 class ChannelAxis:
-    """One axis of one value, of a length that is known."""
+    """One axis of one value."""
 
     value: Value
     axis: int
 
     @property
+    def dim(self) -> Dim:
+        return self.value.type.shape[self.axis]
+
+    @property
     def size(self) -> int:
-        size = self.value.type.shape[self.axis]
-        assert isinstance(size, int)
-        return size
+        """The number of its elements; that of k*N is k, each of which stands for N indices, k apart."""
+        return self.dim.factor if isinstance(self.dim, Batch) else self.dim
+
+    def shrunk(self, size: int) -> Dim:
+        """The dimension with so many elements left."""
+        return Batch(size) if isinstance(self.dim, Batch) else size
 
 
 @dataclass(frozen=True)
@@ -64,17 +71,16 @@ class Relations:
     def __post_init__(self) -> None:
         for node in self.graph.nodes:
             for value in node.results:
-                for axis, size in enumerate(value.type.shape):
-                    if isinstance(size, int):
-                        place = ChannelAxis(value, axis)
-                        self.axes.append(place)
-                        self.starts[place] = self.count
-                        self.count += size
+                for axis in range(value.type.rank):
+                    place = ChannelAxis(value, axis)
+                    self.axes.append(place)
+                    self.starts[place] = self.count
+                    self.count += place.size
 
     def ids(self, value: Value, axis: int) -> Array:
-        """The elements of an axis (counted from the end if negative); none for the batch."""
+        """The elements of an axis (counted from the end if negative)."""
         place = ChannelAxis(value, axis % value.type.rank)
-        return np.arange(place.size) + self.starts[place] if place in self.starts else np.arange(0)
+        return np.arange(place.size) + self.starts[place]
 
     def link(self, a: Array, b: Array) -> None:
         """Elements that go together, pair by pair (one side may broadcast to the other)."""
@@ -83,9 +89,8 @@ class Relations:
 
     def join(self, a: Value, a_axis: int, b: Value, b_axis: int) -> None:
         """Two axes of equal length, index by index. An axis of one that broadcasts has nothing to give up."""
-        x, y = self.ids(a, a_axis), self.ids(b, b_axis)
-        if len(x) == len(y):
-            self.link(x, y)
+        if a.type.shape[a_axis] == b.type.shape[b_axis]:
+            self.link(self.ids(a, a_axis), self.ids(b, b_axis))
 
     def keep(self, elements: Array, why: str) -> None:
         """Elements that must stay, for a reason that a user can read."""
@@ -102,7 +107,12 @@ class Relations:
                 self.keep_axis(value, axis, why)
 
     def contract(self, node: Node, position: int, axis: int) -> None:
-        self.contractions.append(Contraction(node, position, axis % node.inputs[position].type.rank))
+        """An axis of an operand over which a node sums."""
+        operand = node.inputs[position]
+        if isinstance(operand.type.shape[axis], Batch):
+            self.keep_axis(operand, axis, "the sum over it is one over the batch")
+        else:
+            self.contractions.append(Contraction(node, position, axis % operand.type.rank))
 
     def produce(self, node: Node, axis: int, result: int = 0) -> None:
         """An axis of a result whose channels the weights of this very node compute."""
@@ -123,6 +133,6 @@ class Relations:
         before = tuple(ChannelAxis(x, a) for a in segment.before)
         after = tuple(ChannelAxis(y, a) for a in segment.after)
         if len(before) == len(after) == 1:
-            self.join(x, segment.before[0], y, segment.after[0])
+            self.link(self.ids(x, segment.before[0]), self.ids(y, segment.after[0]))
         elif before and after:
             self.choices.append(Choice(node, before, after))

@@ -86,6 +86,6 @@ def sliced(weight: Value, kept: Mapping[ChannelAxis, Array], made: dict[tuple[in
 
 def check_shape(old: Value, new: Value, kept: Mapping[ChannelAxis, Array], where: str) -> None:
     places = [ChannelAxis(old, axis) for axis in range(old.type.rank)]
-    wanted = tuple(len(kept[p]) if p in kept else d for p, d in zip(places, old.type.shape, strict=True))
+    wanted = tuple(p.shrunk(len(kept[p])) if p in kept else p.dim for p in places)
     if new.type.shape != wanted:
         raise InvalidGraph(f"it shrank to {new.type}, {wanted} was wanted", where=where)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphopt.ir import Batch, Dim, Shape
+from graphopt.ir import Batch, Shape
+
+Size = tuple[int, int]
+"""A number of elements, as the power of N in it and the factor."""
 
 
 @dataclass(frozen=True)
 class Segment:
     """Axes in a row of x and of y with the same elements in the same order; those of length one left out.
 
-    ``batch`` says that the batch is among more axes than itself, so that nothing is known of the others.
+    An axis k*N counts as N and k behind it: its elements are those k. ``batch`` says that N stands among other axes,
+    so that nothing is known of them.
     """
 
     before: tuple[int, ...]
@@ -25,22 +29,31 @@ def segments(x: Shape, y: Shape) -> Iterator[Segment]:
     if 0 in (*x, *y):
         yield Segment(tuple(range(len(x))), tuple(range(len(y))), batch=False)
         return
+    left, right = list(factors(x)), list(factors(y))
     i = j = 0
-    while i < len(x) or j < len(y):
+    while i < len(left) or j < len(right):
         first, second = i, j
-        left, right = (0, 1), (0, 1)
-        while (i, j) == (first, second) or left != right:
-            if j == len(y) or (left <= right and i < len(x)):
-                left, i = times(left, x[i]), i + 1
+        a, b = (0, 1), (0, 1)
+        while (i, j) == (first, second) or a != b:
+            if j == len(right) or (a <= b and i < len(left)):
+                a, i = times(a, left[i][1]), i + 1
             else:
-                right, j = times(right, y[j]), j + 1
-        before = tuple(a for a in range(first, i) if x[a] != 1)
-        after = tuple(a for a in range(second, j) if y[a] != 1)
-        mixed = any(isinstance(x[a], Batch) for a in before) and max(len(before), len(after)) > 1
+                b, j = times(b, right[j][1]), j + 1
+        runs = left[first:i], right[second:j]
+        before, after = (tuple(axis for axis, size in run if size[1] > 1) for run in runs)
         if before or after:
-            yield Segment(before, after, mixed)
+            yield Segment(before, after, batch=any(size[0] for run in runs for _, size in run))
 
 
-def times(size: tuple[int, int], dim: Dim) -> tuple[int, int]:
-    """A size as (power of N, factor) times a dimension."""
-    return (size[0] + 1, size[1] * dim.factor) if isinstance(dim, Batch) else (size[0], size[1] * dim)
+def factors(shape: Shape) -> Iterator[tuple[int, Size]]:
+    """The axes with their sizes, k*N as two."""
+    for axis, dim in enumerate(shape):
+        if isinstance(dim, Batch):
+            yield axis, (1, 1)
+            yield axis, (0, dim.factor)
+        else:
+            yield axis, (0, dim)
+
+
+def times(a: Size, b: Size) -> Size:
+    return a[0] + b[0], a[1] * b[1]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphopt.ir import Array, Dim, Node, Shape, Value, constant
+from graphopt.ir import Batch, Dim, Node, Shape, Value, constant
 from graphopt.ops import Concat, Expand, Gather, Pad, Reshape, Slice, Split, Tile, Transpose
 from graphopt.passes.prune.maps.layers import kept_on
 from graphopt.passes.prune.maps.table import Kept, channel_map, shrinks
@@ -24,7 +24,7 @@ def join_others(x: Value, y: Value, axis: int, relations: Relations) -> None:
 def shrunk(shape: Shape, value: Value, kept: Kept) -> tuple[Dim, ...]:
     """The shape of a value without what is gone."""
     places = [ChannelAxis(value, axis) for axis in range(len(shape))]
-    return tuple(len(kept[p]) if p in kept else d for p, d in zip(places, shape, strict=True))
+    return tuple(p.shrunk(len(kept[p])) if p in kept else d for p, d in zip(places, shape, strict=True))
 
 
 @channel_map(Reshape)
@@ -55,7 +55,9 @@ def concat(node: Node, relations: Relations) -> None:
     for x in node.inputs:
         join_others(x, y, axis, relations)
         own = relations.ids(x, axis)
-        if len(channels):
+        if isinstance(y.type.shape[axis], Batch):
+            relations.keep(np.concatenate([own, channels]), "concat runs along the batch")
+        else:
             relations.link(own, channels[start : start + len(own)])
         start += len(own)
 
@@ -123,7 +125,9 @@ def expand(node: Node, relations: Relations) -> None:
 def tile(node: Node, relations: Relations) -> None:
     """Every copy of an element goes with it."""
     (x,), (y,) = node.inputs, node.results
-    for axis in range(x.type.rank):
-        own: Array = relations.ids(x, axis)
-        if len(own):
-            relations.link(relations.ids(y, axis).reshape(-1, len(own)), own[None])
+    for axis, dim in enumerate(x.type.shape):
+        own, copies = relations.ids(x, axis), relations.ids(y, axis)
+        if isinstance(dim, Batch) and dim != y.type.shape[axis]:
+            relations.keep(np.concatenate([own, copies]), "tile repeats the batch")
+        elif len(own):
+            relations.link(copies.reshape(-1, len(own)), own[None])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphopt.ir import Array, Node, Value, constant
+from graphopt.ir import Array, Batch, Node, Value, constant
 from graphopt.ops import Gather, GatherElements, GatherNd, ScatterElements, ScatterNd
 from graphopt.passes.prune.maps.layers import kept_on
 from graphopt.passes.prune.maps.table import Kept, channel_map, shrinks
@@ -35,7 +35,7 @@ def gather(node: Node, relations: Relations) -> None:
         relations.join(indices, axis, y, op.axis + axis)
     own = relations.ids(x, op.axis)
     at = positions(indices, len(own))
-    if at is None or not len(own):
+    if at is None or isinstance(x.type.shape[op.axis], Batch):
         relations.keep(own, COMPUTED)
     elif extra == 1:
         relations.link(own[at], relations.ids(y, op.axis))

@@ -22,7 +22,9 @@ from graphopt.ops import (
     Unary,
     Where,
 )
+from graphopt.ops.integer import IntegerProduct, MatMulInteger, SumPool
 from graphopt.ops.quantized import Quantization
+from graphopt.ops.requantize import Lookup, Requantize
 from graphopt.passes.prune.maps.layers import WINDOW
 from graphopt.passes.prune.maps.table import channel_map, unsupported
 from graphopt.passes.prune.relations import Relations
@@ -106,3 +108,4 @@ def along_an_axis(node: Node, relations: Relations) -> None:
 
 
 unsupported("it is fused already: prune first", Fused)
+unsupported("it is quantized already: prune first", IntegerProduct, MatMulInteger, SumPool, Requantize, Lookup)
