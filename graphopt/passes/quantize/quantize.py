@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
-from graphopt.errors import InvalidInput
 from graphopt.ir import Graph
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.default import float_pipeline
 from graphopt.passes.quantize.calibrate import observe
+from graphopt.passes.quantize.correct_bias import CorrectBias
+from graphopt.passes.quantize.equalize import EqualizeLayers
 from graphopt.passes.quantize.insert import activation_parameters, choose, insert
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
-from graphopt.passes.quantize.scheme import Scheme, check_choice
+from graphopt.passes.quantize.recovery import Recovery, data_of
+from graphopt.passes.quantize.round_weights import RoundWeights
+from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
 
 
 class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0)):
@@ -37,9 +40,8 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("observer", self.observer, OBSERVERS)
         scheme = Scheme(self.weights, self.activations, self.per_channel, self.overrides)
-        data = self.calibration if self.calibration is not None else context.calibration
-        if data is None:
-            raise InvalidInput("there is no calibration data", where=self.name, advice="give calibration=batches")
+        data = data_of(self.calibration, context, self.name)
+        context.calibration, context.reference = data, graph
         layout = choose(graph, scheme)
         histograms = observe(graph, layout.values, data)
         parameters = activation_parameters(layout, histograms, scheme, self.observer)
@@ -51,10 +53,40 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
 class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     """Quantise a trained network: clean it up as the default pipeline does, calibrate, and lower it to integers.
 
-    See ``InsertQuantization`` for the options.
+    ``recover`` names passes that recover accuracy, of equalize-layers, round-weights and correct-bias; by default
+    round-weights where any weights have less than 8 bits, and else none. See ``InsertQuantization`` for what else
+    there is.
     """
+
+    recover: Sequence[str] | None = None
 
     def run(self, graph: Graph, context: Context) -> Graph:
         for pass_ in float_pipeline():
             graph = pass_.run(graph, context)
-        return LowerInteger().run(super().run(graph, context), context)
+        return LowerInteger().run(self.insert(graph, context), context)
+
+    def insert(self, graph: Graph, context: Context) -> Graph:
+        """The recovered graph of quantize and dequantize for a graph that is clean."""
+        steps = self.steps
+        for name in steps:
+            check_choice("recover", name, RECOVERIES)
+        if EqualizeLayers.name in steps:
+            graph = EqualizeLayers().run(graph, context)
+        graph = super().run(graph, context)
+        for name, recovery in BEHIND.items():
+            if name in steps:
+                graph = recovery().run(graph, context)
+        return graph
+
+    @property
+    def steps(self) -> Sequence[str]:
+        """The names of the passes that recover accuracy."""
+        if self.recover is not None:
+            return self.recover
+        widths = {self.weights, *self.overrides.values()}
+        return (RoundWeights.name,) if any(WEIGHT_BITS.get(w, 8) < 8 for w in widths) else ()
+
+
+BEHIND: dict[str, type[Recovery]] = {pass_.name: pass_ for pass_ in (RoundWeights, CorrectBias)}
+"""The passes that recover accuracy behind the insertion, in this order."""
+RECOVERIES = (EqualizeLayers.name, *BEHIND)
