@@ -36,6 +36,8 @@ class Context:
     notes: list[Note] = field(default_factory=list)
     calibration: Data | None = None
     """What quantisation takes its ranges from."""
+    reference: Graph | None = None
+    """The float graph that quantisation started from, nodes being matched by name."""
 
 
 NO_OPTION = {"option": False}

@@ -1,6 +1,18 @@
 """Quantisation: parameters from data, quantize and dequantize around operators, operators on integers."""
 
+from graphopt.passes.quantize.batch_norm import ReestimateBatchNorm
+from graphopt.passes.quantize.correct_bias import CorrectBias
+from graphopt.passes.quantize.equalize import EqualizeLayers
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
+from graphopt.passes.quantize.round_weights import RoundWeights
 
-__all__ = ["InsertQuantization", "LowerInteger", "Quantize"]
+__all__ = [
+    "CorrectBias",
+    "EqualizeLayers",
+    "InsertQuantization",
+    "LowerInteger",
+    "Quantize",
+    "ReestimateBatchNorm",
+    "RoundWeights",
+]

@@ -165,7 +165,9 @@ def insert(layout: Layout, parameters: Mapping[Value, QParams], scheme: Scheme) 
             if rule.weight is not None:
                 x = parameters.get(node.inputs[0])
                 old = node.inputs[rule.weight]
-                inputs[rule.weight] = dequantized_weight(old, weight_parameters(node, rule, scheme, names[node], x))
+                chosen = weight_parameters(node, rule, scheme, names[node], x)
+                assert old.constant is not None
+                inputs[rule.weight] = dequantized_weight(old, quantize_weight(old.constant, chosen), chosen)
         for old, made in zip(node.results, node.with_inputs(inputs).results, strict=True):
             new[old] = made
             if old in parameters:
@@ -182,9 +184,9 @@ def fake_quantized(x: Value, parameters: QParams, name: str) -> Value:
     return Dequantize()(Quantize()(x, scale, zero, name=f"{name}.quantized"), scale, zero, name=f"{name}.dequantized")
 
 
-def dequantized_weight(weight: Value, parameters: QParams) -> Value:
-    assert weight.constant is not None
-    name = weight.node.name
-    integers = constant(quantize_weight(weight.constant, parameters), like=weight)
+def dequantized_weight(like: Value, integers: Array, parameters: QParams) -> Value:
+    """Integers of the name of a weight, dequantized."""
+    name = like.node.name
     scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
-    return Dequantize(axis=parameters.axis or 0)(integers, scale, zero, name=f"{name}.dequantized")
+    weight = constant(integers, like=like)
+    return Dequantize(axis=parameters.axis or 0)(weight, scale, zero, name=f"{name}.dequantized")

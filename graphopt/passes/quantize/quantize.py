@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
-from graphopt.errors import InvalidInput
 from graphopt.ir import Graph
 from graphopt.passes.base import NO_OPTION, Context, Note, Pass
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.default import float_pipeline
 from graphopt.passes.quantize.calibrate import observe
+from graphopt.passes.quantize.correct_bias import CorrectBias
 from graphopt.passes.quantize.dynamic import quantize_dynamically
+from graphopt.passes.quantize.equalize import EqualizeLayers
 from graphopt.passes.quantize.insert import activation_parameters, choose, insert
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
-from graphopt.passes.quantize.scheme import Scheme, check_choice
+from graphopt.passes.quantize.recovery import Recovery, data_of
+from graphopt.passes.quantize.round_weights import RoundWeights
+from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
 
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
 
@@ -44,9 +47,8 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("observer", self.observer, OBSERVERS)
         scheme = self.scheme
-        data = self.calibration if self.calibration is not None else context.calibration
-        if data is None:
-            raise InvalidInput("there is no calibration data", where=self.name, advice="give calibration=batches")
+        data = data_of(self.calibration, context, self.name)
+        context.calibration, context.reference = data, graph
         layout = choose(graph, scheme)
         histograms = observe(graph, layout.values, data)
         parameters = activation_parameters(layout, histograms, scheme, self.observer)
@@ -58,10 +60,13 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
 class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     """Quantise a trained network: clean it up as the default pipeline does, calibrate, and lower it to integers.
 
-    See ``InsertQuantization`` for the options. With ``mode`` dynamic there is no calibration: the scales of activations
-    are computed at run time (``quantize_dynamically``), which suits recurrent networks and transformers.
+    ``recover`` names passes that recover accuracy, of equalize-layers, round-weights and correct-bias; by default
+    round-weights where any weights have less than 8 bits, and else none. With ``mode`` dynamic there is no calibration:
+    the scales of activations are computed at run time (``quantize_dynamically``), which suits recurrent networks and
+    transformers. See ``InsertQuantization`` for the other options.
     """
 
+    recover: Sequence[str] | None = None
     mode: str = "static"
 
     def run(self, graph: Graph, context: Context) -> Graph:
@@ -70,4 +75,30 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
             graph = pass_.run(graph, context)
         if self.mode == "dynamic":
             return quantize_dynamically(graph, self.scheme, context, self.name)
-        return LowerInteger().run(super().run(graph, context), context)
+        return LowerInteger().run(self.insert(graph, context), context)
+
+    def insert(self, graph: Graph, context: Context) -> Graph:
+        """The recovered graph of quantize and dequantize for a graph that is clean."""
+        steps = self.steps
+        for name in steps:
+            check_choice("recover", name, RECOVERIES)
+        if EqualizeLayers.name in steps:
+            graph = EqualizeLayers().run(graph, context)
+        graph = super().run(graph, context)
+        for name, recovery in BEHIND.items():
+            if name in steps:
+                graph = recovery().run(graph, context)
+        return graph
+
+    @property
+    def steps(self) -> Sequence[str]:
+        """The names of the passes that recover accuracy."""
+        if self.recover is not None:
+            return self.recover
+        widths = {self.weights, *self.overrides.values()}
+        return (RoundWeights.name,) if any(WEIGHT_BITS.get(w, 8) < 8 for w in widths) else ()
+
+
+BEHIND: dict[str, type[Recovery]] = {pass_.name: pass_ for pass_ in (RoundWeights, CorrectBias)}
+"""The passes that recover accuracy behind the insertion, in this order."""
+RECOVERIES = (EqualizeLayers.name, *BEHIND)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -46,6 +46,6 @@ class Scheme:
         return ACTIVATION_BITS.get(self.override(name) or self.activations, ACTIVATION_BITS[self.activations])
 
 
-def check_choice(what: str, given: str, known: Mapping[str, object]) -> None:
+def check_choice(what: str, given: str, known: Collection[str]) -> None:
     if given not in known:
         raise InvalidInput(f"{what}: {given!r} is none of {', '.join(known)}")

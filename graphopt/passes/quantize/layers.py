@@ -1,0 +1,79 @@
+"""Layers with constant integer weights, in a graph of quantize and dequantize: how they are found and renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphopt.ir import Array, Graph, Node, QParams, Value, constant, rebuild
+from graphopt.passes.quantize.form import Quantized, rule_of
+from graphopt.passes.quantize.insert import dequantized_weight
+from graphopt.passes.quantize.lower import dequantized
+from graphopt.passes.quantize.rules.products import stored_bits
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedLayer:
+    """A node, its integer weights, and the position of these among its operands; the bias is the last operand."""
+
+    node: Node
+    weight: Quantized
+    position: int
+
+    @property
+    def bits(self) -> int:
+        return stored_bits(self.weight)
+
+    @property
+    def integers(self) -> Array:
+        assert self.weight.array is not None
+        return self.weight.array
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of the integers, packed."""
+        return -(-self.integers.size * self.bits // 8)
+
+
+def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
+    """The layers of a graph with weights behind a dequantize and a constant bias, in its order."""
+    found = {}
+    for node in graph.nodes:
+        rule = rule_of(node.op)
+        if rule is None or rule.weight is None or node.inputs[-1].constant is None:
+            continue
+        weight = dequantized(node.inputs[rule.weight])
+        if weight is not None and weight.array is not None and weight.dtype == "int8":
+            found[node] = QuantizedLayer(node, weight, rule.weight)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class NewWeights:
+    """What a layer is given: a bias, and integers with their parameters, None for those it has."""
+
+    bias: Array
+    weight: tuple[Array, QParams] | None = None
+
+    def operands(self, layer: QuantizedLayer) -> dict[int, Array]:
+        """What the layer computes with in float, by position."""
+        given = {len(layer.node.inputs) - 1: self.bias}
+        if self.weight is not None:
+            integers, parameters = self.weight
+            given[layer.position] = parameters.dequantize(integers)
+        return given
+
+
+def with_weights(graph: Graph, layers: Mapping[Node, QuantizedLayer], new: Mapping[Node, NewWeights]) -> Graph:
+    """The graph with new weights and biases in some of its layers."""
+
+    def replaced(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node not in new:
+            return None
+        given, operands = new[node], list(inputs)
+        operands[-1] = constant(given.bias, like=node.inputs[-1])
+        if given.weight is not None:
+            operands[layers[node].position] = dequantized_weight(layers[node].weight.value, *given.weight)
+        return node.with_inputs(operands).results
+
+    return rebuild(graph, replaced)

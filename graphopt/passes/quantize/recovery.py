@@ -1,0 +1,80 @@
+"""What the passes that recover accuracy share: the data, the float graph to be held to, the walk over the layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphopt.errors import InvalidInput
+from graphopt.ir import Array, Graph, Node
+from graphopt.passes.base import Context, Note, Pass
+from graphopt.passes.data import Data
+from graphopt.passes.quantize.layers import NewWeights, QuantizedLayer, quantized_layers, with_weights
+from graphopt.passes.quantize.replay import Reference, Replay
+from graphopt.rewrite import Decline
+
+
+def data_of(given: Data | None, context: Context, where: str) -> Data:
+    """The batches given to a pass, else those of the context. Raises ``InvalidInput`` where there are none."""
+    data = given if given is not None else context.calibration
+    if data is None:
+        raise InvalidInput("there is no calibration data", where=where, advice="give calibration=batches")
+    return data
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A quantized layer, the node that it is in float, and batch by batch what it is given now and should give."""
+
+    layer: QuantizedLayer
+    original: Node
+    replay: Replay
+    wanted: list[Array]
+
+    @property
+    def inputs(self) -> list[Array]:
+        return self.replay.arrays[self.layer.node.inputs[0]]
+
+    @property
+    def results(self) -> list[Array]:
+        """What the layer gives as it is."""
+        return self.replay.results(self.layer.node)
+
+
+class Recovery(Pass):
+    """A pass over a graph of quantize and dequantize, that brings its layers back to what the float graph gives.
+
+    ``calibration`` are batches and ``reference`` is the float graph, whose nodes have the same names; both are found in
+    the context behind ``InsertQuantization``. Layer after layer is renewed, from what those before it give by now.
+    """
+
+    calibration: Data | None = field(default=None, compare=False, repr=False)
+    reference: Graph | None = field(default=None, compare=False, repr=False)
+
+    def renewed(self, seen: Seen) -> tuple[NewWeights, str]:
+        """New weights and bias of a layer, and what is to be said of them. Raises ``Decline``."""
+        raise NotImplementedError(f"{type(self).__name__}.renewed")
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        reference, data = self.sources(context)
+        names, layers = graph.names, quantized_layers(graph)
+        originals = {reference.names[node]: node for node in reference.nodes}
+        wanted, replay = Reference(reference, data, {names[n] for n in layers}), Replay(graph, data)
+        new: dict[Node, NewWeights] = {}
+        for node in graph.nodes:
+            results = wanted.of(names[node]) if node in layers else None
+            if results is not None:
+                try:
+                    new[node], text = self.renewed(Seen(layers[node], originals[names[node]], replay, results))
+                    context.notes.append(Note(self.name, names[node], text))
+                except Decline as why:
+                    context.notes.append(Note(self.name, names[node], str(why), declined=True))
+            replay.run(node, new[node].operands(layers[node]) if node in new else None)
+        return with_weights(graph, layers, new)
+
+    def sources(self, context: Context) -> tuple[Graph, Data]:
+        """Reference and data. Raises ``InvalidInput`` where one is missing."""
+        reference = self.reference or context.reference
+        if reference is None:
+            advice = "give reference=, or run it behind insert-quantization in the same pipeline"
+            raise InvalidInput("there is no float graph to recover", where=self.name, advice=advice)
+        return reference, data_of(self.calibration, context, self.name)

@@ -1,0 +1,71 @@
+"""A graph evaluated node by node on all batches at once, with operands replaced on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from graphopt.ir import Array, Graph, Node, Value, match_inputs
+from graphopt.ir.evaluate import batch_of
+from graphopt.passes.data import Data, batches
+
+
+class Replay:
+    """The arrays that values of a graph take, a list over the batches each; what nobody reads any more is dropped."""
+
+    def __init__(self, graph: Graph, data: Data) -> None:
+        given = [match_inputs(graph, batch) for batch in batches(data, graph)]
+        self.graph = graph
+        self.sizes = [batch_of(arrays, graph) for arrays in given]
+        self.arrays: dict[Value, list[Array]] = {v: [arrays[v] for arrays in given] for v in graph.inputs}
+        self.readers = Counter(v for node in graph.nodes for v in node.inputs) + Counter(graph.outputs)
+
+    def results(self, node: Node, operands: Mapping[int, Array] | None = None) -> list[Array]:
+        """The first result of a node, whose inputs were run, with some operands replaced, batch by batch."""
+        return [r[0] for r in self.evaluated(node, operands or {})]
+
+    def run(self, node: Node, operands: Mapping[int, Array] | None = None) -> list[Array]:
+        """The same, and all results are kept for those who read them."""
+        if node.results[0] not in self.arrays:
+            results = self.evaluated(node, operands or {})
+            self.arrays.update({v: [r[v.index] for r in results] for v in node.results})
+        first = self.arrays[node.results[0]]
+        for value in node.inputs:
+            self.readers[value] -= 1
+        for value in (*node.inputs, *node.results):
+            if not self.readers[value]:
+                self.arrays.pop(value, None)
+        return first
+
+    def evaluated(self, node: Node, operands: Mapping[int, Array]) -> list[tuple[Array, ...]]:
+        """All results, batch by batch."""
+        made = []
+        for batch, size in enumerate(self.sizes):
+            inputs = [operands[i] if i in operands else self.arrays[v][batch] for i, v in enumerate(node.inputs)]
+            results = node.op.bind(size).evaluate(*inputs)
+            made.append(results if isinstance(results, tuple) else (results,))
+        return made
+
+
+class Reference:
+    """The first results of nodes of a graph by name, each to be asked for once, best in the order of the graph."""
+
+    def __init__(self, graph: Graph, data: Data, wanted: set[str]) -> None:
+        self.wanted = wanted & set(graph.names.values())
+        self.passed: dict[str, list[Array]] = {}
+        self.stream = self.results(Replay(graph, data))
+
+    def results(self, replay: Replay) -> Iterator[tuple[str, list[Array]]]:
+        for node in replay.graph.nodes:
+            arrays = replay.run(node)
+            if (name := replay.graph.names[node]) in self.wanted:
+                yield name, arrays
+
+    def of(self, name: str) -> list[Array] | None:
+        """What the node of that name gives, batch by batch; None if there is no such node."""
+        if name not in self.wanted:
+            return None
+        while name not in self.passed:
+            key, arrays = next(self.stream)
+            self.passed[key] = arrays
+        return self.passed.pop(name)

@@ -1,0 +1,71 @@
+"""Rounding weights so that a layer's results move least: coordinate descent on the integers, scales by search.
+
+The error of a layer over the data is quadratic in its weights, with the moments of its inputs as Hessian, as in
+Optimal Brain Quantization (Frantar and Alistarh, 2022) and GPTQ (Frantar et al., 2023). From rounding to nearest each
+integer in turn goes to its best value, the others being held, as in QuantEase (Behdin et al., 2023): no step raises
+the error.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir import Array
+from graphopt.passes.quantize.moments import Moments
+
+CLIPS = np.linspace(1.0, 0.5, 11)
+"""The parts of the largest weight of a channel that its scale is tried for."""
+DAMPING = 0.1
+"""What pulls weights to the trained ones, as a part of the mean power of the inputs: data says little of some."""
+SWEEPS = 3
+
+
+def nearest(steps: Array, limit: int) -> Array:
+    """The integers next to real ``steps`` within the limit; those of one bit are -1 and 1."""
+    if limit == 1:
+        return np.where(steps < 0, -1.0, 1.0)
+    return np.asarray(np.clip(np.rint(steps), -limit, limit))
+
+
+def round_weights(
+    weights: Array, found: Moments, scale: Array, least: Array, limit: int, shared: bool = False
+) -> tuple[Array, Array]:
+    """Integers [g, o, k] and scales [g, o] for weights [g, o, k], whose largest fit ``scale`` [g, o].
+
+    No channel has a larger error than rounded to nearest with ``scale``; no scale is below ``least``. ``shared``: there
+    is one scale for all channels, and it is the layer that has no larger error.
+    """
+    hessian, target = damped(weights, found)
+    best, best_scale = nearest(weights / scale[..., None], limit), scale
+    best_error = found.error(best * best_scale[..., None])
+    for clip in CLIPS:
+        tried = np.maximum(scale * clip, least)
+        start = nearest(weights / tried[..., None], limit)
+        integers = descend(target / tried[..., None], hessian, start, limit)
+        error = found.error(integers * tried[..., None])
+        better = np.full(error.shape, error.sum() < best_error.sum()) if shared else error < best_error
+        best = np.where(better[..., None], integers, best)
+        best_scale, best_error = np.where(better, tried, best_scale), np.where(better, error, best_error)
+    return best, best_scale
+
+
+def damped(weights: Array, found: Moments) -> tuple[Array, Array]:
+    """The Hessian [g, k, k], and the real weights of the least error, both with a pull to the trained weights."""
+    k = weights.shape[-1]
+    power = np.trace(found.inputs, axis1=1, axis2=2) / k
+    pull = np.maximum(DAMPING * power, 1e-30)[:, None, None]
+    hessian = found.inputs + pull * np.eye(k)
+    target = np.linalg.solve(hessian, (found.cross + pull * weights).swapaxes(1, 2)).swapaxes(1, 2)
+    return hessian, target
+
+
+def descend(target: Array, hessian: Array, integers: Array, limit: int) -> Array:
+    """Integers [g, o, k], improved one after another, of the least (target - q) H (target - q)'."""
+    q = integers.copy()
+    slope = (target - q) @ hessian
+    for _ in range(SWEEPS):
+        for j in range(q.shape[-1]):
+            step = nearest(q[..., j] + slope[..., j] / hessian[:, j, j, None], limit) - q[..., j]
+            q[..., j] += step
+            slope -= step[..., None] * hessian[:, None, j]
+    return q
