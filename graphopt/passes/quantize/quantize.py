@@ -10,12 +10,12 @@ from graphopt.ir import Graph
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
-from graphopt.passes.default import float_pipeline
 from graphopt.passes.quantize.calibrate import observe
 from graphopt.passes.quantize.insert import activation_parameters, choose, insert
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
 from graphopt.passes.quantize.scheme import Scheme, check_choice
+from graphopt.passes.quantize.splits import without_splits
 
 
 class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0)):
@@ -40,6 +40,7 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
         data = self.calibration if self.calibration is not None else context.calibration
         if data is None:
             raise InvalidInput("there is no calibration data", where=self.name, advice="give calibration=batches")
+        graph = without_splits(graph)
         layout = choose(graph, scheme)
         histograms = observe(graph, layout.values, data)
         parameters = activation_parameters(layout, histograms, scheme, self.observer)
@@ -55,6 +56,8 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        from graphopt.passes.default import float_pipeline
+
         for pass_ in float_pipeline():
             graph = pass_.run(graph, context)
         return LowerInteger().run(super().run(graph, context), context)
