@@ -158,7 +158,8 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
 FLAT = {
     *("and", "or", "xor", "not", "equal", "less", "less_or_equal", "greater", "greater_or_equal", "is_inf", "is_nan"),
     *("arg_max", "arg_min", "top_k_indices", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "cast", "mod"),
-    *("shift_left", "shift_right"),
+    *("shift_left", "shift_right", "conv_integer", "conv_transpose_integer", "linear_integer", "matmul_integer"),
+    *("sum_pool", "requantize"),
 }
 """The operators between floats and something else, whose derivative is zero wherever it exists."""
 
