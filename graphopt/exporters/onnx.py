@@ -40,6 +40,9 @@ MAX_BYTES = 2**31 - 1
 O = TypeVar("O", bound=Op)  # noqa: E741
 RULES: dict[type[Op], Callable[[Any, At], None]] = {}
 """The rules by operator class."""
+Parts = Callable[[Node, tuple[Value, ...]], Sequence[Value] | None]
+PARTS: dict[type[Op], Parts] = {}
+"""Of operators with a rule: the parts that are written instead of some nodes, or None for the others."""
 
 
 def export_rule(*kinds: type[O]) -> Callable[[Callable[[O, At], None]], Callable[[O, At], None]]:
@@ -48,6 +51,16 @@ def export_rule(*kinds: type[O]) -> Callable[[Callable[[O, At], None]], Callable
     def register(rule: Callable[[O, At], None]) -> Callable[[O, At], None]:
         RULES.update(dict.fromkeys(kinds, rule))
         return rule
+
+    return register
+
+
+def export_parts(*kinds: type[Op]) -> Callable[[Parts], Parts]:
+    """Register what is written instead of nodes of these operators that their rule cannot express."""
+
+    def register(parts: Parts) -> Parts:
+        PARTS.update(dict.fromkeys(kinds, parts))
+        return parts
 
     return register
 
@@ -226,16 +239,19 @@ def dim_params(shape: Shape) -> list[int | str]:
 
 def legalize(graph: Graph) -> Graph:
     """Decompose every operator without a rule. Raises ``Unsupported`` with all that have neither."""
-    from graphopt.exporters import onnx_recurrent, onnx_rules  # noqa: F401
+    from graphopt.exporters import onnx_integer, onnx_recurrent, onnx_rules  # noqa: F401
 
     stuck: list[str] = []
     changed = True
 
     def lower(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         nonlocal changed
-        if type(node.op) in RULES or isinstance(node.op, Input | Constant):
+        kind = type(node.op)
+        if isinstance(node.op, Input | Constant) or (kind in RULES and kind not in PARTS):
             return None
-        parts = node.op.decompose(*inputs)
+        parts = PARTS[kind](node, inputs) if kind in PARTS else node.op.decompose(*inputs)
+        if parts is None and kind in RULES:
+            return None
         if parts is None:
             stuck.append(f"{node.name or node.op.name} ({node.op.name})")
             return None

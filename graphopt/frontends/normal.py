@@ -158,10 +158,25 @@ def linear(at: Scope, x: Value, weight: Value, bias: Value | None) -> Value:
     return at.emit(ops.Linear(), x, weight, bias)
 
 
+def is_fixed(x: Value) -> bool:
+    """Whether a value is a constant, or a dequantized one."""
+    if isinstance(x.op, ops.Dequantize):
+        return all(v.constant is not None for v in x.node.inputs)
+    return x.constant is not None
+
+
+def transposed(at: Scope, matrix: Value) -> Value:
+    """A fixed matrix transposed; of a dequantized one, the integers are."""
+    if not isinstance(matrix.op, ops.Dequantize):
+        return at.derive(matrix, "transposed", np.transpose)
+    q, scale, zero = (at.derive(v, "transposed", np.transpose) if v.type.rank == 2 else v for v in matrix.node.inputs)
+    return ops.Dequantize(axis=1 - matrix.op.axis)(q, scale, zero, name=matrix.node.name, origins=matrix.node.origins)
+
+
 def matmul(at: Scope, a: Value, b: Value) -> Value:
-    """numpy.matmul; by a constant matrix it is a linear operator."""
-    if b.constant is not None and b.type.rank == 2 and b.type.is_float:
-        return linear(at, a, at.derive(b, "transposed", np.transpose), None)
+    """numpy.matmul; by a fixed matrix it is a linear operator."""
+    if is_fixed(b) and b.type.rank == 2 and b.type.is_float:
+        return linear(at, a, transposed(at, b), None)
     row, column = a.type.rank == 1, b.type.rank == 1
     a = reshape(at, a, (1, *a.type.shape), "row") if row else a
     b = reshape(at, b, (*b.type.shape, 1), "column") if column else b

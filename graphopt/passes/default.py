@@ -8,6 +8,7 @@ from graphopt.passes.cleanup import CommonSubexpressions, RemoveIdentities, Simp
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline
+from graphopt.passes.quantize.lower import LowerInteger
 
 
 def default_pipeline() -> list[Pass]:
@@ -20,10 +21,11 @@ def float_pipeline() -> list[Pass]:
 
     Pads first, since a scale folds through the padding of a conv, but not through a pad in front of it;
     and last, for those behind which a norm was folded. Norms again after the arithmetic between them
-    and their layers is gone.
+    and their layers is gone. What a file has quantized becomes integer before its constants could fold to floats.
     """
     return [
         RemoveIdentities(),
+        LowerInteger(),
         FoldConstants(),
         SimplifyReshapes(),
         CommonSubexpressions(),

@@ -94,7 +94,7 @@ def norm_layer(draw: Drawing, x: Value) -> Value | None:
 @motif
 def pad_window(draw: Drawing, x: Value) -> Value | None:
     """pad -> conv or pooling, the pad's value the operator's own mostly."""
-    if x.type.rank < 3 or x.type.dtype == "bool":
+    if x.type.rank < 3 or not x.type.is_float:
         return None
     pool: type[Pool] | None = draw.choice([None, None, AveragePool, MaxPool])
     rank = x.type.rank

@@ -28,6 +28,15 @@ def cast(at: Scope, x: Value, dtype: str, part: str = "") -> Value:
     return x if x.type.dtype == dtype else at.emit(ops.Cast(to=dtype), x, part=part)
 
 
+def single(at: Scope, x: Value) -> Value:
+    """A parameter of one number as a scalar."""
+    if x.type.shape != (1,):
+        return x
+    return (
+        normal.reshape(at, x, (), "scalar") if x.constant is None else at.derive(x, "scalar", lambda a: a.reshape(()))
+    )
+
+
 def pick(at: Scope, x: Value, axis: int, places: Array, part: str = "") -> Value:
     """The elements of an axis at known places, counted from the start: nothing, a slice, or a gather."""
     size = x.type.shape[axis]

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphopt.ir import Array, Batch, Constant, Input, Node, Op, TensorType, Value, constant
+from graphopt.ops import Dequantize
 from graphopt.passes.base import RewritePass
 from graphopt.passes.contract import Exact
 from graphopt.rewrite import Decline, Rule, node_rule
@@ -26,6 +27,8 @@ def evaluate_constant(node: Node, inputs: tuple[Value, ...]) -> list[Value] | No
     arrays = [v.constant for v in inputs if v.constant is not None]
     if len(arrays) != len(inputs) or not inputs:
         return None
+    if isinstance(node.op, Dequantize):
+        raise Decline("lower-integer makes integer products of quantized constants, and floats of those it leaves")
     refuse_growth(node.types, arrays)
     with np.errstate(all="ignore"):
         evaluated = node.op.evaluate(*arrays)
@@ -52,7 +55,8 @@ class FoldConstants(RewritePass, name="fold-constants", contract=Exact()):
 
     Declines: results of more than 16 times the elements of the operands, or of more than 2**26, for
     an expanded scalar is better computed where it is used; shapes that depend on the batch; results
-    that are not finite though the operands are, which a fold would hide.
+    that are not finite though the operands are, which a fold would hide; dequantized constants, which are the
+    weights of integer products.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = (evaluate_constant,)

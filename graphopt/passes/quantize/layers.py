@@ -22,7 +22,7 @@ class QuantizedLayer:
 
     @property
     def bits(self) -> int:
-        return stored_bits(self.weight)
+        return stored_bits(self.integers)
 
     @property
     def integers(self) -> Array:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from graphopt.ir import Graph, Node, Value, rebuild
+from graphopt.ir import Constant, Graph, Input, Node, Value, bind_batch, constant, rebuild
+from graphopt.ir.graph import Replace
 from graphopt.ops import Clip, Dequantize, Quantize, Relu
+from graphopt.ops.macs import macs_of
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Bounded
 from graphopt.passes.quantize import rules as _rules
-from graphopt.passes.quantize.form import Operand, Quantized, Wanted, rule_of
+from graphopt.passes.quantize.float_only import FLOAT_ONLY
+from graphopt.passes.quantize.form import Operand, Quantized, Wanted, rescaled, rule_of
+from graphopt.passes.quantize.signed import with_signed
+from graphopt.passes.quantize.splits import without_splits
 from graphopt.rewrite import Decline
 
 __all__ = ["LowerInteger", "_rules"]
@@ -20,59 +26,84 @@ __all__ = ["LowerInteger", "_rules"]
 class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
     """Turn dequantize, operator, quantize into the operator on integers, with one requantisation.
 
-    A ReLU or clip between operator and quantize becomes its clamp. What has no integer form, or declines one, stays
-    float between a dequantize and a quantize; a note says why.
+    A ReLU or clip between operator and quantize becomes its clamp. Unsigned integers become signed ones. What has no
+    integer form, or declines one, stays float between a dequantize and a quantize; a note says why, and what it
+    costs. Constants that are dequantized for it are floats from here on.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
-        old_uses = graph.uses
+        if not any(isinstance(node.op, Quantize | Dequantize) for node in graph.nodes):
+            return graph
+        graph = with_signed(without_splits(graph))
+        reasons: dict[Node, str] = {}
+        lowered = rebuild(graph, lowering(graph, context.notes, reasons))
+        names = lowered.names
+        for node, cost in float_nodes(lowered):
+            why = reasons.get(node) or FLOAT_ONLY.get(type(node.op)) or "it is not between dequantize and quantize"
+            context.notes.append(Note(self.name, names[node], f"stays float: {why}; it costs {cost}", declined=True))
+        return rebuild(lowered, float_constant)
 
-        def lower(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-            if not isinstance(node.op, Quantize):
-                return None
-            source, chain = inputs[0], [node.inputs[0]]
-            while isinstance(chain[-1].op, Relu | Clip) and len(old_uses[chain[-1].node.inputs[0]]) == 1:
-                chain.append(chain[-1].node.inputs[0])
-            wanted = wanted_of(inputs)
-            if wanted is None:
-                return None
-            reasons: list[str] = []
-            # with as many clamps as there are behind an accumulator, else with fewer
-            for depth in reversed(range(len(chain))):
-                value, clamps = source, list[Value]()
-                for _ in range(depth):
-                    clamps.append(value)
-                    value = value.node.inputs[0]
-                made = attempt(value, clamps, wanted, reasons)
-                if made is not None:
-                    context.notes.append(Note(self.name, value.node.name, f"{value.op.name} on integers"))
-                    return (made,)
-            if reasons:
-                name = graph.names[chain[-1].node]
-                context.notes.append(Note(self.name, name, f"stays float: {reasons[-1]}", declined=True))
+
+def lowering(graph: Graph, notes: list[Note], reasons: dict[Node, str]) -> Replace:
+    """The transformation that makes integers of what a quantize reads, or tells the reason of that node."""
+    uses = graph.uses
+
+    def lower(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        wanted = wanted_of(inputs) if isinstance(node.op, Quantize) else None
+        if wanted is None:
             return None
-
-        return rebuild(graph, lower)
-
-
-def attempt(value: Value, clamps: Sequence[Value], wanted: Wanted, reasons: list[str]) -> Value | None:
-    """The integer form of one operator with clamps behind it; None, and a reason, where there is none."""
-    same = dequantized(value)
-    if same is not None and not clamps and wanted.holds(same):
-        return same.value
-    rule = rule_of(value.op)
-    if rule is None:
-        if same is None and value.node.inputs:
-            reasons.append(f"{value.op.name} has no integer form")
+        depth, old = 0, node.inputs[0]
+        while isinstance(old.op, Relu | Clip) and len(uses[old.node.inputs[0]]) == 1:
+            depth, old = depth + 1, old.node.inputs[0]
+        # with as many clamps as there are behind an accumulator, else with fewer
+        for clamps_taken in reversed(range(depth + 1)):
+            value, clamps = inputs[0], list[Value]()
+            for _ in range(clamps_taken):
+                clamps.append(value)
+                value = value.node.inputs[0]
+            try:
+                made = integer_form(value, clamps, wanted)
+            except Decline as why:
+                reasons[value.node] = str(why)
+                continue
+            if made is not None:
+                notes.append(Note(LowerInteger.name, value.node.name, f"{value.op.name} on integers"))
+                return (made,)
         return None
-    if clamps and not rule.activates:
+
+    return lower
+
+
+def float_nodes(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """What computes with floats, single numbers aside, and what it costs."""
+    bound = bind_batch(graph, 1)
+    for node, small in zip(graph.nodes, bound.nodes, strict=True):
+        reals = any(v.type.is_float for v in (*node.inputs, *node.results))
+        if reals and not isinstance(node.op, Input | Constant | Quantize | Dequantize):
+            macs = macs_of(small)
+            elements = sum(math.prod(t.static_shape) for t in small.types)
+            if macs or elements > 1:
+                yield node, f"{macs:,} MACs" if macs else f"{elements:,} elements"
+
+
+def float_constant(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    """Constants that are still dequantized, as floats."""
+    arrays = [v.constant for v in inputs if v.constant is not None]
+    if not isinstance(node.op, Dequantize) or len(arrays) < len(inputs):
+        return None
+    return (constant(node.op.evaluate(*arrays), like=inputs[0]),)
+
+
+def integer_form(value: Value, clamps: Sequence[Value], wanted: Wanted) -> Value | None:
+    """The integer form of one operator with clamps behind it; None where there is none for these."""
+    same = dequantized(value)
+    if same is not None:
+        return None if clamps else rescaled(same, wanted, value.node)
+    rule = rule_of(value.op)
+    if rule is None or (clamps and not rule.activates):
         return None
     operands: tuple[Operand, ...] = tuple(dequantized(v) or v for v in value.node.inputs)
-    try:
-        return rule.lower(value.node, operands, clamped(wanted, clamps))
-    except Decline as why:
-        reasons.append(str(why))
-        return None
+    return rule.lower(value.node, operands, clamped(wanted, clamps))
 
 
 def clamped(wanted: Wanted, clamps: Sequence[Value]) -> Wanted:

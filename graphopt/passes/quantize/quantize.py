@@ -9,7 +9,6 @@ from graphopt.ir import Graph
 from graphopt.passes.base import NO_OPTION, Context, Note, Pass
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
-from graphopt.passes.default import float_pipeline
 from graphopt.passes.quantize.calibrate import observe
 from graphopt.passes.quantize.correct_bias import CorrectBias
 from graphopt.passes.quantize.dynamic import quantize_dynamically
@@ -20,6 +19,7 @@ from graphopt.passes.quantize.observers import OBSERVERS
 from graphopt.passes.quantize.recovery import Recovery, data_of
 from graphopt.passes.quantize.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
+from graphopt.passes.quantize.splits import without_splits
 
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
 
@@ -49,6 +49,7 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
         scheme = self.scheme
         data = data_of(self.calibration, context, self.name)
         context.calibration, context.reference = data, graph
+        graph = without_splits(graph)
         layout = choose(graph, scheme)
         histograms = observe(graph, layout.values, data)
         parameters = activation_parameters(layout, histograms, scheme, self.observer)
@@ -70,6 +71,8 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     mode: str = "static"
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        from graphopt.passes.default import float_pipeline
+
         check_choice("mode", self.mode, MODES)
         for pass_ in float_pipeline():
             graph = pass_.run(graph, context)

@@ -11,7 +11,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import cast, emit
+from graphopt.frontends.onnx.emit import emit
 from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.frontends.onnx.rules.reduce import powers, rooted
 from graphopt.ir import Value
@@ -25,13 +25,13 @@ def matmul(at: Node) -> Value:
 
 @onnx_rule("Gemm")
 def gemm(at: Node) -> Value:
-    """alpha * A' * B' + beta * C: a linear operator where B is a constant and C a constant row."""
+    """alpha * A' * B' + beta * C: a linear operator where B is fixed and C a fixed row."""
     alpha, beta = at.real("alpha", 1.0), at.real("beta", 1.0)
     a, b, c = at.value(0), at.value(1), at.optional(2)
     a = normal.transpose(at, a, (1, 0), "transposed") if at.whole("transA", 0) else a
-    if b.constant is not None:
+    if b.constant is not None or (alpha == 1.0 and normal.is_fixed(b)):
         weight, size = gemm_weight(at, b, alpha), b.type.static_shape[0 if at.whole("transB", 0) else 1]
-        row = c is None or (c.constant is not None and c.type.static_shape in ((size,), (1, size), (1,), (1, 1), ()))
+        row = c is None or gemm_row(c, beta, size)
         if row:
             return normal.linear(at, a, weight, None if c is None or beta == 0 else gemm_bias(at, c, beta, size))
         y = at.emit(ops.Linear(), a, weight, normal.zero_bias(at, weight, size), part="product")
@@ -47,8 +47,15 @@ def gemm_weight(at: Node, b: Value, alpha: float) -> Value:
     if transposed and alpha == 1.0:
         return b
     if alpha == 1.0:
-        return at.derive(b, "transposed", np.transpose)
+        return normal.transposed(at, b)
     return at.derive(b, f"{alpha} {transposed}", lambda m: m.dtype.type(alpha) * (m if transposed else m.T))
+
+
+def gemm_row(c: Value, beta: float, size: int) -> bool:
+    """Whether C is a bias: a constant row, or one that is dequantized and needs no change."""
+    if c.constant is None:
+        return normal.is_fixed(c) and beta == 1.0 and c.type.shape == (size,)
+    return c.type.static_shape in ((size,), (1, size), (1,), (1, 1), ())
 
 
 def gemm_bias(at: Node, c: Value, beta: float, size: int) -> Value:
@@ -146,20 +153,22 @@ def pool_window(at: Node, x: Value) -> dict[str, tuple[int, ...]]:
 
 @onnx_rule("MaxPool")
 def max_pool(at: Node) -> Value:
-    """Bytes are pooled as floats, which hold them exactly."""
     x = at.value(0)
-    op, ceil = ops.MaxPool(**pool_window(at, x)), bool(at.whole("ceil_mode", 0))
-    if x.type.is_float:
-        return normal.max_pool(at, op, x, ceil)
-    if x.type.dtype not in ("int8", "uint8"):
+    if not x.type.is_float and x.type.dtype not in ("int8", "uint8"):
         raise Unsupported(f"max pooling of {x.type.dtype}")
-    return cast(at, normal.max_pool(at, op, cast(at, x, "float32", "float"), ceil), x.type.dtype)
+    return normal.max_pool(at, ops.MaxPool(**pool_window(at, x)), x, bool(at.whole("ceil_mode", 0)))
 
 
 @onnx_rule("AveragePool")
 def average_pool(at: Node) -> Value:
-    """Where padding counts, but not what rounding up adds, the padding is made part of the input."""
-    x = at.value(0)
+    return averaged(at, at.value(0))
+
+
+def averaged(at: Node, x: Value) -> Value:
+    """The average pooling that the attributes of the node describe.
+
+    Where padding counts, but not what rounding up adds, the padding is made part of the input.
+    """
     op = ops.AveragePool(count_include_pad=bool(at.whole("count_include_pad", 0)), **pool_window(at, x))
     if not at.whole("ceil_mode", 0) or not op.count_include_pad or not any(op.pads):
         return normal.average_pool(at, op, x, bool(at.whole("ceil_mode", 0)))

@@ -8,7 +8,7 @@ import onnx
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import cast, emit
+from graphopt.frontends.onnx.emit import cast, emit, single
 from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.frontends.onnx.rules.basic import convolution
 from graphopt.ir import Value
@@ -25,14 +25,18 @@ def stored_dtype(at: Node) -> str:
     return dtype
 
 
-def parameters(at: Node, x: Value, scale: Value, zero: Value, axis: int) -> tuple[Value, Value]:
-    """Scale and zero point as the operators have them: those of blocks spread to all elements."""
+def parameters(at: Node, x: Value, scale: Value, zero: Value, axis: int) -> tuple[int, Value, Value]:
+    """Axis, scale and zero point as the operators have them: those of blocks spread to all elements.
+
+    One number is that of all channels, whatever the axis says.
+    """
     block = at.whole("block_size", 0)
+    if scale.type.shape == (1,) and not block:
+        scale, zero = (single(at, p) for p in (scale, zero))
+    axis = normal.axis_of(axis, x.type.rank) if scale.type.rank else 0
     if block:
         scale, zero = (spread(at, p, axis, block, x) for p in (scale, zero))
-    if scale.type.shape == (1,) and x.type.shape[axis : axis + 1] != (1,):
-        scale, zero = (normal.reshape(at, p, (), "scalar") for p in (scale, zero))
-    return scale, zero
+    return axis, scale, zero
 
 
 def spread(at: Node, parameter: Value, axis: int, block: int, x: Value) -> Value:
@@ -55,16 +59,14 @@ def quantize(at: Node) -> Value:
     precision = at.whole("precision", 0)
     wide = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(precision))) if precision else x.type.dtype
     scale = at.value(1)
-    axis = normal.axis_of(at.whole("axis", 1), x.type.rank) if scale.type.rank else 0
-    scale, zero = parameters(at, x, scale, zero_point(at, 2, scale, dtype), axis)
+    axis, scale, zero = parameters(at, x, scale, zero_point(at, 2, scale, dtype), at.whole("axis", 1))
     return at.emit(ops.Quantize(axis=axis), cast(at, x, wide, "wide"), cast(at, scale, wide, "scale"), zero)
 
 
 @onnx_rule("DequantizeLinear")
 def dequantize(at: Node) -> Value:
     x, scale = at.value(0), at.value(1)
-    axis = normal.axis_of(at.whole("axis", 1), x.type.rank) if scale.type.rank else 0
-    scale, zero = parameters(at, x, scale, zero_point(at, 2, scale, x.type.dtype), axis)
+    axis, scale, zero = parameters(at, x, scale, zero_point(at, 2, scale, x.type.dtype), at.whole("axis", 1))
     y = at.emit(ops.Dequantize(axis=axis), x, scale, zero)
     wanted = at.whole("output_dtype", 0)
     return cast(at, y, str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(wanted)))) if wanted else y
@@ -119,42 +121,3 @@ def by_row(parameter: Value | None, weight: Value) -> tuple[int, ...] | None:
     if parameter is None or parameter.type.rank == 0:
         return None
     return (*parameter.type.static_shape, *(1,) * (weight.type.rank - 1))
-
-
-def requantized(at: Node, sums: Value, factor: Value, zero: Value) -> Value:
-    """saturate(round(sums * factor) + zero point), sums in int32, as float32 arithmetic has it."""
-    limits = np.iinfo(zero.type.dtype)
-    y = at.emit(ops.Mul(), cast(at, sums, "float32", "float"), factor, part="scaled")
-    y = at.emit(ops.Round(), y, part="rounded")
-    y = at.emit(ops.Add(), y, cast(at, zero, "float32", "shift"), part="shifted")
-    return cast(
-        at, at.emit(ops.Clip(low=float(limits.min), high=float(limits.max)), y, part="clipped"), zero.type.dtype
-    )
-
-
-def ratio(at: Node, a: Value, b: Value, y: Value) -> Value:
-    """a * b / y, in float32."""
-    a, b, y = (cast(at, v, "float32", "scale") for v in (a, b, y))
-    return at.emit(ops.Div(), at.emit(ops.Mul(), a, b, part="scales"), y, part="ratio")
-
-
-@onnx_rule("QLinearMatMul")
-def qlinear_matmul(at: Node) -> Value:
-    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = at.values
-    if a_scale.type.rank == 1 and a_scale.type.shape != (1,):
-        a_scale = normal.reshape(at, a_scale, (*a_scale.type.shape, 1), "rows")
-    if y_scale.type.rank > 0 and y_scale.type.shape != (1,):
-        raise Unsupported("a result quantised by row")
-    left = centred(at, a, a_zero, None if a_zero.type.shape == (1,) else row_shape(a_zero))
-    sums = at.emit(ops.MatMul(), left, centred(at, b, b_zero), part="sums")
-    return requantized(at, sums, ratio(at, a_scale, b_scale, y_scale), y_zero)
-
-
-@onnx_rule("QLinearConv")
-def qlinear_conv(at: Node) -> Value:
-    x, x_scale, x_zero, weight, w_scale, w_zero, y_scale, y_zero = (at.value(i) for i in range(8))
-    bias = at.optional(8)
-    sums = convolution(at, centred(at, x, x_zero), centred(at, weight, w_zero, by_row(w_zero, weight)), bias)
-    if w_scale.type.rank == 1 and w_scale.type.shape != (1,):
-        w_scale = normal.reshape(at, w_scale, (*w_scale.type.shape, *(1,) * (x.type.rank - 2)), "channels")
-    return requantized(at, sums, ratio(at, x_scale, w_scale, y_scale), y_zero)

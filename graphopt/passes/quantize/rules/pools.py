@@ -1,4 +1,4 @@
-"""Means: sums of centred integers, the number of elements in the ratio of the requantisation."""
+"""Sums of centred integers; for means the number of elements is in the ratio of the requantisation."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def average_pool(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> V
     return requantized(acc, x.scale / (count * wanted.scale), wanted, node)
 
 
-@integer_rule(ReduceMean, activates=True)
-def reduce_mean(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """Over the whole plane it is one pooling; over other axes a sum."""
+@integer_rule(ReduceMean, ReduceSum, activates=True)
+def reduction(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    """Sums; over the whole plane they are one pooling."""
     x, op, kind = quantized(operands[0], "its input"), node.op, node.inputs[0].type
-    assert isinstance(op, ReduceMean)
+    assert isinstance(op, ReduceMean | ReduceSum)
     sizes = [kind.shape[a] for a in op.axes]
     static = [s for s in sizes if isinstance(s, int)]
     if len(static) < len(sizes):
-        raise Decline("it takes a mean over the batch")
+        raise Decline("it sums over the batch")
     count = int(np.prod(static))
     if count * x.steps >= 1 << 31:
         raise Decline(f"a sum of {count} elements may overflow")
@@ -43,5 +43,5 @@ def reduce_mean(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Va
         acc = SumPool(kernel=tuple(static), zero_point=x.zero_point)(x.value, name=name, origins=node.origins)
     else:
         acc = ReduceSum(axes=op.axes)(centred(x), name=name, origins=node.origins)
-    y = requantized(acc, x.scale / (count * wanted.scale), wanted, node)
+    y = requantized(acc, x.scale / ((count if isinstance(op, ReduceMean) else 1) * wanted.scale), wanted, node)
     return y if op.keepdims else Reshape(shape=node.types[0].shape)(y, name=node.name, origins=node.origins)

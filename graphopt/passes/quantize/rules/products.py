@@ -7,6 +7,8 @@ import numpy as np
 from graphopt.ir import Array, Node, Value, constant
 from graphopt.ops import (
     ACCUMULATORS,
+    Add,
+    Cast,
     Conv,
     ConvInteger,
     ConvTranspose,
@@ -42,26 +44,52 @@ def product(
 ) -> Value:
     """requantize(op(x, w, round(b / (s_x s_w)))), the result's channels along ``channel_axis``."""
     x, w, b = quantized(operands[0], "its input"), operands[1], reals_of(operands[2])
-    if not isinstance(w, Quantized) or w.array is None or b is None or w.dtype != "int8":
-        raise Decline("its weights or its bias are not constant")
+    if not isinstance(w, Quantized) or w.array is None or b is None:
+        raise Decline("its weights or its bias are not constant, or the weights are not quantized")
     if w.zero_point:
         raise Decline("its weights are not symmetric")
-    scale = x.scale * w.scale
+    rows = rows_of(w.array, op, getattr(node.op, "group", 1))
+    scale = x.scale * scale_of(w, op, len(rows))
     wide = ACCUMULATORS[x.dtype]
     bias = np.rint(b / scale)
-    # of a transposed convolution the channels are not the first axis of the weights
-    by_channel = np.moveaxis(w.array, w.axis or 0, 0) if op is ConvTransposeInteger else w.array
-    rows = by_channel.reshape(len(by_channel), -1)
-    channel = overflowing(np.resize(rows, (len(bias), rows.shape[1])), bias, x.dtype)
+    channel = overflowing(rows, bias, x.dtype)
     if channel is not None:
         raise Decline(f"the accumulator of channel {channel} may overflow")
-    ratio = (scale / wanted.scale).reshape(*scale.shape, *([1] * (node.types[0].rank - channel_axis - 1) * scale.ndim))
     name = node.name or node.op.name
-    integer = op(**vars(node.op), zero_point=x.zero_point, bits=stored_bits(w.array))
-    acc = integer(
-        x.value, w.value, constant(bias.astype(wide), f"{name}.bias"), name=f"{name}.acc", origins=node.origins
-    )
-    return requantized(acc, ratio, wanted, node)
+    biases = [constant(bias.astype(wide), f"{name}.bias"), constant(np.zeros(len(bias), wide), f"{name}.zeros")]
+    sums = []
+    for part, added in zip(int8_parts(w.array), biases, strict=False):
+        integer = op(**vars(node.op), zero_point=x.zero_point, bits=stored_bits(part))
+        weight = constant(part, like=w.value)
+        sums.append(integer(x.value, weight, added, name=f"{name}.acc", origins=node.origins))
+    acc = sums[0] if len(sums) == 1 else Add()(*sums)
+    column = (*scale.shape, *[1] * (node.types[0].rank - channel_axis - 1)) if scale.ndim else ()
+    return requantized(acc, np.reshape(scale / wanted.scale, column), wanted, node)
+
+
+def rows_of(weight: Array, op: type[IntegerProduct], group: int) -> Array:
+    """The weights that each channel of the result sums over: [channels, products]."""
+    if op is not ConvTransposeInteger:
+        return weight.reshape(len(weight), -1)
+    parts = weight.reshape(group, len(weight) // group, weight.shape[1], -1)
+    return parts.transpose(0, 2, 1, 3).reshape(group * weight.shape[1], -1)
+
+
+def scale_of(weight: Quantized, op: type[IntegerProduct], channels: int) -> Array:
+    """The scale of weights: one number, or one a channel of the result; those of a group repeat for each."""
+    if not weight.scale.ndim:
+        return weight.scale
+    if weight.axis != (1 if op is ConvTransposeInteger else 0):
+        raise Decline(f"its weights are quantized along axis {weight.axis}")
+    return np.resize(weight.scale, channels)
+
+
+def int8_parts(weight: Array) -> list[Array]:
+    """Weights as int8; those that an unsigned file has less its zero point may need nine bits, and are two terms."""
+    if weight.dtype == np.int8:
+        return [weight]
+    near = np.clip(weight, -127, 127)
+    return [near.astype("int8"), (weight - near).astype("int8")]
 
 
 def stored_bits(weight: Array) -> int:
@@ -77,8 +105,14 @@ def matmul(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     """Two quantized operands; a constant one is quantized as an activation would be."""
     a, b = (quantized(o, "an operand") for o in operands)
     depth = node.inputs[0].type.shape[-1]
-    if not isinstance(depth, int) or depth * a.steps * b.steps >= 1 << (31 if a.dtype == "int8" else 46):
+    if not isinstance(depth, int) or depth * a.steps * b.steps >= 1 << (31 if a.dtype == b.dtype == "int8" else 46):
         raise Decline(f"sums of {depth} products may overflow")
     op, name = MatMulInteger(a_zero_point=a.zero_point, b_zero_point=b.zero_point), node.name or node.op.name
-    acc = op(a.value, b.value, name=f"{name}.acc", origins=node.origins)
+    left, right = (x.value if a.dtype == b.dtype else widened(x.value) for x in (a, b))
+    acc = op(left, right, name=f"{name}.acc", origins=node.origins)
     return requantized(acc, a.scale * b.scale / wanted.scale, wanted, node)
+
+
+def widened(x: Value) -> Value:
+    """int8 as int16, where the other operand is of int16."""
+    return x if x.type.dtype == "int16" else Cast(to="int16")(x)
