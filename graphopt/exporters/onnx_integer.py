@@ -216,6 +216,35 @@ def sum_pool(op: ops.SumPool, at: At) -> None:
     at.result("Identity", sums)
 
 
+@export_rule(ops.WeightedSum)
+def weighted_sum(op: ops.WeightedSum, at: At) -> None:
+    dtype = at.node.types[0].dtype
+    terms = [
+        at.emit("Mul", at.emit("Cast", at.input(i), to=onnx_dtype(dtype)), at.constant(factor, dtype))
+        for i, factor in enumerate(op.factors)
+    ]
+    total = terms[0]
+    for term in terms[1:]:
+        total = at.emit("Add", total, term)
+    at.result("Add", total, at.constant(op.offset, dtype))
+
+
+@export_rule(ops.MulInteger)
+def mul_integer(op: ops.MulInteger, at: At) -> None:
+    dtype = at.node.types[0].dtype
+    centred = [
+        at.emit("Sub", at.emit("Cast", at.input(i), to=onnx_dtype(dtype)), at.constant(zero, dtype))
+        for i, zero in enumerate((op.a_zero_point, op.b_zero_point))
+    ]
+    at.result("Mul", *centred)
+
+
+@export_rule(ops.IntegerSqrt)
+def integer_sqrt(op: ops.IntegerSqrt, at: At) -> None:
+    root = at.emit("Sqrt", at.emit("Cast", at.input(0), to=onnx_dtype("float64")))
+    at.result("Cast", root, to=onnx_dtype("int64"))
+
+
 @export_rule(ops.Requantize)
 def requantize(op: ops.Requantize, at: At) -> None:
     """In int64, the floors by way of the remainder, which has the sign of the divisor."""

@@ -66,6 +66,7 @@ from graphopt.ops.integer import (
     overflowing,
 )
 from graphopt.ops.integer_elementwise import (
+    IntegerSqrt,
     MulInteger,
     WeightedSum,
 )
@@ -237,6 +238,7 @@ __all__ = [
     "HardSwish",
     "Identity",
     "IntegerProduct",
+    "IntegerSqrt",
     "IsInf",
     "IsNan",
     "LayerNorm",

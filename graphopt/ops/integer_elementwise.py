@@ -7,6 +7,7 @@ import numpy as np
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
 from graphopt.ops.elementwise import Mul, broadcast
 from graphopt.ops.integer import accumulator, sample_quantized
+from graphopt.ops.logic import Cast
 
 
 class WeightedSum(Op, name="weighted_sum"):
@@ -66,3 +67,24 @@ class MulInteger(Op, name="mul_integer"):
         a, b = (sample_quantized(draw, v) for v in plain.node.inputs)
         assert a is not None and b is not None
         return cls(a_zero_point=draw.integer(-128, 127), b_zero_point=draw.integer(-128, 127))(a, b)
+
+
+class IntegerSqrt(Op, name="integer_sqrt"):
+    """floor(sqrt(x)) of int64 in [0, 2^52)."""
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        (x,) = inputs
+        expect(x.dtype == "int64", f"{self.name} of {x}")
+        return x
+
+    def evaluate(self, *inputs: Array) -> Array:
+        """By the square root of float64, which is exact where the root is whole, and never rounds up to a whole one."""
+        return np.asarray(np.sqrt(inputs[0].astype(np.float64)).astype(np.int64))
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        q = sample_quantized(draw, x)
+        if q is None:
+            return None
+        zero = draw.integer(-128, 127)
+        return cls()(Cast(to="int64")(MulInteger(a_zero_point=zero, b_zero_point=zero)(q, q)))

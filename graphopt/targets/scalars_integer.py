@@ -33,6 +33,11 @@ def mul_integer(op: Any, a: Expr, b: Expr) -> Expr:
     return (a - constant(op.a_zero_point, a)) * (b - constant(op.b_zero_point, b))
 
 
+@scalar_rule(ops.IntegerSqrt)
+def integer_sqrt(op: Any, x: Expr) -> Expr:
+    return cast(tirx.sqrt(cast(x, "float64")), "int64")
+
+
 @scalar_rule(ops.Requantize)
 def requantize(op: Any, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """In 64 bits; products of an int64 accumulator may need more, and go by its halves."""

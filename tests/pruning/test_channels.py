@@ -108,7 +108,7 @@ def first_output(graph: Graph) -> float:
         *(Magnitude(p=1), GeometricMedian(), BatchNormScale(), Random(seed=3), Activation(calibration())),
         Sensitivity(first_output),
     ],
-    ids=str,
+    ids=lambda criterion: criterion if isinstance(criterion, str) else type(criterion).__name__,
 )
 def test_every_criterion_prunes_and_holds_the_contract(importance: object) -> None:
     prune = PruneChannels(ratio=0.5, scope="local", importance=importance)  # type: ignore[arg-type]

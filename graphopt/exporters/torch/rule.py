@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from graphopt.errors import InvalidGraph
 from graphopt.ir import Op
 
 Result = Tensor | tuple[Tensor, ...]
@@ -30,7 +31,10 @@ def torch_rule(*kinds: type[Op], training: bool = False) -> Callable[[R], R]:
     """Register the rule of these operators."""
 
     def register(rule: R) -> R:
-        (TRAINING if training else RULES).update(dict.fromkeys(kinds, rule))
+        table = TRAINING if training else RULES
+        if twice := [kind.name for kind in kinds if kind in table]:
+            raise InvalidGraph(f"{', '.join(twice)} has a rule for PyTorch already")
+        table.update(dict.fromkeys(kinds, rule))
         return rule
 
     return register

@@ -16,7 +16,6 @@ FLOAT_ONLY: dict[type[Op], str] = {
     **dict.fromkeys((ops.GatherElements, ops.GatherNd, ops.ScatterElements, ops.ScatterNd), PICK),
     **dict.fromkeys((ops.LSTM, ops.GRU, ops.RNN), STATE),
     **dict.fromkeys((ops.LstmSequence, ops.GruSequence, ops.RnnSequence), STATE),
-    ops.LayerNorm: "it divides by a deviation that is computed",
     ops.CumProd: "products of many factors have no common scale",
     ops.ReduceProd: "products of many factors have no common scale",
     ops.CumSum: "its sums grow along the axis and need more range than its operand",
@@ -29,6 +28,7 @@ STRUCTURAL: frozenset[type[Op]] = frozenset(
     {
         *(Input, Constant, ops.Cast, ops.Fused, ops.Quantize, ops.Dequantize, ops.Requantize, ops.Lookup),
         *(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger, ops.MatMulInteger, ops.SumPool),
+        *(ops.IntegerSqrt, ops.MulInteger, ops.WeightedSum),
         *(ops.And, ops.Or, ops.Xor, ops.Not, ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot),
         *(ops.ShiftLeft, ops.ShiftRight),
         ops.Split,

@@ -62,3 +62,21 @@ def half(shift: Tensor) -> Tensor:
 def lookup(op: ops.Lookup, x: Tensor, table: Tensor) -> Tensor:
     """Differentiable in the table."""
     return table[x.to(torch.int64) - torch.iinfo(x.dtype).min]
+
+
+@torch_rule(ops.WeightedSum)
+def weighted_sum(op: ops.WeightedSum, *inputs: Tensor) -> Tensor:
+    wide = torch.int64 if torch.int16 in {x.dtype for x in inputs} else torch.int32
+    terms = [x.to(torch.int64) * factor for x, factor in zip(inputs, op.factors, strict=True)]
+    return (sum(terms[1:], start=terms[0]) + op.offset).to(wide)
+
+
+@torch_rule(ops.MulInteger)
+def mul_integer(op: ops.MulInteger, a: Tensor, b: Tensor) -> Tensor:
+    wide = torch.int64 if torch.int16 in (a.dtype, b.dtype) else torch.int32
+    return ((a.to(torch.int64) - op.a_zero_point) * (b.to(torch.int64) - op.b_zero_point)).to(wide)
+
+
+@torch_rule(ops.IntegerSqrt)
+def integer_sqrt(op: ops.IntegerSqrt, x: Tensor) -> Tensor:
+    return x.double().sqrt().to(torch.int64)

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from graphopt import ops
-from graphopt.exporters.torch.rule import RULES, torch_rule
+from graphopt.exporters.torch.rule import torch_rule
 from graphopt.ops import Window
 
 CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -78,21 +78,6 @@ def conv_transpose(op: ops.ConvTranspose, x: Tensor, weight: Tensor, bias: Tenso
     before = [-window.pads[a] for a in range(rank)]
     after = [extra[a] - window.pads[a + rank] for a in range(rank)]
     return F.pad(multiplied(product, x, weight), around(before, after)) + column(bias, x)
-
-
-@torch_rule(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger)
-def integer_product(op: ops.IntegerProduct, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """In float64, which holds the sums exactly."""
-    real = op.real()
-    y = RULES[type(real)](real, x.to(torch.float64) - op.zero_point, weight.to(torch.float64), bias.to(torch.float64))
-    assert isinstance(y, Tensor)
-    return y.to(bias.dtype)
-
-
-@torch_rule(ops.MatMulInteger)
-def matmul_integer(op: ops.MatMulInteger, a: Tensor, b: Tensor) -> Tensor:
-    y = torch.matmul(a.to(torch.float64) - op.a_zero_point, b.to(torch.float64) - op.b_zero_point)
-    return y.to(torch.int64 if a.dtype == torch.int16 else torch.int32)
 
 
 def around(before: tuple[int, ...] | list[int], after: tuple[int, ...] | list[int]) -> list[int]:

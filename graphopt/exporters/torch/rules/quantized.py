@@ -54,21 +54,3 @@ def dequantize(op: ops.Dequantize, x: Tensor, scale: Tensor, zero: Tensor) -> Te
     zero = spread(op, x, zero)
     steps = x - zero.to(x.dtype) if x.is_floating_point() else (x.to(torch.int32) - zero.to(torch.int32)).to(wide.dtype)
     return (steps * wide).to(scale.dtype)
-
-
-@torch_rule(ops.Requantize)
-def requantize(op: ops.Requantize, acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:
-    """In int64; of an int64 accumulator in two parts, as the evaluator has it."""
-    multiplier, shift = multiplier.to(torch.int64), shift.to(torch.int64)
-    half = torch.ones_like(shift) << (shift - 1)
-    if acc.dtype == torch.int32:
-        scaled = (acc.to(torch.int64) * multiplier + half) >> shift
-    else:
-        carried = (acc >> 16) * multiplier + (((acc & 0xFFFF) * multiplier + half) >> 16)
-        scaled = carried >> (shift - 16)
-    return (scaled + op.zero_point).clamp(op.low, op.high).to(getattr(torch, op.to))
-
-
-@torch_rule(ops.Lookup)
-def lookup(op: ops.Lookup, x: Tensor, table: Tensor) -> Tensor:
-    return table[x.to(torch.int64) - torch.iinfo(x.dtype).min]

@@ -12,17 +12,12 @@ from graphopt.ops import (
     BatchNorm,
     Conv,
     ConvTranspose,
-    IntegerProduct,
     LayerNorm,
     Linear,
-    Lookup,
     MatMul,
-    MatMulInteger,
-    Requantize,
     Softmax,
-    SumPool,
 )
-from graphopt.passes.prune.maps.table import Kept, channel_map, shrinks, unsupported
+from graphopt.passes.prune.maps.table import Kept, channel_map, shrinks
 from graphopt.passes.prune.relations import ChannelAxis, Relations
 
 WINDOW = "a window slides along it"
@@ -136,9 +131,6 @@ def softmax(node: Node, relations: Relations) -> None:
     for axis in range(x.type.rank):
         relations.join(x, axis, y, axis)
     relations.keep_axis(x, node.op.axis, "softmax adds up over it")
-
-
-unsupported("it works on integers: prune before quantising", IntegerProduct, MatMulInteger, SumPool, Requantize, Lookup)
 
 
 def kept_on(kept: Kept, value: Value, axis: int) -> Array:
