@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from graphopt.ir import parse as parse
     from graphopt.ir import verify as verify
     from graphopt.passes import Pipeline as Pipeline
+    from graphopt.passes import analyze_quantization as analyze_quantization
     from graphopt.passes import analyze_sensitivity as analyze_sensitivity
     from graphopt.passes import optimize as optimize
     from graphopt.runtime import Program as Program
@@ -40,6 +41,7 @@ PUBLIC = {
     "Pipeline": "graphopt.passes",
     "Program": "graphopt.runtime",
     "Target": "graphopt.targets",
+    "analyze_quantization": "graphopt.passes",
     "analyze_sensitivity": "graphopt.passes",
     "bind_batch": "graphopt.ir",
     "compile": "graphopt.targets",

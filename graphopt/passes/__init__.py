@@ -9,7 +9,17 @@ from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldP
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline, Step, parse_passes
 from graphopt.passes.prune import Factorize, PruneChannels, PruneWeights, RemoveDeadChannels, analyze_sensitivity
-from graphopt.passes.quantize import InsertQuantization, LowerInteger, Quantize
+from graphopt.passes.quantize import (
+    CorrectBias,
+    EqualizeLayers,
+    InsertQuantization,
+    LowerInteger,
+    MixedPrecision,
+    Quantize,
+    ReestimateBatchNorm,
+    RoundWeights,
+    analyze_quantization,
+)
 
 __all__ = [
     "PASSES",
@@ -18,7 +28,9 @@ __all__ = [
     "CommonSubexpressions",
     "Context",
     "Contract",
+    "CorrectBias",
     "Culprit",
+    "EqualizeLayers",
     "Exact",
     "Factorize",
     "FoldAffine",
@@ -29,17 +41,21 @@ __all__ = [
     "InsertQuantization",
     "LowerInteger",
     "Masked",
+    "MixedPrecision",
     "Note",
     "Pass",
     "Pipeline",
     "PruneChannels",
     "PruneWeights",
     "Quantize",
+    "ReestimateBatchNorm",
     "RemoveDeadChannels",
     "RemoveIdentities",
     "RewritePass",
+    "RoundWeights",
     "SimplifyReshapes",
     "Step",
+    "analyze_quantization",
     "analyze_sensitivity",
     "bisect",
     "check_contract",

@@ -148,7 +148,7 @@ def signal_to_noise(got: Array, want: Array) -> float:
     """10 log10 of the power of ``want`` over that of the difference; infinite where they are equal."""
     signal = float(np.square(want.astype(np.float64)).sum())
     noise = float(np.square(got.astype(np.float64) - want.astype(np.float64)).sum())
-    return float("inf") if not noise else 10 * np.log10(max(signal, 1e-300) / noise)
+    return float("inf") if not noise else float(10 * np.log10(max(signal, 1e-300) / noise))
 
 
 def check_masked(step: MaskedStep, contract: Masked, where: str, samples: Sequence[Inputs] = ()) -> None:

@@ -1,9 +1,11 @@
 """Quantisation: parameters from data, quantize and dequantize around operators, operators on integers."""
 
+from graphopt.passes.quantize.analyze import QuantizationReport, analyze_quantization
 from graphopt.passes.quantize.batch_norm import ReestimateBatchNorm
 from graphopt.passes.quantize.correct_bias import CorrectBias
 from graphopt.passes.quantize.equalize import EqualizeLayers
 from graphopt.passes.quantize.lower import LowerInteger
+from graphopt.passes.quantize.mixed import MixedPrecision
 from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
 from graphopt.passes.quantize.round_weights import RoundWeights
 
@@ -12,7 +14,10 @@ __all__ = [
     "EqualizeLayers",
     "InsertQuantization",
     "LowerInteger",
+    "MixedPrecision",
+    "QuantizationReport",
     "Quantize",
     "ReestimateBatchNorm",
     "RoundWeights",
+    "analyze_quantization",
 ]

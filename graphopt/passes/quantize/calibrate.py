@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Value
+from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data, batches
 from graphopt.passes.quantize.observers import BINS, Histogram
 
@@ -46,3 +47,13 @@ def runs(graph: Graph, values: Sequence[Value], data: Data) -> Iterator[tuple[Ar
     observed = replace(graph, outputs=tuple(values), output_names=())
     for batch in batches(data, graph):
         yield observed(**batch)
+
+
+def joined(batches: Iterable[tuple[Array, ...]]) -> list[Array]:
+    """Each value flat over all batches."""
+    return [np.concatenate([a.ravel() for a in arrays]) for arrays in zip(*batches, strict=True)]
+
+
+def worst_sqnr(got: Iterable[Array], wanted: Iterable[Array]) -> float:
+    """The signal-to-noise ratio of the worst of several values, in decibels."""
+    return min(signal_to_noise(g, w) for g, w in zip(got, wanted, strict=True))

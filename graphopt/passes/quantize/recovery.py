@@ -23,16 +23,13 @@ def data_of(given: Data | None, context: Context, where: str) -> Data:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A quantized layer, the node that it is in float, and batch by batch what it is given now and should give."""
+    """A quantized layer, the node that it is in float, and batch by batch what it is given and what it should give."""
 
     layer: QuantizedLayer
     original: Node
-    replay: Replay
+    inputs: list[Array]
     wanted: list[Array]
-
-    @property
-    def inputs(self) -> list[Array]:
-        return self.replay.arrays[self.layer.node.inputs[0]]
+    replay: Replay
 
     @property
     def results(self) -> list[Array]:
@@ -63,8 +60,9 @@ class Recovery(Pass):
         for node in graph.nodes:
             results = wanted.of(names[node]) if node in layers else None
             if results is not None:
+                inputs = replay.arrays[node.inputs[0]]
                 try:
-                    new[node], text = self.renewed(Seen(layers[node], originals[names[node]], replay, results))
+                    new[node], text = self.renewed(Seen(layers[node], originals[names[node]], inputs, results, replay))
                     context.notes.append(Note(self.name, names[node], text))
                 except Decline as why:
                     context.notes.append(Note(self.name, names[node], str(why), declined=True))

@@ -1,0 +1,180 @@
+"""Naming the culprit: what quantising each layer costs, alone and with all others, and what would buy it back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from graphopt.ir import Array, Graph
+from graphopt.passes.base import Context
+from graphopt.passes.contract import signal_to_noise
+from graphopt.passes.data import Data
+from graphopt.passes.default import float_pipeline
+from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
+from graphopt.passes.quantize.quantize import Quantize
+from graphopt.passes.quantize.regions import Region, override_names, regions, treated
+from graphopt.passes.quantize.replay import Reference, Replay
+
+SUGGESTED = 3
+"""The worst layers for which overrides are tried."""
+OVERRIDES = ("float32", "int16")
+
+
+@dataclass(frozen=True)
+class LayerLoss:
+    """One layer: what its own results lose, what those of the graph lose by it, and how it uses its integers.
+
+    ``output_sqnr`` is the signal-to-noise ratio, in decibels, of the graph's outputs with only this layer quantized,
+    ``sqnr`` that of its own results then and ``max_error`` their largest error; ``cumulative_sqnr`` and
+    ``cumulative_error`` are those with all layers quantized. ``saturation`` is the part of its results beyond the range
+    of the integers, and ``range_used`` the part of that range that they span.
+    """
+
+    name: str
+    operator: str
+    output_sqnr: float
+    sqnr: float
+    max_error: float
+    cumulative_sqnr: float
+    cumulative_error: float
+    saturation: float
+    range_used: float
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Overrides, and the signal-to-noise ratio of the outputs with them, everything else being quantized."""
+
+    overrides: Mapping[str, str]
+    sqnr: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """The signal-to-noise ratio of the quantized graph's outputs, its layers, the worst first, and what would help."""
+
+    sqnr: float
+    layers: tuple[LayerLoss, ...]
+    suggestions: tuple[Suggestion, ...]
+
+    def to_json(self) -> str:
+        """As JSON; what is infinite (no error at all) is null."""
+        return json.dumps(finite(asdict(self)), indent=2)
+
+
+def finite(data: object) -> object:
+    match data:
+        case dict():
+            return {k: finite(v) for k, v in data.items()}
+        case list() | tuple():
+            return [finite(v) for v in data]
+        case float() if not math.isfinite(data):
+            return None
+    return data
+
+
+def analyze_quantization(graph: Graph, data: Data, quantize: Quantize | None = None) -> QuantizationReport:
+    """What each layer loses when a pass quantizes a float graph, measured on data, which also calibrates it by default.
+
+    The graph is evaluated once for every layer, with that layer alone quantized.
+    """
+    context = Context(calibration=data)
+    for pass_ in float_pipeline():
+        graph = pass_.run(graph, context)
+    whole = (quantize or Quantize()).insert(graph, context)
+    analysis = Analysis(whole, context.reference or graph, data)
+    return analysis.report()
+
+
+class Analysis:
+    """A graph of quantize and dequantize, the float graph of the same names, and the data that they are compared on."""
+
+    def __init__(self, whole: Graph, reference: Graph, data: Data) -> None:
+        self.whole, self.reference, self.data = whole, reference, data
+        self.regions = regions(whole)
+        self.wanted = joined(runs(reference, reference.outputs, data))
+
+    def report(self) -> QuantizationReport:
+        rows = {region: self.loss(region, seen) for region, seen in self.cumulative().items()}
+        worst = sorted(rows, key=lambda region: rows[region].output_sqnr)
+        total = self.output_sqnr({})
+        tried = [
+            self.suggestion(region, how, total)
+            for region in worst[:SUGGESTED]
+            for how in OVERRIDES
+            if override_names(self.whole, region)
+        ]
+        best = sorted(tried, key=lambda s: s.gain, reverse=True)
+        return QuantizationReport(total, tuple(rows[r] for r in worst), tuple(best))
+
+    def output_sqnr(self, treatment: Mapping[Region, str]) -> float:
+        """Of the worst output, with some regions treated and all others quantized."""
+        graph = treated(self.whole, self.reference, treatment)
+        return worst_sqnr(joined(runs(graph, graph.outputs, self.data)), self.wanted)
+
+    def suggestion(self, region: Region, how: str, total: float) -> Suggestion:
+        sqnr = self.output_sqnr({region: how})
+        return Suggestion(dict.fromkeys(override_names(self.whole, region), how), sqnr, sqnr - total)
+
+    def loss(self, region: Region, seen: Seen) -> LayerLoss:
+        others = {r: "float32" for r in self.regions if r is not region}
+        shown = replace(self.whole, outputs=(*self.whole.outputs, *region.dequantize.results), output_names=())
+        graph = treated(shown, self.reference, others)
+        *outputs, own = joined(runs(graph, graph.outputs, self.data))
+        return LayerLoss(
+            name=self.whole.names[region.head],
+            operator=region.head.op.name,
+            output_sqnr=worst_sqnr(outputs, self.wanted),
+            sqnr=signal_to_noise(own, seen.wanted),
+            max_error=largest_error(own, seen.wanted),
+            cumulative_sqnr=signal_to_noise(seen.got, seen.wanted),
+            cumulative_error=largest_error(seen.got, seen.wanted),
+            saturation=seen.saturation,
+            range_used=seen.range_used,
+        )
+
+    def cumulative(self) -> dict[Region, Seen]:
+        """What each region gives with everything quantized, and what it gives in float."""
+        names, seen = self.whole.names, dict[Region, Seen]()
+        by_quantize = {region.quantize: region for region in self.regions}
+        wanted = Reference(self.reference, self.data, {names[r.value.node] for r in self.regions})
+        replay, floats = Replay(self.whole, self.data), dict[str, list[Array]]()
+        for node in self.whole.nodes:
+            region = by_quantize.get(node)
+            if region is None:
+                replay.run(node)
+                continue
+            real = np.concatenate([a.ravel() for a in replay.arrays[region.value]])
+            integers = np.concatenate([a.ravel() for a in replay.run(node)])
+            name = names[region.value.node]
+            floats[name] = floats.get(name) or wanted.of(name) or []
+            if floats[name]:
+                seen[region] = Seen.of(real, integers, region, np.concatenate([a.ravel() for a in floats[name]]))
+        return seen
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The results of a region, flat over all batches: as quantized, and as they should be; and the use of integers."""
+
+    got: Array
+    wanted: Array
+    saturation: float
+    range_used: float
+
+    @classmethod
+    def of(cls, real: Array, integers: Array, region: Region, wanted: Array) -> Seen:
+        parameters, limits = region.parameters, np.iinfo(integers.dtype)
+        steps = np.rint(real / parameters.scale) + parameters.zero_point
+        beyond = float(((steps < limits.min) | (steps > limits.max)).mean())
+        used = (int(integers.max()) - int(integers.min())) / (limits.max - limits.min)
+        return cls(parameters.dequantize(integers), wanted, beyond, used)
+
+
+def largest_error(got: Array, wanted: Array) -> float:
+    return float(np.abs(got.astype(np.float64) - wanted).max(initial=0.0))

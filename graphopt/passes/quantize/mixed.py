@@ -1,0 +1,129 @@
+"""Mixed precision: the width of each layer's weights by what it was measured to cost, under a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from glob import escape
+
+import numpy as np
+
+from graphopt.errors import InvalidInput
+from graphopt.ir import Array, Graph, Node, Value, bind_batch, constant, rebuild
+from graphopt.ops.macs import macs_of
+from graphopt.passes.base import Context, Note
+from graphopt.passes.contract import Bounded
+from graphopt.passes.data import Data
+from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
+from graphopt.passes.quantize.form import rule_of
+from graphopt.passes.quantize.knapsack import choose_cheapest
+from graphopt.passes.quantize.layers import QuantizedLayer, quantized_layers
+from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
+from graphopt.passes.quantize.recovery import Seen, data_of
+from graphopt.passes.quantize.replay import Replay
+from graphopt.passes.quantize.round_weights import RoundWeights
+from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
+from graphopt.rewrite import Decline
+
+UNITS = ("bytes", "mac-bits")
+
+
+class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
+    """Quantise with a width of weights for each layer, chosen under a budget so that the outputs lose least.
+
+    ``budget``, up to 1, is a part of what all layers cost with weights of int8, and else what they may cost: in
+    ``unit`` ``bytes`` of packed weights, or ``mac-bits``, multiply-accumulates of one inference times the bits of their
+    weights. What a width costs in accuracy is the noise at the outputs, on the calibration data, with the weights of
+    one layer alone of that width; noises add up, and the sum is made least, as a knapsack problem. ``widths`` are those
+    to choose from. Layers that ``overrides`` names are left as it says, and are not part of the budget. The other
+    options are those of ``Quantize``; ``weights`` has no effect.
+    """
+
+    budget: float = 0.625
+    unit: str = "bytes"
+    widths: Sequence[str] = ("int8", "int4")
+
+    def insert(self, graph: Graph, context: Context) -> Graph:
+        chosen = self.choose(graph, data_of(self.calibration, context, self.name))
+        context.notes += [Note(self.name, name, f"weights of {width}") for name, width in chosen.items()]
+        overrides = {**{escape(name): width for name, width in chosen.items()}, **self.overrides}
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Quantize)}
+        return Quantize(**{**given, "overrides": overrides}).insert(graph, context)
+
+    def choose(self, graph: Graph, data: Data) -> dict[str, str]:
+        """The width of each layer of a clean float graph, by name. Raises ``InvalidInput`` where nothing fits."""
+        check_choice("unit", self.unit, UNITS)
+        for width in self.widths:
+            check_choice("widths", width, WEIGHT_BITS)
+        noise = {width: self.measure(graph, width, data) for width in self.widths}
+        names = list(next(iter(noise.values())))
+        bound = bind_batch(graph, 1)
+        costs = np.array([[self.cost(bound, name, width) for width in self.widths] for name in names])
+        whole = sum(self.cost(bound, name, "int8") for name in names)
+        budget = self.budget * whole if self.budget <= 1 else self.budget
+        if costs.min(axis=1).sum() > budget:
+            least = f"the least is {costs.min(axis=1).sum():,.0f}"
+            raise InvalidInput(f"no widths of weights cost {budget:,.0f} {self.unit}", where=self.name, why=least)
+        losses = np.array([[noise[width][name] for width in self.widths] for name in names])
+        return {name: self.widths[i] for name, i in zip(names, choose_cheapest(losses, costs, budget), strict=True)}
+
+    def cost(self, graph: Graph, name: str, width: str) -> float:
+        """Of the weights of a layer of a bound graph."""
+        node, bits = graph.node(name), WEIGHT_BITS[width]
+        if self.unit == "mac-bits":
+            return float(macs_of(node) * bits)
+        rule = rule_of(node.op)
+        assert rule is not None and rule.weight is not None
+        return -(-math.prod(node.inputs[rule.weight].type.static_shape) * bits // 8)
+
+    def measure(self, graph: Graph, width: str, data: Data) -> dict[str, float]:
+        """The noise at the outputs, as a part of the signal, with the weights of one layer alone of a width."""
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(InsertQuantization)}
+        inserted = InsertQuantization(**{**options, "weights": width, "calibration": data})(graph)
+        fixed = Scheme(overrides=self.overrides)
+        layers = {inserted.names[n]: layer for n, layer in quantized_layers(inserted).items()}
+        layers = {name: layer for name, layer in layers.items() if fixed.override(name) is None}
+        wanted = joined(runs(graph, graph.outputs, data))
+        noise = {}
+        for node, operands in self.alone(graph, layers, data):
+            changed = with_operands(graph, node, operands)
+            sqnr = worst_sqnr(joined(runs(changed, changed.outputs, data)), wanted)
+            noise[graph.names[node]] = 10 ** (-sqnr / 10)
+        return noise
+
+    def alone(
+        self, graph: Graph, layers: Mapping[str, QuantizedLayer], data: Data
+    ) -> Iterator[tuple[Node, dict[int, Array]]]:
+        """Each layer of a float graph with the weights and bias that it gets if it alone is quantized."""
+        replay = Replay(graph, data)
+        for node in graph.nodes:
+            layer = layers.get(graph.names[node])
+            inputs = replay.arrays[node.inputs[0]] if layer else []
+            results = replay.run(node)
+            if layer is not None:
+                yield node, self.operands(Seen(layer, node, inputs, results, replay))
+
+    def operands(self, seen: Seen) -> dict[int, Array]:
+        if RoundWeights.name in self.steps:
+            try:
+                return RoundWeights().renewed(seen)[0].operands(seen.layer)
+            except Decline:
+                pass
+        return {seen.layer.position: seen.layer.weight.reals.astype(np.float32)}
+
+    @property
+    def steps(self) -> Sequence[str]:
+        narrow = any(WEIGHT_BITS[w] < 8 for w in self.widths)
+        return self.recover if self.recover is not None else (RoundWeights.name,) * narrow
+
+
+def with_operands(graph: Graph, node: Node, operands: Mapping[int, Array]) -> Graph:
+    """The graph with constants for some operands of a node."""
+
+    def replaced(old: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if old is not node:
+            return None
+        return node.with_inputs([constant(operands[i]) if i in operands else v for i, v in enumerate(inputs)]).results
+
+    return rebuild(graph, replaced)
