@@ -16,6 +16,9 @@ from graphopt.passes.quantize.observers import BINS, Histogram
 MAX_BINNED = 1 << 16
 """Elements of one value and batch that a histogram takes in, evenly spread; the range sees all."""
 
+NARROW = 1e-4
+"""The width of a range, relative to its ends, that float32 still divides into bins."""
+
 
 def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Histogram]:
     """A histogram of each value over all batches, in two readings of the data: first the ranges.
@@ -38,8 +41,10 @@ def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Hi
 
 
 def widened(low: float, high: float) -> tuple[float, float]:
-    """A range that is not empty."""
-    return (low, high) if high > low else (min(low, 0.0), max(high, 0.0) if high or low else 1.0)
+    """A range that bins fit into: zero is in it where it would be next to nothing."""
+    if high - low > NARROW * max(abs(low), abs(high)):
+        return low, high
+    return min(low, 0.0), max(high, 0.0) if high or low else 1.0
 
 
 def runs(graph: Graph, values: Sequence[Value], data: Data) -> Iterator[tuple[Array, ...]]:

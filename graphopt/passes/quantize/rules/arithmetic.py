@@ -51,9 +51,7 @@ def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float]
         reals = reals_of(operand)
         fixed = fixed if reals is None else fixed + sign * reals / wanted.scale
     most = sum(x.steps * float(x.scale) / wanted.scale for x, _ in moving) + float(np.abs(fixed).max())
-    k = min(ROOM[wide] - math.ceil(math.log2(most)), 28)
-    if k < 1:
-        raise Decline("its operands are too large for its result")
+    k = spare_bits(most, wide)
     factors = [round(sign * math.ldexp(float(x.scale) / wanted.scale, k)) for x, sign in moving]
     zeros = sum(f * x.zero_point for f, (x, _) in zip(factors, moving, strict=True))
     fixed = np.rint(fixed * 2.0**k) - zeros
@@ -64,6 +62,14 @@ def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float]
     if acc.type.shape != node.types[0].shape:
         raise Decline(f"it broadcasts {acc.type} to {node.types[0]}")
     return requantized(acc, np.asarray(2.0**-k), wanted, node)
+
+
+def spare_bits(most: float, dtype: str) -> int:
+    """By how many bits sums of that magnitude may be scaled up in an accumulator."""
+    k = min(ROOM[dtype] - math.ceil(math.log2(most)), 28)
+    if k < 1:
+        raise Decline("its operands are too large for its result")
+    return k
 
 
 @integer_rule(Mul, activates=True)
@@ -96,20 +102,19 @@ def times(node: Node, x: Quantized, factor: Array, wanted: Wanted) -> Value:
 
 @integer_rule(BatchNorm, activates=True)
 def batch_norm(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """One that did not fold: a factor and a term a channel, the term brought into the accumulator's units."""
+    """One that did not fold: requantize((x - z) * round(2^k factor s_x / s) + round(2^k term / s)), by 2^-k."""
     x = quantized(operands[0], "its input")
     scale, bias, mean, var = (reals_of(o) for o in operands[1:])
     if scale is None or bias is None or mean is None or var is None:
         raise Decline("its parameters are not constant")
     factor = scale / np.sqrt(var + node.op.epsilon)  # type: ignore[attr-defined]
-    if not np.all(factor):
-        raise Decline("it multiplies a channel by zero")
     shape = (-1, *[1] * (node.types[0].rank - 2))
-    terms = np.rint((bias - mean * factor) / (factor * x.scale)).reshape(shape)
-    if np.abs(terms).max() >= 1 << 30:
-        raise Decline("it adds what is too large for its input's scale")
-    acc = Add()(centred(x), constant(terms.astype("int32")))
-    return requantized(acc, (x.scale * factor / wanted.scale).reshape(shape), wanted, node)
+    terms = ((bias - mean * factor) / wanted.scale).reshape(shape)
+    factors = (factor * float(x.scale) / wanted.scale).reshape(shape)
+    wide = "int64" if x.dtype == "int16" else "int32"
+    k = spare_bits(float((x.steps * np.abs(factors) + np.abs(terms)).max()), wide)
+    weights, offset = (constant(np.rint(np.ldexp(v, k)).astype(wide)) for v in (factors, terms))
+    return requantized(Add()(Mul()(centred(x), weights), offset), np.asarray(2.0**-k), wanted, node)
 
 
 @integer_rule(Maximum, Minimum)
