@@ -69,6 +69,14 @@ from graphopt.ops.integer_elementwise import (
     MulInteger,
     WeightedSum,
 )
+from graphopt.ops.integer_recurrent import (
+    GruSequenceInteger,
+    IntegerSequence,
+    LstmSequenceInteger,
+    RnnSequenceInteger,
+    sigmoid_table,
+    tanh_table,
+)
 from graphopt.ops.linear import (
     Linear,
     MatMul,
@@ -233,10 +241,12 @@ __all__ = [
     "Greater",
     "GreaterOrEqual",
     "GruSequence",
+    "GruSequenceInteger",
     "HardSigmoid",
     "HardSwish",
     "Identity",
     "IntegerProduct",
+    "IntegerSequence",
     "IsInf",
     "IsNan",
     "LayerNorm",
@@ -249,6 +259,7 @@ __all__ = [
     "Logical",
     "Lookup",
     "LstmSequence",
+    "LstmSequenceInteger",
     "MatMul",
     "MatMulInteger",
     "MaxPool",
@@ -281,6 +292,7 @@ __all__ = [
     "Reshape",
     "Resize",
     "RnnSequence",
+    "RnnSequenceInteger",
     "Round",
     "ScatterElements",
     "ScatterNd",
@@ -316,4 +328,6 @@ __all__ = [
     "Xor",
     "broadcast",
     "overflowing",
+    "sigmoid_table",
+    "tanh_table",
 ]
