@@ -70,6 +70,14 @@ from graphopt.ops.integer_elementwise import (
     MulInteger,
     WeightedSum,
 )
+from graphopt.ops.integer_recurrent import (
+    GruSequenceInteger,
+    IntegerSequence,
+    LstmSequenceInteger,
+    RnnSequenceInteger,
+    sigmoid_table,
+    tanh_table,
+)
 from graphopt.ops.linear import (
     Linear,
     MatMul,
@@ -234,10 +242,12 @@ __all__ = [
     "Greater",
     "GreaterOrEqual",
     "GruSequence",
+    "GruSequenceInteger",
     "HardSigmoid",
     "HardSwish",
     "Identity",
     "IntegerProduct",
+    "IntegerSequence",
     "IntegerSqrt",
     "IsInf",
     "IsNan",
@@ -251,6 +261,7 @@ __all__ = [
     "Logical",
     "Lookup",
     "LstmSequence",
+    "LstmSequenceInteger",
     "MatMul",
     "MatMulInteger",
     "MaxPool",
@@ -283,6 +294,7 @@ __all__ = [
     "Reshape",
     "Resize",
     "RnnSequence",
+    "RnnSequenceInteger",
     "Round",
     "ScatterElements",
     "ScatterNd",
@@ -318,4 +330,6 @@ __all__ = [
     "Xor",
     "broadcast",
     "overflowing",
+    "sigmoid_table",
+    "tanh_table",
 ]

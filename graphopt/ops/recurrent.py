@@ -73,29 +73,33 @@ class Recurrent(Op):
         x, w, r, bias, *states = inputs
         steps, n, size = x.type.shape
         assert isinstance(steps, int)
-        hidden = r.type.static_shape[2]
         flat = Reshape(shape=(steps * n, size))(x)
-        outputs, finals = [], []
+        sequences = []
         for d, backward in enumerate(self.reversed):
-            weight, recurrent, biases, *initial = (_pick(v, d) for v in (w, r, bias, *states))
-            half = self.gates * hidden
-            parts = _slice(biases, 0, 0, half), _slice(biases, 0, half, 2 * half)
-            fixed, extra = self.biases(*parts, hidden)
-            gates = Reshape(shape=(steps, n, half))(Linear()(flat, weight, fixed))
-            sequence = self.sequence(backward)(gates, recurrent, *extra, *initial)
-            rows = Reshape(shape=(sequence.type.shape[0], n * hidden))(sequence)
-            outputs.append(Reshape(shape=(steps, 1, n, hidden))(_slice(rows, 0, 0, steps)))
+            weight, recurrent, biases, *initial = (pick(v, d) for v in (w, r, bias, *states))
+            fixed, extra = self.biases(biases)
+            gates = Reshape(shape=(steps, n, w.type.shape[1]))(Linear()(flat, weight, fixed))
+            sequences.append(self.sequence(backward)(gates, recurrent, *extra, *initial))
+        return self.assembled(sequences, steps)
+
+    def assembled(self, sequences: list[Value], steps: int) -> tuple[Value, ...]:
+        """The results of the layer from what the sequences of its directions give, [steps + rows, n, h] each."""
+        outputs, finals = [], []
+        for sequence, backward in zip(sequences, self.reversed, strict=True):
+            height, n, hidden = sequence.type.shape
+            rows = Reshape(shape=(height, n * hidden))(sequence)
+            outputs.append(Reshape(shape=(steps, 1, n, hidden))(section(rows, 0, 0, steps)))
             picked = [0 if backward else steps - 1, steps][: self.states]
-            finals.append([Reshape(shape=(1, n, hidden))(_slice(rows, 0, p, p + 1)) for p in picked])
-        return (_joined(outputs, 1), *(_joined(state, 0) for state in zip(*finals, strict=True)))
+            finals.append([Reshape(shape=(1, n, hidden))(section(rows, 0, p, p + 1)) for p in picked])
+        return (joined(outputs, 1), *(joined(state, 0) for state in zip(*finals, strict=True)))
 
     def sequence(self, reverse: bool) -> Op:
         """The operator of one direction, without the product of x and w."""
         raise NotImplementedError
 
-    def biases(self, w_bias: Value, r_bias: Value, hidden: int) -> tuple[Value, tuple[Value, ...]]:
-        """What is added to the gates of every step at once, and the operands that the sequence has besides."""
-        return _folded(Add(), w_bias, r_bias), ()
+    def biases(self, bias: Value) -> tuple[Value, tuple[Value, ...]]:
+        """Of the bias [2*g*h] of a direction what is added to the gates of all steps, and what the sequence adds."""
+        return folded(Add(), *halves(bias)), ()
 
     @classmethod
     def draw(cls, draw: Sampler, x: Value, **settings: Any) -> Value | None:
@@ -120,7 +124,7 @@ class Recurrent(Op):
         return cls.draw(draw, x)
 
 
-def _folded(op: Op, *inputs: Value) -> Value:
+def folded(op: Op, *inputs: Value) -> Value:
     """The operator applied; at once where its operands are constants."""
     arrays = [v.constant for v in inputs]
     known = [a for a in arrays if a is not None]
@@ -131,18 +135,24 @@ def _folded(op: Op, *inputs: Value) -> Value:
     return constant(result, like=inputs[0])
 
 
-def _slice(x: Value, axis: int, start: int, stop: int) -> Value:
+def section(x: Value, axis: int, start: int, stop: int) -> Value:
     if (start, stop) == (0, x.type.shape[axis]):
         return x
-    return _folded(Slice(axis=axis, start=start, stop=stop), x)
+    return folded(Slice(axis=axis, start=start, stop=stop), x)
 
 
-def _pick(x: Value, index: int) -> Value:
+def pick(x: Value, index: int) -> Value:
     """x[index]."""
-    return _folded(Reshape(shape=x.type.shape[1:]), _slice(x, 0, index, index + 1))
+    return folded(Reshape(shape=x.type.shape[1:]), section(x, 0, index, index + 1))
 
 
-def _joined(parts: list[Value] | tuple[Value, ...], axis: int) -> Value:
+def halves(bias: Value) -> tuple[Value, Value]:
+    """The bias of w and that of r."""
+    half = bias.type.static_shape[0] // 2
+    return section(bias, 0, 0, half), section(bias, 0, half, 2 * half)
+
+
+def joined(parts: list[Value] | tuple[Value, ...], axis: int) -> Value:
     return parts[0] if len(parts) == 1 else Concat(axis=axis)(*parts)
 
 
@@ -192,10 +202,12 @@ class GRU(Recurrent, name="gru"):
     def sequence(self, reverse: bool) -> Op:
         return GruSequence(reverse=reverse, linear_before_reset=self.linear_before_reset)
 
-    def biases(self, w_bias: Value, r_bias: Value, hidden: int) -> tuple[Value, tuple[Value, ...]]:
-        early, late = _slice(r_bias, 0, 0, 2 * hidden), _slice(r_bias, 0, 2 * hidden, 3 * hidden)
+    def biases(self, bias: Value) -> tuple[Value, tuple[Value, ...]]:
+        w_bias, r_bias = halves(bias)
+        hidden = r_bias.type.static_shape[0] // 3
+        early, late = section(r_bias, 0, 0, 2 * hidden), section(r_bias, 0, 2 * hidden, 3 * hidden)
         nothing = constant(np.zeros(hidden, w_bias.type.dtype))
-        return _folded(Add(), w_bias, _folded(Concat(axis=0), early, nothing)), (late,)
+        return folded(Add(), w_bias, folded(Concat(axis=0), early, nothing)), (late,)
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:

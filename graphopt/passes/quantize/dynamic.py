@@ -84,7 +84,7 @@ def product(
         raise Decline("its weights or its bias are not constant")
     if not all(isinstance(d, int) and d for d in x.type.shape[1:]):
         raise Decline("its input has no elements")
-    weight = weight_parameters(node, rule, scheme, name, None)
+    weight = weight_parameters(node, rule, 1, scheme, name, None)
     integers = quantize_weight(w.constant, weight)
     if overflowing(integers, np.full(len(b.constant), BIAS_STEPS), "int8") is not None:
         raise Decline("its accumulator may overflow")

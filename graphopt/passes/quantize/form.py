@@ -53,13 +53,17 @@ Operand = Quantized | Value
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """The integers that the result should be: scale, zero point, dtype, and the limits that clamp them."""
+    """The integers that a result should be: scale, zero point, dtype, and the limits that clamp them.
+
+    ``result`` says which one of the node's results it is.
+    """
 
     scale: float
     zero_point: int
     dtype: str
     low: int
     high: int
+    result: int = 0
 
     def quantize(self, reals: Array) -> Array:
         """Reals as these integers, computed in float64."""
@@ -83,14 +87,17 @@ Lower = Callable[[Node, tuple[Operand, ...], Wanted], Value]
 class IntegerRule:
     """How an operator on reals is done on integers.
 
-    ``weight`` is the operand that is quantized as weights, and ``axis`` that of its channels; a ``move`` gives integers
-    as it got them, so that its result shares the parameters of its operand; an accumulator (``activates``) takes
-    a ReLU or clip behind it into its clamp. ``lower`` raises ``Decline`` where it is not sure.
+    ``weights`` are the operands that are quantized as weights, each with the axis of its channels, and ``bias`` is the
+    operand that is added to their accumulators; a ``move`` gives integers as it got them, so that its result shares the
+    parameters of its operand; an accumulator (``activates``) takes a ReLU or clip behind it into its clamp.
+    ``states`` are the first operand and the first result that are recurrent states, as are all behind them.
+    ``lower`` raises ``Decline`` where it is not sure.
     """
 
     lower: Lower
-    weight: int | None = None
-    axis: int = 0
+    weights: tuple[tuple[int, int], ...] = ()
+    bias: int | None = None
+    states: tuple[int, int] | None = None
     move: bool = False
     activates: bool = False
     fixed: tuple[float, float] | None = None
@@ -103,8 +110,9 @@ RULES: dict[type[Op], IntegerRule] = {}
 
 def integer_rule(
     *ops: type[Op],
-    weight: int | None = None,
-    axis: int = 0,
+    weights: tuple[tuple[int, int], ...] = (),
+    bias: int | None = None,
+    states: tuple[int, int] | None = None,
     move: bool = False,
     activates: bool = False,
     fixed: tuple[float, float] | None = None,
@@ -115,7 +123,7 @@ def integer_rule(
         for op in ops:
             if op in RULES:
                 raise InvalidGraph(f"{op.name} has an integer form already")
-            RULES[op] = IntegerRule(lower, weight, axis, move, activates, fixed)
+            RULES[op] = IntegerRule(lower, weights, bias, states, move, activates, fixed)
         return lower
 
     return register
@@ -142,6 +150,15 @@ def reals_of(operand: Operand) -> Array | None:
     return None if operand.constant is None else operand.constant.astype(np.float64)
 
 
+def fixed_points(ratio: Array) -> tuple[Array, Array]:
+    """Multipliers and shifts, int32, of ratios; see ``fixed_point``. Declines those beyond it."""
+    if not np.isfinite(ratio).all() or np.abs(ratio).max(initial=0.0) >= 2.0**29:
+        raise Decline(f"the scales of its operands and result are too far apart: {np.abs(ratio).max():.3g}")
+    pairs = [fixed_point(float(r)) for r in ratio.ravel()]
+    multiplier, shift = (np.asarray(p, np.int32).reshape(ratio.shape) for p in zip(*pairs, strict=True))
+    return multiplier, shift
+
+
 def requantized(acc: Value, ratio: Array, wanted: Wanted, node: Node) -> Value:
     """An accumulator in units of ``ratio`` of the wanted scale, as the wanted integers.
 
@@ -149,10 +166,7 @@ def requantized(acc: Value, ratio: Array, wanted: Wanted, node: Node) -> Value:
     """
     if ratio.size and np.all(ratio == ratio.flat[0]):
         ratio = ratio.flat[0].reshape(())
-    if not np.isfinite(ratio).all() or np.abs(ratio).max(initial=0.0) >= 2.0**29:
-        raise Decline(f"the scales of its operands and result are too far apart: {np.abs(ratio).max():.3g}")
-    pairs = [fixed_point(float(r)) for r in ratio.ravel()]
-    multiplier, shift = (np.asarray(p, np.int32).reshape(ratio.shape) for p in zip(*pairs, strict=True))
+    multiplier, shift = fixed_points(ratio)
     if acc.type.dtype == "int64" and shift.min(initial=17) < 17:
         raise Decline("a ratio above 2^14 for an int64 accumulator")
     op = Requantize(zero_point=wanted.zero_point, low=wanted.low, high=wanted.high, to=wanted.dtype)

@@ -29,16 +29,24 @@ BIAS_STEPS = 1 << 30
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The nodes that are to work on integers, with their rules, and the values between them that stay unquantized."""
+    """The nodes that are to work on integers, with their rules, and the values between them that stay unquantized.
+
+    ``states`` are recurrent states and what is moved from or to them, which need 16 bits.
+    """
 
     graph: Graph
     rules: Mapping[Node, IntegerRule]
     absorbed: frozenset[Value]
+    states: frozenset[Value]
 
     def operands(self, node: Node) -> Iterator[Value]:
         """The activations that a chosen node reads as integers."""
         for position, value in enumerate(node.inputs):
-            if value.type.dtype == "float32" and value.constant is None and position != self.rules[node].weight:
+            if (
+                value.type.dtype == "float32"
+                and value.constant is None
+                and position not in dict(self.rules[node].weights)
+            ):
                 yield value
 
     @property
@@ -60,14 +68,14 @@ def choose(graph: Graph, scheme: Scheme) -> Layout:
     useful = met_by_work(graph, candidates)
     rules = {node: rule for node, rule in candidates.items() if node in useful}
     absorbed = frozenset(v for node in rules for v in absorbed_by(graph, node, rules))
-    return Layout(graph, rules, absorbed)
+    return Layout(graph, rules, absorbed, frozenset(recurrent_states(graph, rules)))
 
 
 def fits(node: Node, rule: IntegerRule) -> bool:
     """Whether a node works on float32, and has weights that are constant where its rule wants them."""
-    if len(node.results) != 1 or node.types[0].dtype != "float32":
+    if any(t.dtype != "float32" for t in node.types):
         return False
-    if rule.weight is not None and node.inputs[rule.weight].constant is None:
+    if any(node.inputs[position].constant is None for position, _ in rule.weights):
         return False
     return all(v.type.dtype != "float32" or 0 not in v.type.shape for v in node.inputs)
 
@@ -80,6 +88,25 @@ def met_by_work(graph: Graph, candidates: Mapping[Node, IntegerRule]) -> set[Nod
         links.add_edges_from((node, v.node) for v in node.inputs if v.node in candidates)
     working = {node for node, rule in candidates.items() if not rule.move}
     return {n for part in nx.connected_components(links) if part & working for n in part}
+
+
+def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
+    """The values that are carried on from run to run or layer to layer, and those that only moves stand between.
+
+    Such are initial states, and final ones that become an output of the graph.
+    """
+    links = nx.Graph()
+    initial, final = set[Value](), set[Value]()
+    for node, rule in rules.items():
+        if rule.states is not None:
+            initial |= {v for v in node.inputs[rule.states[0] :] if v.constant is None}
+            final |= set(node.results[rule.states[1] :])
+        if rule.move or isinstance(node.op, Concat):
+            links.add_edges_from((v, r) for v in node.inputs if v.constant is None for r in node.results)
+    links.add_nodes_from(initial | final)
+    for part in nx.connected_components(links):
+        if part & initial or (part & final and part & set(graph.outputs)):
+            yield from part
 
 
 def absorbed_by(graph: Graph, node: Node, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
@@ -105,7 +132,7 @@ def activation_parameters(
         if moved is not None:
             found[value] = moved
             continue
-        bits = scheme.activation_bits(names[value.node])
+        bits = 16 if value in layout.states else scheme.activation_bits(names[value.node])
         low, high = OBSERVERS[observer](histograms[value], bits)
         if rule and rule.fixed and bits == 8:
             low, high = rule.fixed
@@ -127,17 +154,19 @@ def shared_with_concat(layout: Layout, found: Mapping[Value, QParams]) -> dict[V
     return shared
 
 
-def weight_parameters(node: Node, rule: IntegerRule, scheme: Scheme, name: str, x: QParams | None) -> QParams:
-    """Symmetric, by channel or by tensor, the scale floored so that the bias fits the accumulator."""
-    assert rule.weight is not None
-    weight = node.inputs[rule.weight].constant
+def weight_parameters(
+    node: Node, rule: IntegerRule, position: int, scheme: Scheme, name: str, x: QParams | None
+) -> QParams:
+    """Those of one operand: symmetric, by channel or by tensor; the scale is floored so that a bias fits."""
+    weight = node.inputs[position].constant
     assert weight is not None
     bits = scheme.weight_bits(name)
-    grouped = rule.axis == 1 and getattr(node.op, "group", 1) > 1
-    axis = rule.axis if scheme.per_channel and not grouped else None
+    channels = dict(rule.weights)[position]
+    grouped = channels == 1 and getattr(node.op, "group", 1) > 1
+    axis = channels if scheme.per_channel and not grouped else None
     others = tuple(a for a in range(weight.ndim) if a != axis)
     magnitude = np.abs(weight).mean(axis=others) if bits == 1 else np.abs(weight).max(axis=others)
-    bias = node.inputs[-1].constant
+    bias = node.inputs[rule.bias].constant if rule.bias is not None else None
     if x is not None and bias is not None:
         most = np.abs(bias) / (float(x.scale) * BIAS_STEPS)
         floor = np.asarray(most if axis is not None else most.max(initial=0.0))
@@ -162,12 +191,12 @@ def insert(layout: Layout, parameters: Mapping[Value, QParams], scheme: Scheme) 
         inputs = [new[v] for v in node.inputs]
         if rule is not None:
             inputs = [through.get(v, new[v]) for v in node.inputs]
-            if rule.weight is not None:
+            for position, _ in rule.weights:
                 x = parameters.get(node.inputs[0])
-                old = node.inputs[rule.weight]
-                chosen = weight_parameters(node, rule, scheme, names[node], x)
+                old = node.inputs[position]
+                chosen = weight_parameters(node, rule, position, scheme, names[node], x)
                 assert old.constant is not None
-                inputs[rule.weight] = dequantized_weight(old, quantize_weight(old.constant, chosen), chosen)
+                inputs[position] = dequantized_weight(old, quantize_weight(old.constant, chosen), chosen)
         for old, made in zip(node.results, node.with_inputs(inputs).results, strict=True):
             new[old] = made
             if old in parameters:

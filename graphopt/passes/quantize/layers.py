@@ -40,11 +40,12 @@ def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
     found = {}
     for node in graph.nodes:
         rule = rule_of(node.op)
-        if rule is None or rule.weight is None or node.inputs[-1].constant is None:
+        if rule is None or rule.bias is None or node.inputs[rule.bias].constant is None:
             continue
-        weight = dequantized(node.inputs[rule.weight])
+        ((position, _),) = rule.weights
+        weight = dequantized(node.inputs[position])
         if weight is not None and weight.array is not None and weight.dtype == "int8":
-            found[node] = QuantizedLayer(node, weight, rule.weight)
+            found[node] = QuantizedLayer(node, weight, position)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from graphopt.ir.graph import Replace
 from graphopt.ops import Clip, Dequantize, Quantize, Relu
 from graphopt.ops.macs import macs_of
 from graphopt.passes.base import Context, Note, Pass
+from graphopt.passes.cleanup import CommonSubexpressions
 from graphopt.passes.contract import Bounded
 from graphopt.passes.quantize import rules as _rules
 from graphopt.passes.quantize.float_only import FLOAT_ONLY
@@ -41,7 +43,8 @@ class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
         for node, cost in float_nodes(lowered):
             why = reasons.get(node) or FLOAT_ONLY.get(type(node.op)) or "it is not between dequantize and quantize"
             context.notes.append(Note(self.name, names[node], f"stays float: {why}; it costs {cost}", declined=True))
-        return rebuild(lowered, float_constant)
+        # several results of a node have their integer form in common
+        return CommonSubexpressions().run(rebuild(lowered, float_constant), Context())
 
 
 def lowering(graph: Graph, notes: list[Note], reasons: dict[Node, str]) -> Replace:
@@ -103,7 +106,7 @@ def integer_form(value: Value, clamps: Sequence[Value], wanted: Wanted) -> Value
     if rule is None or (clamps and not rule.activates):
         return None
     operands: tuple[Operand, ...] = tuple(dequantized(v) or v for v in value.node.inputs)
-    return rule.lower(value.node, operands, clamped(wanted, clamps))
+    return rule.lower(value.node, operands, replace(clamped(wanted, clamps), result=value.index))
 
 
 def clamped(wanted: Wanted, clamps: Sequence[Value]) -> Wanted:
@@ -113,7 +116,7 @@ def clamped(wanted: Wanted, clamps: Sequence[Value]) -> Wanted:
         ends = np.asarray(clamp.op.evaluate(np.array([-np.inf, np.inf])))
         least, most = (int(v) for v in wanted.quantize(ends))
         low, high = max(low, least), max(low, min(high, most))
-    return Wanted(wanted.scale, wanted.zero_point, wanted.dtype, low, max(low, high))
+    return replace(wanted, low=low, high=max(low, high))
 
 
 def dequantized(value: Value) -> Quantized | None:

@@ -72,9 +72,10 @@ def named(node: Node, op: object, *inputs: Value) -> Value:
 def weights_of(graph: Graph) -> set[Value]:
     """What stands where a product takes its weights."""
     return {
-        node.inputs[rule.weight]
+        node.inputs[position]
         for node in graph.nodes
-        if (rule := rule_of(node.op)) is not None and rule.weight is not None
+        if (rule := rule_of(node.op)) is not None
+        for position, _ in rule.weights
     }
 
 

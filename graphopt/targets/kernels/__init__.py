@@ -1,7 +1,7 @@
 """The kernels: for each anchor operator, a rule that writes its loops for a target."""
 
 from graphopt.targets import scalars_integer, scalars_math
-from graphopt.targets.kernels import channelwise, conv, indexing, moves, nest, recurrent, scan
+from graphopt.targets.kernels import channelwise, conv, indexing, integer_recurrent, moves, nest, recurrent, scan
 from graphopt.targets.kernels.base import RULES, Built, Kernel, Task, build, find_rule, kernel_rule
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "conv",
     "find_rule",
     "indexing",
+    "integer_recurrent",
     "kernel_rule",
     "moves",
     "nest",

@@ -9,12 +9,12 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.errors import Unsupported
-from graphopt.ir import Array
+from graphopt.ir import Array, Value
 from graphopt.ops import GruSequence, LstmSequence, RecurrentSequence, Relu, RnnSequence, Sigmoid, Tanh
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.scalars import SCALARS, constant
 from graphopt.targets.schedule import Segment, channel_segments
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
 ACCUMULATORS = 8
 """The vectors that a block holds in registers: enough to hide the latency of a multiply-add."""
@@ -64,19 +64,28 @@ class Emitter:
         self.gates = frame.tensors[values[0]]
         self.packed = frame.packed.get("recurrent")
         self.recurrent = None if self.packed else frame.tensors[values[1]]
-        rest = [frame.tensors[v] for v in values[2:]]
-        self.biases, self.initial = rest[: op.biases], rest[op.biases :]
+        biases, initial = self.operands(values)
+        self.biases, self.initial = [frame.tensors[v] for v in biases], [frame.tensors[v] for v in initial]
         self.steps, self.n = self.gates.shape[:2]
         self.hidden = self.out.shape[2]
+
+    def operands(self, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
+        """The biases among the operands, and the initial states."""
+        return values[2 : 2 + self.op.biases], values[2 + self.op.biases :]
 
     def emit(self) -> None:
         first = self.steps - 1 if self.op.reverse else 0
         with loop("n", 0, self.n) as n:
-            self.step(first, n, [(s, (n,)) for s in self.initial])
+            initial = [(s, (n,)) for s in self.initial]
+            self.begin(n, initial)
+            self.step(first, n, initial)
         if self.steps > 1:
             with loop("s", 1, self.steps) as s, loop("n", 0, self.n) as n:
                 t, last = (first - s, first - s + 1) if self.op.reverse else (s, s - 1)
                 self.step(t, n, [(self.out, (row, n)) for row in (last, self.steps)[: self.op.states]])
+
+    def begin(self, n: Expr, states: Sequence[State]) -> None:
+        """What the first step needs done before."""
 
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         """Write the states after step ``t``; there are no ``states`` before it where they are zero."""
@@ -108,10 +117,12 @@ class Block:
         emitter = self.emitter
         if emitter.packed is None:
             assert emitter.recurrent is not None
-            return emitter.recurrent.load(Point((gate * emitter.hidden + self.channel + vector, k)))
+            return cast(
+                emitter.recurrent.load(Point((gate * emitter.hidden + self.channel + vector, k))), emitter.dtype
+            )
         start = self.channel * (emitter.op.gates * emitter.hidden)
         tap = (k * emitter.op.gates + gate) * self.segment.width
-        return emitter.packed.load(Point((start + tap + vector * self.lanes,), 0, self.lanes))
+        return cast(emitter.packed.load(Point((start + tap + vector * self.lanes,), 0, self.lanes)), emitter.dtype)
 
     def products(
         self, name: str, gates: Sequence[int], start: Callable[[int, int], Expr], state: State | None
@@ -124,7 +135,7 @@ class Block:
         if state is not None:
             tensor, at = state
             with loop("k", 0, self.emitter.hidden) as k:
-                h = tensor.load(Point((*at, k)))
+                h = cast(tensor.load(Point((*at, k))), self.emitter.dtype)
                 h = tirx.Broadcast(h, self.lanes) if self.lanes > 1 else h
                 for (g, v), i in place.items():
                     acc[i] = acc[i] + h * self.weight(g, k, v)

@@ -24,17 +24,17 @@ from graphopt.passes.quantize.form import Operand, Quantized, Wanted, integer_ru
 from graphopt.rewrite import Decline
 
 
-@integer_rule(Conv, weight=1, activates=True)
+@integer_rule(Conv, weights=((1, 0),), bias=2, activates=True)
 def conv(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     return product(node, ConvInteger, operands, wanted, channel_axis=1)
 
 
-@integer_rule(ConvTranspose, weight=1, axis=1, activates=True)
+@integer_rule(ConvTranspose, weights=((1, 1),), bias=2, activates=True)
 def conv_transpose(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     return product(node, ConvTransposeInteger, operands, wanted, channel_axis=1)
 
 
-@integer_rule(Linear, weight=1, activates=True)
+@integer_rule(Linear, weights=((1, 0),), bias=2, activates=True)
 def linear(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     return product(node, LinearInteger, operands, wanted, channel_axis=node.types[0].rank - 1)
 

@@ -1,0 +1,243 @@
+"""Recurrent sequences in integers: products as in ``recurrent``, then each channel's arithmetic on scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.errors import Unsupported
+from graphopt.ir import Value
+from graphopt.ops import GruSequenceInteger, IntegerSequence, LstmSequenceInteger, RnnSequenceInteger, overflowing
+from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STATE_BITS
+from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
+from graphopt.targets.kernels.recurrent import ACCUMULATORS, Block, Emitter, State, pack
+from graphopt.targets.scalars import clamp
+from graphopt.targets.schedule import Segment, channel_segments
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
+
+ZERO = tirx.const(0, "int32")
+
+Gates = Callable[[int], Expr]
+"""From a gate to the accumulator of one channel."""
+
+
+@kernel_rule(LstmSequenceInteger, GruSequenceInteger, RnnSequenceInteger)
+def integer_sequence_kernel(task: Task) -> Kernel:
+    """The kernel of an integer sequence of constant weights and biases.
+
+    Raises ``Unsupported`` for others, and where an accumulator may overflow.
+    """
+    op, rv = task.op, task.inputs[1]
+    assert isinstance(op, IntegerSequence)
+    if task.region.epilogue or task.region.tail is not None:
+        raise Unsupported(f"{op.name} with operators fused behind it", advice="its result is its state")
+    _, _, biases, _ = op.split(task.inputs)
+    weights = rv.constant
+    late = [b.constant for b in biases if b.constant is not None]
+    if weights is None or len(late) < len(biases):
+        raise Unsupported(f"{op.name} whose weights or bias are computed at run time", where=task.region.node.name)
+    hidden = weights.shape[1]
+    bias = np.concatenate([np.zeros(len(weights) - hidden * len(late)), *late])
+    if (row := overflowing(weights, bias, "int8")) is not None:
+        what = f"the accumulator of row {row} may overflow"
+        raise Unsupported(what, where=task.region.node.name, advice="keep this layer in float32")
+    segments = channel_segments(hidden, task.target.lanes, max(1, ACCUMULATORS // op.gates))
+
+    def emit(frame: Frame) -> None:
+        EMITTERS[type(op)](frame, segments).emit()
+
+    return Kernel(op.name, emit, {"recurrent": pack(weights, op.gates, segments)}, replaced=(rv,))
+
+
+def kept(name: str, value: Expr) -> Expr:
+    """An int32 expression, computed here and once."""
+    variable = Locals(name, 1, "int32")
+    variable[0] = value
+    return variable[0]
+
+
+def rounded(x: Expr, shift: int) -> Expr:
+    """x / 2^shift, halves up."""
+    return (x + (1 << (shift - 1))) >> shift
+
+
+def saturated(x: Expr) -> Expr:
+    """The nearest int16, as int32."""
+    return cast(clamp(x, -(1 << 15), (1 << 15) - 1), "int32")
+
+
+def narrowed(x: Expr) -> Expr:
+    """A hidden state in 8 bits."""
+    return clamp(rounded(x, STATE_BITS - COPY_BITS), -(1 << 31), 127)
+
+
+class IntegerEmitter(Emitter):
+    """``channel`` writes what one channel does with its accumulators; the last row is the copy that is multiplied."""
+
+    def __init__(self, frame: Frame, segments: Sequence[Segment]) -> None:
+        super().__init__(frame, segments)
+        self.dtype = "int32"
+        scales, tables, _, _ = frame.task.op.split(frame.task.inputs)
+        self.multiplier, self.shift = (frame.tensors[v] for v in scales)
+        self.sigmoid, self.tanh = frame.tensors[tables[0]], frame.tensors[tables[-1]]
+
+    def operands(self, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
+        op: Any = self.op
+        _, _, biases, states = op.split(values)
+        return biases, states
+
+    @property
+    def copy(self) -> int:
+        """The row of the copy."""
+        return self.steps + self.op.rows - 1
+
+    def begin(self, n: Expr, states: Sequence[State]) -> None:
+        if states:
+            self.write_copy(n, states[0])
+
+    def write_copy(self, n: Expr, state: State) -> None:
+        tensor, at = state
+        with loop("c", 0, self.hidden) as c:
+            narrow = narrowed(cast(tensor.load(Point((*at, c))), "int32"))
+            self.out.store(Point((self.copy, n, c)), cast(narrow, "int16"))
+
+    def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
+        self.advance(t, n, states)
+        self.write_copy(n, (self.out, (t, n)))
+
+    def advance(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
+        """Write the states after step ``t``, all but the copy."""
+
+        def emit(block: Block) -> None:
+            acc = self.products(block, range(self.op.gates), n, self.copy if states else None)
+            for c, gates in channels(block, acc):
+                self.channel(t, n, c, gates, [self.load(s, c) for s in states])
+
+        self.each_block(emit)
+
+    def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
+        raise NotImplementedError
+
+    def products(self, block: Block, gates: Sequence[int], n: Expr, row: Expr | None) -> Callable[[int, int], Expr]:
+        """Accumulators of the products with a row of the result; of none, they are the biases."""
+
+        def start(gate: int, vector: int) -> Expr:
+            if gate < self.op.gates - len(self.biases):
+                return tirx.const(0, "int32" if block.lanes == 1 else f"int32x{block.lanes}")
+            return self.biases[0].load(Point((block.channel + vector * block.lanes,), 0, block.lanes))
+
+        return block.products("acc", gates, start, None if row is None else (self.out, (row, n)))
+
+    def load(self, state: State, c: Expr) -> Expr:
+        tensor, at = state
+        return kept("state", cast(tensor.load(Point((*at, c))), "int32"))
+
+    def store(self, row: Expr, n: Expr, c: Expr, value: Expr) -> None:
+        self.out.store(Point((row, n, c)), cast(value, "int16"))
+
+    def x(self, t: Expr, n: Expr, gate: int, c: Expr) -> Expr:
+        """What the layer's inputs bring to a gate."""
+        return self.gates.load(Point((t, n, gate * self.hidden + c)))
+
+    def rescaled(self, acc: Expr, gate: int, c: Expr) -> Expr:
+        """A product in the units of gates, as int64."""
+        row = Point((gate * self.hidden + c,))
+        m, s = (cast(v.load(row), "int64") for v in (self.multiplier, self.shift))
+        one = tirx.const(1, "int64")
+        return tirx.shift_right(cast(acc, "int64") * m + tirx.shift_left(one, s - one), s)
+
+    def activated(self, table: Tensor, x: Expr, product: Expr) -> Expr:
+        """The function of a table at sat(x + product)."""
+        return self.interpolated(table, saturated(cast(x, str(product.ty)) + product))
+
+    def interpolated(self, table: Tensor, x: Expr) -> Expr:
+        place = kept("place", x + (1 << 15))
+        entry = kept("entry", place >> ENTRY_BITS)
+        low = kept("low", cast(table.load(Point((entry,))), "int32"))
+        high = cast(table.load(Point((entry + 1,))), "int32")
+        part = tirx.bitwise_and(place, tirx.const((1 << ENTRY_BITS) - 1, "int32"))
+        return kept("value", low + rounded((high - low) * part, ENTRY_BITS))
+
+
+def channels(block: Block, acc: Callable[[int, int], Expr]) -> Iterator[tuple[Expr, Gates]]:
+    """Each channel of a block, with its accumulators taken out of the vectors."""
+
+    def of(vector: int, lane: int) -> Gates:
+        return lambda gate: acc(gate, vector) if block.lanes == 1 else tirx.Shuffle([acc(gate, vector)], [lane])
+
+    for vector in block.vectors:
+        for lane in range(block.lanes):
+            yield block.channel + vector * block.lanes + lane, of(vector, lane)
+
+
+class LstmIntegerEmitter(IntegerEmitter):
+    def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
+        op: Any = self.op
+        tables = (self.sigmoid, self.sigmoid, self.sigmoid, self.tanh)
+        i, o, f, g = (
+            self.activated(table, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
+            for gate, table in enumerate(tables)
+        )
+        new = (i * g) >> (STATE_BITS - op.cell)
+        cell = kept("cell", saturated(rounded(f * states[1] + new if states else new, STATE_BITS)))
+        self.store(self.steps, n, c, cell)
+        squashed = self.interpolated(self.tanh, saturated(cell * (1 << (GATE_BITS - op.cell))))
+        self.store(t, n, c, rounded(o * squashed, STATE_BITS))
+
+
+class GruIntegerEmitter(IntegerEmitter):
+    """Unless ``linear_before_reset`` in two sweeps, as in floats."""
+
+    def advance(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
+        op: Any = self.op
+        if op.linear_before_reset:
+            super().advance(t, n, states)
+            return
+
+        def early(block: Block) -> None:
+            acc = self.products(block, (0, 1), n, self.copy if states else None)
+            for c, gates in channels(block, acc):
+                z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
+                self.store(t, n, c, z)
+                kept_back = (
+                    narrowed(rounded(reset * self.load(states[0], c), STATE_BITS)) if states else tirx.const(0, "int32")
+                )
+                self.store(self.steps, n, c, kept_back)
+
+        def late(block: Block) -> None:
+            acc = self.products(block, (2,), n, self.steps if states else None)
+            for c, gates in channels(block, acc):
+                g = self.activated(self.tanh, self.x(t, n, 2, c), self.rescaled(gates(2), 2, c))
+                z = self.load((self.out, (t, n)), c)
+                self.finish(t, n, c, z, g, [self.load(s, c) for s in states])
+
+        self.each_block(early)
+        self.each_block(late)
+
+    def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
+        z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
+        inner = rounded(reset * saturated(self.rescaled(gates(2), 2, c)), STATE_BITS)
+        self.finish(t, n, c, z, self.activated(self.tanh, self.x(t, n, 2, c), inner), states)
+
+    def early(self, t: Expr, n: Expr, c: Expr, gates: Gates, gate: int) -> Expr:
+        """One of the gates z and r."""
+        return self.activated(self.sigmoid, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
+
+    def finish(self, t: Expr, n: Expr, c: Expr, z: Expr, g: Expr, states: Sequence[Expr]) -> None:
+        h = states[0] if states else ZERO
+        self.store(t, n, c, g + rounded(z * (h - g), STATE_BITS))
+
+
+class RnnIntegerEmitter(IntegerEmitter):
+    def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
+        self.store(t, n, c, self.activated(self.tanh, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c)))
+
+
+EMITTERS: dict[type[IntegerSequence], type[IntegerEmitter]] = {
+    LstmSequenceInteger: LstmIntegerEmitter,
+    GruSequenceInteger: GruIntegerEmitter,
+    RnnSequenceInteger: RnnIntegerEmitter,
+}
