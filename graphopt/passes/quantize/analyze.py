@@ -11,9 +11,9 @@ import numpy as np
 
 from graphopt.ir import Array, Graph
 from graphopt.passes.base import Context
+from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data
-from graphopt.passes.default import float_pipeline
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.quantize import Quantize
 from graphopt.passes.quantize.regions import Region, override_names, regions, treated

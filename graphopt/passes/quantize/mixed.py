@@ -74,8 +74,9 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
         if self.unit == "mac-bits":
             return float(macs_of(node) * bits)
         rule = rule_of(node.op)
-        assert rule is not None and rule.weight is not None
-        return -(-math.prod(node.inputs[rule.weight].type.static_shape) * bits // 8)
+        assert rule is not None
+        sizes = [math.prod(node.inputs[position].type.static_shape) for position, _ in rule.weights]
+        return float(-(-sum(sizes) * bits // 8))
 
     def measure(self, graph: Graph, width: str, data: Data) -> dict[str, float]:
         """The noise at the outputs, as a part of the signal, with the weights of one layer alone of a width."""

@@ -7,6 +7,7 @@ from dataclasses import field
 
 from graphopt.ir import Graph
 from graphopt.passes.base import NO_OPTION, Context, Note, Pass
+from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import observe
@@ -71,8 +72,6 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     mode: str = "static"
 
     def run(self, graph: Graph, context: Context) -> Graph:
-        from graphopt.passes.default import float_pipeline
-
         check_choice("mode", self.mode, MODES)
         for pass_ in float_pipeline():
             graph = pass_.run(graph, context)
