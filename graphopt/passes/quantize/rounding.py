@@ -1,9 +1,9 @@
-"""Rounding weights so that a layer's results move least: coordinate descent on the integers, scales by search.
+"""Rounding weights so that a layer's results move least: sequential compensation, coordinate descent, scales by search.
 
 The error of a layer over the data is quadratic in its weights, with the moments of its inputs as Hessian, as in
-Optimal Brain Quantization (Frantar and Alistarh, 2022) and GPTQ (Frantar et al., 2023). From rounding to nearest each
-integer in turn goes to its best value, the others being held, as in QuantEase (Behdin et al., 2023): no step raises
-the error.
+Optimal Brain Quantization (Frantar and Alistarh, 2022). Integers start as GPTQ has them (Frantar et al., 2023), each
+rounded in the light of those before; then each in turn goes to its best value, the others being held, as in QuantEase
+(Behdin et al., 2023): no such step raises the error.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def round_weights(
     best_error = found.error(best * best_scale[..., None])
     for clip in CLIPS:
         tried = np.maximum(scale * clip, least)
-        start = nearest(weights / tried[..., None], limit)
-        integers = descend(target / tried[..., None], hessian, start, limit)
+        steps = target / tried[..., None]
+        integers = descend(steps, hessian, compensated(steps, hessian, limit), limit)
         error = found.error(integers * tried[..., None])
         better = np.full(error.shape, error.sum() < best_error.sum()) if shared else error < best_error
         best = np.where(better[..., None], integers, best)
@@ -57,6 +57,19 @@ def damped(weights: Array, found: Moments) -> tuple[Array, Array]:
     hessian = found.inputs + pull * np.eye(k)
     target = np.linalg.solve(hessian, (found.cross + pull * weights).swapaxes(1, 2)).swapaxes(1, 2)
     return hessian, target
+
+
+def compensated(target: Array, hessian: Array, limit: int) -> Array:
+    """Integers [g, o, k] for real ones, each rounded to make up for the errors of those rounded before it.
+
+    With H = R'R this is Babai's nearest plane, to which GPTQ comes down.
+    """
+    root = np.linalg.cholesky(hessian).swapaxes(1, 2)
+    q = np.zeros_like(target)
+    for j in reversed(range(target.shape[-1])):
+        pull = ((target - q)[..., j + 1 :] * (root[:, None, j, j + 1 :] / root[:, None, j, j, None])).sum(-1)
+        q[..., j] = nearest(target[..., j] + pull, limit)
+    return q
 
 
 def descend(target: Array, hessian: Array, integers: Array, limit: int) -> Array:
