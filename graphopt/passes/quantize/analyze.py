@@ -16,7 +16,7 @@ from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.quantize import Quantize
-from graphopt.passes.quantize.regions import Region, override_names, regions, treated
+from graphopt.passes.quantize.regions import Region, override_names, regions, with_floats
 from graphopt.passes.quantize.replay import Reference, Replay
 
 SUGGESTED = 3
@@ -81,50 +81,49 @@ def finite(data: object) -> object:
 def analyze_quantization(graph: Graph, data: Data, quantize: Quantize | None = None) -> QuantizationReport:
     """What each layer loses when a pass quantizes a float graph, measured on data, which also calibrates it by default.
 
-    The graph is evaluated once for every layer, with that layer alone quantized.
+    The graph is evaluated once for every layer, with that layer alone quantized, and quantized anew with each override
+    that is tried for the worst of them.
     """
-    context = Context(calibration=data)
     for pass_ in float_pipeline():
-        graph = pass_.run(graph, context)
-    whole = (quantize or Quantize()).insert(graph, context)
-    analysis = Analysis(whole, context.reference or graph, data)
-    return analysis.report()
+        graph = pass_.run(graph, Context())
+    return Analysis(graph, quantize or Quantize(), data).report()
 
 
 class Analysis:
-    """A graph of quantize and dequantize, the float graph of the same names, and the data that they are compared on."""
+    """A pass, a clean float graph, and the data that both are compared on."""
 
-    def __init__(self, whole: Graph, reference: Graph, data: Data) -> None:
-        self.whole, self.reference, self.data = whole, reference, data
-        self.regions = regions(whole)
-        self.wanted = joined(runs(reference, reference.outputs, data))
+    def __init__(self, graph: Graph, quantize: Quantize, data: Data) -> None:
+        self.graph, self.quantize, self.data = graph, quantize, data
+        context = Context(calibration=data)
+        self.whole = quantize.insert(graph, context)
+        self.reference = context.reference or graph
+        self.regions = regions(self.whole)
+        self.wanted = joined(runs(graph, graph.outputs, data))
 
     def report(self) -> QuantizationReport:
         rows = {region: self.loss(region, seen) for region, seen in self.cumulative().items()}
         worst = sorted(rows, key=lambda region: rows[region].output_sqnr)
-        total = self.output_sqnr({})
-        tried = [
-            self.suggestion(region, how, total)
-            for region in worst[:SUGGESTED]
-            for how in OVERRIDES
-            if override_names(self.whole, region)
-        ]
+        total = self.output_sqnr(self.whole)
+        named = [r for r in worst if override_names(self.whole, r)][:SUGGESTED]
+        tried = [self.suggestion(region, how, total) for region in named for how in OVERRIDES]
         best = sorted(tried, key=lambda s: s.gain, reverse=True)
         return QuantizationReport(total, tuple(rows[r] for r in worst), tuple(best))
 
-    def output_sqnr(self, treatment: Mapping[Region, str]) -> float:
-        """Of the worst output, with some regions treated and all others quantized."""
-        graph = treated(self.whole, self.reference, treatment)
+    def output_sqnr(self, graph: Graph) -> float:
+        """Of the worst output."""
         return worst_sqnr(joined(runs(graph, graph.outputs, self.data)), self.wanted)
 
     def suggestion(self, region: Region, how: str, total: float) -> Suggestion:
-        sqnr = self.output_sqnr({region: how})
-        return Suggestion(dict.fromkeys(override_names(self.whole, region), how), sqnr, sqnr - total)
+        """What the pass does with overrides for a region."""
+        overrides = dict.fromkeys(override_names(self.whole, region), how)
+        changed = replace(self.quantize, overrides={**self.quantize.overrides, **overrides})
+        sqnr = self.output_sqnr(changed.insert(self.graph, Context(calibration=self.data)))
+        return Suggestion(overrides, sqnr, sqnr - total)
 
     def loss(self, region: Region, seen: Seen) -> LayerLoss:
-        others = {r: "float32" for r in self.regions if r is not region}
+        others = [r for r in self.regions if r is not region]
         shown = replace(self.whole, outputs=(*self.whole.outputs, *region.dequantize.results), output_names=())
-        graph = treated(shown, self.reference, others)
+        graph = with_floats(shown, self.reference, others)
         *outputs, own = joined(runs(graph, graph.outputs, self.data))
         return LayerLoss(
             name=self.whole.names[region.head],

@@ -1,17 +1,14 @@
-"""Regions of a graph of quantize and dequantize: what lies between one quantize and the next, made float or wide."""
+"""Regions of a graph of quantize and dequantize: what lies between one quantize and the next; made float again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from glob import escape
 
-import numpy as np
-
-from graphopt.ir import Graph, Input, Node, QParams, Value, asymmetric, rebuild, topological
+from graphopt.ir import Graph, Input, Node, QParams, Value, rebuild, topological
 from graphopt.ops import Dequantize, Quantize
 from graphopt.passes.quantize.form import rule_of
-from graphopt.passes.quantize.insert import fake_quantized
 from graphopt.passes.quantize.layers import QuantizedLayer, quantized_layers
 from graphopt.passes.quantize.lower import wanted_of
 
@@ -60,31 +57,20 @@ def override_names(graph: Graph, region: Region) -> list[str]:
     return [escape(graph.names[n]) for n in region.nodes if rule_of(n.op) is not None]
 
 
-def treated(graph: Graph, reference: Graph, treatment: Mapping[Region, str]) -> Graph:
-    """The graph with some regions ``float32``, with the weights of the reference, or with ``int16`` activations."""
-    by_quantize = {region.quantize: how for region, how in treatment.items()}
-    layers = {r.layer.node: r.layer for r, how in treatment.items() if r.layer and how == "float32"}
+def with_floats(graph: Graph, reference: Graph, chosen: Collection[Region]) -> Graph:
+    """The graph with some regions in float: their results as they are, their weights those of the reference."""
+    dequantized = {region.dequantize for region in chosen}
+    layers = {region.layer.node: region.layer for region in chosen if region.layer}
     originals = {reference.names[node]: node for node in reference.nodes}
-    wide = {r.quantize: widened(r.parameters) for r, how in treatment.items() if how == "int16"}
 
-    def treat(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    def in_float(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node in dequantized:
+            return (inputs[0].node.inputs[0],)
         if node in layers and graph.names[node] in originals:
-            given = list(inputs)
-            original = originals[graph.names[node]]
+            given, original = list(inputs), originals[graph.names[node]]
             for position in (layers[node].position, len(inputs) - 1):
                 given[position] = original.inputs[position]
             return node.with_inputs(given).results
-        source = node.inputs[0].node if isinstance(node.op, Dequantize) else None
-        if source is None or source not in by_quantize:
-            return None
-        plain = inputs[0].node.inputs[0]
-        return (fake_quantized(plain, wide[source], source.name),) if source in wide else (plain,)
+        return None
 
-    return rebuild(graph, treat)
-
-
-def widened(parameters: QParams) -> QParams:
-    """Parameters of 16 bits for the reals that those of 8 bits stand for."""
-    limits = np.iinfo(parameters.dtype)
-    low, high = (float(x) for x in parameters.dequantize(np.array([limits.min, limits.max], parameters.dtype)))
-    return asymmetric(low, high, 16)
+    return rebuild(graph, in_float)

@@ -1,0 +1,81 @@
+"""Mixed precision: the best choice under a budget, which layers get the bits, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphopt.errors import InvalidInput
+from graphopt.ir import Array, Batch, Graph, Value, arg, constant
+from graphopt.ops import Add, Linear, Relu
+from graphopt.passes import Context, MixedPrecision
+from graphopt.passes.quantize.knapsack import choose_cheapest
+from graphopt.passes.quantize.layers import quantized_layers
+
+
+@given(data=st.data(), rows=st.integers(1, 5), choices=st.integers(1, 3))
+def test_the_knapsack_is_packed_as_well_as_can_be(data: st.DataObject, rows: int, choices: int) -> None:
+    numbers = st.lists(st.integers(0, 20), min_size=rows * choices, max_size=rows * choices)
+    losses, costs = (np.array(data.draw(numbers), float).reshape(rows, choices) for _ in range(2))
+    budget = costs.min(axis=1).sum() + data.draw(st.integers(0, 30))
+    every = list(itertools.product(range(choices), repeat=rows))
+    best = min(losses[np.arange(rows), c].sum() for c in map(list, every) if costs[np.arange(rows), c].sum() <= budget)
+    chosen = choose_cheapest(losses, costs, budget)
+    assert costs[np.arange(rows), chosen].sum() <= budget
+    assert losses[np.arange(rows), chosen].sum() == best
+
+
+def chain() -> Graph:
+    """Four layers of 16 by 16, of which the last makes of its inputs what is a hundred times as loud in ``loud``."""
+    rng = np.random.default_rng(0)
+
+    def dense(x: Value, name: str) -> Value:
+        weight = rng.standard_normal((16, 16)) / 4
+        return Linear()(x, constant(weight.astype("float32")), constant(np.zeros(16, "float32")), name=name)
+
+    x = arg("x", "float32", (Batch(), 16))
+    trunk = Relu()(dense(x, "first"))
+    loud, quiet = (dense(trunk, name) for name in ("loud", "quiet"))
+    loud = loud.op(trunk, constant(loud.node.inputs[1].constant * np.float32(100)), loud.node.inputs[2], name="loud")
+    return Graph((x,), (dense(Add()(loud, quiet), "last"),))
+
+
+def data() -> Array:
+    return np.random.default_rng(1).standard_normal((64, 16)).astype("float32")
+
+
+def bits(pass_: MixedPrecision, graph: Graph) -> dict[str, int]:
+    inserted = pass_.insert(graph, Context())
+    return {inserted.names[n]: layer.bits for n, layer in quantized_layers(inserted).items()}
+
+
+@pytest.mark.parametrize("unit", ["bytes", "mac-bits"])
+def test_the_layer_that_does_not_matter_gets_the_fewest_bits(unit: str) -> None:
+    found = bits(MixedPrecision(calibration=data(), budget=0.875, unit=unit), chain())
+    assert found == {"first": 8, "loud": 8, "quiet": 4, "last": 8}
+
+
+def test_budgets_hold() -> None:
+    for budget in (0.5, 0.625, 0.75, 512.0, 640.0, 1024.0):
+        inserted = MixedPrecision(calibration=data(), budget=budget).insert(chain(), Context())
+        stored = sum(layer.stored_bytes for layer in quantized_layers(inserted).values())
+        assert stored <= (1024 * budget if budget <= 1 else budget)
+
+
+def test_overrides_come_first_and_are_not_in_the_budget() -> None:
+    pass_ = MixedPrecision(calibration=data(), budget=0.5, overrides={"quiet": "int8", "first": "float32"})
+    assert bits(pass_, chain()) == {"loud": 4, "quiet": 8, "last": 4}
+
+
+def test_what_cannot_be_is_refused() -> None:
+    graph = chain()
+    with pytest.raises(InvalidInput, match=r"(?s)no widths of weights cost 100 bytes.*the least is 512"):
+        MixedPrecision(calibration=data(), budget=100)(graph)
+    with pytest.raises(InvalidInput, match="unit: 'kg' is none of bytes, mac-bits"):
+        MixedPrecision(calibration=data(), unit="kg")(graph)
+    with pytest.raises(InvalidInput, match="widths: 'int3' is none of"):
+        MixedPrecision(calibration=data(), widths=("int3",))(graph)
