@@ -21,11 +21,15 @@ RULES: dict[str, Rule] = {}
 """The rules by the name of the aten operator. A rule gets the node and every argument of the schema, in order."""
 
 
-def aten_rule(*names: str) -> Callable[[R], R]:
-    """Register the rule of the operators of these names, without their ``aten.``."""
+UNFOLDED = "quantized_decomposed.dequantize"
+"""The operators not computed though their operands are constant: quantized weights stay so."""
+
+
+def aten_rule(*names: str, of: str = "aten") -> Callable[[R], R]:
+    """Register the rule of the operators of these names, without their ``aten.``, or the other namespace."""
 
     def register(rule: R) -> R:
-        RULES.update((f"aten.{name}", rule) for name in names)
+        RULES.update((f"{of}.{name}", rule) for name in names)
         return rule
 
     return register

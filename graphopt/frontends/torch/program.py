@@ -18,7 +18,7 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op
 from graphopt.frontends.torch.alias import changed_state, without_views
 from graphopt.frontends.torch.decompose import IGNORED, PASSED_THROUGH, decomposed, functional_name
-from graphopt.frontends.torch.node import RULES, Node
+from graphopt.frontends.torch.node import RULES, UNFOLDED, Node
 from graphopt.ir import Batch, Dim, Graph, Shape, Value, arg, constant, verify
 from graphopt.ir.types import DTYPES
 
@@ -193,6 +193,7 @@ class ProgramImporter:
         target = node.target
         return (
             isinstance(target, torch._ops.OpOverload)
+            and not str(target).startswith(UNFOLDED)
             and torch.Tag.nondeterministic_seeded not in target.tags
             and all(v.constant is not None for v in values)
             and all(self.env.get(n) is not None for n in node.all_input_nodes)
