@@ -8,7 +8,7 @@ Numbers are integers in fixed point, Qi.f standing for integer / 2^f:
 
 >> rounds down, round(a, s) = (a + 2^(s-1)) >> s, and sat(a) is the nearest int16. An accumulator a, int32, the product
 of a row of r and a narrow state plus a bias, is rescaled to Q3.12 by the multiplier m and shift s of its row:
-round(a * m, s), evaluated in int64. And
+sat(round(a * m, s)), evaluated in int64. And
 
     sigmoid, tanh: f(p) = T[i] + round((T[i + 1] - T[i]) * (u mod 2^7), 7), u = p + 2^15, i = u >> 7
 
@@ -25,8 +25,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ops import integer_steps as by
+from graphopt.ops.elementwise import Clip, Mul
+from graphopt.ops.logic import Cast
 from graphopt.ops.quantized import Quantize
-from graphopt.ops.shape import Concat, Transpose
+from graphopt.ops.shape import Concat, Reshape, Transpose
 
 T = TypeVar("T")
 
@@ -44,7 +47,7 @@ ENTRIES = (1 << 16 >> ENTRY_BITS) + 1
 def function_table(function: Callable[[Array], Array]) -> Array:
     """A function with values in [-1, 1] at every 2^-5 of [-8, 8], computed in float64, as int16 Q0.15."""
     x = np.linspace(-8.0, 8.0, ENTRIES)
-    return np.clip(np.rint(function(x) * 2.0**STATE_BITS), -(1 << 15), (1 << 15) - 1).astype("int16")
+    return np.clip(np.rint(function(x) * 2.0**STATE_BITS), 1 - (1 << 15), (1 << 15) - 1).astype("int16")
 
 
 def sigmoid_table() -> Array:
@@ -87,7 +90,7 @@ class Step:
     def project(self, copy: Array, rows: slice, bias: Array | int = 0) -> Array:
         acc = (copy.astype(np.float64) @ self.r[rows].T).astype(np.int64) + bias
         shift = self.shift[rows]
-        return np.asarray((acc * self.multiplier[rows] + (np.int64(1) << (shift - 1))) >> shift)
+        return saturated((acc * self.multiplier[rows] + (np.int64(1) << (shift - 1))) >> shift)
 
 
 class IntegerSequence(Op):
@@ -152,6 +155,26 @@ class IntegerSequence(Op):
         self, step: Step, gates: Array, biases: list[Array], states: list[Array]
     ) -> tuple[list[Array], list[Array]]:
         """The next states, and the rows behind the hidden states but for the last."""
+        raise NotImplementedError
+
+    def decompose(self, *inputs: Value) -> tuple[Value, ...]:
+        """Step by step, by the operators of ``integer_steps``."""
+        gates, r = inputs[:2]
+        scales, tables, biases, states = self.split(inputs)
+        steps, n, hidden = gates.type.shape[0], gates.type.shape[1], r.type.static_shape[1]
+        assert isinstance(steps, int)
+        if not states:
+            # of gates, so that there are as many samples as there
+            first = Reshape(shape=(n, hidden))(by.section(by.section(gates, 0, 0, 1), 2, 0, hidden))
+            states = [Cast(to="int16")(Mul()(Cast(to="int32")(first), by.number(0)))] * self.states
+        parts = by.Parts(gates, r, scales, tables, hidden)
+        order = range(steps)[::-1] if self.reverse else range(steps)
+        return (by.unrolled(order, states, lambda t, states: self.parts(parts, t, biases, states)),)
+
+    def parts(
+        self, parts: by.Parts, t: int, biases: list[Value], states: list[Value]
+    ) -> tuple[list[Value], list[Value]]:
+        """What ``step`` gives, by other operators."""
         raise NotImplementedError
 
     @classmethod
@@ -222,6 +245,15 @@ class LstmSequenceInteger(IntegerSequence, name="lstm_sequence_integer"):
         squashed = interpolated(step.tanh, saturated(c * (1 << (GATE_BITS - self.cell))))
         return [rounded(o * squashed, STATE_BITS), c], [c]
 
+    def parts(
+        self, parts: by.Parts, t: int, biases: list[Value], states: list[Value]
+    ) -> tuple[list[Value], list[Value]]:
+        copy, c = by.narrowed(states[0]), states[1]
+        i, o, f, g = (parts.activated(t, gate, parts.product(copy, gate), int(gate == 3)) for gate in range(4))
+        c = by.cell_state(f, c, i, g, self.cell)
+        widened = Clip(low=by.LOW, high=by.HIGH)(Mul()(by.wide(c), by.number(1 << (GATE_BITS - self.cell))))
+        return [by.times(o, by.interpolated(parts.tables[1], widened)), c], [c]
+
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
         return cls.draw(draw, x, cell=draw.integer(0, GATE_BITS))
@@ -231,7 +263,7 @@ class GruSequenceInteger(IntegerSequence, name="gru_sequence_integer"):
     """The integer form of gru_sequence: gates z, r, h; the bias belongs to the accumulator of the last.
 
     z, r = sigmoid(sat(x + rescaled products)), h = g + round(z * (h - g), 15), with g = tanh(sat(x + p)), where
-    p is the rescaled product of narrow(round(r * h, 15)) or, if ``linear_before_reset``, round(r * sat(rescaled product
+    p is the rescaled product of narrow(round(r * h, 15)) or, if ``linear_before_reset``, round(r * (rescaled product
     of narrow(h)), 15). Unless that is so, the row behind the hidden states is the last narrow(round(r * h, 15)).
     """
 
@@ -252,12 +284,22 @@ class GruSequenceInteger(IntegerSequence, name="gru_sequence_integer"):
         z, reset = np.split(interpolated(step.sigmoid, saturated(gates[:, early] + step.project(copy, early))), 2, 1)
         behind = []
         if self.linear_before_reset:
-            inner = rounded(reset * saturated(step.project(copy, late, bias)), STATE_BITS)
+            inner = rounded(reset * step.project(copy, late, bias), STATE_BITS)
         else:
             behind = [narrowed(rounded(reset * h, STATE_BITS))]
             inner = step.project(behind[0], late, bias)
         g = interpolated(step.tanh, saturated(gates[:, late] + inner))
         return [g + rounded(z * (h - g), STATE_BITS)], behind
+
+    def parts(
+        self, parts: by.Parts, t: int, biases: list[Value], states: list[Value]
+    ) -> tuple[list[Value], list[Value]]:
+        (h,), (bias,), copy = states, biases, by.narrowed(states[0])
+        z, reset = (parts.activated(t, gate, parts.product(copy, gate)) for gate in (0, 1))
+        if self.linear_before_reset:
+            return [by.mixed(z, parts.activated(t, 2, by.times(reset, parts.product(copy, 2, bias)), 1), h)], []
+        behind = by.narrowed(by.times(reset, h))
+        return [by.mixed(z, parts.activated(t, 2, parts.product(behind, 2, bias), 1), h)], [behind]
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -274,3 +316,8 @@ class RnnSequenceInteger(IntegerSequence, name="rnn_sequence_integer"):
         self, step: Step, gates: Array, biases: list[Array], states: list[Array]
     ) -> tuple[list[Array], list[Array]]:
         return [interpolated(step.tanh, saturated(gates + step.project(narrowed(states[0]), slice(None))))], []
+
+    def parts(
+        self, parts: by.Parts, t: int, biases: list[Value], states: list[Value]
+    ) -> tuple[list[Value], list[Value]]:
+        return [parts.activated(t, 0, parts.product(by.narrowed(states[0]), 0))], []

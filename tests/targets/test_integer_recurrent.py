@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import graphopt
 from graphopt.errors import Unsupported
-from graphopt.ir import Array, Graph, arg, constant
+from graphopt.ir import Array, Graph, arg, constant, evaluate
 from graphopt.ops import (
     GruSequenceInteger,
     IntegerSequence,
@@ -78,6 +78,19 @@ SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(1, 37))
 @given(kind=st.sampled_from(KINDS), shape=SHAPES, seed=st.integers(0, 1 << 16))
 def test_on_the_host(kind: Kind, shape: Shape, seed: int) -> None:
     hold(drawn(kind, shape, seed), "host", seed)
+
+
+@settings(max_examples=40)
+@given(kind=st.sampled_from(KINDS), shape=SHAPES, seed=st.integers(0, 1 << 16))
+def test_by_other_operators(kind: Kind, shape: Shape, seed: int) -> None:
+    """The decomposition, which exporters write, gives the same integers."""
+    graph = drawn(kind, shape, seed)
+    node = graph.outputs[0].node
+    parts = node.op.decompose(*node.inputs)
+    assert parts is not None
+    rng = np.random.default_rng(seed)
+    inputs = [mixed(rng, v.type.dtype, *v.type.static_shape) for v in graph.inputs]
+    np.testing.assert_array_equal(evaluate(Graph(graph.inputs, parts), inputs)[0], graph(*inputs)[0])
 
 
 @pytest.mark.parametrize("target", TARGETS)

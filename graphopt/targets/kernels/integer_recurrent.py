@@ -143,15 +143,15 @@ class IntegerEmitter(Emitter):
         return self.gates.load(Point((t, n, gate * self.hidden + c)))
 
     def rescaled(self, acc: Expr, gate: int, c: Expr) -> Expr:
-        """A product in the units of gates, as int64."""
+        """A product in the units of gates, saturated."""
         row = Point((gate * self.hidden + c,))
         m, s = (cast(v.load(row), "int64") for v in (self.multiplier, self.shift))
         one = tirx.const(1, "int64")
-        return tirx.shift_right(cast(acc, "int64") * m + tirx.shift_left(one, s - one), s)
+        return saturated(tirx.shift_right(cast(acc, "int64") * m + tirx.shift_left(one, s - one), s))
 
     def activated(self, table: Tensor, x: Expr, product: Expr) -> Expr:
         """The function of a table at sat(x + product)."""
-        return self.interpolated(table, saturated(cast(x, str(product.ty)) + product))
+        return self.interpolated(table, saturated(cast(x, "int32") + product))
 
     def interpolated(self, table: Tensor, x: Expr) -> Expr:
         place = kept("place", x + (1 << 15))
@@ -219,7 +219,7 @@ class GruIntegerEmitter(IntegerEmitter):
 
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
         z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
-        inner = rounded(reset * saturated(self.rescaled(gates(2), 2, c)), STATE_BITS)
+        inner = rounded(reset * self.rescaled(gates(2), 2, c), STATE_BITS)
         self.finish(t, n, c, z, self.activated(self.tanh, self.x(t, n, 2, c), inner), states)
 
     def early(self, t: Expr, n: Expr, c: Expr, gates: Gates, gate: int) -> Expr:
