@@ -133,6 +133,6 @@ def test_the_program_is_integer(float_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "quantized.onnx"
     quantize_static(float_model, path, Reader(onnx.load(float_model).graph.input[0].name), per_channel=True)
     small = graphopt.optimize(graphopt.load(path))
-    program = graphopt.compile(small, "cortex-m4")
+    program = graphopt.compile(small, "cortex-m4", io="float32")
     for got, want in zip(program.run(data(7)), small(data(7)), strict=True):
         np.testing.assert_array_equal(got, want)

@@ -51,7 +51,7 @@ def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float]
         reals = reals_of(operand)
         fixed = fixed if reals is None else fixed + sign * reals / wanted.scale
     most = sum(x.steps * float(x.scale) / wanted.scale for x, _ in moving) + float(np.abs(fixed).max())
-    k = spare_bits(most, wide)
+    k = spare_bits(most, sum(x.steps for x, _ in moving), wide)
     factors = [round(sign * math.ldexp(float(x.scale) / wanted.scale, k)) for x, sign in moving]
     zeros = sum(f * x.zero_point for f, (x, _) in zip(factors, moving, strict=True))
     fixed = np.rint(fixed * 2.0**k) - zeros
@@ -64,10 +64,14 @@ def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float]
     return requantized(acc, np.asarray(2.0**-k), wanted, node)
 
 
-def spare_bits(most: float, dtype: str) -> int:
-    """By how many bits sums of that magnitude may be scaled up in an accumulator."""
+def spare_bits(most: float, steps: int, dtype: str) -> int:
+    """By how many bits sums of that magnitude may be scaled up in an accumulator.
+
+    These must be so many that the rounding of weights to integers moves a sum of so many ``steps`` by half a step at
+    most.
+    """
     k = min(ROOM[dtype] - math.ceil(math.log2(most)), 28)
-    if k < 1:
+    if k < 1 or 1 << k < steps:
         raise Decline("its operands are too large for its result")
     return k
 
@@ -112,7 +116,7 @@ def batch_norm(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Val
     terms = ((bias - mean * factor) / wanted.scale).reshape(shape)
     factors = (factor * float(x.scale) / wanted.scale).reshape(shape)
     wide = "int64" if x.dtype == "int16" else "int32"
-    k = spare_bits(float((x.steps * np.abs(factors) + np.abs(terms)).max()), wide)
+    k = spare_bits(float((x.steps * np.abs(factors) + np.abs(terms)).max()), x.steps, wide)
     weights, offset = (constant(np.rint(np.ldexp(v, k)).astype(wide)) for v in (factors, terms))
     return requantized(Add()(Mul()(centred(x), weights), offset), np.asarray(2.0**-k), wanted, node)
 

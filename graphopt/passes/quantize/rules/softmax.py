@@ -16,25 +16,30 @@ ONE = 1 << 15
 @integer_rule(Softmax, fixed=(0.0, 255 / 256))
 def softmax(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     """With d = x - max x in [-255, 0], e = table[d] = round(2^15 exp(s d)) and E the sum of e along the axis:
-    y = zero_point + floor((k e + floor(E / 2)) / E), where k = round(1 / scale of the result).
+    y = zero_point + floor((k e + floor(E / 2)) / E), where k = 1 / scale of the result. Where k is no integer,
+    k e has a table of its own, round(2^15 k exp(s d)).
     """
     x, op = quantized(operands[0], "its input"), node.op
     assert isinstance(op, Softmax)
     axis = op.axis % node.types[0].rank
-    size, k = node.types[0].shape[axis], round(1 / wanted.scale)
+    size, k = node.types[0].shape[axis], 1 / wanted.scale
     if x.dtype != "int8" or wanted.dtype != "int8":
         raise Decline("it has an integer form for int8 only")
-    if not isinstance(size, int) or size * ONE >= 1 << 30 or abs(k * wanted.scale - 1) > 1e-6 or k > 1 << 14:
+    if not isinstance(size, int) or size * ONE >= 1 << 30 or k > 1 << 14:
         raise Decline(f"along {size} elements, or by a scale of {wanted.scale:.3g}, it may overflow")
-    # the difference fits uint8 once 255 is added, which Lookup counts from
-    steps = np.arange(-255, 1, dtype=np.float64)
-    table = constant(np.rint(ONE * np.exp(steps * float(x.scale))).astype("int32"), f"{node.name or op.name}.exp")
-    wide = Cast(to="int32")
+    exponentials = ONE * np.exp(np.arange(-255, 1, dtype=np.float64) * float(x.scale))
+    wide, name = Cast(to="int32"), node.name or op.name
     below = Sub()(wide(x.value), wide(ReduceMax(axes=(axis,))(x.value)))
-    e = Lookup()(Cast(to="uint8")(Add()(below, number(255))), table)
+    # the difference fits uint8 once 255 is added, which Lookup counts from
+    place = Cast(to="uint8")(Add()(below, number(255)))
+    e = Lookup()(place, constant(np.rint(exponentials).astype("int32"), f"{name}.exp"))
+    if abs(round(k) * wanted.scale - 1) <= 1e-6:
+        scaled = Mul()(e, number(round(k)))
+    else:
+        scaled = Lookup()(place, constant(np.rint(k * exponentials).astype("int32"), f"{name}.scaled_exp"))
     total = ReduceSum(axes=(axis,))(e)
     half = Div()(total, number(2))
-    y = Add()(Div()(Add()(Mul()(e, number(k)), half), total), number(wanted.zero_point))
+    y = Add()(Div()(Add()(scaled, half), total), number(wanted.zero_point))
     return Cast(to="int8")(Clip(low=wanted.low, high=wanted.high)(y), name=node.name, origins=node.origins)
 
 
