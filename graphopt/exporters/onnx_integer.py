@@ -247,33 +247,29 @@ def integer_sqrt(op: ops.IntegerSqrt, at: At) -> None:
 
 @export_rule(ops.Requantize)
 def requantize(op: ops.Requantize, at: At) -> None:
-    """In int64, the floors by way of the remainder, which has the sign of the divisor."""
-    multiplier, shift = (v.constant for v in at.node.inputs[1:])
-    if multiplier is None or shift is None:
-        raise Unsupported("a requantisation by numbers that are computed", where=at.name)
-    wide, long = onnx_dtype("int64"), shift.astype(np.int64)
-    acc = at.emit("Cast", at.input(0), to=wide)
-    factor, half = at.constant(multiplier), at.constant(np.left_shift(np.int64(1), long - 1))
+    """In int64, the floors by way of the remainder, which has the sign of the divisor; powers of two by table."""
+    acc, factor, shift = (at.emit("Cast", x, to=onnx_dtype("int64")) for x in at.inputs)
+    powers = at.constant(1 << np.arange(63, dtype=np.int64))
+    half = at.emit("Gather", powers, at.emit("Sub", shift, at.constant(1)))
     if at.types[0].dtype == "int32":
-        y = floored(at, at.emit("Add", at.emit("Mul", acc, factor), half), np.left_shift(np.int64(1), long))
+        y = floored(at, at.emit("Add", at.emit("Mul", acc, factor), half), at.emit("Gather", powers, shift))
     else:
         # as in the evaluator, the lower 16 bits only carry into the product of the upper ones
-        low = at.emit("Mod", acc, at.constant(1 << 16))
-        high = at.emit("Div", at.emit("Sub", acc, low), at.constant(1 << 16))
-        carry = floored(at, at.emit("Add", at.emit("Mul", low, factor), half), np.asarray(1 << 16))
-        y = floored(at, at.emit("Add", at.emit("Mul", high, factor), carry), np.left_shift(np.int64(1), long - 16))
-    y = at.emit("Add", y, at.constant(op.zero_point))
+        word = at.constant(1 << 16)
+        low = at.emit("Mod", acc, word)
+        high = at.emit("Div", at.emit("Sub", acc, low), word)
+        carry = floored(at, at.emit("Add", at.emit("Mul", low, factor), half), word)
+        rest = at.emit("Gather", powers, at.emit("Sub", shift, at.constant(16)))
+        y = floored(at, at.emit("Add", at.emit("Mul", high, factor), carry), rest)
+    y = at.emit("Cast", at.emit("Add", y, at.constant(op.zero_point)), to=onnx_dtype("float64"))
     # Clip, Min and Max of ONNX Runtime 1.31 let int64 beyond 32 bits through, four at a time; those of float64 do not
-    y = at.emit(
-        "Clip", at.emit("Cast", y, to=onnx_dtype("float64")), *(at.constant(v, "float64") for v in (op.low, op.high))
-    )
+    y = at.emit("Clip", y, at.constant(op.low, "float64"), at.constant(op.high, "float64"))
     at.result("Cast", y, to=onnx_dtype(op.to))
 
 
-def floored(at: At, x: str, divisor: Array) -> str:
+def floored(at: At, x: str, divisor: str) -> str:
     """floor(x / divisor) of int64."""
-    by = at.constant(divisor)
-    return at.emit("Div", at.emit("Sub", x, at.emit("Mod", x, by)), by)
+    return at.emit("Div", at.emit("Sub", x, at.emit("Mod", x, divisor)), divisor)
 
 
 @export_rule(ops.Lookup)

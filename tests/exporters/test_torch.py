@@ -177,6 +177,8 @@ FLAT = {
     *("arg_max", "arg_min", "top_k_indices", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "cast", "mod"),
     *("shift_left", "shift_right", "conv_integer", "conv_transpose_integer", "linear_integer", "matmul_integer"),
     *("requantize", "sum_pool"),
+    *("integer_sqrt", "mul_integer", "weighted_sum"),
+    *("lstm_sequence_integer", "gru_sequence_integer", "rnn_sequence_integer"),
 }
 """The operators between floats and something else, whose derivative is zero wherever it exists."""
 

@@ -11,6 +11,7 @@ from graphopt.ops import (
     Comparison,
     Cumulative,
     Fused,
+    IntegerSequence,
     IsInf,
     IsNan,
     Logical,
@@ -111,5 +112,15 @@ def along_an_axis(node: Node, relations: Relations) -> None:
 unsupported("it is fused already: prune first", Fused)
 unsupported(
     "it is quantized already: prune first",
-    *(IntegerProduct, MatMulInteger, SumPool, MulInteger, WeightedSum, IntegerSqrt, Requantize, Lookup),
+    *(
+        IntegerProduct,
+        MatMulInteger,
+        SumPool,
+        MulInteger,
+        WeightedSum,
+        IntegerSqrt,
+        Requantize,
+        Lookup,
+        IntegerSequence,
+    ),
 )
