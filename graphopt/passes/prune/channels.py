@@ -8,7 +8,7 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Graph
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Masked
-from graphopt.passes.prune.budget import Budget, CostModel, constant_bytes, macs
+from graphopt.passes.prune.budget import Budget, ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.coupling import couple, separate_vectors
 from graphopt.passes.prune.criteria import find_scores
 from graphopt.passes.prune.importance import Importance, ScoreFunction
@@ -84,13 +84,13 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     def budget(self, graph: Graph) -> Budget | None:
         """The one that is given, if any."""
         given: list[tuple[str, float | None, CostModel | None]] = [
-            ("target_macs", self.target_macs, macs),
-            ("target_bytes", self.target_bytes, constant_bytes),
+            ("target_macs", self.target_macs, Macs()),
+            ("target_bytes", self.target_bytes, ConstantBytes()),
             ("target_cost", self.target_cost, self.cost),
         ]
-        for name, target, cost in given:
-            if target is not None and cost is not None:
-                return Budget.of(name, target, cost, graph)
+        for name, target, model in given:
+            if target is not None and model is not None:
+                return Budget.of(name, target, model, graph)
         return None
 
     def step(self, graph: Graph, step: int, budget: Budget | None, context: Context) -> Removal:
