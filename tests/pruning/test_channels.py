@@ -11,7 +11,7 @@ import pytest
 from graphopt.errors import ContractViolation, InvalidInput
 from graphopt.ir import Array, Graph, arg
 from graphopt.ops import ReduceMean, Relu
-from graphopt.passes import Context, Pipeline, PruneChannels, parse_passes
+from graphopt.passes import Context, Pipeline, PruneChannels, bisect, parse_passes
 from graphopt.passes.contract import check_contract
 from graphopt.passes.prune import (
     Activation,
@@ -229,6 +229,10 @@ def test_scopes(scope: str) -> None:
     small = PruneChannels(ratio=0.5, scope=scope, importance=scores, normalize=False)(graph)
     found = channels(small, "conv"), channels(small, "linear")
     assert found == ((1, 15) if scope == "global" else (8, 8))
+
+
+def test_bisecting_does_not_blame_it() -> None:
+    assert bisect(residual_net(), [PruneChannels(ratio=0.5)]) is None
 
 
 @pytest.mark.slow
