@@ -35,7 +35,7 @@ def bisect(graph: Graph, passes: Sequence[Pass], samples: Sequence[Inputs] = ())
     A pass that raises an error, or whose result does not verify, is broken as well.
     """
     for pass_ in passes:
-        error = violation(lambda g, p=pass_: p.run(g, Context()), graph, pass_, samples)  # type: ignore[misc]
+        error = violation(pass_, graph, pass_, samples)
         if error is not None:
             return narrow(graph, pass_, error, samples)
         graph = pass_.run(graph, Context())

@@ -1,6 +1,7 @@
 """Targets: machines as data, and the lowering of graphs to code for them. Only this room knows TVM."""
 
+from graphopt.targets.cost import TargetCost
 from graphopt.targets.driver import compile
 from graphopt.targets.target import Target, builtin_targets, get_target
 
-__all__ = ["Target", "builtin_targets", "compile", "get_target"]
+__all__ = ["Target", "TargetCost", "builtin_targets", "compile", "get_target"]

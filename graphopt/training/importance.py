@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class Taylor:
     loss: Loss
     data: Data
     signed: bool = False
+    comparable: ClassVar[bool] = True
 
     def scores(self, graph: Graph) -> Scores:
         """For every parameter of ``graphopt.to_torch(graph)`` an array of its shape. Raises ``InvalidInput``."""
@@ -58,6 +60,7 @@ class Hessian:
     estimate: str = "fisher"
     draws: int = 8
     seed: int = 0
+    comparable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.estimate not in ("fisher", "hutchinson"):

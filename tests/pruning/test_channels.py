@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 
 from graphopt.errors import ContractViolation, InvalidInput
 from graphopt.ir import Array, Graph, arg
 from graphopt.ops import ReduceMean, Relu
-from graphopt.ops.macs import count_macs
-from graphopt.passes import Context, Pipeline, PruneChannels, parse_passes
+from graphopt.passes import Context, Pipeline, PruneChannels, bisect, parse_passes
 from graphopt.passes.contract import check_contract
-from graphopt.passes.prune import Activation, BatchNormScale, GeometricMedian, Magnitude, Random, Scores, Sensitivity
-from graphopt.passes.prune.budget import constant_bytes
+from graphopt.passes.prune import (
+    Activation,
+    BatchNormScale,
+    ConstantBytes,
+    CostModel,
+    GeometricMedian,
+    Macs,
+    Magnitude,
+    Random,
+    Scores,
+    Sensitivity,
+)
+from graphopt.targets import TargetCost
 from pruning.nets import Builder, residual_net, weight
 
 
@@ -60,21 +73,28 @@ def test_round_to_and_min_channels() -> None:
     assert sizes(PruneChannels(ratio=0.99, scope="local", min_channels=6, round_to=8)(graph))["stem"] == 8
 
 
+@dataclass(frozen=True)
+class AllChannels:
+    """A cost model of our own: the channels of the layers."""
+
+    def cost(self, graph: Graph) -> float:
+        return float(sum(sizes(graph).values()))
+
+
 @pytest.mark.parametrize("scope", ["global", "local"])
-def test_budgets_are_met_closely(scope: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "model", "target"),
+    [
+        ({"target_macs": 0.5}, Macs(), 0.5),
+        ({"target_bytes": 0.3, "steps": 3}, ConstantBytes(), 0.3),
+        ({"target_cost": 70, "cost": AllChannels()}, AllChannels(), 70 / 101),
+    ],
+    ids=["macs", "bytes", "cost"],
+)
+def test_budgets_are_met_closely(scope: str, options: dict[str, Any], model: CostModel, target: float) -> None:
     graph = residual_net(32)
-    for prune, cost in (
-        (PruneChannels(target_macs=0.5, scope=scope), lambda g: count_macs(g)),
-        (PruneChannels(target_bytes=0.3, scope=scope, steps=3), constant_bytes),
-        (PruneChannels(target_cost=30, cost=lambda g: float(sum(sizes(g).values())), scope=scope), None),
-    ):
-        small = Pipeline([prune], check=True)(graph)
-        if cost is None:
-            assert 26 <= sum(sizes(small).values()) <= 30
-        else:
-            target = prune.target_macs or prune.target_bytes
-            assert target is not None
-            assert 0.85 * target <= cost(small) / cost(graph) <= target
+    small = Pipeline([PruneChannels(scope=scope, **options)], check=True)(graph)
+    assert 0.85 * target <= model.cost(small) / model.cost(graph) <= target
 
 
 def test_a_budget_out_of_reach_is_refused() -> None:
@@ -209,3 +229,21 @@ def test_scopes(scope: str) -> None:
     small = PruneChannels(ratio=0.5, scope=scope, importance=scores, normalize=False)(graph)
     found = channels(small, "conv"), channels(small, "linear")
     assert found == ((1, 15) if scope == "global" else (8, 8))
+
+
+def test_bisecting_does_not_blame_it() -> None:
+    assert bisect(residual_net(), [PruneChannels(ratio=0.5)]) is None
+
+
+@pytest.mark.slow
+def test_a_target_counts_its_own_instructions() -> None:
+    graph, model = residual_net(), TargetCost("cortex-m4")
+    small = PruneChannels(target_cost=0.5, cost=model)(graph)
+    assert 0.4 <= model.cost(small) / model.cost(graph) <= 0.5
+
+
+def test_a_target_counts_its_own_bytes() -> None:
+    graph, model = residual_net(), TargetCost("cortex-m4", unit="workspace")
+    assert model.cost(PruneChannels(ratio=0.5, scope="local")(graph)) < 0.7 * model.cost(graph)
+    with pytest.raises(InvalidInput, match="unknown unit 'joules'"):
+        TargetCost("cortex-m4", unit="joules")

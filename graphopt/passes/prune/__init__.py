@@ -1,6 +1,6 @@
 """Passes that remove channels, weights and ranks for good."""
 
-from graphopt.passes.prune.budget import CostModel
+from graphopt.passes.prune.budget import ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.channels import PruneChannels
 from graphopt.passes.prune.coupling import Coupling, Group, couple
 from graphopt.passes.prune.criteria import CRITERIA, Activation, BatchNormScale, GeometricMedian, Magnitude, Random
@@ -18,12 +18,14 @@ __all__ = [
     "Activation",
     "BatchNormScale",
     "Compressed",
+    "ConstantBytes",
     "CostModel",
     "Coupling",
     "Factorize",
     "GeometricMedian",
     "Group",
     "Importance",
+    "Macs",
     "Magnitude",
     "PruneChannels",
     "PruneWeights",

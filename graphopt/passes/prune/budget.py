@@ -15,19 +15,25 @@ HALVINGS = 10
 
 
 class CostModel(Protocol):
-    """What a graph costs; less where channels are gone."""
+    """What a graph costs; less where channels are gone. ``graphopt.targets.TargetCost`` asks a target."""
 
-    def __call__(self, graph: Graph) -> float: ...
-
-
-def constant_bytes(graph: Graph) -> float:
-    """The bytes of all constants, equal ones counted once, as programs store them."""
-    return float(sum(array.nbytes for array in graph.constants.values()))
+    def cost(self, graph: Graph) -> float: ...
 
 
-def macs(graph: Graph) -> float:
+@dataclass(frozen=True)
+class Macs:
     """Multiply-accumulates at a batch of one."""
-    return float(count_macs(graph))
+
+    def cost(self, graph: Graph) -> float:
+        return float(count_macs(graph))
+
+
+@dataclass(frozen=True)
+class ConstantBytes:
+    """The bytes of all constants, equal ones counted once, as programs store them."""
+
+    def cost(self, graph: Graph) -> float:
+        return float(sum(array.nbytes for array in graph.constants.values()))
 
 
 @dataclass(frozen=True)
@@ -35,15 +41,15 @@ class Budget:
     """A cost, what it is now, and what it may be."""
 
     name: str
-    cost: CostModel
+    model: CostModel
     now: float
     target: float
 
     @classmethod
-    def of(cls, name: str, target: float, cost: CostModel, graph: Graph) -> Budget:
+    def of(cls, name: str, target: float, model: CostModel, graph: Graph) -> Budget:
         """Up to 1 the target is a part of what the graph costs now."""
-        now = cost(graph)
-        return cls(name, cost, now, target * now if target <= 1 else target)
+        now = model.cost(graph)
+        return cls(name, model, now, target * now if target <= 1 else target)
 
     def smallest_ratio(self, attempt: Callable[[float], Graph], step: int, steps: int) -> float:
         """The smallest ratio, to a thousandth, at which the graph that ``attempt`` makes of it is cheap enough.
@@ -52,12 +58,12 @@ class Budget:
         """
         allowed = self.now - (self.now - self.target) * (step + 1) / steps
         low, high = 0.0, 1.0
-        if (least := self.cost(attempt(high))) > allowed:
+        if (least := self.model.cost(attempt(high))) > allowed:
             why = f"with all removed that may go it is {least:,.0f}"
             raise InvalidInput(f"no pruning brings it to {allowed:,.0f}", where=self.name, why=why)
-        if self.cost(attempt(low)) <= allowed:
+        if self.model.cost(attempt(low)) <= allowed:
             return low
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self.cost(attempt(middle)) <= allowed else (middle, high)
+            low, high = (low, middle) if self.model.cost(attempt(middle)) <= allowed else (middle, high)
         return high

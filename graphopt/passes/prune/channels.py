@@ -8,7 +8,7 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Graph
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Masked
-from graphopt.passes.prune.budget import Budget, CostModel, constant_bytes, macs
+from graphopt.passes.prune.budget import Budget, ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.coupling import couple, separate_vectors
 from graphopt.passes.prune.criteria import find_scores
 from graphopt.passes.prune.importance import Importance, ScoreFunction
@@ -24,8 +24,9 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     ``ratio`` is the part of the units that may go at all which goes: of all of them (``scope="global"``), of each
     coupled group (``"local"``), or of each kind of group (``"isomorphic"``). With ``target_macs``, ``target_bytes``
     (of constants) or ``target_cost`` (by ``cost``) it is the smallest that meets the budget instead; up to 1 a budget
-    is a part of what the graph costs now. ``importance`` is a criterion (see ``criteria``) or its name; the scores of
-    each group are divided by their mean unless ``normalize`` is off.
+    is a part of what the graph costs now. ``importance`` is a criterion or the name of one (``CRITERIA``). With
+    ``normalize`` the scores of each group are divided by their mean; left open, so they are unless the criterion
+    measures all layers in one unit. What is no plain value among the options is for Python only.
 
     ``keep`` holds patterns (``head.*``) of layers that keep their output channels, by the names of the layer, its
     weights and its origins. At least ``min_channels`` are left of every axis, and a multiple of ``round_to`` of the
@@ -36,7 +37,7 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     ratio: float = 0.5
     importance: str | Importance | ScoreFunction = "magnitude"
     scope: str = "global"
-    normalize: bool = True
+    normalize: bool | None = None
     round_to: int = 1
     keep: tuple[str, ...] | list[str] = ()
     min_channels: int = 1
@@ -83,13 +84,13 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     def budget(self, graph: Graph) -> Budget | None:
         """The one that is given, if any."""
         given: list[tuple[str, float | None, CostModel | None]] = [
-            ("target_macs", self.target_macs, macs),
-            ("target_bytes", self.target_bytes, constant_bytes),
+            ("target_macs", self.target_macs, Macs()),
+            ("target_bytes", self.target_bytes, ConstantBytes()),
             ("target_cost", self.target_cost, self.cost),
         ]
-        for name, target, cost in given:
-            if target is not None and cost is not None:
-                return Budget.of(name, target, cost, graph)
+        for name, target, model in given:
+            if target is not None and model is not None:
+                return Budget.of(name, target, model, graph)
         return None
 
     def step(self, graph: Graph, step: int, budget: Budget | None, context: Context) -> Removal:
@@ -97,7 +98,9 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
         coupling = couple(own, list(kept_axes(own, self.keep)))
         scores = find_scores(self.importance, own)
         limits = Limits(self.min_channels, self.round_to)
-        ranking = Ranking.of(coupling, scores, self.scope, self.normalize, limits)
+        comparable = getattr(self.importance, "comparable", False)
+        normalize = not comparable if self.normalize is None else self.normalize
+        ranking = Ranking.of(coupling, scores, self.scope, normalize, limits)
 
         def removal(ratio: float) -> Removal:
             return Removal.of(coupling, units_of(ranking.least(ratio)))

@@ -21,7 +21,11 @@ signed first-order terms cancel as they do in the loss (Molchanov et al., 2019);
 
 @runtime_checkable
 class Importance(Protocol):
-    """A pruning criterion. Those that hold data, losses or models are for Python only, not for the command line."""
+    """A pruning criterion. Those that hold data, losses or models are for Python only, not for the command line.
+
+    One that measures in one unit everywhere, as the loss is, may have a true attribute ``comparable``: then scores of
+    different layers are compared as they are, not as parts of the mean of their group.
+    """
 
     def scores(self, graph: Graph) -> Scores:
         """The scores by values of this very graph; values left out count nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -83,6 +84,7 @@ class Sensitivity:
     """
 
     evaluate: Evaluate
+    comparable: ClassVar[bool] = True
 
     def scores(self, graph: Graph) -> Scores:
         coupling = couple(graph)

@@ -25,6 +25,7 @@ from graphopt.ops import (
 )
 from graphopt.ops.integer import IntegerProduct, MatMulInteger, SumPool
 from graphopt.ops.integer_elementwise import IntegerSqrt, MulInteger, WeightedSum
+from graphopt.ops.integer_recurrent import IntegerSequence
 from graphopt.ops.quantized import Quantization
 from graphopt.ops.requantize import Lookup, Requantize
 from graphopt.passes.prune.maps.layers import WINDOW
@@ -112,15 +113,6 @@ def along_an_axis(node: Node, relations: Relations) -> None:
 unsupported("it is fused already: prune first", Fused)
 unsupported(
     "it is quantized already: prune first",
-    *(
-        IntegerProduct,
-        MatMulInteger,
-        SumPool,
-        MulInteger,
-        WeightedSum,
-        IntegerSqrt,
-        Requantize,
-        Lookup,
-        IntegerSequence,
-    ),
+    *(IntegerProduct, MatMulInteger, IntegerSequence, SumPool),
+    *(MulInteger, WeightedSum, IntegerSqrt, Requantize, Lookup),
 )
