@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphopt.ir import Array, Graph, Node, QParams, Value, constant, rebuild
+from graphopt.ops import IntegerProduct
 from graphopt.passes.quantize.form import Quantized, rule_of
 from graphopt.passes.quantize.insert import dequantized_weight
 from graphopt.passes.quantize.lower import dequantized
@@ -29,11 +31,6 @@ class QuantizedLayer:
         assert self.weight.array is not None
         return self.weight.array
 
-    @property
-    def stored_bytes(self) -> int:
-        """Of the integers, packed."""
-        return -(-self.integers.size * self.bits // 8)
-
 
 def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
     """The layers of a graph with weights behind a dequantize and a constant bias, in its order."""
@@ -46,6 +43,16 @@ def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
         weight = dequantized(node.inputs[position])
         if weight is not None and weight.array is not None and weight.dtype == "int8":
             found[node] = QuantizedLayer(node, weight, position)
+    return found
+
+
+def packed_weights(graph: Graph) -> dict[str, tuple[int, int]]:
+    """The bits and packed bytes of the weights of each layer on integers, by name, without scales and biases."""
+    found = {}
+    for node in graph.nodes:
+        if isinstance(node.op, IntegerProduct):
+            size = math.prod(node.inputs[1].type.static_shape)
+            found[graph.names[node]] = node.op.bits, -(-size * node.op.bits // 8)
     return found
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from glob import escape
 
 import numpy as np
 
 from graphopt.errors import InvalidInput
-from graphopt.ir import Array, Graph, Node, Value, bind_batch, constant, rebuild
+from graphopt.ir import Array, Graph, bind_batch
 from graphopt.ops.macs import macs_of
 from graphopt.passes.base import Context, Note
 from graphopt.passes.contract import Bounded
@@ -18,7 +18,7 @@ from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.knapsack import choose_cheapest
-from graphopt.passes.quantize.layers import QuantizedLayer, quantized_layers
+from graphopt.passes.quantize.layers import quantized_layers
 from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
 from graphopt.passes.quantize.recovery import Seen, data_of
 from graphopt.passes.quantize.replay import Replay
@@ -86,27 +86,19 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
         layers = {inserted.names[n]: layer for n, layer in quantized_layers(inserted).items()}
         layers = {name: layer for name, layer in layers.items() if fixed.override(name) is None}
         wanted = joined(runs(graph, graph.outputs, data))
-        noise = {}
-        for node, operands in self.alone(graph, layers, data):
-            changed = with_operands(graph, node, operands)
-            sqnr = worst_sqnr(joined(runs(changed, changed.outputs, data)), wanted)
-            noise[graph.names[node]] = 10 ** (-sqnr / 10)
-        return noise
-
-    def alone(
-        self, graph: Graph, layers: Mapping[str, QuantizedLayer], data: Data
-    ) -> Iterator[tuple[Node, dict[int, Array]]]:
-        """Each layer of a float graph with the weights and bias that it gets if it alone is quantized."""
-        replay = Replay(graph, data)
+        replay, noise = Replay(graph, data), {}
         for node in graph.nodes:
             layer = layers.get(graph.names[node])
-            inputs = replay.arrays[node.inputs[0]] if layer else []
-            results = replay.run(node)
             if layer is not None:
-                yield node, self.operands(Seen(layer, node, inputs, results, replay))
+                seen = Seen(layer, node, replay.arrays[node.inputs[0]], replay.results(node), replay)
+                sqnr = worst_sqnr(replay.outputs_with(node, self.operands(seen)), wanted)
+                noise[graph.names[node]] = 10 ** (-sqnr / 10)
+            replay.run(node)
+        return noise
 
     def operands(self, seen: Seen) -> dict[int, Array]:
-        if RoundWeights.name in self.steps:
+        """What a layer computes with: weights of 8 bits are near enough to those that recovery would give."""
+        if RoundWeights.name in self.steps and seen.layer.bits < 8:
             try:
                 return RoundWeights().renewed(seen)[0].operands(seen.layer)
             except Decline:
@@ -117,14 +109,3 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
     def steps(self) -> Sequence[str]:
         narrow = any(WEIGHT_BITS[w] < 8 for w in self.widths)
         return self.recover if self.recover is not None else (RoundWeights.name,) * narrow
-
-
-def with_operands(graph: Graph, node: Node, operands: Mapping[int, Array]) -> Graph:
-    """The graph with constants for some operands of a node."""
-
-    def replaced(old: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if old is not node:
-            return None
-        return node.with_inputs([constant(operands[i]) if i in operands else v for i, v in enumerate(inputs)]).results
-
-    return rebuild(graph, replaced)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from copy import copy
+
+import numpy as np
 
 from graphopt.ir import Array, Graph, Node, Value, match_inputs
 from graphopt.ir.evaluate import batch_of
@@ -36,6 +39,15 @@ class Replay:
             if not self.readers[value]:
                 self.arrays.pop(value, None)
         return first
+
+    def outputs_with(self, node: Node, operands: Mapping[int, Array]) -> list[Array]:
+        """The graph's outputs, flat over all batches, if a node that is next to run has some operands replaced."""
+        fork = copy(self)
+        fork.arrays, fork.readers = dict(self.arrays), Counter(self.readers)
+        fork.run(node, operands)
+        for later in self.graph.nodes[self.graph.nodes.index(node) + 1 :]:
+            fork.run(later)
+        return [np.concatenate([a.ravel() for a in fork.arrays[v]]) for v in self.graph.outputs]
 
     def evaluated(self, node: Node, operands: Mapping[int, Array]) -> list[tuple[Array, ...]]:
         """All results, batch by batch."""

@@ -19,9 +19,9 @@ from graphopt.rewrite import Decline
 class RoundWeights(Recovery, name="round-weights", contract=Bounded(0.0)):
     """Choose integers, scales and bias of each layer so that on the data it gives what it gives in float.
 
-    Each makes up for the errors of the layers before it, too. On the data no channel is further from the float graph,
-    in mean square, than with weights rounded to nearest. See ``rounding`` for the method. Transposed convolutions keep
-    their weights.
+    Each makes up for the errors of the layers before it, too. On the data (of which at most ``MAX_ROWS`` rows of each
+    layer are taken) no channel is further from the float graph, in mean square, than with weights rounded to nearest.
+    See ``rounding`` for the method. Transposed convolutions keep their weights.
     """
 
     def renewed(self, seen: Seen) -> tuple[NewWeights, str]:

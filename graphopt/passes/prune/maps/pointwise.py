@@ -11,7 +11,6 @@ from graphopt.ops import (
     Comparison,
     Cumulative,
     Fused,
-    IntegerSequence,
     IsInf,
     IsNan,
     Logical,
