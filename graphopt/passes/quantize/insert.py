@@ -107,11 +107,13 @@ def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterato
     """
     links = nx.Graph()
     initial, final = set[Value](), set[Value]()
-    for node, rule in rules.items():
-        initial |= set(initial_states(node, rule))
-        if rule.states is not None:
+    for node in graph.nodes:
+        rule = rule_of(node.op)
+        # of layers that stay float too
+        if rule is not None and rule.states is not None:
+            initial |= set(initial_states(node, rule))
             final |= set(node.results[rule.states[1] :])
-        if rule.move or isinstance(node.op, Concat):
+        if node in rules and (rules[node].move or isinstance(node.op, Concat)):
             links.add_edges_from((v, r) for v in node.inputs if v.constant is None for r in node.results)
     links.add_nodes_from(initial | final)
     for part in nx.connected_components(links):
