@@ -29,6 +29,7 @@ from graphopt.ops import integer_steps as by
 from graphopt.ops.elementwise import Clip, Mul
 from graphopt.ops.logic import Cast
 from graphopt.ops.quantized import Quantize
+from graphopt.ops.recurrent import section
 from graphopt.ops.shape import Concat, Reshape, Transpose
 
 T = TypeVar("T")
@@ -165,7 +166,7 @@ class IntegerSequence(Op):
         assert isinstance(steps, int)
         if not states:
             # of gates, so that there are as many samples as there
-            first = Reshape(shape=(n, hidden))(by.section(by.section(gates, 0, 0, 1), 2, 0, hidden))
+            first = Reshape(shape=(n, hidden))(section(section(gates, 0, 0, 1), 2, 0, hidden))
             states = [Cast(to="int16")(Mul()(Cast(to="int32")(first), by.number(0)))] * self.states
         parts = by.Parts(gates, r, scales, tables, hidden)
         order = range(steps)[::-1] if self.reverse else range(steps)

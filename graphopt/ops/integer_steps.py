@@ -15,8 +15,9 @@ from graphopt.ops.elementwise import Add, Clip, Div, Mul, Sub
 from graphopt.ops.indexing import Gather
 from graphopt.ops.integer import LinearInteger
 from graphopt.ops.logic import Cast
+from graphopt.ops.recurrent import section
 from graphopt.ops.requantize import Requantize
-from graphopt.ops.shape import Concat, Reshape, Slice
+from graphopt.ops.shape import Concat, Reshape
 
 LOW, HIGH = -(1 << 15), (1 << 15) - 1
 
@@ -27,10 +28,6 @@ def number(value: int, dtype: str = "int32") -> Value:
 
 def wide(x: Value, dtype: str = "int32") -> Value:
     return Cast(to=dtype)(x)
-
-
-def section(x: Value, axis: int, start: int, stop: int) -> Value:
-    return Slice(axis=axis, start=start, stop=stop)(x)
 
 
 def rescaled(acc: Value, multiplier: Value, shift: Value) -> Value:

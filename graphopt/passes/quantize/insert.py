@@ -31,13 +31,18 @@ BIAS_STEPS = 1 << 30
 class Layout:
     """The nodes that are to work on integers, with their rules, and the values between them that stay unquantized.
 
-    ``states`` are recurrent states and what is moved from or to them, which need 16 bits.
+    ``states`` are recurrent states and what is moved from or to them, which need 16 bits; ``initial`` those that a
+    layer reads.
     """
 
     graph: Graph
     rules: Mapping[Node, IntegerRule]
     absorbed: frozenset[Value]
     states: frozenset[Value]
+
+    @property
+    def initial(self) -> set[Value]:
+        return {v for node, rule in self.rules.items() for v in initial_states(node, rule)}
 
     def operands(self, node: Node) -> Iterator[Value]:
         """The activations that a chosen node reads as integers."""
@@ -90,6 +95,11 @@ def met_by_work(graph: Graph, candidates: Mapping[Node, IntegerRule]) -> set[Nod
     return {n for part in nx.connected_components(links) if part & working for n in part}
 
 
+def initial_states(node: Node, rule: IntegerRule) -> list[Value]:
+    """The states that a layer begins with and that are computed."""
+    return [] if rule.states is None else [v for v in node.inputs[rule.states[0] :] if v.constant is None]
+
+
 def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
     """The values that are carried on from run to run or layer to layer, and those that only moves stand between.
 
@@ -97,11 +107,13 @@ def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterato
     """
     links = nx.Graph()
     initial, final = set[Value](), set[Value]()
-    for node, rule in rules.items():
-        if rule.states is not None:
-            initial |= {v for v in node.inputs[rule.states[0] :] if v.constant is None}
+    for node in graph.nodes:
+        rule = rule_of(node.op)
+        # of layers that stay float too
+        if rule is not None and rule.states is not None:
+            initial |= set(initial_states(node, rule))
             final |= set(node.results[rule.states[1] :])
-        if rule.move or isinstance(node.op, Concat):
+        if node in rules and (rules[node].move or isinstance(node.op, Concat)):
             links.add_edges_from((v, r) for v in node.inputs if v.constant is None for r in node.results)
     links.add_nodes_from(initial | final)
     for part in nx.connected_components(links):
@@ -123,12 +135,14 @@ def activation_parameters(
 ) -> dict[Value, QParams]:
     """The parameters of every value: what was observed; known ranges; those of its operand for a move.
 
+    Initial states have their own, since a net may move them out of one input that holds states of several kinds.
     What only a concatenation reads takes the parameters of its result, so that nothing is requantized there.
     """
-    names, found = layout.graph.names, dict[Value, QParams]()
+    names, initial, found = layout.graph.names, layout.initial, dict[Value, QParams]()
     for value in layout.values:
         rule = layout.rules.get(value.node)
-        moved = next((found[v] for v in value.node.inputs if v in found), None) if rule and rule.move else None
+        shares = rule is not None and rule.move and value not in initial
+        moved = next((found[v] for v in value.node.inputs if v in found), None) if shares else None
         if moved is not None:
             found[value] = moved
             continue

@@ -151,7 +151,7 @@ def test_heartbeats(shared: Path) -> None:
     """A GRU trained here, in short: int8 loses at most half a point, and a Cortex-M4 gives the integers of the host."""
     data = beats.load(shared)
     x, y = data["x_test"], data["y_test"]
-    model = beats.train(nn.GRU, data["x_train"][::3], data["y_train"][::3], epochs=5, hidden=24)
+    model = beats.train(nn.GRU, data["x_train"][::2], data["y_train"][::2], epochs=8)
     graph, made = beats.quantized(model, data["x_train"])
     made = graphopt.optimize(made)
     host = graphopt.compile(made, batch=500)
@@ -160,6 +160,6 @@ def test_heartbeats(shared: Path) -> None:
     assert got.dtype == np.int8
     accuracy, float_accuracy = ((a.argmax(1) == y).mean() for a in (got, want))
     print(f"float32 {float_accuracy:.2%}, int8 {accuracy:.2%}")
-    assert float_accuracy > 0.9
+    assert float_accuracy > 0.95
     assert accuracy > float_accuracy - 0.005
     np.testing.assert_array_equal(graphopt.compile(made, "cortex-m4", batch=8).run(x[:8]), got[:8])

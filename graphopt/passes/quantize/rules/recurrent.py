@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from graphopt.ir import Array, Node, Value, arg, constant
@@ -36,6 +38,9 @@ from graphopt.passes.quantize.form import (
 from graphopt.passes.quantize.rules.products import product
 from graphopt.rewrite import Decline
 
+CELL_REACH = 16.0
+"""The tanh of what is larger is 1 in any format; beyond it cells only take longer to come back."""
+
 
 def fixed(bits: int) -> Wanted:
     """int16 with so many bits of fraction."""
@@ -61,7 +66,7 @@ def recurrent(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Valu
         raise Decline("its weights are not constant")
     if r.zero_point or r.dtype != "int8" or bias is None:
         raise Decline("its recurrent weights are not symmetric integers, or its bias is not constant")
-    formats = [fixed(STATE_BITS), fixed(GATE_BITS)]
+    formats = [fixed(STATE_BITS), fixed(cell_bits(operands[5:]))]
     states = [rescaled(within(s, f), f, node) for s, f in zip(operands[4:], formats, strict=False)]
     steps, n, size = node.inputs[0].type.shape
     assert isinstance(steps, int)
@@ -71,10 +76,12 @@ def recurrent(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Valu
         name = f"{node.name or op.name}.{'backward' if backward else 'forward'}"
         early, late = op.biases(constant(bias[d].astype("float32")))
         weight = Quantized(constant(w.array[d], f"{name}.w"), w.scale, w.zero_point, 0)
-        gates = product(linear_node(weight, early, flat, name), LinearInteger, (flat, weight, early), formats[1], 1)
+        gates = product(
+            linear_node(weight, early, flat, name), LinearInteger, (flat, weight, early), fixed(GATE_BITS), 1
+        )
         parts = Reshape(shape=(steps, n, gates.type.shape[1]))(gates), constant(r.array[d], f"{name}.r")
         initial = [pick(s, d) for s in states]
-        sequence = sequence_of(op, backward)
+        sequence = sequence_of(op, backward, cell_bits(operands[5:]))
         biases = [b for v in late if (b := v.constant) is not None]
         extra = scaled_operands(sequence, r.array[d], r.scale, biases, name)
         sequences.append(sequence(*parts, *extra, *initial, name=name, origins=node.origins))
@@ -83,11 +90,11 @@ def recurrent(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Valu
     return rescaled(Quantized(result, np.asarray(form.scale), 0), wanted, node)
 
 
-def sequence_of(op: Recurrent, reverse: bool) -> IntegerSequence:
+def sequence_of(op: Recurrent, reverse: bool, cell: int) -> IntegerSequence:
     """The sequence that computes a layer of this kind; declines what has none."""
     match op:
         case LSTM():
-            return LstmSequenceInteger(reverse=reverse)
+            return LstmSequenceInteger(reverse=reverse, cell=cell)
         case GRU():
             return GruSequenceInteger(reverse=reverse, linear_before_reset=op.linear_before_reset)
         case RNN(activation="tanh"):
@@ -95,16 +102,31 @@ def sequence_of(op: Recurrent, reverse: bool) -> IntegerSequence:
     raise Decline("the state of an RNN with relu has no bounds")
 
 
-def within(state: Operand, form: Wanted) -> Operand:
-    """An initial state that the integers of the state can hold; 1 is cut by one step."""
+def reach(state: Operand) -> float:
+    """The largest magnitude that an initial state may have, by its values or its integers."""
     reals = reals_of(state)
     if reals is None:
         s = quantized(state, "an initial state")
-        reals = (np.array([form.low, form.high]) - s.zero_point) * s.scale if s.dtype == "int16" else s.scale * 128
+        limits = np.iinfo(s.dtype)
+        reals = (np.array([limits.min, limits.max], np.float64) - s.zero_point) * s.scale
+    return float(np.abs(reals).max(initial=0.0))
+
+
+def within(state: Operand, form: Wanted) -> Operand:
+    """An initial state that the integers of the state can hold; 1 is cut by one step."""
     limit = -form.low * form.scale
-    if np.abs(reals).max(initial=0.0) > 1.01 * limit:
+    if reach(state) > 1.01 * limit:
         raise Decline(f"an initial state goes beyond {limit:g}")
     return state
+
+
+def cell_bits(cells: tuple[Operand, ...]) -> int:
+    """The bits of fraction of a cell state: its integers reach to 16, or as far as an initial one may go."""
+    most = max([CELL_REACH, *(reach(c) for c in cells)])
+    bits = STATE_BITS - math.ceil(math.log2(most))
+    if bits < 0:
+        raise Decline(f"an initial cell state of up to {most:.3g} is too large")
+    return bits
 
 
 def linear_node(weight: Quantized, bias: Value, flat: Quantized, name: str) -> Node:
