@@ -46,10 +46,3 @@ def average_pool(op: ops.AveragePool, x: Tensor) -> Tensor:
     ones = torch.ones_like(x[:1, :1])
     inside = windows(window, ones, 1.0 if op.count_include_pad else 0.0)
     return windows(window, x, 0.0).sum(axes) / inside.sum(axes)
-
-
-@torch_rule(ops.SumPool)
-def sum_pool(op: ops.SumPool, x: Tensor) -> Tensor:
-    wide = x.to(torch.int64 if x.dtype == torch.int16 else torch.int32) - op.zero_point
-    window = op.window()
-    return windows(window, wide, 0).sum(tuple(range(-window.rank, 0)), dtype=wide.dtype)
