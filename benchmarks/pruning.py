@@ -178,18 +178,20 @@ def criteria(graph: Graph, calibration: list[Array]) -> Iterator[tuple[str, Impo
     yield "random", Random()
 
 
+@dataclass(frozen=True)
+class Known:
+    """Scores that have been computed."""
+
+    known: Scores
+    comparable: bool
+
+    def scores(self, graph: Graph) -> Scores:
+        return self.known
+
+
 def computed_once(importance: Importance, graph: Graph) -> Importance:
     """The scores of one graph, for pruning it at every ratio."""
-    scores = importance.scores(graph)
-
-    @dataclass
-    class Known:
-        comparable = getattr(importance, "comparable", False)
-
-        def scores(self, asked: Graph) -> Scores:
-            return scores if asked is graph else importance.scores(asked)
-
-    return Known()
+    return Known(importance.scores(graph), getattr(importance, "comparable", False))
 
 
 def accuracy_of(graph: Graph, x: Array, y: Array) -> float:

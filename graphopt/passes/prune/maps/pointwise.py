@@ -11,6 +11,7 @@ from graphopt.ops import (
     Comparison,
     Cumulative,
     Fused,
+    IntegerSequence,
     IsInf,
     IsNan,
     Logical,
@@ -24,7 +25,6 @@ from graphopt.ops import (
 )
 from graphopt.ops.integer import IntegerProduct, MatMulInteger, SumPool
 from graphopt.ops.integer_elementwise import IntegerSqrt, MulInteger, WeightedSum
-from graphopt.ops.integer_recurrent import IntegerSequence
 from graphopt.ops.quantized import Quantization
 from graphopt.ops.requantize import Lookup, Requantize
 from graphopt.passes.prune.maps.layers import WINDOW
@@ -112,6 +112,15 @@ def along_an_axis(node: Node, relations: Relations) -> None:
 unsupported("it is fused already: prune first", Fused)
 unsupported(
     "it is quantized already: prune first",
-    *(IntegerProduct, MatMulInteger, IntegerSequence, SumPool),
-    *(MulInteger, WeightedSum, IntegerSqrt, Requantize, Lookup),
+    *(
+        IntegerProduct,
+        MatMulInteger,
+        SumPool,
+        MulInteger,
+        WeightedSum,
+        IntegerSqrt,
+        Requantize,
+        Lookup,
+        IntegerSequence,
+    ),
 )
