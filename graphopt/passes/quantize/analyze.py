@@ -16,7 +16,7 @@ from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.quantize import Quantize
-from graphopt.passes.quantize.regions import Region, override_names, regions, with_floats
+from graphopt.passes.quantize.regions import Region, alone, override_names, regions
 from graphopt.passes.quantize.replay import Reference, Replay
 
 SUGGESTED = 3
@@ -123,7 +123,7 @@ class Analysis:
     def loss(self, region: Region, seen: Seen) -> LayerLoss:
         others = [r for r in self.regions if r is not region]
         shown = replace(self.whole, outputs=(*self.whole.outputs, *region.dequantize.results), output_names=())
-        graph = with_floats(shown, self.reference, others)
+        graph = alone(shown, self.reference, others, region)
         *outputs, own = joined(runs(graph, graph.outputs, self.data))
         return LayerLoss(
             name=self.whole.names[region.head],

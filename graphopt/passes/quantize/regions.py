@@ -57,20 +57,19 @@ def override_names(graph: Graph, region: Region) -> list[str]:
     return [escape(graph.names[n]) for n in region.nodes if rule_of(n.op) is not None]
 
 
-def with_floats(graph: Graph, reference: Graph, chosen: Collection[Region]) -> Graph:
-    """The graph with some regions in float: their results as they are, their weights those of the reference."""
-    dequantized = {region.dequantize for region in chosen}
-    layers = {region.layer.node: region.layer for region in chosen if region.layer}
+def alone(graph: Graph, reference: Graph, others: Collection[Region], region: Region) -> Graph:
+    """The graph with all but one region in float: their results as they are, their constants those of the reference."""
+    dequantized = {other.dequantize for other in others}
+    floats = {node for other in others for node in other.nodes} - set(region.nodes)
     originals = {reference.names[node]: node for node in reference.nodes}
 
     def in_float(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node in dequantized:
             return (inputs[0].node.inputs[0],)
-        if node in layers and graph.names[node] in originals:
-            given, original = list(inputs), originals[graph.names[node]]
-            for position in (layers[node].position, len(inputs) - 1):
-                given[position] = original.inputs[position]
-            return node.with_inputs(given).results
-        return None
+        original = originals.get(graph.names[node])
+        if node not in floats or original is None or len(original.inputs) != len(inputs):
+            return None
+        pairs = zip(original.inputs, inputs, strict=True)
+        return node.with_inputs([v if v.constant is not None else x for v, x in pairs]).results
 
     return rebuild(graph, in_float)

@@ -15,8 +15,11 @@ from graphopt.passes.quantize.moments import Moments
 
 CLIPS = np.linspace(1.0, 0.5, 11)
 """The parts of the largest weight of a channel that its scale is tried for."""
+PULL = 1.0
+"""What pulls the real weights aimed at to the trained ones, as a part of the mean power of the inputs: few samples say
+little, and following them closely does worse on samples not seen."""
 DAMPING = 0.1
-"""What pulls weights to the trained ones, as a part of the mean power of the inputs: data says little of some."""
+"""What pulls the integers to the real weights aimed at, likewise."""
 SWEEPS = 3
 
 
@@ -50,13 +53,11 @@ def round_weights(
 
 
 def damped(weights: Array, found: Moments) -> tuple[Array, Array]:
-    """The Hessian [g, k, k], and the real weights of the least error, both with a pull to the trained weights."""
+    """The Hessian [g, k, k] with damping, and the real weights of the least error with a pull to the trained ones."""
     k = weights.shape[-1]
-    power = np.trace(found.inputs, axis1=1, axis2=2) / k
-    pull = np.maximum(DAMPING * power, 1e-30)[:, None, None]
-    hessian = found.inputs + pull * np.eye(k)
-    target = np.linalg.solve(hessian, (found.cross + pull * weights).swapaxes(1, 2)).swapaxes(1, 2)
-    return hessian, target
+    power = np.maximum(np.trace(found.inputs, axis1=1, axis2=2) / k, 1e-30)[:, None, None] * np.eye(k)
+    aim = np.linalg.solve(found.inputs + PULL * power, (found.cross + PULL * (weights @ power)).swapaxes(1, 2))
+    return found.inputs + DAMPING * power, aim.swapaxes(1, 2)
 
 
 def compensated(target: Array, hessian: Array, limit: int) -> Array:

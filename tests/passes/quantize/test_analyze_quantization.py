@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import graphopt
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant
-from graphopt.ops import Conv, ReduceMean, Relu, Sigmoid
+from graphopt.ops import GRU, Conv, ReduceMean, Relu, Reshape, Sigmoid
 from graphopt.passes import Context, Quantize
 from graphopt.passes.contract import signal_to_noise
+from graphopt.passes.quantize.regions import alone, regions
 
 NAMES = ["a", "b", "c[0]", "d", "e"]
 SILENT = 3
@@ -103,3 +105,24 @@ def test_json_has_all_figures_and_no_infinity() -> None:
     assert found["sqnr"] is None
     assert found["layers"][0]["max_error"] == 0.0
     assert set(found) == {"sqnr", "layers", "suggestions"}
+
+
+def test_the_weights_of_recurrent_layers_are_float_too_where_another_is_quantized_alone() -> None:
+    rng = np.random.default_rng(0)
+
+    def gru(x: Value, name: str) -> Value:
+        shapes = (1, 12, x.type.shape[2]), (1, 12, 4), (1, 24)
+        weights = (constant(rng.uniform(-0.5, 0.5, shape).astype("float32")) for shape in shapes)
+        return GRU().apply(x, *weights, name=name).results[0]
+
+    x = arg("x", "float32", (6, 2, 5))
+    graph = Graph((x,), (gru(Reshape(shape=(6, 2, 4))(gru(x, "first")), "second"),))
+    samples = rng.standard_normal((6, 2, 5)).astype("float32")
+    whole = Quantize(calibration=samples).insert(graph, Context())
+    found = regions(whole)
+    (last,) = (r for r in found if any(whole.names[n] == "second" for n in r.nodes))
+    made = alone(whole, graph, [r for r in found if r is not last], last)
+    for g, same in ((made, True), (whole, False)):
+        (got,), (want,) = (replace(h, outputs=h.node("first").results[:1])(samples) for h in (g, graph))
+        assert np.array_equal(got, want) == same
+    assert not np.array_equal(made(samples)[0], graph(samples)[0])
