@@ -30,17 +30,8 @@ def main(folder: str, epochs: str = "12") -> None:
     data = beats.load(Path(folder))
     x, y = data["x_test"], data["y_test"]
     table = Table(title=f"heartbeats: {len(x)} beats of {beats.STEPS} steps, {epochs} epochs of training")
-    for column in (
-        "layer",
-        "numbers",
-        "accuracy %",
-        "M4 instructions",
-        "weights B",
-        "workspace B",
-        "code B",
-        "M4 = host",
-    ):
-        table.add_column(column, justify="left" if column in ("layer", "numbers") else "right", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in COLUMNS[:2] else "right", no_wrap=True)
     for layer in (nn.GRU, nn.LSTM):
         model = beats.train(layer, data["x_train"], data["y_train"], int(epochs))
         for numbers, graph in zip(("float32", "int8"), beats.quantized(model, data["x_train"]), strict=True):

@@ -10,14 +10,22 @@ from tvm import tirx
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Value
-from graphopt.ops import GruSequenceInteger, IntegerSequence, LstmSequenceInteger, RnnSequenceInteger, overflowing
+from graphopt.ops import (
+    GruSequenceInteger,
+    IntegerSequence,
+    LstmSequenceInteger,
+    Requantize,
+    RnnSequenceInteger,
+    overflowing,
+)
 from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STATE_BITS
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.recurrent import ACCUMULATORS, Block, Emitter, State, pack
-from graphopt.targets.scalars import clamp
+from graphopt.targets.scalars import clamp, find_scalar
 from graphopt.targets.schedule import Segment, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
+SATURATED = Requantize(low=-(1 << 15), high=(1 << 15) - 1, to="int16")
 ZERO = tirx.const(0, "int32")
 
 Gates = Callable[[int], Expr]
@@ -82,6 +90,7 @@ class IntegerEmitter(Emitter):
         self.dtype = "int32"
         scales, tables, _, _ = frame.task.op.split(frame.task.inputs)
         self.multiplier, self.shift = (frame.tensors[v] for v in scales)
+        self.requantize = find_scalar(Requantize, frame.task.target.codegen)
         self.sigmoid, self.tanh = frame.tensors[tables[0]], frame.tensors[tables[-1]]
 
     def operands(self, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
@@ -145,9 +154,8 @@ class IntegerEmitter(Emitter):
     def rescaled(self, acc: Expr, gate: int, c: Expr) -> Expr:
         """A product in the units of gates, saturated."""
         row = Point((gate * self.hidden + c,))
-        m, s = (cast(v.load(row), "int64") for v in (self.multiplier, self.shift))
-        one = tirx.const(1, "int64")
-        return saturated(tirx.shift_right(cast(acc, "int64") * m + tirx.shift_left(one, s - one), s))
+        acc = self.requantize(SATURATED, acc, self.multiplier.load(row), self.shift.load(row))
+        return kept("product", cast(acc, "int32"))
 
     def activated(self, table: Tensor, x: Expr, product: Expr) -> Expr:
         """The function of a table at sat(x + product)."""
