@@ -45,6 +45,12 @@ from graphopt.ops.elementwise import (
 from graphopt.ops.fused import (
     Fused,
 )
+from graphopt.ops.half import (
+    HALF_LARGEST,
+    HALF_SMALLEST,
+    fits_half,
+    rounded_to_half,
+)
 from graphopt.ops.indexing import (
     Gather,
     GatherElements,
@@ -190,6 +196,8 @@ __all__ = [
     "ACCUMULATORS",
     "DIRECTIONS",
     "GRU",
+    "HALF_LARGEST",
+    "HALF_SMALLEST",
     "LSTM",
     "RNN",
     "Abs",
@@ -329,7 +337,9 @@ __all__ = [
     "Window",
     "Xor",
     "broadcast",
+    "fits_half",
     "overflowing",
+    "rounded_to_half",
     "sigmoid_table",
     "tanh_table",
 ]

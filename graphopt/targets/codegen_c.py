@@ -28,6 +28,17 @@ HELPERS = {
 #else
 #define multiply_add(a, b, c) ((a) * (b) + (c))
 #endif""",
+    "float_of_half": """\
+/* The float of the bits of a float16 that is zero or normal: its fields moved, its exponent biased by 112 more. */
+static inline float float_of_half(uint16_t half)
+{
+    const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13, sign = (uint32_t)(half & 0x8000u) << 16;
+    const union {
+        uint32_t bits;
+        float value;
+    } wide = {(magnitude ? magnitude + (UINT32_C(112) << 23) : 0) | sign};
+    return wide.value;
+}""",
     "requantize": """\
 /* zero_point + acc * multiplier / 2^shift, halves rounded up, in [low, high]. A right shift of a negative number is
    arithmetic, as every compiler has it. Of a shift beyond 32 the lower half of the product takes no part. */
