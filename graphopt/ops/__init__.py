@@ -47,7 +47,6 @@ from graphopt.ops.fused import (
 )
 from graphopt.ops.half import (
     HALF_LARGEST,
-    HALF_SMALLEST,
     fits_half,
     rounded_to_half,
 )
@@ -197,7 +196,6 @@ __all__ = [
     "DIRECTIONS",
     "GRU",
     "HALF_LARGEST",
-    "HALF_SMALLEST",
     "LSTM",
     "RNN",
     "Abs",

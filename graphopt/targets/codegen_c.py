@@ -29,15 +29,29 @@ HELPERS = {
 #define multiply_add(a, b, c) ((a) * (b) + (c))
 #endif""",
     "float_of_half": """\
-/* The float of the bits of a float16 that is zero or normal: its fields moved, its exponent biased by 112 more. */
+/* The float of the bits of a float16 that is finite. In integers its fields are moved and its exponent is biased by 112
+   more; if it is 0 or subnormal, a leading one is put in front, and subtracted. */
 static inline float float_of_half(uint16_t half)
 {
-    const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13, sign = (uint32_t)(half & 0x8000u) << 16;
+#if defined(__ARM_FP16_FORMAT_IEEE) && defined(__ARM_FP)
     const union {
+        uint16_t bits;
+        __fp16 value;
+    } narrow = {half};
+    return narrow.value;
+#else
+    const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;
+    union {
         uint32_t bits;
         float value;
-    } wide = {(magnitude ? magnitude + (UINT32_C(112) << 23) : 0) | sign};
+    } wide = {magnitude + (UINT32_C(112) << 23)};
+    if (magnitude < UINT32_C(1) << 23) {
+        wide.bits += UINT32_C(1) << 23;
+        wide.value -= 6.103515625e-05f;
+    }
+    wide.bits |= (uint32_t)(half & 0x8000u) << 16;
     return wide.value;
+#endif
 }""",
     "requantize": """\
 /* zero_point + acc * multiplier / 2^shift, halves rounded up, in [low, high]. A right shift of a negative number is

@@ -14,17 +14,18 @@ from graphopt.passes.contract import Bounded, signal_to_noise
 from graphopt.rewrite import Decline
 
 LEAST_RATIO = 60.0
-"""Decibels of the weights of a layer over their rounding errors; those of normal float16 alone leave about 73."""
+"""Decibels of the weights of a layer over their rounding errors; numbers above 2^-14 keep about 73."""
 
 
 class StoreHalf(Pass, name="store-float16", contract=Bounded(50.0)):
     """Round the weights of conv and linear layers to float16 and store them so; all is still computed in float32.
 
-    Numbers below 2^-14, which are subnormal in float16, become 0. Biases, and whatever is not a conv or a linear, stay
-    float32. Run it behind all that changes weights (folds, equalization, training), for a layer whose weights float16
-    no longer holds is right, but stored in float32 again; and in front of ``fuse``, which hides the layers.
+    Biases, and whatever is not a conv or a linear, stay float32. Run it behind all that changes weights (folds,
+    equalization, training), for a layer whose weights float16 no longer holds is right, but stored in float32 again;
+    and in front of ``fuse``, which hides the layers.
 
-    Declines: weights that are computed or not float32; beyond 65504; so small that less than 60 dB of them remain.
+    Declines: weights that are computed, or not float32; that go beyond 65504; of which less than 60 dB would remain,
+    for float16 is coarse below 2^-14.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:

@@ -69,9 +69,10 @@ def load_bits(packed: Tensor, element: Expr, lanes: int, bits: int, dtype: str, 
 
 
 def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
-    """The float32 of the bits of a zero or normal float16: its fields moved, its exponent biased by 112 more.
+    """The float32 of the bits of a finite float16: its fields moved, its exponent biased by 112 more.
 
-    In C a helper does the same, and can be read.
+    Zero and subnormal numbers get a leading one, 2^-14, which is then subtracted: no float32 is subnormal on the way,
+    so nothing depends on whether the core flushes such to zero. In C a helper does the same, and can be read.
     """
     if codegen == "c":
         return tirx.call_pure_extern("float32", "float_of_half", half)
@@ -82,9 +83,11 @@ def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
     wide = cast(half, "uint32")
     magnitude = tirx.shift_left(tirx.bitwise_and(wide, each(0x7FFF)), each(13))
     sign = tirx.shift_left(tirx.bitwise_and(wide, each(0x8000)), each(16))
-    normal = magnitude + each(112 << 23)
-    bits = tirx.bitwise_or(tirx.Select(tirx.EQ(magnitude, each(0)), each(0), normal), sign)
-    return tirx.reinterpret("float32" if lanes == 1 else f"float32x{lanes}", bits)
+    small = magnitude < each(1 << 23)
+    kind = "float32" if lanes == 1 else f"float32x{lanes}"
+    normal = tirx.reinterpret(kind, magnitude + tirx.Select(small, each(113 << 23), each(112 << 23)))
+    wide_magnitude = normal - tirx.Select(small, tirx.const(2.0**-14, kind), tirx.const(0.0, kind))
+    return tirx.reinterpret(kind, tirx.bitwise_or(tirx.reinterpret(str(wide.ty), wide_magnitude), sign))
 
 
 def spread(value: int, lanes: int, dtype: str = "int32") -> Expr:
