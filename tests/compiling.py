@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 from graphopt import compile
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import REGISTRY, Array, Graph, Op, TensorType, Value, arg, bind_batch, constant
-from graphopt.ops import Conv, Exp, Linear, MaxPool, Pow, ReduceMean, Relu, Reshape, Resize, Sigmoid, Softmax
+from graphopt.ops import (
+    Conv,
+    Exp,
+    Linear,
+    MaxPool,
+    Pow,
+    ReduceMean,
+    Relu,
+    Reshape,
+    Resize,
+    Sigmoid,
+    Softmax,
+    rounded_to_half,
+)
 from graphopt.passes import Fuse
 from graphopt.passes.contract import random_inputs, worst_difference
 from graphopt.runtime import Program
@@ -125,7 +138,10 @@ def small_net() -> Graph:
     y = Sigmoid()(Conv(pads=(2, 0, 0, 2), strides=(2, 1), group=8)(y, g.w(8, 1, 3, 3), g.w(8)))
     y = Resize(sizes=(5, 7), coordinates="half_pixel")(MaxPool(kernel=(2, 2), pads=(1, 0, 0, 1))(y))
     z = Reshape(shape=(1, 8))(ReduceMean(axes=(2, 3))(y))
-    return Fuse()(g.graph(Softmax()(Linear()(z, g.w(5, 8), g.w(5))), Pow()(Exp()(y), g.w(1)), x))
+    weight = g.w(5, 8).constant
+    assert weight is not None
+    result = Linear(half=True)(z, constant(rounded_to_half(weight)), g.w(5))
+    return Fuse()(g.graph(Softmax()(result), Pow()(Exp()(y), g.w(1)), x))
 
 
 def assert_close(want: Sequence[Array], got: Sequence[Array], where: str = "") -> None:

@@ -45,6 +45,11 @@ from graphopt.ops.elementwise import (
 from graphopt.ops.fused import (
     Fused,
 )
+from graphopt.ops.half import (
+    HALF_LARGEST,
+    fits_half,
+    rounded_to_half,
+)
 from graphopt.ops.indexing import (
     Gather,
     GatherElements,
@@ -190,6 +195,7 @@ __all__ = [
     "ACCUMULATORS",
     "DIRECTIONS",
     "GRU",
+    "HALF_LARGEST",
     "LSTM",
     "RNN",
     "Abs",
@@ -329,7 +335,9 @@ __all__ = [
     "Window",
     "Xor",
     "broadcast",
+    "fits_half",
     "overflowing",
+    "rounded_to_half",
     "sigmoid_table",
     "tanh_table",
 ]

@@ -14,13 +14,14 @@ class Conv(Op, name="conv"):
     """ONNX Conv: x [n, c, *s], weight [o, c/group, *k], bias [o] -> [n, o, *s'].
 
     ``pads`` are those before every axis, then those after. Empty tuples mean ones (strides,
-    dilations) and zeros (pads).
+    dilations) and zeros (pads). ``half`` asks programs to store the weights as float16, as ``fits_half`` tells.
     """
 
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
     group: int = 1
+    half: bool = False
 
     def window(self, weight: TensorType) -> Window:
         return Window.of(weight.shape[2:], self.strides, self.pads, self.dilations)

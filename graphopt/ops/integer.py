@@ -6,6 +6,9 @@ int32, and int64 where the activations are int16; whoever makes these operators 
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Self
+
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
@@ -48,6 +51,12 @@ class IntegerProduct(Op):
 
     zero_point: int = 0
     bits: int = 8
+
+    @classmethod
+    def of(cls, real: Op, *, zero_point: int = 0, bits: int = 8) -> Self:
+        """The integer form of an operator on reals, with the attributes that both have."""
+        shared = {f.name: getattr(real, f.name) for f in dataclasses.fields(cls) if hasattr(real, f.name)}
+        return cls(**shared, zero_point=zero_point, bits=bits)
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, w, b = inputs
@@ -131,7 +140,7 @@ class ConvTransposeInteger(IntegerProduct, name="conv_transpose_integer"):
         shape, (out,) = (v.type.static_shape for v in plain.node.inputs[1:])
         weight, _ = sample_weights(draw, *shape)
         bias = constant(np.arange(out, dtype="int32") * 7 - 3)
-        return cls(**vars(plain.op), zero_point=draw.integer(-128, 127))(q, weight, bias)
+        return cls.of(plain.op, zero_point=draw.integer(-128, 127))(q, weight, bias)
 
 
 class LinearInteger(IntegerProduct, name="linear_integer"):

@@ -9,7 +9,12 @@ from graphopt.ops.elementwise import broadcast
 
 
 class Linear(Op, name="linear"):
-    """x [..., k] times weight [o, k] transposed, plus bias [o] -> [..., o] (torch.nn.Linear)."""
+    """x [..., k] times weight [o, k] transposed, plus bias [o] -> [..., o] (torch.nn.Linear).
+
+    ``half`` asks programs to store the weights as float16, as ``fits_half`` tells.
+    """
+
+    half: bool = False
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, w, b = inputs

@@ -19,6 +19,7 @@ from graphopt.passes.quantize import (
     Quantize,
     ReestimateBatchNorm,
     RoundWeights,
+    StoreHalf,
     analyze_quantization,
 )
 
@@ -57,6 +58,7 @@ __all__ = [
     "RoundWeights",
     "SimplifyReshapes",
     "Step",
+    "StoreHalf",
     "analyze_quantization",
     "analyze_sensitivity",
     "bisect",

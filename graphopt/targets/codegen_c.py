@@ -28,6 +28,31 @@ HELPERS = {
 #else
 #define multiply_add(a, b, c) ((a) * (b) + (c))
 #endif""",
+    "float_of_half": """\
+/* The float of the bits of a float16 that is finite. In integers its fields are moved and its exponent is biased by 112
+   more; if it is 0 or subnormal, a leading one is put in front, and subtracted. */
+static inline float float_of_half(uint16_t half)
+{
+#if defined(__ARM_FP16_FORMAT_IEEE) && defined(__ARM_FP)
+    const union {
+        uint16_t bits;
+        __fp16 value;
+    } narrow = {half};
+    return narrow.value;
+#else
+    const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;
+    union {
+        uint32_t bits;
+        float value;
+    } wide = {magnitude + (UINT32_C(112) << 23)};
+    if (magnitude < UINT32_C(1) << 23) {
+        wide.bits += UINT32_C(1) << 23;
+        wide.value -= 6.103515625e-05f;
+    }
+    wide.bits |= (uint32_t)(half & 0x8000u) << 16;
+    return wide.value;
+#endif
+}""",
     "requantize": """\
 /* zero_point + acc * multiplier / 2^shift, halves rounded up, in [low, high]. A right shift of a negative number is
    arithmetic, as every compiler has it. Of a shift beyond 32 the lower half of the product takes no part. */

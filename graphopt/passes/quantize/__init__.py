@@ -8,6 +8,7 @@ from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.mixed import MixedPrecision
 from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
 from graphopt.passes.quantize.round_weights import RoundWeights
+from graphopt.passes.quantize.store_half import StoreHalf
 
 __all__ = [
     "CorrectBias",
@@ -19,5 +20,6 @@ __all__ = [
     "Quantize",
     "ReestimateBatchNorm",
     "RoundWeights",
+    "StoreHalf",
     "analyze_quantization",
 ]

@@ -92,7 +92,7 @@ def product(
     q, scale = scaled(x, axes)
     stored = constant(integers, like=w)
     zeros = constant(np.zeros(len(b.constant), "int32"), f"{name}.zeros")
-    integer = op(**vars(node.op), bits=stored_bits(integers))
+    integer = op.of(node.op, bits=stored_bits(integers))
     acc = integer(q, stored, zeros, name=f"{name}.acc", origins=node.origins)
     column = (-1, *[1] * (rank - channel_axis - 1))
     unit = Mul()(scale, constant(channel_scale(weight, column), f"{w.node.name}.scale"))

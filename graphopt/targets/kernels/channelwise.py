@@ -40,7 +40,7 @@ class Combine:
 def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight [c, 1, kh, kw] is packed as [kh, kw, c]."""
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
-    bits, dtype = bits_of(task.op), task.result.type.dtype
+    bits, dtype, codegen = bits_of(task.op, weight), task.result.type.dtype, task.target.codegen
     packed = {"weight": pack_bits(weight[:, 0].transpose(1, 2, 0), bits), "bias": bias}
     columns, channels = plane.window.kernel[1], len(weight)
 
@@ -49,7 +49,8 @@ def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Ke
 
         def step(acc: Expr, x: Expr, tap: tuple[Expr, Expr], at: Point) -> Expr:
             element = (tap[0] * columns + tap[1]) * channels + at.index[0]
-            return acc + widened(x, zero_point, dtype=dtype) * load_bits(weights, element, at.lanes, bits, dtype)
+            weight = load_bits(weights, element, at.lanes, bits, dtype, codegen)
+            return acc + widened(x, zero_point, dtype=dtype) * weight
 
         return Combine(biases.load, step, lambda acc, count: acc)
 

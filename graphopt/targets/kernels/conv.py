@@ -101,11 +101,12 @@ def tiled_kernel(
     segments = channel_segments(channels.group_out, task.target.lanes, tile.vectors)
     _, w, b = task.inputs
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
+    bits = bits_of(task.op, weight)
 
     def emit(frame: Frame) -> None:
-        TiledConv(frame, channels, plane, view, tile.pixels, zero_point).emit(batch, segments)
+        TiledConv(frame, channels, plane, view, tile.pixels, zero_point, bits).emit(batch, segments)
 
-    packed = {"weight": pack_bits(pack_weights(weight, channels, segments), bits_of(task.op)), "bias": bias}
+    packed = {"weight": pack_bits(pack_weights(weight, channels, segments), bits), "bias": bias}
     return Kernel(name, emit, packed, replaced=(w, b))
 
 
@@ -124,15 +125,16 @@ class TiledConv:
     """The loops of one tiled convolution: batch, group, block of channels, row, tile, taps."""
 
     def __init__(
-        self, frame: Frame, channels: Channels, plane: Plane, view: View, pixels: int, zero_point: int
+        self, frame: Frame, channels: Channels, plane: Plane, view: View, pixels: int, zero_point: int, bits: int
     ) -> None:
         self.channels, self.plane, self.pixels, self.zero_point = channels, plane, pixels, zero_point
-        self.dtype, self.bits = frame.task.result.type.dtype, bits_of(frame.task.op)
+        self.dtype, self.bits = frame.task.result.type.dtype, bits
         self.weight, self.bias = frame.packed["weight"], frame.packed["bias"]
         x = view(frame.tensors[frame.task.inputs[0]])
         assert x is not None
         self.x = x
-        self.unrolled = UNROLLED[frame.task.target.codegen]
+        self.codegen = frame.task.target.codegen
+        self.unrolled = UNROLLED[self.codegen]
         self.tail = Tail(frame, view)
         self.epilogue = frame.epilogue(view)
         kernel = plane.window.kernel
@@ -197,7 +199,7 @@ class TiledConv:
         row = self.plane.window.kernel[1] * self.channels.group_in
         start = block.weights + (ky * row + index) * segment.width
         starts = [start + v * segment.lanes for v in range(segment.vectors)]
-        return [load_bits(self.weight, s, segment.lanes, self.bits, self.dtype) for s in starts]
+        return [load_bits(self.weight, s, segment.lanes, self.bits, self.dtype, self.codegen) for s in starts]
 
     def for_each_tap(
         self, columns: tuple[Expr, Expr], accumulators: int, emit: Callable[[Expr, Expr, Expr], None]

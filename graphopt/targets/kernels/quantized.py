@@ -9,7 +9,7 @@ from tvm import tirx
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Array
-from graphopt.ops import IntegerProduct, overflowing
+from graphopt.ops import IntegerProduct, fits_half, overflowing
 from graphopt.targets.tir import Expr, Point, Tensor, cast
 
 
@@ -24,19 +24,27 @@ def zero_point_of(op: Any) -> int:
     return int(getattr(op, "zero_point", 0))
 
 
-def bits_of(op: Any) -> int:
-    """The bits in which the weights of a product are stored; 8 also where they are floats, which are as they are."""
+HALF = 16
+"""The bits of float16."""
+
+
+def bits_of(op: Any, weight: Array) -> int:
+    """The bits in which the weights of a product are stored; 8 also for floats as they are, 16 for those of float16."""
+    if getattr(op, "half", False) and fits_half(weight):
+        return HALF
     return int(getattr(op, "bits", 8))
 
 
 def pack_bits(weight: Array, bits: int) -> Array:
-    """Weights in one row: as they are, or of 4 or 1 bits side by side in bytes, the first in the lowest bits.
+    """Weights in one row: as they are, as float16, or of 4 or 1 bits side by side in bytes.
 
-    4 bits are two's complement; of 1 bit, 0 is +1 and 1 is -1.
+    The first of a byte is in its lowest bits. 4 bits are two's complement; of 1 bit, 0 is +1 and 1 is -1.
     """
     flat = np.ascontiguousarray(weight).ravel()
     if bits == 8:
         return flat
+    if bits == HALF:
+        return flat.astype(np.float16).view(np.uint16)
     codes = (flat < 0 if bits == 1 else flat & 15).astype(np.uint8)
     per_byte = 8 // bits
     rows = np.pad(codes, (0, -len(codes) % per_byte)).reshape(-1, per_byte)
@@ -44,10 +52,12 @@ def pack_bits(weight: Array, bits: int) -> Array:
     return np.asarray(np.bitwise_or.reduce(shifted, axis=1), np.uint8)
 
 
-def load_bits(packed: Tensor, element: Expr, lanes: int, bits: int, dtype: str) -> Expr:
+def load_bits(packed: Tensor, element: Expr, lanes: int, bits: int, dtype: str, codegen: str) -> Expr:
     """Weights from ``element`` on, of those that ``pack_bits`` put in a row, in the dtype of the accumulator."""
     if bits == 8:
         return cast(packed.load(Point((element,), 0, lanes)), dtype)
+    if bits == HALF:
+        return float_of_half(packed.load(Point((element,), 0, lanes)), lanes, codegen)
     index = element if lanes == 1 else tirx.Ramp(element, 1, lanes)
     per_byte = spread(8 // bits, lanes)
     byte = cast(packed.buffer[tirx.floordiv(index, per_byte)], "int32")
@@ -58,9 +68,31 @@ def load_bits(packed: Tensor, element: Expr, lanes: int, bits: int, dtype: str) 
     return cast(tirx.shift_right(tirx.shift_left(byte, up), spread(28, lanes)), dtype)
 
 
-def spread(value: int, lanes: int) -> Expr:
-    """An int32 constant in so many lanes."""
-    return tirx.const(value, "int32" if lanes == 1 else f"int32x{lanes}")
+def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
+    """The float32 of the bits of a finite float16: its fields moved, its exponent biased by 112 more.
+
+    Zero and subnormal numbers get a leading one, 2^-14, which is then subtracted: no float32 is subnormal on the way,
+    so nothing depends on whether the core flushes such to zero. In C a helper does the same, and can be read.
+    """
+    if codegen == "c":
+        return tirx.call_pure_extern("float32", "float_of_half", half)
+
+    def each(value: int) -> Expr:
+        return spread(value, lanes, "uint32")
+
+    wide = cast(half, "uint32")
+    magnitude = tirx.shift_left(tirx.bitwise_and(wide, each(0x7FFF)), each(13))
+    sign = tirx.shift_left(tirx.bitwise_and(wide, each(0x8000)), each(16))
+    small = magnitude < each(1 << 23)
+    kind = "float32" if lanes == 1 else f"float32x{lanes}"
+    normal = tirx.reinterpret(kind, magnitude + tirx.Select(small, each(113 << 23), each(112 << 23)))
+    wide_magnitude = normal - tirx.Select(small, tirx.const(2.0**-14, kind), tirx.const(0.0, kind))
+    return tirx.reinterpret(kind, tirx.bitwise_or(tirx.reinterpret(str(wide.ty), wide_magnitude), sign))
+
+
+def spread(value: int, lanes: int, dtype: str = "int32") -> Expr:
+    """An integer constant in so many lanes."""
+    return tirx.const(value, dtype if lanes == 1 else f"{dtype}x{lanes}")
 
 
 def folded_zero_point(op: Any, weight: Array, bias: Array, padded: bool) -> tuple[Array, int]:

@@ -59,7 +59,7 @@ def product(
     biases = [constant(bias.astype(wide), f"{name}.bias"), constant(np.zeros(len(bias), wide), f"{name}.zeros")]
     sums = []
     for part, added in zip(int8_parts(w.array), biases, strict=False):
-        integer = op(**vars(node.op), zero_point=x.zero_point, bits=stored_bits(part))
+        integer = op.of(node.op, zero_point=x.zero_point, bits=stored_bits(part))
         weight = constant(part, like=w.value)
         sums.append(integer(x.value, weight, added, name=f"{name}.acc", origins=node.origins))
     acc = sums[0] if len(sums) == 1 else Add()(*sums)
