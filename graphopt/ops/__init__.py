@@ -13,6 +13,13 @@ from graphopt.ops.activation import (
     Swish,
     ThresholdedRelu,
 )
+from graphopt.ops.binary import (
+    WORD,
+    Binarize,
+    ConvXnor,
+    PackSigns,
+    pack_signs,
+)
 from graphopt.ops.conv import (
     Conv,
     ConvTranspose,
@@ -192,6 +199,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "WORD",
     "Abs",
     "Acos",
     "Acosh",
@@ -206,6 +214,7 @@ __all__ = [
     "Atanh",
     "AveragePool",
     "BatchNorm",
+    "Binarize",
     "Binary",
     "BitwiseAnd",
     "BitwiseNot",
@@ -221,6 +230,7 @@ __all__ = [
     "ConvInteger",
     "ConvTranspose",
     "ConvTransposeInteger",
+    "ConvXnor",
     "Cos",
     "Cosh",
     "CumProd",
@@ -275,6 +285,7 @@ __all__ = [
     "Not",
     "Or",
     "PRelu",
+    "PackSigns",
     "Pad",
     "Pool",
     "Pow",
@@ -330,6 +341,7 @@ __all__ = [
     "Xor",
     "broadcast",
     "overflowing",
+    "pack_signs",
     "sigmoid_table",
     "tanh_table",
 ]

@@ -22,6 +22,7 @@ from graphopt.ops import (
     Unary,
     Where,
 )
+from graphopt.ops.binary import Binarize, ConvXnor, PackSigns
 from graphopt.ops.integer import IntegerProduct, MatMulInteger, SumPool
 from graphopt.ops.integer_elementwise import IntegerSqrt, MulInteger, WeightedSum
 from graphopt.ops.integer_recurrent import IntegerSequence
@@ -114,4 +115,5 @@ unsupported(
     "it is quantized already: prune first",
     *(IntegerProduct, MatMulInteger, IntegerSequence, SumPool),
     *(MulInteger, WeightedSum, IntegerSqrt, Requantize, Lookup),
+    *(Binarize, PackSigns, ConvXnor),
 )
