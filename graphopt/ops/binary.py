@@ -10,7 +10,7 @@ import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
 from graphopt.ops.conv import Conv
-from graphopt.ops.elementwise import Div, Mul, Neg, Sub
+from graphopt.ops.elementwise import Add, Div, Mul, Neg, Sub
 from graphopt.ops.integer import ConvInteger, LinearInteger, sample_quantized
 from graphopt.ops.linear import Linear
 from graphopt.ops.logic import Cast, Less, Mod, Where
@@ -25,6 +25,11 @@ WORD = 32
 def words_of(channels: int) -> int:
     """The words that the signs of so many channels take."""
     return -(-channels // WORD)
+
+
+def channels_of(x: TensorType) -> int:
+    (channels,) = x.with_shape(x.shape[1:2]).static_shape
+    return channels
 
 
 def powers(rank: int) -> Array:
@@ -80,13 +85,10 @@ class PackSigns(Op, name="pack_signs"):
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
         expect(x.rank >= 2 and x.dtype != "bool", f"{self.name} of {x}")
-        channels = x.shape[1]
-        if not isinstance(channels, int):
-            expect(False, f"{self.name} of {x}: its channels depend on the batch")
         if not x.is_float:
             limits = np.iinfo(x.dtype)
             expect(limits.min <= self.threshold <= limits.max, f"threshold {self.threshold} of {x}")
-        return TensorType("uint32", (x.shape[0], words_of(int(channels)), *x.shape[2:]))
+        return TensorType("uint32", (x.shape[0], words_of(channels_of(x)), *x.shape[2:]))
 
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
@@ -95,8 +97,8 @@ class PackSigns(Op, name="pack_signs"):
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
         """By sums of powers of two in int64."""
         (x,) = inputs
-        (_, words, *rest) = self.infer(x.type).shape
-        spare = words * WORD - x.type.shape[1]
+        channels, rest = channels_of(x.type), x.type.shape[2:]
+        words, spare = words_of(channels), -channels % WORD
         wide = x if x.type.is_float else Cast(to="int64")(x)
         negative = Cast(to="int64")(Less()(wide, constant(np.asarray(self.threshold, wide.type.dtype))))
         padding = (0,) * (x.type.rank + 1) + (spare,) + (0,) * len(rest)
@@ -117,12 +119,14 @@ class PackSigns(Op, name="pack_signs"):
 class ConvXnor(Op, name="conv_xnor"):
     """A convolution of packed signs: x [n, w, *s], weight [o, w, *k], both uint32, bias [o] -> int32 [n, o, *s'].
 
-    w = ceil(channels / 32), as ``pack_signs`` gives: y = b + sum of channels - 2 popcount(x ^ weight) over the taps of
-    each window that lie inside x, so that padding counts as zero. Without spatial axes it is a matrix product.
-    Bits beyond the channels are 0 in both; whoever makes it proves that nothing overflows.
+    w = ceil(channels / 32), as ``pack_signs`` gives: y = b + unit * sum of channels - 2 popcount(x ^ weight) over the
+    taps of each window that lie inside x, so that padding counts as zero. Without spatial axes it is a matrix product.
+    Products of signs have coarse steps, of which a bias needs parts: that is what ``unit`` is for. Bits beyond the
+    channels are 0 in both operands; whoever makes it proves that nothing overflows.
     """
 
     channels: int
+    unit: int = 1
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
@@ -142,7 +146,7 @@ class ConvXnor(Op, name="conv_xnor"):
 
     def evaluate(self, *inputs: Array) -> Array:
         x, w = (unpack_signs(a, self.channels).astype(np.float64) for a in inputs[:2])
-        y = self.real(x.ndim).evaluate(x, w, inputs[2].astype(np.float64))
+        y = self.real(x.ndim).evaluate(x, w * self.unit, inputs[2].astype(np.float64))
         return np.asarray(np.asarray(y).astype(np.int64).astype(np.int32))
 
     def real(self, rank: int) -> Op:
@@ -152,8 +156,11 @@ class ConvXnor(Op, name="conv_xnor"):
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
         """As a product of int8."""
         x, w, b = inputs
-        form = ConvInteger if x.type.rank > 2 else LinearInteger
-        return (form(**vars(self.real(x.type.rank)))(unpacked(x, self.channels), unpacked(w, self.channels), b),)
+        form = (ConvInteger if x.type.rank > 2 else LinearInteger)(**vars(self.real(x.type.rank)))
+        (out,) = b.type.static_shape
+        sums = form(*(unpacked(v, self.channels) for v in (x, w)), constant(np.zeros(out, "int32")))
+        column = Reshape(shape=(out, *[1] * (x.type.rank - 2)))(b)
+        return (Add()(Mul()(sums, constant(np.asarray(self.unit, "int32"))), column),)
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -166,7 +173,8 @@ class ConvXnor(Op, name="conv_xnor"):
         rng = np.random.default_rng(draw.integer(0, 99))
         weight = constant(pack_signs(rng.random((out, channels, *window.kernel)) < 0.5))
         bias = constant(rng.integers(-99, 99, out).astype("int32"))
-        op = cls(channels=channels, strides=window.strides, pads=window.pads, dilations=window.dilations)
+        geometry = {"strides": window.strides, "pads": window.pads, "dilations": window.dilations}
+        op = cls(channels=channels, unit=draw.integer(1, 1 << 16), **geometry)
         return op(PackSigns()(x), weight, bias)
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from graphopt.ir import Array, Graph, Node, QParams, Value, constant, rebuild
 from graphopt.ops import IntegerProduct
-from graphopt.passes.quantize.form import Quantized, rule_of
+from graphopt.passes.quantize.form import Quantized, dequantized, rule_of
 from graphopt.passes.quantize.insert import dequantized_weight
-from graphopt.passes.quantize.lower import dequantized
 from graphopt.passes.quantize.rules.products import stored_bits
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from glob import escape
 
 from graphopt.ir import Graph, Input, Node, QParams, Value, rebuild, topological
-from graphopt.ops import Dequantize, Quantize
+from graphopt.ops import Binarize, Dequantize, Quantize
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.layers import QuantizedLayer, quantized_layers
 from graphopt.passes.quantize.lower import wanted_of
@@ -58,14 +58,17 @@ def override_names(graph: Graph, region: Region) -> list[str]:
 
 
 def with_floats(graph: Graph, reference: Graph, chosen: Collection[Region]) -> Graph:
-    """The graph with some regions in float: their results as they are, their weights those of the reference."""
+    """The graph with some regions in float: what they read and give as it is, their weights those of the reference."""
     dequantized = {region.dequantize for region in chosen}
     layers = {region.layer.node: region.layer for region in chosen if region.layer}
+    signs = {n for region in chosen for n in region.nodes if isinstance(n.op, Binarize)}
     originals = {reference.names[node]: node for node in reference.nodes}
 
     def in_float(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node in dequantized:
             return (inputs[0].node.inputs[0],)
+        if node in signs:
+            return inputs[:1]
         if node in layers and graph.names[node] in originals:
             given, original = list(inputs), originals[graph.names[node]]
             for position in (layers[node].position, len(inputs) - 1):

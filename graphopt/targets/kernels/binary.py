@@ -62,8 +62,8 @@ def conv_xnor_kernel(task: Task) -> Kernel:
                 source = [plane.source(axis, at[axis], k) for axis, k in enumerate(tap)]
                 both = tirx.bitwise_xor(x.load(Point((n, word, *source))), w.load(Point((o, word, *tap))))
                 differing[0] = differing[0] + cast(tirx.popcount(both), "int32")
-            products = math.prod(high - low for low, high in taps) * op.channels
-            return b.load(Point((o,))) + products - differing[0] * 2
+            products = math.prod(high - low for low, high in taps) * (op.channels * op.unit)
+            return b.load(Point((o,))) + products - differing[0] * (2 * op.unit)
 
         emit_nest(frame, value)
 

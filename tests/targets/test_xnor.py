@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 def xnor(x: Value, channels: int, out: int, *kernel: int, **geometry: tuple[int, ...]) -> Value:
     weight = constant(pack_signs(RNG.random((out, channels, *kernel)) < 0.5))
     bias = constant(RNG.integers(-99, 99, out).astype(np.int32))
-    return ConvXnor(channels=channels, **geometry)(x, weight, bias)  # type: ignore[arg-type]
+    return ConvXnor(channels=channels, unit=3, **geometry)(x, weight, bias)  # type: ignore[arg-type]
 
 
 def narrowed(acc: Value) -> Value:

@@ -56,8 +56,9 @@ def test_packing_is_undone(channels: int) -> None:
 def test_a_product_of_words_is_that_of_signs(channels: int) -> None:
     x, w, b = signs(0, 2, channels, 5, 4), signs(1, 3, channels, 3, 2), np.array([-7, 0, 1000], np.int32)
     geometry = {"strides": (2, 1), "pads": (1, 0, 2, 1), "dilations": (1, 2)}
-    got = both(ConvXnor(channels=channels, **geometry), pack_signs(x < 0), pack_signs(w < 0), b)  # type: ignore[arg-type]
-    want = Conv(**geometry).evaluate(*(a.astype(np.float64) for a in (x, w, b)))  # type: ignore[arg-type]
+    op = ConvXnor(channels=channels, unit=6, **geometry)  # type: ignore[arg-type]
+    got = both(op, pack_signs(x < 0), pack_signs(w < 0), b)
+    want = Conv(**geometry).evaluate(*(a.astype(np.float64) for a in (x, w * 6, b)))  # type: ignore[arg-type]
     np.testing.assert_array_equal(got, want)
     assert got.dtype == np.int32
     rows, matrix = x[:, :, 0, 0], w[:, :, 0, 0]
