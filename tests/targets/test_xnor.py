@@ -26,7 +26,7 @@ def narrowed(acc: Value) -> Value:
 
 
 def chain() -> Graph:
-    """From floats and from int8, over padded planes and rows of several words, to sums that are packed again."""
+    """From floats and int8, over padded planes and rows of many words or one channel, to sums that are packed again."""
     x, row = arg("x", "float32", (2, 70, 5, 6)), arg("row", "float32", (2, 33, 9))
     first = narrowed(xnor(PackSigns()(x), 70, 45, 3, 3, pads=(1, 0, 1, 2), strides=(2, 1), dilations=(1, 2)))
     second = xnor(PackSigns(threshold=-5)(first), 45, 32, 1, 1)
@@ -34,7 +34,9 @@ def chain() -> Graph:
     flat = arg("flat", "float32", (3, 64))
     q = Quantize()(flat, constant(np.float32(0.01)), constant(np.int8(7)))
     packed = PackSigns(threshold=7)(q)
-    return Graph((x, row, flat), (second, along, packed, xnor(packed, 64, 7)))
+    lone = arg("lone", "float32", (2, 1, 4))
+    single = xnor(PackSigns()(lone), 1, 1, 1)
+    return Graph((x, row, flat, lone), (second, along, packed, xnor(packed, 64, 7), single))
 
 
 @pytest.mark.parametrize("target", ["host", "aarch64", "armv7", "cortex-m0", "cortex-m4"])

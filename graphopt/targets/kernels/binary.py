@@ -29,7 +29,7 @@ def pack_signs_kernel(task: Task) -> Kernel:
             def step(acc: Expr, r: Index) -> Expr:
                 element = x.load(Point((n, word * WORD + r[0], *at)))
                 negative = cast(element < tirx.const(threshold, x.dtype), "uint32")
-                return tirx.bitwise_or(acc, tirx.shift_left(negative, cast(r[0], "uint32")))
+                return tirx.bitwise_or(acc, tirx.shift_left(negative, tirx.Cast("uint32", r[0])))
 
             def guard(r: Index) -> Expr:
                 return word * WORD + r[0] < channels if channels > WORD and channels % WORD else True
