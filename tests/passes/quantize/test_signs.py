@@ -12,7 +12,8 @@ from graphopt import compile
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Batch, Graph, Value, arg, cast_floats
 from graphopt.ops import Binarize, Conv, ConvInteger, ConvXnor, Dequantize, Linear, PackSigns, Relu, Reshape
-from graphopt.passes import Context, Fuse, InsertQuantization, LowerInteger, Quantize
+from graphopt.passes import Context, Fuse, InsertQuantization, LowerInteger, MixedPrecision, Quantize
+from graphopt.passes.quantize.layers import packed_weights
 from graphopt.passes.quantize.regions import regions, with_floats
 from graphopt.passes.quantize.rules.binary import unit_of
 from graphopt.passes.quantize.scheme import Scheme
@@ -68,6 +69,7 @@ def test_a_weight_takes_one_bit() -> None:
     weight = acc.node.inputs[1]
     assert weight.type.dtype == "uint32" and weight.type.shape == (64, 2, 3, 3)
     assert weight.constant is not None and weight.constant.nbytes == 64 * 64 * 9 // 8
+    assert packed_weights(integer)[acc.node.name] == (1, 64 * 64 * 9 // 8)
 
 
 @pytest.mark.parametrize("target", ["host", "aarch64", "armv7", "cortex-m0", "cortex-m4"])
@@ -140,6 +142,12 @@ def test_the_scheme_of_signs() -> None:
     scheme = Scheme(weights="binary", activations="binary", overrides={"b": "binary", "c": "int8", "d": "int16"})
     assert [scheme.reads_signs(n) for n in "abcd"] == [True, True, False, True]
     assert [scheme.activation_bits(n) for n in "abcd"] == [8, 8, 8, 16]
+
+
+def test_mixed_precision_has_no_signs() -> None:
+    """What a layer loses by them is not what it loses by its weights alone, which is what is measured."""
+    with pytest.raises(InvalidInput, match="no binary activations"):
+        MixedPrecision(calibration=samples(net()), activations="binary")(net())
 
 
 def test_dynamic_ranges_have_no_signs() -> None:
