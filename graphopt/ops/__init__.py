@@ -13,6 +13,13 @@ from graphopt.ops.activation import (
     Swish,
     ThresholdedRelu,
 )
+from graphopt.ops.binary import (
+    WORD,
+    Binarize,
+    ConvXnor,
+    PackSigns,
+    pack_signs,
+)
 from graphopt.ops.conv import (
     Conv,
     ConvTranspose,
@@ -198,6 +205,7 @@ __all__ = [
     "HALF_LARGEST",
     "LSTM",
     "RNN",
+    "WORD",
     "Abs",
     "Acos",
     "Acosh",
@@ -212,6 +220,7 @@ __all__ = [
     "Atanh",
     "AveragePool",
     "BatchNorm",
+    "Binarize",
     "Binary",
     "BitwiseAnd",
     "BitwiseNot",
@@ -227,6 +236,7 @@ __all__ = [
     "ConvInteger",
     "ConvTranspose",
     "ConvTransposeInteger",
+    "ConvXnor",
     "Cos",
     "Cosh",
     "CumProd",
@@ -281,6 +291,7 @@ __all__ = [
     "Not",
     "Or",
     "PRelu",
+    "PackSigns",
     "Pad",
     "Pool",
     "Pow",
@@ -337,6 +348,7 @@ __all__ = [
     "broadcast",
     "fits_half",
     "overflowing",
+    "pack_signs",
     "rounded_to_half",
     "sigmoid_table",
     "tanh_table",

@@ -68,6 +68,14 @@ static inline int32_t requantize(int32_t acc, int32_t multiplier, int32_t shift,
     const int64_t wide = ((product + ((int64_t)1 << (shift - 1))) >> shift) + zero_point;
     return (int32_t)(wide < low ? low : wide > high ? high : wide);
 }""",
+    "count_ones": """\
+static inline uint32_t count_ones(uint32_t word)
+{
+    word -= (word >> 1) & 0x55555555u;
+    word = (word & 0x33333333u) + ((word >> 2) & 0x33333333u);
+    word = (word + (word >> 4)) & 0x0f0f0f0fu;
+    return (word * 0x01010101u) >> 24;
+}""",
 }
 for _dtype, _type in C_TYPES.items():
     for _name, _sign in (("min", "<"), ("max", ">")):
@@ -256,6 +264,8 @@ class Printer:
             return f"{test} ? {yes} : {no}", TERNARY
         if name == "call_pure_extern":
             return f"{node.args[0].value}({', '.join(self.text(a) for a in list(node.args)[1:])})", ATOM
+        if name == "popcount":
+            return f"count_ones({self.text(node.args[0])})", ATOM
         if name in MATHS:
             suffix = "f" if str(node.ty) == "float32" else ""
             return f"{name}{suffix}({', '.join(map(self.text, node.args))})", ATOM

@@ -13,6 +13,7 @@ from graphopt.ops import (
     ConvInteger,
     ConvTranspose,
     ConvTransposeInteger,
+    ConvXnor,
     Fused,
     Linear,
     LinearInteger,
@@ -25,7 +26,7 @@ from graphopt.ops import (
     Transpose,
 )
 
-SPATIAL = (Conv, ConvInteger, ConvTranspose, ConvTransposeInteger, Pool, Resize, SumPool)
+SPATIAL = (Conv, ConvInteger, ConvTranspose, ConvTransposeInteger, ConvXnor, Pool, Resize, SumPool)
 """Operators with windows over spatial axes: their kernels vectorise over channels."""
 
 APART = (Linear, LinearInteger, MatMul, MatMulInteger, Transpose)

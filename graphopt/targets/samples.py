@@ -6,6 +6,7 @@ from graphopt.ir import Batch, Constant, Graph, Input, Node
 from graphopt.ops import (
     ArgReduction,
     BatchNorm,
+    Binarize,
     Binary,
     BitwiseNot,
     Cast,
@@ -13,6 +14,7 @@ from graphopt.ops import (
     Concat,
     Conv,
     ConvTranspose,
+    ConvXnor,
     Cumulative,
     Expand,
     Fused,
@@ -26,6 +28,7 @@ from graphopt.ops import (
     MatMul,
     MatMulInteger,
     MulInteger,
+    PackSigns,
     Pad,
     Pool,
     Quantization,
@@ -44,9 +47,9 @@ from graphopt.ops import (
     Where,
 )
 
-ELEMENTWISE = (Binary, BitwiseNot, Cast, Comparison, IsNan, Logical, Lookup, Unary, Where)
-INTEGER = (MulInteger, Requantize, SumPool, WeightedSum)
-PRODUCTS = (Conv, ConvTranspose, IntegerProduct, Linear, MatMul, MatMulInteger)
+ELEMENTWISE = (Binarize, Binary, BitwiseNot, Cast, Comparison, IsNan, Logical, Lookup, Unary, Where)
+INTEGER = (MulInteger, PackSigns, Requantize, SumPool, WeightedSum)
+PRODUCTS = (Conv, ConvTranspose, ConvXnor, IntegerProduct, Linear, MatMul, MatMulInteger)
 APART = (*ELEMENTWISE, *INTEGER, *PRODUCTS, BatchNorm, Expand, Pad, Pool, Quantization, Reshape, Resize)
 """Operators that keep samples apart whenever N is the first axis, and no other, of all they read and give."""
 

@@ -179,6 +179,7 @@ FLAT = {
     *("requantize", "sum_pool"),
     *("integer_sqrt", "mul_integer", "weighted_sum"),
     *("lstm_sequence_integer", "gru_sequence_integer", "rnn_sequence_integer"),
+    *("binarize", "pack_signs", "conv_xnor"),
 }
 """The operators between floats and something else, whose derivative is zero wherever it exists."""
 

@@ -13,6 +13,7 @@ from graphopt.ops import (
     Conv,
     ConvInteger,
     ConvTranspose,
+    ConvXnor,
     Fused,
     IntegerProduct,
     Linear,
@@ -33,7 +34,7 @@ from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Exact
 
 ELEMENTWISE = (Unary, Binary, BatchNorm, Cast, MulInteger, Requantize, WeightedSum)
-PRODUCTS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
+PRODUCTS = (Conv, ConvTranspose, ConvXnor, Linear, MatMul, IntegerProduct, MatMulInteger)
 ANCHORS = (*PRODUCTS, Pool, SumPool, Reduction, Resize, *ELEMENTWISE)
 
 

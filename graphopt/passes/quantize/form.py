@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Node, Op, Value, constant, fixed_point
-from graphopt.ops import Requantize, WeightedSum
+from graphopt.ops import Binarize, Dequantize, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 
 
@@ -45,6 +45,33 @@ class Quantized:
             raise InvalidGraph(f"{self.value} is not constant")
         shape = tuple(-1 if a == self.axis else 1 for a in range(self.array.ndim)) if self.scale.ndim else ()
         return np.asarray((self.array.astype(np.float64) - self.zero_point) * self.scale.reshape(shape))
+
+
+def dequantized(value: Value) -> Quantized | None:
+    """What a dequantize dequantizes, its scale and zero point being constant."""
+    if not isinstance(value.op, Dequantize):
+        return None
+    q, scale, zero = value.node.inputs
+    if scale.constant is None or zero.constant is None or np.ptp(zero.constant.astype(np.int64)):
+        return None
+    axis = value.op.axis if scale.type.rank == 1 else None
+    return Quantized(q, scale.constant.astype(np.float64), int(zero.constant.flat[0]), axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Signs:
+    """The signs of ``source``, times a scale."""
+
+    source: Value
+    scale: float
+
+
+def binarized(value: Value) -> Signs | None:
+    """What a binarize by a constant scale gives."""
+    if not isinstance(value.op, Binarize):
+        return None
+    source, scale = value.node.inputs
+    return None if scale.constant is None else Signs(source, float(scale.constant))
 
 
 Operand = Quantized | Value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import networkx as nx
 import numpy as np
@@ -18,7 +19,7 @@ from graphopt.ir import (
     constant,
     symmetric,
 )
-from graphopt.ops import Clip, Concat, Dequantize, Quantize, Relu
+from graphopt.ops import Binarize, Clip, Concat, Dequantize, Quantize, Relu
 from graphopt.passes.quantize.form import IntegerRule, rule_of
 from graphopt.passes.quantize.observers import OBSERVERS, Histogram
 from graphopt.passes.quantize.scheme import Scheme
@@ -195,8 +196,16 @@ def quantize_weight(weight: Array, parameters: QParams) -> Array:
     return parameters.quantize(weight)
 
 
-def insert(layout: Layout, parameters: Mapping[Value, QParams], scheme: Scheme) -> Graph:
-    """The graph with each chosen value quantized and dequantized where it is made, and weights behind a dequantize."""
+def insert(
+    layout: Layout,
+    parameters: Mapping[Value, QParams],
+    scheme: Scheme,
+    signs: Mapping[Node, QParams] = MappingProxyType({}),
+) -> Graph:
+    """The graph with each chosen value quantized and dequantized where it is made, and weights behind a dequantize.
+
+    ``signs`` are the parameters of the first operand of those nodes that take its signs only.
+    """
     names = layout.graph.names
     new: dict[Value, Value] = {}
     through: dict[Value, Value] = {}
@@ -205,8 +214,10 @@ def insert(layout: Layout, parameters: Mapping[Value, QParams], scheme: Scheme) 
         inputs = [new[v] for v in node.inputs]
         if rule is not None:
             inputs = [through.get(v, new[v]) for v in node.inputs]
+            if node in signs:
+                inputs[0] = Binarize()(inputs[0], constant(signs[node].scale, f"{names[node]}.input_scale"))
             for position, _ in rule.weights:
-                x = parameters.get(node.inputs[0])
+                x = signs.get(node) or parameters.get(node.inputs[0])
                 old = node.inputs[position]
                 chosen = weight_parameters(node, rule, position, scheme, names[node], x)
                 assert old.constant is not None

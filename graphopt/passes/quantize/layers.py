@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphopt.ir import Array, Graph, Node, QParams, Value, constant, rebuild
-from graphopt.ops import IntegerProduct
-from graphopt.passes.quantize.form import Quantized, rule_of
+from graphopt.ops import ConvXnor, IntegerProduct
+from graphopt.passes.quantize.form import Quantized, dequantized, rule_of
 from graphopt.passes.quantize.insert import dequantized_weight
-from graphopt.passes.quantize.lower import dequantized
 from graphopt.passes.quantize.rules.products import stored_bits
 
 
@@ -53,6 +52,8 @@ def packed_weights(graph: Graph) -> dict[str, tuple[int, int]]:
         if isinstance(node.op, IntegerProduct):
             size = math.prod(node.inputs[1].type.static_shape)
             found[graph.names[node]] = node.op.bits, -(-size * node.op.bits // 8)
+        elif isinstance(node.op, ConvXnor):
+            found[graph.names[node]] = 1, node.inputs[1].type.nbytes
     return found
 
 

@@ -17,7 +17,7 @@ from graphopt.passes.cleanup import CommonSubexpressions
 from graphopt.passes.contract import Bounded
 from graphopt.passes.quantize import rules as _rules
 from graphopt.passes.quantize.float_only import FLOAT_ONLY
-from graphopt.passes.quantize.form import Operand, Quantized, Wanted, rescaled, rule_of
+from graphopt.passes.quantize.form import Operand, Wanted, dequantized, rescaled, rule_of
 from graphopt.passes.quantize.signed import with_signed
 from graphopt.passes.quantize.splits import without_splits
 from graphopt.rewrite import Decline
@@ -117,17 +117,6 @@ def clamped(wanted: Wanted, clamps: Sequence[Value]) -> Wanted:
         least, most = (int(v) for v in wanted.quantize(ends))
         low, high = max(low, least), max(low, min(high, most))
     return replace(wanted, low=low, high=max(low, high))
-
-
-def dequantized(value: Value) -> Quantized | None:
-    """What a dequantize dequantizes, its scale and zero point being constant."""
-    if not isinstance(value.op, Dequantize):
-        return None
-    q, scale, zero = value.node.inputs
-    if scale.constant is None or zero.constant is None or np.ptp(zero.constant.astype(np.int64)):
-        return None
-    axis = value.op.axis if scale.type.rank == 1 else None
-    return Quantized(q, scale.constant.astype(np.float64), int(zero.constant.flat[0]), axis)
 
 
 def wanted_of(inputs: tuple[Value, ...]) -> Wanted | None:

@@ -24,6 +24,7 @@ from graphopt.passes.quantize.recovery import Seen, data_of
 from graphopt.passes.quantize.replay import Replay
 from graphopt.passes.quantize.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
+from graphopt.passes.quantize.signs import refuse_signs
 from graphopt.rewrite import Decline
 
 UNITS = ("bytes", "mac-bits")
@@ -54,6 +55,7 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
     def choose(self, graph: Graph, data: Data) -> dict[str, str]:
         """The width of each layer of a clean float graph, by name. Raises ``InvalidInput`` where nothing fits."""
         check_choice("unit", self.unit, UNITS)
+        refuse_signs(Scheme(activations=self.activations), self.name)
         for width in self.widths:
             check_choice("widths", width, WEIGHT_BITS)
         noise = {width: self.measure(graph, width, data) for width in self.widths}

@@ -35,6 +35,11 @@ class Histogram:
         width = (self.high - self.low) / len(self.counts)
         return np.asarray(self.low + width * (np.arange(len(self.counts)) + 0.5))
 
+    @property
+    def mean_magnitude(self) -> float:
+        """The mean of the absolute values, to half a bin."""
+        return float((np.abs(self.centres) * self.counts).sum() / max(self.counts.sum(), 1))
+
 
 def minmax(histogram: Histogram, bits: int) -> Range:
     return histogram.low, histogram.high

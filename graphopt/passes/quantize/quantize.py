@@ -19,7 +19,8 @@ from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
 from graphopt.passes.quantize.recovery import Recovery, data_of
 from graphopt.passes.quantize.round_weights import RoundWeights
-from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
+from graphopt.passes.quantize.scheme import Scheme, check_choice, width_bits
+from graphopt.passes.quantize.signs import refuse_signs, sign_parameters
 from graphopt.passes.quantize.splits import without_splits
 
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
@@ -28,10 +29,10 @@ MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run tim
 class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0)):
     """Put quantize and dequantize around what has an integer form; the graph still computes in float32.
 
-    ``weights``: int8, int4 or binary, ``activations``: int8 or int16, ``per_channel`` weights, the ``observer`` of
-    ranges (minmax, percentile, mse, entropy), and ``overrides``: patterns of node names to widths, see ``Scheme``.
-    ``calibration`` are batches as the graph takes them, a mapping by input name or a lone array each; on the command
-    line they come with --calibration.
+    ``weights``: int8, int4 or binary, ``activations``: int8, int16 or binary (the signs, where weights are binary),
+    ``per_channel`` weights, the ``observer`` of ranges (minmax, percentile, mse, entropy), and ``overrides``: patterns
+    of node names to widths, see ``Scheme``. ``calibration`` are batches as the graph takes them, a mapping by input
+    name or a lone array each; on the command line they come with --calibration.
     """
 
     weights: str = "int8"
@@ -54,9 +55,10 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
         layout = choose(graph, scheme)
         histograms = observe(graph, layout.values, data)
         parameters = activation_parameters(layout, histograms, scheme, self.observer)
+        signs = sign_parameters(layout, histograms, scheme, context.notes)
         names = graph.names
         context.notes += [Note(self.name, names[v.node], str(p)) for v, p in parameters.items()]
-        return insert(layout, parameters, scheme)
+        return insert(layout, parameters, scheme, signs)
 
 
 class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
@@ -76,6 +78,7 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
         for pass_ in float_pipeline():
             graph = pass_.run(graph, context)
         if self.mode == "dynamic":
+            refuse_signs(self.scheme, self.name)
             return quantize_dynamically(graph, self.scheme, context, self.name)
         return LowerInteger().run(self.insert(graph, context), context)
 
@@ -98,7 +101,7 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
         if self.recover is not None:
             return self.recover
         widths = {self.weights, *self.overrides.values()}
-        return (RoundWeights.name,) if any(WEIGHT_BITS.get(w, 8) < 8 for w in widths) else ()
+        return (RoundWeights.name,) if any(width_bits(w) < 8 for w in widths) else ()
 
 
 BEHIND: dict[str, type[Recovery]] = {pass_.name: pass_ for pass_ in (RoundWeights, CorrectBias)}

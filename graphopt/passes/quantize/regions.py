@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from glob import escape
 
 from graphopt.ir import Graph, Input, Node, QParams, Value, rebuild, topological
-from graphopt.ops import Dequantize, Quantize
+from graphopt.ops import Binarize, Dequantize, Quantize
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.layers import QuantizedLayer, quantized_layers
 from graphopt.passes.quantize.lower import wanted_of
@@ -66,6 +66,8 @@ def alone(graph: Graph, reference: Graph, others: Collection[Region], region: Re
     def in_float(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node in dequantized:
             return (inputs[0].node.inputs[0],)
+        if node in floats and isinstance(node.op, Binarize):
+            return inputs[:1]
         original = originals.get(graph.names[node])
         if node not in floats or original is None or len(original.inputs) != len(inputs):
             return None

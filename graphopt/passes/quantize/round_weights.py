@@ -7,9 +7,9 @@ import numpy as np
 from graphopt.ir import Array, QParams
 from graphopt.ops import Conv, Linear
 from graphopt.passes.contract import Bounded
+from graphopt.passes.quantize.form import binarized, dequantized
 from graphopt.passes.quantize.insert import BIAS_STEPS
 from graphopt.passes.quantize.layers import NewWeights, QuantizedLayer
-from graphopt.passes.quantize.lower import dequantized
 from graphopt.passes.quantize.moments import Moments, moments
 from graphopt.passes.quantize.recovery import Recovery, Seen
 from graphopt.passes.quantize.rounding import nearest, round_weights
@@ -54,6 +54,7 @@ def rounded(layer: QuantizedLayer, original: Array, found: Moments) -> tuple[New
 
 def least_scale(layer: QuantizedLayer) -> Array:
     """The scale [o] of each channel below which its bias would not fit the accumulator."""
-    bias, x = layer.node.inputs[-1].constant, dequantized(layer.node.inputs[0])
+    bias, x = layer.node.inputs[-1].constant, layer.node.inputs[0]
     assert bias is not None
-    return np.abs(bias.astype(np.float64)) / (float(x.scale) * BIAS_STEPS) if x is not None else np.zeros(len(bias))
+    given = dequantized(x) or binarized(x)
+    return np.abs(bias.astype(np.float64)) / (float(given.scale) * BIAS_STEPS) if given else np.zeros(len(bias))

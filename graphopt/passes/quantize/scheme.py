@@ -9,7 +9,10 @@ from fnmatch import fnmatchcase
 from graphopt.errors import InvalidInput
 
 WEIGHT_BITS = {"int8": 8, "int4": 4, "binary": 1}
-ACTIVATION_BITS = {"int8": 8, "int16": 16}
+ACTIVATION_BITS = {"int8": 8, "int16": 16, "binary": 8}
+"""Of results; that of ``binary`` are 8, and layers with binary weights read the signs of theirs."""
+XNOR = "xnor"
+"""The override for binary weights that meet the signs of their input."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,9 @@ class Scheme:
     """The bits of weights and activations, by node name.
 
     ``overrides`` maps patterns of node names (as the shell has them) to ``float32``, to a width of weights (``int4``,
-    ``binary``), to one of activations (``int16``), or to ``int8`` for both; the last pattern that fits counts.
+    ``binary``), to one of activations (``int16``), to ``int8`` for both, or to ``xnor`` for binary weights and a binary
+    input; the last pattern that fits counts. Activations that are ``binary`` make an ``xnor`` of every layer with
+    binary weights.
     """
 
     weights: str = "int8"
@@ -26,7 +31,7 @@ class Scheme:
     overrides: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = {**WEIGHT_BITS, **ACTIVATION_BITS, "float32": 32}
+        known = (*dict.fromkeys((*WEIGHT_BITS, *ACTIVATION_BITS)), XNOR, "float32")
         check_choice("weights", self.weights, WEIGHT_BITS)
         check_choice("activations", self.activations, ACTIVATION_BITS)
         for pattern, width in self.overrides.items():
@@ -40,10 +45,21 @@ class Scheme:
         return self.override(name) == "float32"
 
     def weight_bits(self, name: str) -> int:
-        return WEIGHT_BITS.get(self.override(name) or self.weights, WEIGHT_BITS[self.weights])
+        return width_bits(self.override(name) or self.weights, WEIGHT_BITS[self.weights])
 
     def activation_bits(self, name: str) -> int:
-        return ACTIVATION_BITS.get(self.override(name) or self.activations, ACTIVATION_BITS[self.activations])
+        width = self.override(name)
+        return ACTIVATION_BITS[width if width in ("int8", "int16") else self.activations]
+
+    def reads_signs(self, name: str) -> bool:
+        """Whether a layer is to take the signs of its input, times one scale."""
+        signs = self.activations == "binary" or self.override(name) == XNOR
+        return signs and self.weight_bits(name) == 1
+
+
+def width_bits(width: str, default: int = 8) -> int:
+    """The bits of weights that a width or an override means; the default where it says nothing of weights."""
+    return 1 if width == XNOR else WEIGHT_BITS.get(width, default)
 
 
 def check_choice(what: str, given: str, known: Collection[str]) -> None:

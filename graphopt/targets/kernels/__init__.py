@@ -1,7 +1,17 @@
 """The kernels: for each anchor operator, a rule that writes its loops for a target."""
 
 from graphopt.targets import scalars_integer, scalars_math
-from graphopt.targets.kernels import channelwise, conv, indexing, integer_recurrent, moves, nest, recurrent, scan
+from graphopt.targets.kernels import (
+    binary,
+    channelwise,
+    conv,
+    indexing,
+    integer_recurrent,
+    moves,
+    nest,
+    recurrent,
+    scan,
+)
 from graphopt.targets.kernels.base import RULES, Built, Kernel, Task, build, find_rule, kernel_rule
 
 __all__ = [
@@ -9,6 +19,7 @@ __all__ = [
     "Built",
     "Kernel",
     "Task",
+    "binary",
     "build",
     "channelwise",
     "conv",

@@ -14,10 +14,13 @@ from graphopt.targets.tir import Expr, Tensor, loop
 
 @dataclass(frozen=True)
 class Plane:
-    """Windows over a plane: the sizes of input and output and the window, each by (rows, columns)."""
+    """Windows over a plane: the sizes of input and output and the window, each by (rows, columns).
 
-    size: tuple[int, int]
-    out: tuple[int, int]
+    ``interior``, ``taps`` and ``source`` are for any number of axes.
+    """
+
+    size: tuple[int, ...]
+    out: tuple[int, ...]
     window: Window
 
     def interior(self, axis: int) -> tuple[int, int]:

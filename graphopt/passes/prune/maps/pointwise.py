@@ -23,6 +23,7 @@ from graphopt.ops import (
     Unary,
     Where,
 )
+from graphopt.ops.binary import Binarize, ConvXnor, PackSigns
 from graphopt.ops.integer import IntegerProduct, MatMulInteger, SumPool
 from graphopt.ops.integer_elementwise import IntegerSqrt, MulInteger, WeightedSum
 from graphopt.ops.quantized import Quantization
@@ -112,15 +113,7 @@ def along_an_axis(node: Node, relations: Relations) -> None:
 unsupported("it is fused already: prune first", Fused)
 unsupported(
     "it is quantized already: prune first",
-    *(
-        IntegerProduct,
-        MatMulInteger,
-        SumPool,
-        MulInteger,
-        WeightedSum,
-        IntegerSqrt,
-        Requantize,
-        Lookup,
-        IntegerSequence,
-    ),
+    *(IntegerProduct, MatMulInteger, IntegerSequence, SumPool),
+    *(MulInteger, WeightedSum, IntegerSqrt, Requantize, Lookup),
+    *(Binarize, PackSigns, ConvXnor),
 )

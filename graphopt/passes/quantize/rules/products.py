@@ -20,12 +20,25 @@ from graphopt.ops import (
     MatMulInteger,
     overflowing,
 )
-from graphopt.passes.quantize.form import Operand, Quantized, Wanted, integer_rule, quantized, reals_of, requantized
+from graphopt.passes.quantize.form import (
+    Operand,
+    Quantized,
+    Wanted,
+    binarized,
+    integer_rule,
+    quantized,
+    reals_of,
+    requantized,
+)
+from graphopt.passes.quantize.rules.binary import xnor
 from graphopt.rewrite import Decline
 
 
 @integer_rule(Conv, weights=((1, 0),), bias=2, activates=True)
 def conv(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    signs = binarized(node.inputs[0])
+    if signs is not None:
+        return xnor(node, signs, operands, wanted)
     return product(node, ConvInteger, operands, wanted, channel_axis=1)
 
 
@@ -36,6 +49,9 @@ def conv_transpose(node: Node, operands: tuple[Operand, ...], wanted: Wanted) ->
 
 @integer_rule(Linear, weights=((1, 0),), bias=2, activates=True)
 def linear(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
+    signs = binarized(node.inputs[0])
+    if signs is not None:
+        return xnor(node, signs, operands, wanted)
     return product(node, LinearInteger, operands, wanted, channel_axis=node.types[0].rank - 1)
 
 

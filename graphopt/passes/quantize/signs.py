@@ -1,0 +1,57 @@
+"""Binary activations: which layers take the signs of their input, and the scale that these stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableSequence
+
+from graphopt.errors import InvalidInput
+from graphopt.ir import Node, QParams, Value, symmetric
+from graphopt.ops import Conv, Linear
+from graphopt.passes.base import Note
+from graphopt.passes.quantize.insert import Layout
+from graphopt.passes.quantize.observers import Histogram
+from graphopt.passes.quantize.scheme import XNOR, Scheme
+
+
+def sign_parameters(
+    layout: Layout, histograms: Mapping[Value, Histogram], scheme: Scheme, notes: MutableSequence[Note]
+) -> dict[Node, QParams]:
+    """The parameters, of one bit, of the inputs that layers take the signs of: their scale is the mean of |x|.
+
+    It is the one of the least squared error, as in XNOR-Net (Rastegari et al., 2016). What takes no signs though the
+    scheme has it so is noted, and reads its input as others do.
+    """
+    names, found = layout.graph.names, dict[Node, QParams]()
+    for node, rule in layout.rules.items():
+        name = names[node]
+        if not rule.weights or not scheme.reads_signs(name):
+            continue
+        why = refusal(node, histograms)
+        if why:
+            notes.append(Note("insert-quantization", name, f"its input stays int8: {why}", declined=True))
+            continue
+        found[node] = symmetric(histograms[node.inputs[0]].mean_magnitude, 1)
+        notes.append(Note("insert-quantization", name, f"the signs of its input, times {float(found[node].scale):.6g}"))
+    return found
+
+
+def refusal(node: Node, histograms: Mapping[Value, Histogram]) -> str:
+    """Why a layer does not take the signs of its input; empty where it does."""
+    x = node.inputs[0]
+    if not isinstance(node.op, Conv | Linear):
+        return f"{node.op.name} has no form on signs"
+    if getattr(node.op, "group", 1) > 1:
+        return "a convolution in groups has no form on signs"
+    if x not in histograms:
+        return "it is constant"
+    low, high = histograms[x].low, histograms[x].high
+    if low >= 0 or high <= 0:
+        return f"it lies in [{low:.3g}, {high:.3g}], of one sign"
+    return ""
+
+
+def refuse_signs(scheme: Scheme, where: str) -> None:
+    """Raise ``InvalidInput`` where a scheme has binary activations, for a pass that does not know them."""
+    if scheme.activations == "binary" or XNOR in scheme.overrides.values():
+        advice = "they are for mode static of quantize; take activations of int8"
+        raise InvalidInput("no binary activations here", where=where, advice=advice)
