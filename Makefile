@@ -8,6 +8,10 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP) tools
 	$(BIN)/python examples/digits.py
 
+# one thread a worker: two workers that each take all cores wait for each other
+test test-all: export OPENBLAS_NUM_THREADS = 1
+test test-all: export OMP_NUM_THREADS = 1
+
 test: $(STAMP) tools lint
 	$(BIN)/pytest -n 2
 
