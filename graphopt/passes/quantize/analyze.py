@@ -16,8 +16,8 @@ from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.quantize import Quantize
+from graphopt.passes.quantize.recover.replay import Reference, Replay
 from graphopt.passes.quantize.regions import Region, alone, override_names, regions
-from graphopt.passes.quantize.replay import Reference, Replay
 
 SUGGESTED = 3
 """The worst layers for which overrides are tried."""

@@ -20,9 +20,9 @@ from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.knapsack import choose_cheapest
 from graphopt.passes.quantize.layers import quantized_layers
 from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
-from graphopt.passes.quantize.recovery import Seen, data_of
-from graphopt.passes.quantize.replay import Replay
-from graphopt.passes.quantize.round_weights import RoundWeights
+from graphopt.passes.quantize.recover.recovery import Seen, data_of
+from graphopt.passes.quantize.recover.replay import Replay
+from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
 from graphopt.passes.quantize.signs import refuse_signs
 from graphopt.rewrite import Decline

@@ -11,14 +11,14 @@ from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import observe
-from graphopt.passes.quantize.correct_bias import CorrectBias
 from graphopt.passes.quantize.dynamic import quantize_dynamically
-from graphopt.passes.quantize.equalize import EqualizeLayers
 from graphopt.passes.quantize.insert import activation_parameters, choose, insert
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
-from graphopt.passes.quantize.recovery import Recovery, data_of
-from graphopt.passes.quantize.round_weights import RoundWeights
+from graphopt.passes.quantize.recover.correct_bias import CorrectBias
+from graphopt.passes.quantize.recover.equalize import EqualizeLayers
+from graphopt.passes.quantize.recover.recovery import Recovery, data_of
+from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import Scheme, check_choice, width_bits
 from graphopt.passes.quantize.signs import refuse_signs, sign_parameters
 from graphopt.passes.quantize.splits import without_splits

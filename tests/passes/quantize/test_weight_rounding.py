@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from graphopt.ir import Array
 from graphopt.ops import Conv, Linear
-from graphopt.passes.quantize.moments import Moments, moments
-from graphopt.passes.quantize.rounding import compensated, damped, descend, nearest, round_weights
+from graphopt.passes.quantize.recover.moments import Moments, moments
+from graphopt.passes.quantize.recover.rounding import compensated, damped, descend, nearest, round_weights
 
 
 def draw_case(seed: int, g: int, o: int, k: int, n: int, drift: float) -> tuple[Array, Moments]:

@@ -12,8 +12,8 @@ from graphopt.ops import BatchNorm
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
-from graphopt.passes.quantize.recovery import data_of
-from graphopt.passes.quantize.replay import Replay
+from graphopt.passes.quantize.recover.recovery import data_of
+from graphopt.passes.quantize.recover.replay import Replay
 
 
 class ReestimateBatchNorm(Pass, name="reestimate-batch-norm", contract=Bounded(0.0)):

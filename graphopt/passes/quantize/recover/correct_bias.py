@@ -9,7 +9,7 @@ from graphopt.ops import Conv, ConvTranspose, Linear
 from graphopt.passes.contract import Bounded
 from graphopt.passes.fold.channels import channel_axis
 from graphopt.passes.quantize.layers import NewWeights
-from graphopt.passes.quantize.recovery import Recovery, Seen
+from graphopt.passes.quantize.recover.recovery import Recovery, Seen
 from graphopt.rewrite import Decline
 
 

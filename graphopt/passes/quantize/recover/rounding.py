@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array
-from graphopt.passes.quantize.moments import Moments
+from graphopt.passes.quantize.recover.moments import Moments
 
 CLIPS = np.linspace(1.0, 0.5, 11)
 """The parts of the largest weight of a channel that its scale is tried for."""

@@ -10,9 +10,9 @@ from graphopt.passes.contract import Bounded
 from graphopt.passes.quantize.form import binarized, dequantized
 from graphopt.passes.quantize.insert import BIAS_STEPS
 from graphopt.passes.quantize.layers import NewWeights, QuantizedLayer
-from graphopt.passes.quantize.moments import Moments, moments
-from graphopt.passes.quantize.recovery import Recovery, Seen
-from graphopt.passes.quantize.rounding import nearest, round_weights
+from graphopt.passes.quantize.recover.moments import Moments, moments
+from graphopt.passes.quantize.recover.recovery import Recovery, Seen
+from graphopt.passes.quantize.recover.rounding import nearest, round_weights
 from graphopt.rewrite import Decline
 
 

@@ -9,7 +9,7 @@ from graphopt.ir import Array, Graph, Node
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.layers import NewWeights, QuantizedLayer, quantized_layers, with_weights
-from graphopt.passes.quantize.replay import Reference, Replay
+from graphopt.passes.quantize.recover.replay import Reference, Replay
 from graphopt.rewrite import Decline
 
 

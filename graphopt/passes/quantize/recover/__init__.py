@@ -1,0 +1,1 @@
+"""What wins back the accuracy that quantisation takes, without training: scales, rounding, biases, norms."""
