@@ -194,6 +194,9 @@ from graphopt.ops.shape import (
     Split,
     Transpose,
 )
+from graphopt.ops.sparse import (
+    Decompress,
+)
 from graphopt.ops.windows import (
     Window,
 )
@@ -242,6 +245,7 @@ __all__ = [
     "CumProd",
     "CumSum",
     "Cumulative",
+    "Decompress",
     "Dequantize",
     "Div",
     "Elu",

@@ -156,7 +156,7 @@ class ConvXnor(Op, name="conv_xnor"):
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
         """As a product of int8."""
         x, w, b = inputs
-        form = (ConvInteger if x.type.rank > 2 else LinearInteger)(**vars(self.real(x.type.rank)))
+        form = (ConvInteger if x.type.rank > 2 else LinearInteger).of(self.real(x.type.rank))
         (out,) = b.type.static_shape
         sums = form(*(unpacked(v, self.channels) for v in (x, w)), constant(np.zeros(out, "int32")))
         column = Reshape(shape=(out, *[1] * (x.type.rank - 2)))(b)

@@ -8,7 +8,14 @@ from graphopt.passes.default import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline, Step, parse_passes
-from graphopt.passes.prune import Factorize, PruneChannels, PruneWeights, RemoveDeadChannels, analyze_sensitivity
+from graphopt.passes.prune import (
+    CompressWeights,
+    Factorize,
+    PruneChannels,
+    PruneWeights,
+    RemoveDeadChannels,
+    analyze_sensitivity,
+)
 from graphopt.passes.quantize import (
     CorrectBias,
     EqualizeLayers,
@@ -28,6 +35,7 @@ __all__ = [
     "Bounded",
     "Close",
     "CommonSubexpressions",
+    "CompressWeights",
     "Context",
     "Contract",
     "CorrectBias",

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphopt.ir import Array, Batch, Constant, Input, Node, Op, TensorType, Value, constant
-from graphopt.ops import Dequantize
+from graphopt.ops import Decompress, Dequantize
 from graphopt.passes.base import RewritePass
 from graphopt.passes.contract import Exact
 from graphopt.rewrite import Decline, Rule, node_rule
@@ -27,6 +27,8 @@ def evaluate_constant(node: Node, inputs: tuple[Value, ...]) -> list[Value] | No
     arrays = [v.constant for v in inputs if v.constant is not None]
     if len(arrays) != len(inputs) or not inputs:
         return None
+    if isinstance(node.op, Decompress):
+        raise Decline("it is kept compressed")
     if isinstance(node.op, Dequantize):
         raise Decline("lower-integer makes integer products of quantized constants, and floats of those it leaves")
     refuse_growth(node.types, arrays)

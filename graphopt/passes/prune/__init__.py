@@ -2,6 +2,7 @@
 
 from graphopt.passes.prune.budget import ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.channels import PruneChannels
+from graphopt.passes.prune.compress import CompressWeights
 from graphopt.passes.prune.coupling import Coupling, Group, couple
 from graphopt.passes.prune.criteria import CRITERIA, Activation, BatchNormScale, GeometricMedian, Magnitude, Random
 from graphopt.passes.prune.dead import RemoveDeadChannels
@@ -17,6 +18,7 @@ __all__ = [
     "CRITERIA",
     "Activation",
     "BatchNormScale",
+    "CompressWeights",
     "Compressed",
     "ConstantBytes",
     "CostModel",

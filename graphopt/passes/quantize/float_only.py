@@ -28,7 +28,7 @@ STRUCTURAL: frozenset[type[Op]] = frozenset(
         *(Input, Constant, ops.Cast, ops.Fused, ops.Quantize, ops.Dequantize, ops.Requantize, ops.Lookup),
         *(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger, ops.MatMulInteger, ops.SumPool),
         *(ops.Binarize, ops.PackSigns, ops.ConvXnor),
-        *(ops.IntegerSqrt, ops.MulInteger, ops.WeightedSum),
+        *(ops.IntegerSqrt, ops.MulInteger, ops.WeightedSum, ops.Decompress),
         *(ops.LstmSequenceInteger, ops.GruSequenceInteger, ops.RnnSequenceInteger),
         *(ops.And, ops.Or, ops.Xor, ops.Not, ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot),
         *(ops.ShiftLeft, ops.ShiftRight),

@@ -11,6 +11,7 @@ from graphopt.targets.kernels import (
     nest,
     recurrent,
     scan,
+    sparse,
 )
 from graphopt.targets.kernels.base import RULES, Built, Kernel, Task, build, find_rule, kernel_rule
 
@@ -33,4 +34,5 @@ __all__ = [
     "scalars_integer",
     "scalars_math",
     "scan",
+    "sparse",
 ]

@@ -10,6 +10,7 @@ from graphopt.ops import (
     Cast,
     Comparison,
     Cumulative,
+    Decompress,
     Fused,
     IntegerSequence,
     IsInf,
@@ -111,6 +112,7 @@ def along_an_axis(node: Node, relations: Relations) -> None:
 
 
 unsupported("it is fused already: prune first", Fused)
+unsupported("it is compressed already: prune first", Decompress)
 unsupported(
     "it is quantized already: prune first",
     *(IntegerProduct, MatMulInteger, IntegerSequence, SumPool),
