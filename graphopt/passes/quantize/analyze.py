@@ -17,7 +17,7 @@ from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.quantize import Quantize
 from graphopt.passes.quantize.recover.replay import Reference, Replay
-from graphopt.passes.quantize.regions import Region, alone, override_names, regions
+from graphopt.passes.quantize.regions import Region, in_float, override_names, regions
 
 SUGGESTED = 3
 """The worst layers for which overrides are tried."""
@@ -123,7 +123,7 @@ class Analysis:
     def loss(self, region: Region, seen: Seen) -> LayerLoss:
         others = [r for r in self.regions if r is not region]
         shown = replace(self.whole, outputs=(*self.whole.outputs, *region.dequantize.results), output_names=())
-        graph = alone(shown, self.reference, others, region)
+        graph = in_float(shown, self.reference, others, region.nodes)
         *outputs, own = joined(runs(graph, graph.outputs, self.data))
         return LayerLoss(
             name=self.whole.names[region.head],

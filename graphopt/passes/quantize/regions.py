@@ -57,13 +57,16 @@ def override_names(graph: Graph, region: Region) -> list[str]:
     return [escape(graph.names[n]) for n in region.nodes if rule_of(n.op) is not None]
 
 
-def alone(graph: Graph, reference: Graph, others: Collection[Region], region: Region) -> Graph:
-    """The graph with all but one region in float: their results as they are, their constants those of the reference."""
-    dequantized = {other.dequantize for other in others}
-    floats = {node for other in others for node in other.nodes} - set(region.nodes)
+def in_float(graph: Graph, reference: Graph, chosen: Collection[Region], kept: Collection[Node] = ()) -> Graph:
+    """The graph with some regions in float: their results as they are, their constants those of the reference.
+
+    Nodes that are ``kept`` stay quantized, for regions share some.
+    """
+    dequantized = {region.dequantize for region in chosen}
+    floats = {node for region in chosen for node in region.nodes if node not in kept}
     originals = {reference.names[node]: node for node in reference.nodes}
 
-    def in_float(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    def as_reals(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node in dequantized:
             return (inputs[0].node.inputs[0],)
         if node in floats and isinstance(node.op, Binarize):
@@ -74,4 +77,4 @@ def alone(graph: Graph, reference: Graph, others: Collection[Region], region: Re
         pairs = zip(original.inputs, inputs, strict=True)
         return node.with_inputs([v if v.constant is not None else x for v, x in pairs]).results
 
-    return rebuild(graph, in_float)
+    return rebuild(graph, as_reals)

@@ -13,7 +13,7 @@ from graphopt.ir import Array, Batch, Graph, Value, arg, constant
 from graphopt.ops import GRU, Conv, ReduceMean, Relu, Reshape, Sigmoid
 from graphopt.passes import Context, Quantize
 from graphopt.passes.contract import signal_to_noise
-from graphopt.passes.quantize.regions import alone, regions
+from graphopt.passes.quantize.regions import in_float, regions
 
 NAMES = ["a", "b", "c[0]", "d", "e"]
 SILENT = 3
@@ -121,7 +121,7 @@ def test_the_weights_of_recurrent_layers_are_float_too_where_another_is_quantize
     whole = Quantize(calibration=samples).insert(graph, Context())
     found = regions(whole)
     (last,) = (r for r in found if any(whole.names[n] == "second" for n in r.nodes))
-    made = alone(whole, graph, [r for r in found if r is not last], last)
+    made = in_float(whole, graph, [r for r in found if r is not last], last.nodes)
     for g, same in ((made, True), (whole, False)):
         (got,), (want,) = (replace(h, outputs=h.node("first").results[:1])(samples) for h in (g, graph))
         assert np.array_equal(got, want) == same

@@ -14,7 +14,7 @@ from graphopt.ir import Array, Batch, Graph, Value, arg, cast_floats
 from graphopt.ops import Binarize, Conv, ConvInteger, ConvXnor, Dequantize, Linear, PackSigns, Relu, Reshape
 from graphopt.passes import Context, Fuse, InsertQuantization, LowerInteger, MixedPrecision, Quantize
 from graphopt.passes.quantize.layers import packed_weights
-from graphopt.passes.quantize.regions import regions, with_floats
+from graphopt.passes.quantize.regions import in_float, regions
 from graphopt.passes.quantize.rules.binary import unit_of
 from graphopt.passes.quantize.scheme import Scheme
 from graphopt.rewrite import Decline
@@ -160,7 +160,7 @@ def test_a_layer_in_float_reads_no_signs() -> None:
     """With every region in float the graph is the one that was quantized."""
     graph = net()
     qdq, _, _ = both(graph, overrides={"inner": "xnor"})
-    real = with_floats(qdq, graph, regions(qdq))
+    real = in_float(qdq, graph, regions(qdq))
     for x in samples(graph):
         np.testing.assert_array_equal(real(x)[0], graph(x)[0])
 

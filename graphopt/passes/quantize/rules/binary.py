@@ -29,7 +29,7 @@ def xnor(node: Node, signs: Signs, operands: tuple[Operand, ...], wanted: Wanted
     scale = scale / unit
     bias = np.rint(b / scale).astype(np.int32)
     name, channels = node.name or node.op.name, w.array.shape[1]
-    geometry = {k: v for k, v in vars(node.op).items() if k != "group"}
+    geometry = {k: v for k, v in vars(node.op).items() if k in ("strides", "pads", "dilations")}
     operand = packed(signs.source, None if isinstance(node.op, Conv) else channels)
     weight = constant(pack_signs(w.array < 0), like=w.value)
     op = ConvXnor(channels=channels, unit=unit, **geometry)
