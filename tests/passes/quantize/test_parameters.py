@@ -10,10 +10,10 @@ from compiling import Weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphopt.errors import InvalidGraph, InvalidInput
+from graphopt.errors import ContractViolation, InvalidGraph, InvalidInput
 from graphopt.ir import Array, Graph, QParams, asymmetric, constant, fixed_point, symmetric
 from graphopt.ops import Conv, ConvInteger, Linear, LinearInteger, Relu
-from graphopt.passes import Fuse, Quantize
+from graphopt.passes import Context, Fuse, Pipeline, Quantize
 from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.quantize.observers import BINS, OBSERVERS, Histogram
 
@@ -169,3 +169,15 @@ def test_tiny_weights_under_a_large_bias() -> None:
     small = Quantize(calibration=data)(graph)
     assert any(isinstance(n.op, LinearInteger) for n in small.nodes)
     np.testing.assert_allclose(small(data[0])[0], graph(data[0])[0], atol=0.01)
+
+
+@pytest.mark.parametrize("as_field", [True, False])
+def test_a_pipeline_holds_quantisation_to_its_contract_on_its_data(as_field: bool) -> None:
+    """Data that a context brings reaches the check too; a bound that cannot be met is said so."""
+    data = [x * np.float32(40) for x in samples()]  # far from what random inputs would be
+    given = {"calibration": data} if as_field else {}
+    small = Pipeline([Quantize(**given), Fuse()], check=True)(net(), Context(calibration=data))
+    assert small.inputs[0].type == net().inputs[0].type
+    hopeless = Quantize(weights="binary", overrides={"*": "xnor"}, recover=())
+    with pytest.raises(ContractViolation, match="dB of signal to noise"):
+        Pipeline([hopeless], check=True)(net(), Context(calibration=data))
