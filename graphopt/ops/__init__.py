@@ -197,6 +197,11 @@ from graphopt.ops.shape import (
 from graphopt.ops.sparse import (
     Decompress,
 )
+from graphopt.ops.two_level import (
+    SCALE_GROUP,
+    factors_of,
+    two_level,
+)
 from graphopt.ops.windows import (
     Window,
 )
@@ -208,6 +213,7 @@ __all__ = [
     "HALF_LARGEST",
     "LSTM",
     "RNN",
+    "SCALE_GROUP",
     "WORD",
     "Abs",
     "Acos",
@@ -350,10 +356,12 @@ __all__ = [
     "Window",
     "Xor",
     "broadcast",
+    "factors_of",
     "fits_half",
     "overflowing",
     "pack_signs",
     "rounded_to_half",
     "sigmoid_table",
     "tanh_table",
+    "two_level",
 ]

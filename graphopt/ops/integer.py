@@ -46,17 +46,19 @@ def overflowing(weight: Array, bias: Array, dtype: str) -> int | None:
 class IntegerProduct(Op):
     """A sum of products of x with int8 weights, plus a bias of the accumulator's dtype; padding counts as zero.
 
-    ``bits`` of the weights are stored: those of 4 lie in [-7, 7], two to a byte; those of 1 are -1 and 1.
+    ``bits`` of the weights are stored: those of 4 lie in [-7, 7], two to a byte; those of 1 are -1 and 1. ``grouped``
+    weights of 4 bits lie in that range once divided by their factors (``factors_of``), which are stored too.
     """
 
     zero_point: int = 0
     bits: int = 8
+    grouped: bool = False
 
     @classmethod
-    def of(cls, real: Op, *, zero_point: int = 0, bits: int = 8) -> Self:
+    def of(cls, real: Op, *, zero_point: int = 0, bits: int = 8, grouped: bool = False) -> Self:
         """The integer form of an operator on reals, with the attributes that both have."""
         shared = {f.name: getattr(real, f.name) for f in dataclasses.fields(cls) if hasattr(real, f.name)}
-        return cls(**shared, zero_point=zero_point, bits=bits)
+        return cls(**shared, zero_point=zero_point, bits=bits, grouped=grouped)
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, w, b = inputs

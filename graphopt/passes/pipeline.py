@@ -59,7 +59,6 @@ class Pipeline:
             graph = after
         return graph
 
-
     def hold(self, pass_: Pass, graph: Graph, context: Context) -> None:
         """Hold a pass to its contract; one that bounds noise is measured on the first batch of calibration data."""
         if not isinstance(pass_.contract, Bounded):

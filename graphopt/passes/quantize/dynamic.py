@@ -29,7 +29,7 @@ from graphopt.ops import (
 from graphopt.passes.base import Context, Note
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.insert import quantize_weight, weight_parameters
-from graphopt.passes.quantize.rules.products import stored_bits
+from graphopt.passes.quantize.rules.products import stored_form
 from graphopt.passes.quantize.scheme import Scheme
 from graphopt.rewrite import Decline
 
@@ -85,14 +85,14 @@ def product(
     if not all(isinstance(d, int) and d for d in x.type.shape[1:]):
         raise Decline("its input has no elements")
     weight = weight_parameters(node, rule, 1, scheme, name, None)
-    integers = quantize_weight(w.constant, weight)
+    integers = quantize_weight(w.constant, weight, scheme.is_grouped(name) and weight.bits == 8)
     if overflowing(integers, np.full(len(b.constant), BIAS_STEPS), "int8") is not None:
         raise Decline("its accumulator may overflow")
     axes = (rank - 1,) if op is LinearInteger else tuple(range(1, x.type.rank))
     q, scale = scaled(x, axes)
     stored = constant(integers, like=w)
     zeros = constant(np.zeros(len(b.constant), "int32"), f"{name}.zeros")
-    integer = op.of(node.op, bits=stored_bits(integers))
+    integer = op.of(node.op, **stored_form(integers))
     acc = integer(q, stored, zeros, name=f"{name}.acc", origins=node.origins)
     column = (-1, *[1] * (rank - channel_axis - 1))
     unit = Mul()(scale, constant(channel_scale(weight, column), f"{w.node.name}.scale"))

@@ -19,7 +19,7 @@ from graphopt.ir import (
     constant,
     symmetric,
 )
-from graphopt.ops import Binarize, Clip, Concat, Dequantize, Quantize, Relu
+from graphopt.ops import SCALE_GROUP, Binarize, Clip, Concat, Dequantize, Quantize, Relu, two_level
 from graphopt.passes.quantize.form import IntegerRule, rule_of
 from graphopt.passes.quantize.observers import OBSERVERS, Histogram
 from graphopt.passes.quantize.scheme import Scheme
@@ -176,6 +176,8 @@ def weight_parameters(
     weight = node.inputs[position].constant
     assert weight is not None
     bits = scheme.weight_bits(name)
+    if scheme.is_grouped(name) and weight.shape[1] >= SCALE_GROUP:
+        bits = 8  # of the scale of the channel; the factors leave 4 to store
     channels = dict(rule.weights)[position]
     grouped = channels == 1 and getattr(node.op, "group", 1) > 1
     axis = channels if scheme.per_channel and not grouped else None
@@ -189,8 +191,11 @@ def weight_parameters(
     return symmetric(magnitude, bits, axis)
 
 
-def quantize_weight(weight: Array, parameters: QParams) -> Array:
-    """Rounded to nearest; binary weights are the sign, and never 0."""
+def quantize_weight(weight: Array, parameters: QParams, grouped: bool = False) -> Array:
+    """Rounded to nearest, or to what the factors of groups allow; binary weights are the sign, and never 0."""
+    if grouped:
+        scale, _ = parameters.columns(weight.ndim)
+        return two_level(weight.astype(np.float64) / scale)
     if parameters.bits == 1:
         return np.where(weight < 0, -1, 1).astype("int8")
     return parameters.quantize(weight)
@@ -220,8 +225,9 @@ def insert(
                 x = signs.get(node) or parameters.get(node.inputs[0])
                 old = node.inputs[position]
                 chosen = weight_parameters(node, rule, position, scheme, names[node], x)
+                grouped = scheme.is_grouped(names[node]) and chosen.bits == 8
                 assert old.constant is not None
-                inputs[position] = dequantized_weight(old, quantize_weight(old.constant, chosen), chosen)
+                inputs[position] = dequantized_weight(old, quantize_weight(old.constant, chosen, grouped), chosen)
         for old, made in zip(node.results, node.with_inputs(inputs).results, strict=True):
             new[old] = made
             if old in parameters:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphopt.ir import Array, Graph, Node, QParams, Value, constant, rebuild
-from graphopt.ops import ConvXnor, IntegerProduct
+from graphopt.ops import ConvXnor, IntegerProduct, factors_of
 from graphopt.passes.quantize.form import Quantized, dequantized, rule_of
 from graphopt.passes.quantize.insert import dequantized_weight
-from graphopt.passes.quantize.rules.products import stored_bits
+from graphopt.passes.quantize.rules.products import is_grouped, stored_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,10 @@ class QuantizedLayer:
 
 
 def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
-    """The layers of a graph with weights behind a dequantize and a constant bias, in its order."""
+    """The layers of a graph with weights behind a dequantize and a constant bias, in its order.
+
+    Those of grouped weights are left out: what is chosen for a weight alone would not respect their factors.
+    """
     found = {}
     for node in graph.nodes:
         rule = rule_of(node.op)
@@ -40,7 +43,9 @@ def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
             continue
         ((position, _),) = rule.weights
         weight = dequantized(node.inputs[position])
-        if weight is not None and weight.array is not None and weight.dtype == "int8":
+        if weight is None or weight.array is None or is_grouped(weight.array):
+            continue
+        if weight.dtype == "int8":
             found[node] = QuantizedLayer(node, weight, position)
     return found
 
@@ -51,7 +56,10 @@ def packed_weights(graph: Graph) -> dict[str, tuple[int, int]]:
     for node in graph.nodes:
         if isinstance(node.op, IntegerProduct):
             size = math.prod(node.inputs[1].type.static_shape)
-            found[graph.names[node]] = node.op.bits, -(-size * node.op.bits // 8)
+            weight = node.inputs[1].constant
+            factors = factors_of(weight) if node.op.grouped and weight is not None else None
+            extra = 0 if factors is None else factors.nbytes
+            found[graph.names[node]] = node.op.bits, -(-size * node.op.bits // 8) + extra
         elif isinstance(node.op, ConvXnor):
             found[graph.names[node]] = 1, node.inputs[1].type.nbytes
     return found

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from graphopt.errors import InvalidInput
 
-WEIGHT_BITS = {"int8": 8, "int4": 4, "binary": 1}
+WEIGHT_BITS = {"int8": 8, "int4": 4, "int4-grouped": 4, "binary": 1}
 ACTIVATION_BITS = {"int8": 8, "int16": 16, "binary": 8}
 """Of results; that of ``binary`` are 8, and layers with binary weights read the signs of theirs."""
 XNOR = "xnor"
@@ -20,9 +20,9 @@ class Scheme:
     """The bits of weights and activations, by node name.
 
     ``overrides`` maps patterns of node names (as the shell has them) to ``float32``, to a width of weights (``int4``,
-    ``binary``), to one of activations (``int16``), to ``int8`` for both, or to ``xnor`` for binary weights and a binary
-    input; the last pattern that fits counts. Activations that are ``binary`` make an ``xnor`` of every layer with
-    binary weights.
+    ``int4-grouped``, ``binary``), to one of activations (``int16``), to ``int8`` for both, or to ``xnor`` for binary
+    weights and a binary input; the last pattern that fits counts. Activations that are ``binary`` make an ``xnor`` of
+    every layer with binary weights.
     """
 
     weights: str = "int8"
@@ -46,6 +46,10 @@ class Scheme:
 
     def weight_bits(self, name: str) -> int:
         return width_bits(self.override(name) or self.weights, WEIGHT_BITS[self.weights])
+
+    def is_grouped(self, name: str) -> bool:
+        """Whether the weights of a layer have a factor for each group of input channels."""
+        return (self.override(name) or self.weights) == "int4-grouped"
 
     def activation_bits(self, name: str) -> int:
         width = self.override(name)

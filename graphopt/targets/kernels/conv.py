@@ -9,7 +9,8 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array
-from graphopt.ops import Conv, ConvInteger, Linear, LinearInteger, Window
+from graphopt.ops import SCALE_GROUP, Conv, ConvInteger, Linear, LinearInteger, Window
+from graphopt.ops.two_level import over_channels
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
 from graphopt.targets.kernels.channelwise import depthwise_kernel
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
@@ -17,6 +18,7 @@ from graphopt.targets.kernels.nest import conv_nest, linear_nest
 from graphopt.targets.kernels.quantized import (
     bits_of,
     folded_zero_point,
+    grouped_factors,
     load_bits,
     pack_bits,
     prove_no_overflow,
@@ -24,7 +26,7 @@ from graphopt.targets.kernels.quantized import (
 )
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.schedule import Segment, channel_segments, choose_tile
-from graphopt.targets.tir import Expr, Locals, Point, loop
+from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 UNROLLED = {"c": 64, "llvm": 192}
 """A row of taps is written out if that is at most this many multiply-adds, by code generator."""
@@ -101,12 +103,16 @@ def tiled_kernel(
     segments = channel_segments(channels.group_out, task.target.lanes, tile.vectors)
     _, w, b = task.inputs
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
-    bits = bits_of(task.op, weight)
+    bits, factors = bits_of(task.op, weight), grouped_factors(task.op, weight)
+    packed = {"bias": bias}
+    if factors is not None:
+        weight = weight // over_channels(factors, weight)
+        packed["factors"] = pack_weights(factors[:, :, None, None], channels, segments)
+    packed["weight"] = pack_bits(pack_weights(weight, channels, segments), bits)
 
     def emit(frame: Frame) -> None:
         TiledConv(frame, channels, plane, view, tile.pixels, zero_point, bits).emit(batch, segments)
 
-    packed = {"weight": pack_bits(pack_weights(weight, channels, segments), bits), "bias": bias}
     return Kernel(name, emit, packed, replaced=(w, b))
 
 
@@ -130,6 +136,7 @@ class TiledConv:
         self.channels, self.plane, self.pixels, self.zero_point = channels, plane, pixels, zero_point
         self.dtype, self.bits = frame.task.result.type.dtype, bits
         self.weight, self.bias = frame.packed["weight"], frame.packed["bias"]
+        self.factors = frame.packed.get("factors")
         x = view(frame.tensors[frame.task.inputs[0]])
         assert x is not None
         self.x = x
@@ -145,6 +152,7 @@ class TiledConv:
             and channels.group == 1
             and plane.window.dilations[1] == 1
             and kernel[1] > 1
+            and self.factors is None  # which need the channel of a tap
         )
 
     def emit(self, batch: int, segments: list[Segment]) -> None:
@@ -178,7 +186,7 @@ class TiledConv:
             row = self.plane.source(0, at[0], ky)
 
             def tap(kx: Expr, channel: Expr, index: Expr) -> None:
-                weights = self.weights_at(block, ky, index)
+                weights = self.weights_at(block, ky, channel, index)
                 for p in range(pixels):
                     column = self.plane.source(1, at[1] + p, kx)
                     x = self.x.load(Point((block.n, block.first_in + channel, row, column)))
@@ -193,13 +201,20 @@ class TiledConv:
                 point = Point((block.n, block.channel + v * lanes, at[0], at[1] + p), 1, lanes)
                 self.tail.store(point, self.epilogue(acc[p * vectors + v], point))
 
-    def weights_at(self, block: Block, ky: Expr, index: Expr) -> list[Expr]:
+    def weights_at(self, block: Block, ky: Expr, channel: Expr, index: Expr) -> list[Expr]:
         """The vectors of packed weights of one tap: ``index`` counts columns times input channels."""
         segment = block.segment
         row = self.plane.window.kernel[1] * self.channels.group_in
         start = block.weights + (ky * row + index) * segment.width
         starts = [start + v * segment.lanes for v in range(segment.vectors)]
-        return [load_bits(self.weight, s, segment.lanes, self.bits, self.dtype, self.codegen) for s in starts]
+        weights = [load_bits(self.weight, s, segment.lanes, self.bits, self.dtype, self.codegen) for s in starts]
+        if self.factors is None:
+            return weights
+        groups = -(-self.channels.group_in // SCALE_GROUP)
+        first = block.channel * groups + tirx.floordiv(channel, SCALE_GROUP) * segment.width
+        places = [Point((first + v * segment.lanes,), 0, segment.lanes) for v in range(segment.vectors)]
+        factors = [cast(self.factors.load(place), self.dtype) for place in places]
+        return [w * factor for w, factor in zip(weights, factors, strict=True)]
 
     def for_each_tap(
         self, columns: tuple[Expr, Expr], accumulators: int, emit: Callable[[Expr, Expr, Expr], None]

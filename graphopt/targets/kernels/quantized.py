@@ -9,7 +9,7 @@ from tvm import tirx
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Array
-from graphopt.ops import IntegerProduct, fits_half, overflowing
+from graphopt.ops import IntegerProduct, factors_of, fits_half, overflowing
 from graphopt.targets.tir import Expr, Point, Tensor, cast
 
 
@@ -32,7 +32,14 @@ def bits_of(op: Any, weight: Array) -> int:
     """The bits in which the weights of a product are stored; 8 also for floats as they are, 16 for those of float16."""
     if getattr(op, "half", False) and fits_half(weight):
         return HALF
+    if getattr(op, "grouped", False) and factors_of(weight) is None:
+        return 8
     return int(getattr(op, "bits", 8))
+
+
+def grouped_factors(op: Any, weight: Array) -> Array | None:
+    """The factors of the weights of a product that are stored apart; None where there are none."""
+    return factors_of(weight) if getattr(op, "grouped", False) else None
 
 
 def pack_bits(weight: Array, bits: int) -> Array:

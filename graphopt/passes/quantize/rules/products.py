@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
 
 from graphopt.ir import Array, Node, Value, constant
@@ -18,6 +20,7 @@ from graphopt.ops import (
     LinearInteger,
     MatMul,
     MatMulInteger,
+    factors_of,
     overflowing,
 )
 from graphopt.passes.quantize.form import (
@@ -75,7 +78,7 @@ def product(
     biases = [constant(bias.astype(wide), f"{name}.bias"), constant(np.zeros(len(bias), wide), f"{name}.zeros")]
     sums = []
     for part, added in zip(int8_parts(w.array), biases, strict=False):
-        integer = op.of(node.op, zero_point=x.zero_point, bits=stored_bits(part))
+        integer = op.of(node.op, zero_point=x.zero_point, **stored_form(part))
         weight = constant(part, like=w.value)
         sums.append(integer(x.value, weight, added, name=f"{name}.acc", origins=node.origins))
     acc = sums[0] if len(sums) == 1 else Add()(*sums)
@@ -114,6 +117,23 @@ def stored_bits(weight: Array) -> int:
     if largest == 1 and np.all(weight):
         return 1
     return 4 if largest <= 7 else 8
+
+
+def is_grouped(weight: Array) -> bool:
+    """Whether weights need but 4 bits once they are divided by the factors of their groups."""
+    return stored_bits(weight) == 8 and factors_of(weight) is not None
+
+
+class Stored(TypedDict):
+    """The attributes of an integer product that tell how its weights are stored."""
+
+    bits: int
+    grouped: bool
+
+
+def stored_form(weight: Array) -> Stored:
+    grouped = is_grouped(weight)
+    return {"bits": 4 if grouped else stored_bits(weight), "grouped": grouped}
 
 
 @integer_rule(MatMul, activates=True)
