@@ -22,6 +22,7 @@ from graphopt.ops import (
     MatMulInteger,
     Maximum,
     Mul,
+    Recurrent,
     ReduceMax,
     Round,
     overflowing,
@@ -32,6 +33,7 @@ from graphopt.passes.quantize.insert import quantize_weight, weight_parameters
 from graphopt.passes.quantize.rules.products import stored_form
 from graphopt.passes.quantize.scheme import Scheme
 from graphopt.rewrite import Decline
+from graphopt.rewrite.driver import stamp
 
 STEPS = 127
 SMALLEST = 1e-30
@@ -41,12 +43,15 @@ BIAS_STEPS = float(1 << 30)
 
 
 def quantize_dynamically(graph: Graph, scheme: Scheme, context: Context, name: str) -> Graph:
-    """The graph with its convolutions and matrix products on integers; all else stays float.
+    """The graph with its convolutions and matrix products on integers, those of the inputs of recurrent layers too.
+
+    All else stays float.
 
     In float32 and in this order: m = max(max|x|, 1e-30) over a row (linear, matmul) or a sample (conv), s = m / 127,
     q = clip(round(x / s), -127, 127), c = s * s_w, y = float(acc + int(clip(round(b / c), -2^30, 2^30))) * c.
     No sum follows a product, so a fused multiply-add changes nothing, and a soft-float core gives the same.
     """
+    graph = rebuild(graph, with_projections)
     names = graph.names
 
     def replaced(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -61,6 +66,14 @@ def quantize_dynamically(graph: Graph, scheme: Scheme, context: Context, name: s
         return (made,)
 
     return rebuild(graph, replaced)
+
+
+def with_projections(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    """Recurrent layers as the products of their inputs, which are linear layers, and the steps, which stay float."""
+    if not isinstance(node.op, Recurrent) or node.types[0].dtype != "float32":
+        return None
+    parts = node.op.decompose(*inputs)
+    return stamp(parts, node, node.results, {v.node for v in inputs}) if parts is not None else None
 
 
 def scaled(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from compiling import Weights
 
+import graphopt
 from graphopt import compile
-from graphopt.ir import Graph
+from graphopt.ir import Graph, bind_batch
 from graphopt.ops import Conv, ConvInteger, Linear, LinearInteger, MatMul, MatMulInteger, Relu
 from graphopt.passes import Context, Fuse, Quantize
-from graphopt.passes.contract import random_inputs, signal_to_noise
+from graphopt.passes.contract import random_inputs, signal_to_noise, worst_difference
 
 
 def conv_graph() -> Graph:
@@ -63,6 +65,20 @@ def test_overrides_and_reasons() -> None:
     small = Quantize(mode="dynamic", overrides={"first": "float32"}).run(GRAPHS["linear"], context)
     assert [n.name for n in small.nodes if isinstance(n.op, Linear)] == ["first"]
     assert any(n.node == "second" and "run time" in n.text for n in context.notes)
+
+
+@pytest.mark.parametrize("layer", [torch.nn.LSTM, torch.nn.GRU])
+def test_the_inputs_of_recurrent_layers_are_products(layer: type[torch.nn.LSTM | torch.nn.GRU]) -> None:
+    torch.manual_seed(0)
+    graph = graphopt.trace(layer(6, 10, batch_first=True).eval(), (torch.randn(1, 7, 6),))
+    small = Quantize(mode="dynamic")(graph)
+    assert sum(isinstance(n.op, LinearInteger) for n in small.nodes) == 1
+    inputs = random_inputs(bind_batch(graph, 1), 1)
+    assert signal_to_noise(small(**inputs)[0], graph(**inputs)[0]) > 30
+    for target in ("host", "cortex-m4"):
+        program = compile(bind_batch(Fuse()(small), 1), target)
+        (got,) = program.measure(inputs, count=False).outputs
+        assert worst_difference(got[0], small(**inputs)[0]) < 1e-3
 
 
 @pytest.mark.parametrize("weights", ["int4", "binary"])
