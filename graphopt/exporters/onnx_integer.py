@@ -262,7 +262,7 @@ def requantize(op: ops.Requantize, at: At) -> None:
         rest = at.emit("Gather", powers, at.emit("Sub", shift, at.constant(16)))
         y = floored(at, at.emit("Add", at.emit("Mul", high, factor), carry), rest)
     y = at.emit("Cast", at.emit("Add", y, at.constant(op.zero_point)), to=onnx_dtype("float64"))
-    # Clip, Min and Max of ONNX Runtime 1.31 let int64 beyond 32 bits through, four at a time; those of float64 do not
+    # Clip, Min and Max of ONNX Runtime 1.31 were seen to let int64 beyond 32 bits through; those of float64 were not
     y = at.emit("Clip", y, at.constant(op.low, "float64"), at.constant(op.high, "float64"))
     at.result("Cast", y, to=onnx_dtype(op.to))
 
