@@ -35,7 +35,7 @@ from graphopt.targets.kernels import RULES
 from graphopt.targets.lowering import check_types
 from graphopt.targets.region import legalize
 from graphopt.targets.scalars import SCALARS
-from graphopt.targets.target import host_name
+from graphopt.targets.target import X86_HOSTS, host_name
 from graphopt.testing import MOTIFS, Drawing
 from graphopt.testing.drawing import ATTEMPTS, attempt, named, outputs
 
@@ -49,8 +49,7 @@ NOISE = 1e-6
 FLOAT64_BOUND = 1e-9
 """Of max|y|, as the contracts of passes have it."""
 
-X86 = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
-NATIVE = X86[: X86.index(host_name()) + 1] if host_name() in X86 else [host_name()]
+NATIVE = list(X86_HOSTS[: X86_HOSTS.index(host_name()) + 1]) if host_name() in X86_HOSTS else [host_name()]
 """The targets that this machine runs itself."""
 
 

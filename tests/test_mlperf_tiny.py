@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from compiling import FLOAT32_BOUND, assert_close
 from mlperf import NETS, graphs, input_name, path_of, program
+from oracle import session
 
 from graphopt.errors import BudgetExceeded
 from graphopt.ir import bind_batch
@@ -21,11 +21,9 @@ POINT = 0.001
 def test_is_as_accurate_as_onnx_runtime(name: str, shared: Path) -> None:
     net = NETS[name]
     samples = np.concatenate(list(net.samples(shared)))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path_of(shared, name), options, providers=["CPUExecutionProvider"])
+    reference = session(path_of(shared, name))
     graph = graphs(shared, name)[0]
-    wanted = np.concatenate([session.run(None, {input_name(graph): x})[0] for x in net.samples(shared)])
+    wanted = np.concatenate([reference.run(None, {input_name(graph): x})[0] for x in net.samples(shared)])
     got = program(shared, name, "host", net.batch).run(samples)
     assert isinstance(got, np.ndarray)
     errors = np.abs(got - wanted).reshape(len(got), -1).max(1) / np.abs(wanted).max()

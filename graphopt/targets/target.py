@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import platform
 import tomllib
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Target:
             raise ValueError(f"runner.kind = {self.runner.kind!r} is none of {', '.join(RUNNERS)}")
 
 
+X86_HOSTS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
+"""Each runs what those before it run."""
 RUNNERS = ("native", "user", "board")
 CHOICES: dict[str, tuple[Any, ...]] = {"codegen": ("llvm", "c"), "lanes": (1, 4, 8, 16)}
 EXAMPLE = 'write, for one:\n  [my-board]\n  base = "cortex-m4"\n  ram = 65536'
@@ -163,7 +166,19 @@ def get_target(name: str | Target) -> Target:
 
 @cache
 def host_name() -> str:
-    """The builtin target that this machine can run natively, the most capable one."""
+    """The most capable builtin target that this machine runs natively, or the lesser one that GRAPHOPT_HOST names.
+
+    Raises ``InvalidInput`` where the variable names none that this machine runs.
+    """
+    best = most_capable_host()
+    chosen = os.environ.get("GRAPHOPT_HOST", best)
+    able = X86_HOSTS[: X86_HOSTS.index(best) + 1] if best in X86_HOSTS else (best,)
+    if chosen not in able:
+        raise InvalidInput(f"{chosen!r} is none of {', '.join(able)}", where="GRAPHOPT_HOST")
+    return chosen
+
+
+def most_capable_host() -> str:
     if platform.machine() == "aarch64":
         return "aarch64"
     cpu = Path("/proc/cpuinfo")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import models
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given
+from oracle import run
 
 import graphopt
 from graphopt.errors import Unsupported
@@ -23,16 +22,6 @@ from graphopt.testing import random_graph, signature
 from graphopt.testing.strategies import graphs
 
 BUILT_IN = sorted(n for n, op in REGISTRY.items() if op.__module__.startswith("graphopt.ops"))
-
-
-def run(model: onnx.ModelProto, inputs: dict[str, Array]) -> list[Array]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    assert [i.name for i in session.get_inputs()] == list(inputs)
-    return list(session.run(None, inputs))
 
 
 def compare(graph: Graph, got: list[Array], want: tuple[Array, ...]) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from oracle import session
 
 from graphopt import ops
 from graphopt.errors import GraphoptError, InvalidInput, Unsupported
@@ -48,12 +48,10 @@ def feeds(graph: Graph, batch: int) -> dict[str, np.ndarray]:
 
 def compare(graph: Graph, source: bytes | str, batches: Sequence[int] = (1, 3)) -> None:
     """The graph equals ONNX Runtime at each batch."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    reference = session(source)
     for batch in batches if graph.is_symbolic else [1]:
         given = feeds(graph, batch)
-        expected = session.run(list(graph.output_names), given)
+        expected = reference.run(list(graph.output_names), given)
         for a, b in zip(graph(*given.values()), expected, strict=True):
             assert a.shape == b.shape and a.dtype == b.dtype
             assert np.abs(a - b.astype(np.float64)).max() <= 1e-5 * max(np.abs(b).max(), 1e-30)

@@ -32,6 +32,7 @@ from graphopt.ops import (
 )
 from graphopt.targets import builtin_targets, get_target
 from graphopt.targets.samples import samples_apart
+from graphopt.targets.target import host_name
 
 BOARD = """
 [my-board]
@@ -53,6 +54,18 @@ def test_a_board_in_a_few_lines(tmp_path: Path) -> None:
     assert (target.name, target.ram, target.cpu) == ("my-board", 65536, "cortex-m4")
     program = check_program(small_net(), target)
     assert program.manifest["target"] == "my-board"
+
+
+def test_the_host_can_be_made_a_lesser_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphopt.targets.target.most_capable_host", lambda: "x86-64-v3")
+    uncached = host_name.__wrapped__
+    monkeypatch.delenv("GRAPHOPT_HOST", raising=False)
+    assert uncached() == "x86-64-v3"
+    monkeypatch.setenv("GRAPHOPT_HOST", "x86-64-v2")
+    assert uncached() == "x86-64-v2"
+    monkeypatch.setenv("GRAPHOPT_HOST", "x86-64-v4")
+    with pytest.raises(InvalidInput, match="GRAPHOPT_HOST: 'x86-64-v4' is none of x86-64-v2, x86-64-v3"):
+        uncached()
 
 
 def test_the_last_table_may_build_on_those_before(tmp_path: Path) -> None:

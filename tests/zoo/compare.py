@@ -10,7 +10,8 @@ from typing import Any
 
 import onnx
 import torch
-from onnxruntime import InferenceSession, SessionOptions
+from onnxruntime import InferenceSession
+from oracle import session
 
 import graphopt
 from graphopt.ir import Array, Batch, Graph
@@ -45,8 +46,8 @@ def compare(entry: Entry, batches: tuple[int, ...] = (1, 4)) -> Comparison:
     with TemporaryDirectory() as folder:
         graphopt.save(graph, Path(folder) / "model.gopt")
         assert str(graphopt.load(Path(folder) / "model.gopt")) == str(graph)
-    session = exported(graph)
-    results = tuple(compared(model, graph, session, entry.inputs(batch), batch) for batch in batches)
+    reference = exported(graph)
+    results = tuple(compared(model, graph, reference, entry.inputs(batch), batch) for batch in batches)
     return Comparison(graph, results)
 
 
@@ -54,14 +55,11 @@ def exported(graph: Graph) -> InferenceSession:
     """The graph in ONNX Runtime, by way of ONNX's checker."""
     made = graphopt.to_onnx(graph)
     onnx.checker.check_model(made, full_check=True)
-    options = SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    return InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session(made)
 
 
 def compared(
-    model: torch.nn.Module, graph: Graph, session: InferenceSession, inputs: tuple[torch.Tensor, ...], batch: int
+    model: torch.nn.Module, graph: Graph, reference: InferenceSession, inputs: tuple[torch.Tensor, ...], batch: int
 ) -> Result:
     with torch.no_grad():
         expected = tensors(model(*inputs))
@@ -69,7 +67,7 @@ def compared(
     program = graphopt.compile(graph, batch=batch)
     result = program.run(*arrays)
     compiled = result if isinstance(result, tuple) else (result,)
-    outside = session.run(None, dict(zip((v.node.name for v in graph.inputs), arrays, strict=True)))
+    outside = reference.run(None, dict(zip((v.node.name for v in graph.inputs), arrays, strict=True)))
     return Result(program, *(worst(got, expected) for got in (graph(*arrays), compiled, outside)))
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from models import mobilenet_v2
+from oracle import session
 from scipy.signal import lfilter
 from torch import nn
 from torch.nn import functional
@@ -93,7 +93,7 @@ def voice(samples: int, rate: int = 16000) -> Array:
 def test_silero(file: str) -> None:
     """The voice detector, step by step with its own state; of the branches of its If, that of 16 kHz."""
     path = folder("silero_vad") / "data" / file
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    reference = session(path)
     rate, shapes = np.array(16000), {"input": [1, 576], "state": [2, 1, 128]}
     graph = graphopt.optimize(graphopt.load(path, constants={"sr": rate}, shapes=shapes))
     assert "lstm" in {n.op.name for n in graph.nodes}
@@ -103,7 +103,7 @@ def test_silero(file: str) -> None:
     probabilities = []
     for start in range(0, 40 * 512, 512):
         chunk = signal[None, start : start + 576]
-        want = session.run(None, {"input": chunk, "state": states[0], "sr": rate})
+        want = reference.run(None, {"input": chunk, "state": states[0], "sr": rate})
         evaluated = graph(input=chunk, state=states[1])
         compiled = program.run(input=chunk, state=states[2])
         for got in (evaluated, compiled):
