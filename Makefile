@@ -13,16 +13,16 @@ test test-all test-old-cpu: export OPENBLAS_NUM_THREADS = 1
 test test-all test-old-cpu: export OMP_NUM_THREADS = 1
 
 test: $(STAMP) tools lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-all: $(STAMP) tools lint
-	$(BIN)/pytest -n 2 -m "slow or not slow"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "slow or not slow"
 
 # as on an x86 machine without AVX-512: what can be told to take lesser instructions is, and ONNX Runtime, which cannot, runs
 # under QEMU where its integer kernels would differ
 OLD_CPU := GRAPHOPT_HOST=x86-64-v2 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem
 test-old-cpu: $(STAMP) tools
-	$(OLD_CPU) NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR" $(BIN)/pytest -n 2
+	$(OLD_CPU) NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR" $(BIN)/pytest -n 2 --dist loadgroup
 	qemu-x86_64 -cpu Haswell $(BIN)/python -m pytest -p no:xdist tests/frontends/test_onnx_quantized.py \
 	    tests/exporters/test_onnx_integer.py
 

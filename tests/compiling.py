@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from graphopt import compile
@@ -53,6 +55,14 @@ NATIVE = list(X86_HOSTS[: X86_HOSTS.index(host_name()) + 1]) if host_name() in X
 """The targets that this machine runs itself."""
 
 
+def in_long_runs(*names: str) -> list[Any]:
+    """Parameters of tests that ``make test-all`` alone takes."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+KINDS_OF_CODE = ["host", "aarch64", "cortex-m4", *in_long_runs("armv7", "cortex-m0")]
+"""A target for each kind of code: vectors for this machine and for ARM, C, and where floats are done in software."""
+
 SAMPLE_TYPES = [(2, 6), (2, 3, 5), (1, 4, 7, 6), (2, 2, 4, 5), (1, 6, 3, 3), (3, 1, 8)]
 
 
@@ -77,6 +87,12 @@ def sampled_graph(op: type[Op], samples: int = 3) -> Graph | None:
             break
     assert len(made) == samples, f"{op.name} could not be sampled"
     return Graph(tuple(draw.inputs), tuple(made))
+
+
+def joined(graphs: Iterable[Graph]) -> Graph:
+    """Graphs side by side, as one."""
+    parts = list(graphs)
+    return Graph(tuple(v for g in parts for v in g.inputs), tuple(v for g in parts for v in g.outputs))
 
 
 @cache

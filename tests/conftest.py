@@ -21,6 +21,13 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of the trained nets go to one worker, which loads, quantizes and compiles each net once."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("trained nets"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of models and data beside the project; without it a test is skipped, except in CI."""

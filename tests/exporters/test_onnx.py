@@ -21,6 +21,7 @@ from graphopt.passes.contract import random_inputs, worst_difference
 from graphopt.testing import random_graph, signature
 from graphopt.testing.strategies import graphs
 
+EXAMPLES = 3
 BUILT_IN = sorted(n for n, op in REGISTRY.items() if op.__module__.startswith("graphopt.ops"))
 
 
@@ -62,7 +63,7 @@ def test_every_operator(name: str) -> None:
         if any(n.op.name == name for n in graph.nodes):
             hold(graph, seed=seed)
             found += 1
-        if found == 6:
+        if found == EXAMPLES:
             return
     assert found
 

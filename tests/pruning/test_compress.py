@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiling import Weights, check_program
+from compiling import KINDS_OF_CODE, Weights, check_program
 from mlperf import NETS, calibration, graphs
 
 from graphopt import compile
@@ -23,8 +23,6 @@ from graphopt.passes import (
     optimize,
 )
 
-TARGETS = ["host", "aarch64", "armv7", "cortex-m0", "cortex-m4"]
-
 
 def sparse_net(zeros: int = 3) -> Graph:
     """Weights of which one in so many is not zero."""
@@ -40,7 +38,7 @@ def sparse_net(zeros: int = 3) -> Graph:
     return g.graph(Linear()(y, thin(4, 6), g.w(4), name="linear"))
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", KINDS_OF_CODE)
 def test_is_the_same_program(target: str) -> None:
     graph = sparse_net()
     small = Pipeline([CompressWeights()], check=True)(graph)

@@ -19,7 +19,7 @@ def check_drawn(graph: Graph, target: str, optimized: bool, batch: int) -> None:
 
 
 @pytest.mark.parametrize("optimized", [False, True], ids=["raw", "optimized"])
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(graph=lowerable_graphs(), batch=BATCHES)
 def test_on_the_host(optimized: bool, graph: Graph, batch: int) -> None:
     check_drawn(graph, "host", optimized, batch)
@@ -33,7 +33,7 @@ def test_on_lesser_hosts(target: str, graph: Graph, optimized: bool, batch: int)
 
 
 @pytest.mark.parametrize("target", EMULATED)
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(graph=lowerable_graphs(max_ops=8), optimized=st.booleans(), batch=BATCHES)
 def test_under_emulation(target: str, graph: Graph, optimized: bool, batch: int) -> None:
     check_drawn(graph, target, optimized, batch)

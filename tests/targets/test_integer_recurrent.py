@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiling import in_long_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,8 @@ KINDS: list[Kind] = [
     (GruSequenceInteger, {"linear_before_reset": True}),
     (RnnSequenceInteger, {}),
 ]
-TARGETS = ["aarch64", "armv7", "cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
+SELDOM = in_long_runs("armv7", "cortex-m0", "cortex-m3", "cortex-m7", "cortex-m33", "cortex-m55")
+TARGETS = ["aarch64", "cortex-m4", *SELDOM]
 
 
 def mixed(rng: np.random.Generator, dtype: str, *shape: int) -> Array:

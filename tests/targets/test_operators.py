@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
-from compiling import assert_close, check_program, lowered_ops, sampled_graph
+from compiling import assert_close, check_program, in_long_runs, joined, lowered_ops, sampled_graph
 
 from graphopt import compile
 from graphopt.errors import InvalidGraph, Unsupported
@@ -35,6 +37,7 @@ FOUNDING = """
     identity leaky_relu linear matmul max_pool maximum minimum mul neg pad pow reduce_max reduce_mean reduce_sum relu
     reshape resize sigmoid silu slice softmax split sqrt sub tanh transpose
 """
+TOGETHER = 12
 INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 
 
@@ -42,12 +45,21 @@ def test_the_founding_operators_are_lowered() -> None:
     assert set(FOUNDING.split()) <= set(lowered_ops())
 
 
+GROUPS = [lowered_ops()[i : i + TOGETHER] for i in range(0, len(lowered_ops()), TOGETHER)]
+
+
 @pytest.mark.parametrize("target", ["host", "cortex-m4"])
-@pytest.mark.parametrize("name", lowered_ops())
-def test_computes_what_the_evaluator_does(name: str, target: str) -> None:
-    graph = sampled_graph(REGISTRY[name])
-    assert graph is not None
-    check_program(graph, target)
+@pytest.mark.parametrize("names", GROUPS, ids=lambda names: f"{names[0]} to {names[-1]}")
+def test_computes_what_the_evaluator_does(names: Sequence[str], target: str) -> None:
+    """Each operator in a graph of its own, all graphs of a group in one program: most of the time goes into linking."""
+    graphs = {name: graph for name in names if (graph := sampled_graph(REGISTRY[name]))}
+    assert list(graphs) == list(names)
+    program = compile(joined(graphs.values()), target, io="float32")
+    inputs = [list(random_inputs(graph, seed=1).values()) for graph in graphs.values()]
+    (got,) = program.measure([x for of_one in inputs for x in of_one], count=False).outputs
+    for (name, graph), arrays in zip(graphs.items(), inputs, strict=True):
+        ours, got = got[: len(graph.outputs)], got[len(graph.outputs) :]
+        assert_close(graph(*arrays), ours, f"{name} on {target}")
 
 
 BUILT_IN = {name for name, op in REGISTRY.items() if op.__module__.startswith("graphopt.")}
@@ -64,13 +76,12 @@ def test_is_refused_by_name_where_it_has_no_lowering(name: str) -> None:
     assert name in str(caught.value) or "dtype" in str(caught.value)
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m0", "cortex-m4"])
+@pytest.mark.parametrize("target", ["host", "cortex-m4", *in_long_runs("cortex-m0")])
 def test_float64(target: str) -> None:
     """Every operator in double precision, to 1e-9: a printer or a library that rounds to float32 shows."""
     names = ["conv", "sigmoid", "softmax", "max_pool", "average_pool", "exp", "tanh", "pow", "sqrt", "clip", "linear"]
     graphs = [g for n in names if (g := sampled_graph(REGISTRY[n], 1)) is not None]
-    for graph in [cast_floats(g, "float64") for g in graphs]:
-        check_program(graph, target)
+    check_program(cast_floats(joined(graphs), "float64"), target)
 
 
 @pytest.mark.parametrize("target", ["host", "cortex-m4"])

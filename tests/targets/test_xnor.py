@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiling import check_program
+from compiling import KINDS_OF_CODE, check_program
 
 from graphopt.ir import Array, Graph, Value, arg, constant
 from graphopt.ops import ConvXnor, PackSigns, Quantize, Requantize, pack_signs
@@ -39,7 +39,7 @@ def chain() -> Graph:
     return Graph((x, row, flat, lone), (second, along, packed, xnor(packed, 64, 7), single))
 
 
-@pytest.mark.parametrize("target", ["host", "aarch64", "armv7", "cortex-m0", "cortex-m4"])
+@pytest.mark.parametrize("target", KINDS_OF_CODE)
 def test_programs_are_the_evaluator(target: str) -> None:
     graph = chain()
     check_program(Fuse()(graph), target, reference=graph)

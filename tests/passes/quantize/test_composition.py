@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compiling import in_long_runs
 from mlperf import NETS, calibration, graphs, quantized
 
 from graphopt import compile
 from graphopt.passes import Fuse, Pipeline, PruneChannels, Quantize, RemoveDeadChannels
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", ["kws", "ad", *in_long_runs("resnet8", "vww")])
 def test_prune_quantize_compile(name: str, shared: Path) -> None:
     data = calibration(shared, name)[:64]
     passes = [RemoveDeadChannels(), PruneChannels(ratio=0.3), Quantize(calibration=data), Fuse()]

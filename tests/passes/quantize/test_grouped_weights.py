@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiling import Weights
+from compiling import KINDS_OF_CODE, Weights
 from hypothesis import given
 from hypothesis import strategies as st
 from mlperf import NETS, calibration, graphs
@@ -57,7 +57,7 @@ def quantized(weights: str, mode: str = "static") -> Graph:
 
 
 @pytest.mark.parametrize("mode", ["static", "dynamic"])
-@pytest.mark.parametrize("target", ["host", "aarch64", "armv7", "cortex-m0", "cortex-m4"])
+@pytest.mark.parametrize("target", KINDS_OF_CODE)
 def test_programs_are_the_evaluator(target: str, mode: str) -> None:
     graph = quantized("int4-grouped", mode)
     inputs = random_inputs(net(), 9)

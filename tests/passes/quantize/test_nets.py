@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compiling import in_long_runs
 from mlperf import NETS, program, quantized, score_of_split
 
 from graphopt import Program, compile
@@ -50,14 +51,18 @@ def check_bytes(name: str, target: str, shared: Path, samples: int) -> None:
     np.testing.assert_array_equal(got, quantized(shared, name)(x)[0])
 
 
+SMALL = ["kws", "ad"]
+EACH = [*SMALL, *in_long_runs(*(name for name in NETS if name not in SMALL))]
+
+
 @pytest.mark.parametrize("target", ["aarch64", "armv7", "cortex-m4"])
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EACH)
 def test_equal_bytes_on_arm(name: str, target: str, shared: Path) -> None:
     check_bytes(name, target, shared, 2)
 
 
 @pytest.mark.parametrize("target", [t for t in MCUS if t != "cortex-m4"])
-@pytest.mark.parametrize("name", ["kws", "resnet8"])
+@pytest.mark.parametrize("name", ["kws", *in_long_runs("resnet8")])
 def test_equal_bytes_on_every_microcontroller(name: str, target: str, shared: Path) -> None:
     check_bytes(name, target, shared, 1)
 
@@ -74,7 +79,7 @@ def test_instructions_on_cortex_m4(name: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("weights", ["int4", "binary"])
-@pytest.mark.parametrize("name", ["kws", "resnet8"])
+@pytest.mark.parametrize("name", ["kws", *in_long_runs("resnet8")])
 def test_narrow_weights_run_packed(name: str, weights: str, shared: Path) -> None:
     """Not how accurate they are, which is for what recovers them, but that the bytes are equal, and few."""
     graph = quantized(shared, name, weights=weights)

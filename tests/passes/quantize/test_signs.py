@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from compiling import Weights
+from compiling import KINDS_OF_CODE, Weights
 
 from graphopt import compile
 from graphopt.errors import InvalidInput
@@ -72,7 +72,7 @@ def test_a_weight_takes_one_bit() -> None:
     assert packed_weights(integer)[acc.node.name] == (1, 64 * 64 * 9 // 8)
 
 
-@pytest.mark.parametrize("target", ["host", "aarch64", "armv7", "cortex-m0", "cortex-m4"])
+@pytest.mark.parametrize("target", KINDS_OF_CODE)
 def test_programs_are_the_evaluator(target: str) -> None:
     graph = net()
     q = Quantize(calibration=samples(graph), overrides={"inner": "xnor", "head": "xnor"})(graph)
