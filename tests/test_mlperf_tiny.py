@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiling import FLOAT32_BOUND, assert_close
+from compiling import FLOAT32_BOUND, assert_close, in_long_runs
 from mlperf import NETS, graphs, input_name, path_of, program
 from oracle import session
 
@@ -41,33 +41,24 @@ def check_on(name: str, target: str, shared: Path, samples: int) -> None:
     assert_close(bind_batch(graph, samples)(x), [np.asarray(got)], f"{name} on {target}")
 
 
-@pytest.mark.parametrize("target", ["aarch64", "armv7", "cortex-m7"])
+@pytest.mark.parametrize("target", ["aarch64", *in_long_runs("armv7", "cortex-m7")])
 @pytest.mark.parametrize("name", NETS)
 def test_runs_on_arm(name: str, target: str, shared: Path) -> None:
     check_on(name, target, shared, samples=3)
 
 
-LITTLE = [("kws", t) for t in ("cortex-m0", "cortex-m3", "cortex-m33")] + [("ad", "cortex-m0")]
-REST = [(n, t) for n in NETS for t in ("cortex-m0", "cortex-m3", "cortex-m33") if (n, t) not in LITTLE]
-
-
-@pytest.mark.parametrize(("name", "target"), LITTLE)
+@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m3", "cortex-m33"])
+@pytest.mark.parametrize("name", ["kws", *in_long_runs("resnet8", "vww", "ad")])
 def test_runs_on_small_microcontrollers(name: str, target: str, shared: Path) -> None:
     check_on(name, target, shared, samples=1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "target"), REST)
-def test_runs_on_every_microcontroller(name: str, target: str, shared: Path) -> None:
-    check_on(name, target, shared, samples=1)
-
-
-@pytest.mark.parametrize("name", ["kws", "resnet8"])
+@pytest.mark.parametrize("name", ["kws", *in_long_runs("resnet8")])
 def test_runs_on_cortex_m55(name: str, shared: Path) -> None:
     check_on(name, "cortex-m55", shared, samples=1)
 
 
-@pytest.mark.parametrize("name", ["vww", "ad"])
+@pytest.mark.parametrize("name", ["ad", *in_long_runs("vww")])
 def test_weights_beyond_the_flash_of_cortex_m55_are_refused(name: str, shared: Path) -> None:
     with pytest.raises(BudgetExceeded, match=r"bytes of weights, the emulated mps3-an547 has 524,288 of flash"):
         check_on(name, "cortex-m55", shared, samples=1)

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from compiling import NATIVE, Weights, check_program
+from compiling import NATIVE, Weights, check_program, in_long_runs
 
 from graphopt.ir import Graph, Value, constant
 from graphopt.ops import (
@@ -35,7 +35,7 @@ from graphopt.ops import (
 from graphopt.passes import Fuse
 
 TWO = ["host", "cortex-m4"]
-MANY = [*(pytest.param(n, marks=pytest.mark.slow) for n in NATIVE[:-1]), *TWO]
+MANY = [*in_long_runs(*NATIVE[:-1]), *TWO]
 """Each number of lanes, and plain C."""
 
 GEOMETRIES = {
@@ -266,7 +266,7 @@ def odd_outputs() -> dict[str, Graph]:
     return cases
 
 
-@pytest.mark.parametrize("target", ["host", "aarch64", "cortex-m4"])
+@pytest.mark.parametrize("target", [*TWO, *in_long_runs("aarch64")])
 @pytest.mark.parametrize("name", odd_outputs())
 def test_odd_outputs(name: str, target: str) -> None:
     check_program(odd_outputs()[name], target)
