@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["load", "trace"]
 
 
-def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True, name: str | None = None) -> Graph:
+def trace(
+    model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True, name: str | None = None, check: bool = True
+) -> Graph:
     """The graph of an ``nn.Module``, an ``fx.GraphModule`` or an ``ExportedProgram``.
 
     Args:
@@ -29,8 +31,12 @@ def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True,
             ``ExportedProgram`` needs none.
         dynamic_batch: whether dimension 0 of the inputs becomes N; else the graph has the batch of the example.
         name: the name of the graph; by default that of the class.
+        check: whether the graph is evaluated on the example and compared with the model, which is run once or
+            twice for that. Where they differ because the model does something else for this batch, the batch is fixed
+            and a warning says why. Costs about as much as running the model a few times.
 
-    Raises ``Unsupported`` with every node that cannot be imported, ``InvalidInput`` for unusable arguments, and for
+    Raises ``Unsupported`` with every node that cannot be imported, or if the graph does not give what the model
+    gives on the example; ``InvalidInput`` for unusable arguments, and for
     weights that hold NaN or infinity.
     """
     import torch
@@ -39,7 +45,7 @@ def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True,
     from graphopt.frontends.torch.fx import trace as trace_fx
 
     trace_any = trace_fx if isinstance(model, torch.fx.GraphModule) else trace_module
-    graph = trace_any(model, example_inputs, dynamic_batch=dynamic_batch, name=name)
+    graph = trace_any(model, example_inputs, dynamic_batch=dynamic_batch, name=name, check=check)
     require_finite_weights(graph)
     return graph
 
