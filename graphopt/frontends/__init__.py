@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.frontends.weights import require_finite_weights
-from graphopt.ir import Array, Graph, bind_batch
+from graphopt.ir import Graph, bind_batch
 from graphopt.storage import is_stored, read
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from graphopt.frontends.onnx.inputs import Frozen
 
 __all__ = ["load", "trace"]
 
@@ -55,7 +57,7 @@ def load(
     *,
     batch: int | None = None,
     shapes: Mapping[str, int | Sequence[int]] | None = None,
-    constants: Mapping[str, Array] | None = None,
+    constants: Mapping[str, Frozen] | None = None,
 ) -> Graph:
     """The graph in a file: an ONNX model of opset 6 or later, or what ``graphopt.save`` wrote (``.gopt``).
 
@@ -66,7 +68,8 @@ def load(
         batch: the batch size to bind; by default a dynamic dimension 0 of the inputs stays N.
         shapes: sizes for the other dynamic dimensions, by their name in the model (``{"seq": 16}``), or
             whole shapes by the name of an input. A ``.gopt`` file has none.
-        constants: arrays for inputs that are to become constants, as those must that say shapes, axes or counts.
+        constants: arrays for inputs that are to become constants, as those must that say shapes, axes or counts;
+            numbers and lists take the dtype of the input (``{"sr": 16000}``). A ``.gopt`` file has none.
 
     Raises ``InvalidInput`` for what is no usable model, and for weights that hold NaN or infinity; ``Unsupported``
     with every node that cannot be imported.

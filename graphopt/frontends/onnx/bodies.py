@@ -1,4 +1,4 @@
-"""The rules of ONNX control flow: what it does must be known, so that its bodies can be written out."""
+"""The rules of loops: how long they are must be known, so that their bodies can be written out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from graphopt.ir import Value
 
 MAX_STEPS = 1024
 """The most steps that a loop is written out for."""
-
-
-@onnx_rule("If")
-def branch(at: Node) -> Sequence[Tensor | None]:
-    return at.body("then_branch" if bool(at.known(0).item()) else "else_branch")
 
 
 @onnx_rule("Loop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from graphopt.errors import InvalidInput, Unsupported
 from graphopt.ir import Array, Batch, Dim, Shape
 from graphopt.ir.types import DTYPES, TensorType
 
+Frozen = Array | float | Sequence[Any]
+"""What an input may be frozen to: an array, a number, or numbers in lists."""
 MULTIPLE = re.compile(r"N_times_([1-9]\d{0,9})")
 
 
@@ -124,14 +127,19 @@ def empty_inputs(inputs: Sequence[Any]) -> dict[str, Array]:
     return found
 
 
-def frozen_inputs(inputs: Sequence[Any], given: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays given for inputs, checked: each must fit the dtype and the shape that the model states."""
+def frozen_inputs(inputs: Sequence[Any], given: Mapping[str, Frozen]) -> dict[str, Array]:
+    """What is given for inputs, checked: each must fit the dtype and the shape that the model states.
+
+    Numbers and lists, which have no dtype, take that of the input, and its shape if that has as many elements.
+    """
     known = {t.name: t for t in inputs}
     if unknown := sorted(set(given) - set(known)):
         raise InvalidInput(f"constants names {', '.join(unknown)}", advice=f"the model has {', '.join(known)}")
     frozen: dict[str, Array] = {}
     for name, data in given.items():
-        where, array, tensor = f"input {name!r}", np.asarray(data), known[name]
+        where, tensor = f"input {name!r}", known[name]
+        array = data if isinstance(data, (np.ndarray, np.generic)) else written(data, tensor, where)
+        array = np.asarray(array)
         if str(array.dtype) != tensor_dtype(tensor):
             raise InvalidInput(f"it is frozen to {array.dtype}, the model has {tensor_dtype(tensor)}", where=where)
         fits = tensor.shape is None or len(tensor.shape) == array.ndim
@@ -139,3 +147,24 @@ def frozen_inputs(inputs: Sequence[Any], given: Mapping[str, Array]) -> dict[str
             raise InvalidInput(f"it is frozen to {array.shape}, the model has {tensor.shape}", where=where)
         frozen[name] = array
     return frozen
+
+
+def written(data: object, tensor: Any, where: str) -> Array:
+    """A number or a list in the dtype of an input, and in its shape if that is known and has as many elements."""
+    dtype = np.dtype(tensor_dtype(tensor))
+    try:
+        plain = np.array(data)
+        if plain.dtype.kind not in "biuf":
+            raise TypeError("no numbers")
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"it is frozen to {data!r}", where=where, advice="give numbers, or an array") from error
+    with np.errstate(invalid="ignore", over="ignore"):
+        array = plain.astype(dtype)
+    kept = np.isinf(array) == np.isinf(plain) if dtype.kind == "f" else array == plain
+    if not np.all(kept):
+        raise InvalidInput(f"it is frozen to {data!r}", where=where, why=f"the model has {dtype}")
+    static = tensor.shape is not None and all(is_static(d) for d in tensor.shape)
+    if static and array.ndim < 2 and array.size == math.prod(tensor.shape):
+        return array.reshape(tensor.shape)
+    one_axis = tensor.shape is not None and len(tensor.shape) == 1
+    return array.reshape(1) if one_axis and not array.ndim else array

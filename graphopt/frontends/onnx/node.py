@@ -11,7 +11,8 @@ import onnx_graphsurgeon as gs
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Scope
-from graphopt.ir import Array, Batch, Dim, Input, Value
+from graphopt.ir import Array, Batch, Dim, Graph, Input, Value, numel
+from graphopt.ir import Node as GraphNode
 
 Known = Array
 """A tensor whose elements are known: numbers, or Python integers and ``Batch`` in an object array."""
@@ -24,6 +25,9 @@ RULES: dict[str, Rule] = {}
 KNOWN_RULES: dict[str, Rule] = {}
 """The rules that compute at once, for nodes all of whose inputs are known, where sizes may be among them; what the
 other rules make of known inputs is evaluated."""
+FROM_SHAPES = "it must be a constant or follow from shapes"
+MAX_WRITTEN = 16
+"""The most elements of an input that a refusal suggests to freeze where others are computed from it."""
 UNFOLDED = frozenset(["DequantizeLinear", "If", "Loop", "Scan"])
 """The operators not evaluated though their inputs are known: quantised weights stay so, bodies read other tensors."""
 
@@ -106,11 +110,24 @@ class Node(Scope):
         if isinstance(found, Value):
             if isinstance(found.op, Input):
                 name = found.node.name
-                what, advice = f"input {index}, {name!r}, must be known", f"freeze it: constants={{{name!r}: array}}"
-                raise Unsupported(what, advice=advice)
+                raise Unsupported(f"input {index}, {name!r}, must be known", advice=f"freeze it: {freezing([name])}")
             what = f"input {index}, {self._names[index]!r}, is computed by the model"
-            raise Unsupported(what, advice="it must be a constant or follow from shapes")
+            switches = self.switches(index)
+            advice = f"freeze what it is computed from: {freezing(switches)}" if switches else FROM_SHAPES
+            raise Unsupported(what, advice=advice)
         return found
+
+    def switches(self, index: int) -> list[str]:
+        """The inputs of the model from which an input is computed, if each has few enough elements to be written."""
+        found = self.tensor(index)
+        inputs = [n for n in Graph((), (found,)).nodes if isinstance(n.op, Input)] if isinstance(found, Value) else []
+        few = all(isinstance(size := numel(n.types[0].shape), int) and size <= MAX_WRITTEN for n in inputs)
+        return [n.name for n in inputs] if few else []
+
+    @property
+    def computed_before(self) -> set[GraphNode]:
+        """The nodes of the graph whose results the model's tensors are so far."""
+        return {found.node for found in self._importer.env.values() if isinstance(found, Value)}
 
     def is_known(self, index: int) -> bool:
         """Whether an input is there and known."""
@@ -172,6 +189,13 @@ class Node(Scope):
     def raw(self, name: str) -> Any:
         """An attribute as graphsurgeon gives it, None if it is not there."""
         return self._attrs.get(name)
+
+
+def freezing(names: Sequence[str]) -> str:
+    """How inputs of these names are frozen, in Python and on the command line."""
+    constants = ", ".join(f"{name!r}: ..." for name in names)
+    options = " ".join(f"--constant {name}=..." for name in names)
+    return f"constants={{{constants}}}, or {options}"
 
 
 def node_name(node: gs.Node) -> str:
