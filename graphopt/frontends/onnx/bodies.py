@@ -15,7 +15,7 @@ MAX_STEPS = 1024
 """The most steps that a loop is written out for."""
 
 
-@onnx_rule("Loop")
+@onnx_rule("Loop", folded=False)
 def loop(at: Node) -> Sequence[Tensor | None]:
     """A loop of known length. Its condition must be known in every step, as it is where the body passes it on."""
     steps = int(at.known(0).item()) if at.has(0) else MAX_STEPS + 1
@@ -42,7 +42,7 @@ def known(condition: Tensor | None) -> np.ndarray:
     return condition
 
 
-@onnx_rule("Scan")
+@onnx_rule("Scan", folded=False)
 def scan(at: Node) -> Sequence[Tensor | None]:
     """A loop over slices of its last inputs. Opset 8 has a batch in front of everything."""
     if at.opset < 9:

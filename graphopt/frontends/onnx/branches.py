@@ -19,7 +19,7 @@ from graphopt.ir import Node as GraphNode
 from graphopt.ir import Op, Value, numel, topological
 
 
-@onnx_rule("If")
+@onnx_rule("If", folded=False)
 def branch(at: Node) -> Sequence[Tensor | None]:
     if at.is_known(0):
         return at.body("then_branch" if bool(at.known(0).item()) else "else_branch")
@@ -51,7 +51,8 @@ def selected(at: Node, condition: Value, advice: str) -> list[Tensor | None]:
             continue
         a, b = (x if isinstance(x, Value) else at.constant(plain(x, advice), "branch") for x in (yes, no))
         if a.type != b.type:
-            what = f"its condition is computed by the model, and its branches give {a.type} and {b.type} for result {index}"
+            types = f"{a.type} and {b.type} for result {index}"
+            what = f"its condition is computed by the model, and its branches give {types}"
             raise Unsupported(what, advice=advice)
         for node in topological((a, b), after=before):
             if fails := FAILING.get(type(node.op), never)(node):

@@ -28,15 +28,16 @@ other rules make of known inputs is evaluated."""
 FROM_SHAPES = "it must be a constant or follow from shapes"
 MAX_WRITTEN = 16
 """The most elements of an input that a refusal suggests to freeze where others are computed from it."""
-UNFOLDED = frozenset(["DequantizeLinear", "If", "Loop", "Scan"])
+UNFOLDED: set[str] = set()
 """The operators not evaluated though their inputs are known: quantised weights stay so, bodies read other tensors."""
 
 
-def onnx_rule(*names: str) -> Callable[[R], R]:
-    """Register the rule of these operators."""
+def onnx_rule(*names: str, folded: bool = True) -> Callable[[R], R]:
+    """Register the rule of these operators; those not ``folded`` are not evaluated though their inputs are known."""
 
     def register(rule: R) -> R:
         RULES.update((name, rule) for name in names)
+        UNFOLDED.update(() if folded else names)
         return rule
 
     return register
