@@ -55,6 +55,8 @@ def load(
     if batch is not None and batch < 1:
         raise InvalidInput(f"the batch must be at least 1, got {batch}", where=where)
     opset = onnx_file.check_model(proto, where)
+    if not isinstance(model, onnx.ModelProto):
+        onnx_file.load_external_data(proto, Path(model).parent)
     surgeon = parse(proto, where)
     name = proto.graph.name or Path(where).stem
     fixed = frozen_inputs(surgeon.inputs, constants or {})
