@@ -139,6 +139,8 @@ def malformed() -> dict[str, onnx.ModelProto]:
     inputs = model([node("Relu", ["x"], ["y"])])
     inputs.graph.input.append(inputs.graph.input[0])
     outputs = model([node("Relu", ["x"], ["y"])], outputs=("y", "y"))
+    stored = model([node("Add", ["x", "k"], ["y"])], {"k": floats(4)})
+    stored.graph.initializer.append(stored.graph.initializer[0])
     untyped = model([node("Relu", ["x"], ["y"])])
     untyped.graph.input[0].ClearField("type")
     dtype = model([node("Relu", ["x"], ["y"])])
@@ -189,6 +191,7 @@ def malformed() -> dict[str, onnx.ModelProto]:
         "name_of_input_computed": model([node("Relu", ["x"], ["x"]), node("Relu", ["x"], ["y"])]),
         "input_twice": inputs,
         "output_twice": outputs,
+        "initializer_twice": stored,
         "output_computed_nowhere": model([node("Relu", ["x"], ["z"])]),
         "initializer_missing": missing,
         "initializer_short": short,

@@ -6,7 +6,8 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -82,8 +83,11 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
     if negative:
         raise InvalidInput(f"tensors of negative dimensions: {', '.join(negative[:5])}", where=where)
     for what, names in (("inputs", model.graph.input), ("outputs", model.graph.output)):
-        if len({v.name for v in names}) < len(names):
-            raise InvalidInput(f"two {what} have one name", where=where)
+        if repeated := repeats(names):
+            raise InvalidInput(f"two {what} have one name, {repeated!r}", where=where)
+    for part in parts_of(model):
+        if isinstance(part, onnx.GraphProto) and (repeated := repeats([t for t in part.initializer if t.name])):
+            raise InvalidInput(f"two initializers have one name, {repeated!r}", where=where)
     odd = [t.name for t in stored_tensors(model) if not known_to_numpy(t.data_type)]
     if odd:
         raise Unsupported(
@@ -92,6 +96,11 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
             advice="convert the model to float32",
         )
     return int(opset)
+
+
+def repeats(named: Iterable[onnx.ValueInfoProto | onnx.TensorProto]) -> str | None:
+    """A name that there is twice."""
+    return next((name for name, count in Counter(n.name for n in named).items() if count > 1), None)
 
 
 def names_in(graph: onnx.GraphProto) -> Iterator[str | bytes]:

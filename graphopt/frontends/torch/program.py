@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -224,7 +225,7 @@ class ProgramImporter:
                 raise Unsupported(
                     "an output is a number that depends on the batch", where=self.name, advice="return tensors only"
                 )
-        return tuple(values), tuple(names)
+        return tuple(values), unique(names)
 
 
 def stateful() -> Unsupported:
@@ -271,6 +272,15 @@ def output_name(path: Sequence[Any]) -> str:
     keys = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
     named = bool(path) and not isinstance(path[0], _pytree.SequenceKey)
     return "_".join(keys if named else ["output", *keys])
+
+
+def unique(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, one that was there before with a number behind it: ``{"a": {"b": x}, "a_b": y}`` has two ``a_b``."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{i}" for i in itertools.count(1))
+        found.append(name if name not in found else next(n for n in numbered if n not in names and n not in found))
+    return tuple(found)
 
 
 def node_names(nodes: Sequence[fx.Node]) -> dict[fx.Node, str]:
