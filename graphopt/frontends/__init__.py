@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphopt.errors import GraphoptError, InvalidInput
+from graphopt.errors import GraphoptError, InvalidInput, Unsupported
 from graphopt.frontends.weights import require_finite_weights
 from graphopt.ir import Graph, bind_batch
 from graphopt.storage import is_stored, read
@@ -47,9 +47,19 @@ def trace(
     from graphopt.frontends.torch.fx import trace as trace_fx
 
     trace_any = trace_fx if isinstance(model, torch.fx.GraphModule) else trace_module
-    graph = trace_any(model, example_inputs, dynamic_batch=dynamic_batch, name=name, check=check)
-    require_finite_weights(graph)
-    return graph
+    try:
+        graph = trace_any(model, example_inputs, dynamic_batch=dynamic_batch, name=name, check=check)
+        require_finite_weights(graph)
+        return graph
+    except GraphoptError:
+        raise
+    except Exception as error:  # of torch: what an odd model makes of it is not written anywhere
+        raise Unsupported(
+            "the model cannot be traced",
+            where=name or type(model).__name__,
+            why=f"{type(error).__name__}: {error}",
+            advice="graphopt may be at fault: please report it",
+        ) from error
 
 
 def load(

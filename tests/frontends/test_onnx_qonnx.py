@@ -105,6 +105,8 @@ REFUSED = {
     "wide": ({"bits": 17}, "17 bits"),
     "fraction": ({"bits": 7.5}, "bit width"),
     "scale": ({"scale": 0.0}, "positive"),
+    "width": ({"bits": np.nan}, "bit width"),
+    "zero_points": ({"scale": np.ones((1, 3)), "zero": np.zeros((2, 1))}, "zero points of shape"),
     "channels": ({"scale": np.ones((1, 4))}, "scales of shape"),
     "single": ({"bits": 1, "narrow": 1, "signed": 0}, "a grid of one number"),
     "sign_with_zero": ({"bits": 1, "zero": 1.0}, "one bit with a zero point"),
@@ -116,6 +118,12 @@ def test_grids_that_integers_do_not_have_are_refused(case: str) -> None:
     options, reason = REFUSED[case]
     with pytest.raises(GraphoptError, match=f"(?s)q .*{reason}"):
         load(one((2, 3), **{"scale": 1.0, "signed": 1, **options}))
+
+
+def test_constants_must_be_finite_floats() -> None:
+    for x, reason in ((np.float32([[np.nan]]), "NaN or infinite"), (np.array([[1]]), "quantizes int64")):
+        with pytest.raises(GraphoptError, match=f"q .*{reason}"):
+            load(one(x, 1.0, signed=1))
 
 
 def net(bits: int) -> onnx.ModelProto:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from graphopt import ops
-from graphopt.errors import GraphoptError, InvalidGraph, Unsupported
+from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.node import FROM_SHAPES, Node, Tensor, freezing, onnx_rule
 from graphopt.ir import Node as GraphNode
@@ -22,14 +22,17 @@ from graphopt.ir import Op, Value, numel, topological
 @onnx_rule("If", folded=False)
 def branch(at: Node) -> Sequence[Tensor | None]:
     if at.is_known(0):
-        return at.body("then_branch" if bool(at.known(0).item()) else "else_branch")
+        known = at.known(0)
+        if known.size != 1:
+            raise InvalidInput(f"its condition has {known.size} elements, not one")
+        return at.body("then_branch" if bool(known.item()) else "else_branch")
     condition = at.value(0)
     if condition.type.dtype != "bool" or numel(condition.type.shape) != 1:
         raise InvalidGraph(f"its condition is {condition.type}, not one bool")
     switches = at.switches(0)
     advice = f"freeze what the condition is computed from: {freezing(switches)}" if switches else FROM_SHAPES
     results = selected(at, normal.reshape(at, condition, (), "condition"), advice)
-    instead = f", or freeze its condition: {freezing(switches)}" if switches else ""
+    instead = f"; to have one, freeze its condition: {freezing(switches)}" if switches else ""
     logging.getLogger("graphopt").warning("%s: both branches of this If are computed each time%s", at.name, instead)
     return results
 
@@ -38,12 +41,15 @@ def selected(at: Node, condition: Value, advice: str) -> list[Tensor | None]:
     """The results of both branches, selected by a condition of no axes. Raises ``Unsupported`` where that may fail."""
     before = at.computed_before
     try:
-        pairs = list(zip(at.body("then_branch"), at.body("else_branch"), strict=True))
+        then, other = at.body("then_branch"), at.body("else_branch")
     except GraphoptError as error:
-        what = f"its condition is computed by the model, and a branch cannot be: {error.where}: {error.what}"
+        found = f"{error.where}: {error.what}" if error.where else error.what
+        what = f"its condition is computed by the model, and a branch cannot be: {found}"
         raise type(error)(what, why=error.why, advice=advice) from error
+    if len(then) != len(other):
+        raise InvalidInput(f"its branches have {len(then)} and {len(other)} results")
     results: list[Tensor | None] = []
-    for index, (yes, no) in enumerate(pairs):
+    for index, (yes, no) in enumerate(zip(then, other, strict=True)):
         if yes is None or no is None:
             raise Unsupported("its condition is computed by the model, and a branch cannot be imported", advice=advice)
         if same(yes, no):

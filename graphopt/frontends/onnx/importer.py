@@ -151,6 +151,8 @@ class Importer:
     def constant(self, name: str, data: Known) -> Value:
         """A known tensor as a constant of the graph, one for all its uses."""
         if id(data) not in self.constants:
+            if data.dtype == object and not any(isinstance(d, Batch) for d in data.flat):
+                raise Unsupported(f"tensor {name!r} is of strings")
             if data.dtype == object:
                 raise InvalidGraph("a size that depends on the batch is used as data", where=name)
             if str(data.dtype) not in DTYPES:

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Scope
-from graphopt.ir import Array, Batch, Dim, Graph, Input, Value, numel
+from graphopt.ir import Array, Batch, Dim, Graph, Input, TensorType, Value, numel
 from graphopt.ir import Node as GraphNode
 
 Known = Array
@@ -119,11 +119,10 @@ class Node(Scope):
         return found
 
     def switches(self, index: int) -> list[str]:
-        """The inputs of the model from which an input is computed, if each has few enough elements to be written."""
+        """The inputs of the model from which an input is computed, if all of them look like settings, not like data."""
         found = self.tensor(index)
         inputs = [n for n in Graph((), (found,)).nodes if isinstance(n.op, Input)] if isinstance(found, Value) else []
-        few = all(isinstance(size := numel(n.types[0].shape), int) and size <= MAX_WRITTEN for n in inputs)
-        return [n.name for n in inputs] if few else []
+        return [n.name for n in inputs] if all(is_setting(n.types[0]) for n in inputs) else []
 
     @property
     def computed_before(self) -> set[GraphNode]:
@@ -155,7 +154,8 @@ class Node(Scope):
         """An attribute; raises ``InvalidInput`` if it is of another kind."""
         found = self._attrs.get(name, default)
         if isinstance(found, bool) or not (found is default or isinstance(found, kind)):
-            raise InvalidInput(f"attribute {name!r} is {found!r}, not of type {kind.__name__}")
+            shown = repr(found) if isinstance(found, int | float | str | list) else f"a {type(found).__name__}"
+            raise InvalidInput(f"attribute {name!r} is {shown[:80]}, not of type {kind.__name__}")
         return found
 
     def whole(self, name: str, default: int) -> int:
@@ -190,6 +190,12 @@ class Node(Scope):
     def raw(self, name: str) -> Any:
         """An attribute as graphsurgeon gives it, None if it is not there."""
         return self._attrs.get(name)
+
+
+def is_setting(kind: TensorType) -> bool:
+    """Whether an input is one number, or some that are no floats: few enough to be written."""
+    size = numel(kind.shape)
+    return isinstance(size, int) and size <= (1 if kind.is_float else MAX_WRITTEN)
 
 
 def freezing(names: Sequence[str]) -> str:

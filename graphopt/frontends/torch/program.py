@@ -76,8 +76,8 @@ class ProgramImporter:
         key = self.memory(spec)
         tensor, target = self.tensor(spec), self.names[key]
         if tensor is None or dtype_name(tensor) not in DTYPES:
-            kind = "no tensor" if tensor is None else dtype_name(tensor)
-            error = Unsupported(f"it is {kind}", advice="convert the model to float32")
+            kind = "no dense tensor" if tensor is None else dtype_name(tensor)
+            error = Unsupported(f"it is {kind}", advice="convert it to dense float32")
             self.refusals.append(Refusal(target, "parameter", error))
             return None
         if key not in known:
@@ -85,10 +85,10 @@ class ProgramImporter:
         return known[key]
 
     def tensor(self, spec: InputSpec) -> torch.Tensor | None:
-        """The parameter, buffer or constant that a placeholder stands for."""
+        """The parameter, buffer or constant that a placeholder stands for; None for one that is sparse or no tensor."""
         target = str(spec.target)
         tensor = self.program.state_dict.get(target, self.program.constants.get(target))
-        return tensor if isinstance(tensor, torch.Tensor) else None
+        return tensor if isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided else None
 
     def memory(self, spec: InputSpec) -> object:
         """What tells a parameter from others: where its elements lie, and how they are read."""

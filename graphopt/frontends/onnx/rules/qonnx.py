@@ -90,7 +90,7 @@ def grid_of(at: Node) -> Grid:
 
 def bit_width(at: Node) -> int:
     width = at.known(3).reshape(-1)
-    if width.size != 1 or width[0] != int(width[0]) or width[0] < 1:
+    if width.size != 1 or not 1 <= width[0] < np.inf or width[0] != int(width[0]):
         raise InvalidInput(f"its bit width is {width.tolist()}", advice="it must be one positive integer")
     bits, most = int(width[0]), 32 if at.is_known(0) and at.whole("signed", 1) else MOST_BITS
     if bits > most:
@@ -99,11 +99,21 @@ def bit_width(at: Node) -> int:
 
 
 def parameters(at: Node) -> tuple[int, Array, Array]:
-    """The axis, the scale in the dtype of x, and the zero point: by tensor, by channel of one axis, or of x's rank."""
+    """The axis, the scale in the dtype of x, and the zero point: by tensor, by channel of one axis, or of x's rank.
+
+    Raises ``InvalidInput`` where they do not fit x, or x is a constant of other than finite numbers.
+    """
     x = at.tensor(0)
     shape = x.type.shape if isinstance(x, Value) else x.shape
+    if not at.dtype(0).startswith("float"):
+        raise InvalidInput(f"it quantizes {at.dtype(0)}, not floats")
+    if not isinstance(x, Value) and not np.isfinite(x).all():
+        raise InvalidInput("it quantizes a constant that has elements NaN or infinite")
     given = at.known(1).astype(at.dtype(0))
-    scale, zero = np.broadcast_arrays(given, at.known(2) if at.has(2) else np.zeros_like(given))
+    offset = at.known(2) if at.has(2) else np.zeros_like(given)
+    if 1 not in (given.size, offset.size) and given.shape != offset.shape:
+        raise InvalidInput(f"scales of shape {given.shape} and zero points of shape {offset.shape}")
+    scale, zero = np.broadcast_arrays(given, offset)
     if not np.all((scale > 0) & np.isfinite(scale)):
         raise InvalidInput("its scales must be positive and finite")
     if scale.size == 1:
