@@ -55,5 +55,6 @@ def pads_exactly(node: Node, x: Quantized) -> bool:
         return True
     limits = np.iinfo(x.dtype)
     wanted = Wanted(float(x.scale), x.zero_point, x.dtype, int(limits.min), int(limits.max))
-    value = np.float32(node.op.value)
-    return bool((np.float32(wanted.quantize(value)) - np.float32(x.zero_point)) * np.float32(x.scale) == value)
+    value = np.asarray(node.op.value, np.float32)
+    steps = wanted.quantize(value).astype(np.float32) - np.float32(x.zero_point)
+    return bool(steps * np.float32(x.scale) == value)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from graphopt import ops
-from graphopt.errors import Unsupported
+from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
 from graphopt.frontends.onnx.emit import cast, emit
