@@ -157,7 +157,8 @@ def load_external_data(model: onnx.ModelProto, folder: Path) -> None:
 
 def nbytes(tensor: onnx.TensorProto) -> int:
     """The bytes that the shape and the type of a tensor ask for."""
-    return math.prod(tensor.dims) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    size: int = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return size
 
 
 def refuse_external_data(model: onnx.ModelProto, where: str) -> None:
