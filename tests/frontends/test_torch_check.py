@@ -156,6 +156,18 @@ def test_results_that_hang_on_rounding_are_not_compared() -> None:
     assert difference(graph, apart) == "output 'output' differs by 2 of max|y|"
 
 
+@pytest.mark.parametrize("pick", [lambda x: x.topk(40)[1], lambda x: x.sort()[1], lambda x: x.gather(1, x.topk(40)[1])])
+def test_the_order_of_equal_elements_is_not_compared(pick: Callable[..., Any]) -> None:
+    x = torch.rand(1, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        trace(Lambda(lambda x: pick(torch.relu(x))), x)
+    assert all(
+        "picks the first of elements that are equal" in str(w.message) for w in told if w.category is UserWarning
+    )
+    quiet(Lambda(lambda x: torch.relu(x).topk(3)[1]), x)
+
+
 def test_named_arguments_in_any_order() -> None:
     class Both(nn.Module):
         def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -10,13 +10,14 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils import _pytree
 
+from graphopt import ops
 from graphopt.errors import GraphoptError, Unsupported
 from graphopt.frontends.torch.example import batched_tensors, evaluating, example_batch, first_line
 from graphopt.ir import Array, Graph, worst_difference
@@ -136,11 +137,14 @@ def difference_of_single(graph: Graph, example: Example) -> str | None:
 def difference(graph: Graph, example: Example) -> str | None:
     """How the first output that is not the model's differs; None if they all agree.
 
-    Raises ``NotComparable`` if the model gives other results each time, or hangs on the last bits of its inputs.
+    Raises ``NotComparable`` if the model gives other results each time, or hangs on the last bits of its inputs or on
+    the order of equal elements.
     """
     (wanted,) = example.outputs()
-    with np.errstate(all="ignore"):
-        given = graph(*example.arrays)
+    try:
+        given = evaluated(graph, example)
+    except GraphoptError as error:
+        return f"it cannot be evaluated: {error.what}"
     if len(given) != len(wanted):
         return f"it has {len(given)} outputs, the model {len(wanted)}"
     for index, (name, got, want) in enumerate(zip(graph.output_names, given, wanted, strict=True)):
@@ -149,9 +153,29 @@ def difference(graph: Graph, example: Example) -> str | None:
             return f"output {name!r} is {types[0]} where the model gives {types[1]}"
         worst, bound = worst_difference(got, want), bound_of(graph) if want.dtype.kind == "f" else 0.0
         if worst > bound:
+            expect_no_ties(graph, example)
             expect_steady(example, index, want, worst, bound)
             return f"output {name!r} differs by {worst:.3g} of max|y|"
     return None
+
+
+def evaluated(graph: Graph, example: Example) -> tuple[Array, ...]:
+    """The outputs of the graph for the example; NaN and infinity are results as others."""
+    with np.errstate(all="ignore"):
+        return graph(*example.arrays)
+
+
+def expect_no_ties(graph: Graph, example: Example) -> None:
+    """Raise ``NotComparable`` if equal elements are among the first that are picked: torch leaves their order open."""
+    picks = [node for node in graph.nodes if isinstance(node.op, ops.TopKIndices | ops.ArgMax | ops.ArgMin)]
+    operands = replace(graph, outputs=tuple(node.inputs[0] for node in picks), output_names=())
+    for node, data in zip(picks, evaluated(operands, example), strict=True):
+        settings = vars(node.op)
+        ordered = np.moveaxis(np.sort(data, axis=settings["axis"]), settings["axis"], 0)
+        upwards = isinstance(node.op, ops.ArgMin) or not settings.get("largest", True)
+        first = (ordered if upwards else ordered[::-1])[: settings.get("k", 1) + 1]
+        if (first[1:] == first[:-1]).any():
+            raise NotComparable(f"{node.name!r} picks the first of elements that are equal, in an order of its own")
 
 
 def expect_steady(example: Example, index: int, want: Array, worst: float, bound: float) -> None:
