@@ -10,6 +10,7 @@ import typer
 from graphopt.cli import tables
 from graphopt.cli.common import (
     CalibrationOption,
+    ConstantOption,
     LoadOption,
     ModelArgument,
     PassesOption,
@@ -38,6 +39,7 @@ def bench(
     passes: PassesOption = None,
     load: LoadOption = None,
     shape: ShapeOption = None,
+    constant: ConstantOption = None,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
 ) -> None:
@@ -53,7 +55,7 @@ def bench(
     from graphopt.targets import compile
 
     chosen = choose_passes(passes, load, quantize)
-    graph = load_model(model, shape)
+    graph = load_model(model, shape, constant)
     context = Context(calibration=read_samples(calibration, graph))
     with working("running passes"):
         small = bind_batch(Pipeline(chosen)(graph, context), 1)

@@ -30,6 +30,9 @@ LoadOption = Annotated[list[Path] | None, typer.Option("--load", help="a Python 
 ShapeOption = Annotated[
     list[str] | None, typer.Option("--shape", help="binds a dynamic dimension, seq=16, or an input, x=1,3,32,32")
 ]
+ConstantOption = Annotated[
+    list[str] | None, typer.Option("--constant", help="freezes an input to what it is: sr=16000, sizes=1,3, go=true")
+]
 QuantizeOption = Annotated[
     str | None, typer.Option("--quantize", help="quantize to weights of int8, int4 or binary; needs --calibration")
 ]
@@ -37,6 +40,8 @@ CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", help="an .npz or .npy of samples as the model takes them")
 ]
 BatchOption = Annotated[int, typer.Option(help="the batch size")]
+BOOLEANS = {"true": True, "false": False}
+CONSTANT_FORMS = "write sr=16000, sizes=1,3,32, gain=0.5 or go=true"
 
 
 @contextmanager
@@ -46,11 +51,11 @@ def working(text: str) -> Iterator[None]:
         yield
 
 
-def load_model(path: Path, shapes: list[str] | None = None) -> Graph:
+def load_model(path: Path, shapes: list[str] | None = None, constants: list[str] | None = None) -> Graph:
     from graphopt.frontends import load
 
     with working(f"loading {path.name}"):
-        return load(path, shapes=parse_shapes(shapes or []))
+        return load(path, shapes=parse_shapes(shapes or []), constants=parse_constants(constants or []))
 
 
 def parse_shapes(texts: list[str]) -> dict[str, int | tuple[int, ...]]:
@@ -64,6 +69,29 @@ def parse_shapes(texts: list[str]) -> dict[str, int | tuple[int, ...]]:
         bound = tuple(map(int, numbers))
         shapes[name] = bound if len(bound) > 1 else bound[0]
     return shapes
+
+
+def parse_constants(texts: list[str]) -> dict[str, float | list[float]]:
+    """What --constant options freeze, as ``load`` takes it: a number by the name of an input, or several."""
+    constants: dict[str, float | list[float]] = {}
+    for text in texts:
+        name, _, written = text.rpartition("=")
+        try:
+            numbers = [parse_number(n) for n in written.split(",")]
+        except ValueError as error:
+            raise InvalidInput("is no constant", where=f"--constant {text}", advice=CONSTANT_FORMS) from error
+        if not name or name in constants:
+            why = "there are two of that name" if name else "it has no name"
+            raise InvalidInput("is no constant", where=f"--constant {text}", why=why, advice=CONSTANT_FORMS)
+        constants[name] = numbers if len(numbers) > 1 else numbers[0]
+    return constants
+
+
+def parse_number(text: str) -> float:
+    """An integer, a float, ``true`` or ``false``. Raises ``ValueError`` for anything else."""
+    if text in BOOLEANS:
+        return BOOLEANS[text]
+    return int(text) if text.strip("+-").isdecimal() else float(text)
 
 
 def read_arrays(path: str | Path) -> Array | dict[str, Array]:

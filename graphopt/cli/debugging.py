@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphopt.cli.common import (
+    ConstantOption,
     LoadOption,
     ModelArgument,
     PassesOption,
@@ -56,6 +57,7 @@ def reduce(
     passes: PassesOption = None,
     load: LoadOption = None,
     shape: ShapeOption = None,
+    constant: ConstantOption = None,
 ) -> None:
     """Shrink a model that the passes break to the smallest that they still break in the same way."""
     from graphopt.exporters import save
@@ -66,7 +68,7 @@ def reduce(
     if output.suffix != SUFFIX:
         raise InvalidInput(f"the file to write must end in {SUFFIX}", where=str(output))
     chosen = choose_passes(passes, load)
-    graph = load_model(model, shape)
+    graph = load_model(model, shape, constant)
 
     def failure(g: Graph) -> tuple[str, type[GraphoptError]] | None:
         found: Culprit | None = bisect(g, chosen)
@@ -89,6 +91,7 @@ def diff(
     b: ModelArgument,
     seed: Annotated[int, typer.Option(help="of the random inputs")] = 0,
     shape: ShapeOption = None,
+    constant: ConstantOption = None,
 ) -> None:
     """Show how two models differ, in text and, where inputs and outputs agree, in numbers; exit code 1 if they do."""
     from graphopt.ir import bind_batch
@@ -97,7 +100,7 @@ def diff(
     from graphopt.storage import SUFFIX
     from graphopt.testing import signature
 
-    before, after = (load_model(m, None if m.suffix == SUFFIX else shape) for m in (a, b))
+    before, after = (load_model(m) if m.suffix == SUFFIX else load_model(m, shape, constant) for m in (a, b))
     changes = graph_diff(before, after)
     if not changes:
         print_text("the same")

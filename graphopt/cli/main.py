@@ -13,6 +13,7 @@ from graphopt.cli import debugging, tables
 from graphopt.cli.common import (
     BatchOption,
     CalibrationOption,
+    ConstantOption,
     LoadOption,
     ModelArgument,
     PassesOption,
@@ -52,6 +53,7 @@ def compile_command(
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
     shape: ShapeOption = None,
+    constant: ConstantOption = None,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
@@ -62,7 +64,7 @@ def compile_command(
     from graphopt.targets import compile
 
     chosen = choose_passes(passes, load, quantize)
-    graph = load_model(model, shape)
+    graph = load_model(model, shape, constant)
     context = Context(calibration=read_samples(calibration, graph))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
@@ -80,6 +82,7 @@ def opt(
     passes: PassesOption = None,
     load: LoadOption = None,
     shape: ShapeOption = None,
+    constant: ConstantOption = None,
     calibration: CalibrationOption = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="print the graph after every pass")
@@ -100,7 +103,7 @@ def opt(
     from graphopt.report import graph_diff
 
     chosen = choose_passes(passes, load)
-    graph = load_model(model, shape)
+    graph = load_model(model, shape, constant)
     if bisect:
         debugging.show_culprit(graph, chosen)
         return
@@ -177,10 +180,11 @@ def inspect(
     model: ModelArgument,
     batch: BatchOption = 1,
     shape: ShapeOption = None,
+    constant: ConstantOption = None,
     layers: Annotated[bool, typer.Option("--layers", help="a table of all layers")] = False,
 ) -> None:
     """Show what a model is made of, what it costs, and where it needs the most memory."""
-    graph = load_model(model, shape)
+    graph = load_model(model, shape, constant)
     out.print(tables.ports_table(graph))
     out.print(tables.operators_table(graph, batch))
     if layers:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import tables
-from graphopt.cli.common import ModelArgument, app, load_model, out, working
+from graphopt.cli.common import ConstantOption, ModelArgument, ShapeOption, app, load_model, out, working
 
 
 @app.command()
@@ -29,6 +29,8 @@ def prune(
     ] = None,
     target_bytes: Annotated[float | None, typer.Option(help="the same of the bytes of weights")] = None,
     dead: Annotated[bool, typer.Option("--dead", help="remove only what makes no difference")] = False,
+    shape: ShapeOption = None,
+    constant: ConstantOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="say what is coupled, what went, and why not more")
     ] = False,
@@ -38,7 +40,7 @@ def prune(
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
 
-    graph = load_model(model)
+    graph = load_model(model, shape, constant)
     chosen: PruneChannels | RemoveDeadChannels = RemoveDeadChannels()
     if not dead:
         chosen = PruneChannels(

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import tables_quantization as tables
-from graphopt.cli.common import ModelArgument, ShapeOption, app, load_model, out, print_text, read_samples, working
+from graphopt.cli.common import (
+    ConstantOption,
+    ModelArgument,
+    ShapeOption,
+    app,
+    load_model,
+    out,
+    print_text,
+    read_samples,
+    working,
+)
 
 
 @app.command()
@@ -20,12 +30,13 @@ def analyze(
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="one scale for all weights of a layer")] = False,
     observer: Annotated[str, typer.Option(help="of ranges: minmax, percentile, mse or entropy")] = "minmax",
     shape: ShapeOption = None,
+    constant: ConstantOption = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,
 ) -> None:
     """Rank the layers by what quantising each costs, and say which overrides would buy the most."""
     from graphopt.passes import Quantize, analyze_quantization
 
-    graph = load_model(model, shape)
+    graph = load_model(model, shape, constant)
     samples = read_samples(data, graph)
     assert samples is not None
     chosen = Quantize(weights=quantize, activations=activations, per_channel=not per_tensor, observer=observer)

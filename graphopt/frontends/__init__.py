@@ -9,18 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphopt.errors import GraphoptError, InvalidInput
+from graphopt.errors import GraphoptError, InvalidInput, Unsupported
 from graphopt.frontends.weights import require_finite_weights
-from graphopt.ir import Array, Graph, bind_batch
+from graphopt.ir import Graph, bind_batch
 from graphopt.storage import is_stored, read
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from graphopt.frontends.onnx.inputs import Frozen
+
 __all__ = ["load", "trace"]
 
 
-def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True, name: str | None = None) -> Graph:
+def trace(
+    model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True, name: str | None = None, check: bool = True
+) -> Graph:
     """The graph of an ``nn.Module``, an ``fx.GraphModule`` or an ``ExportedProgram``.
 
     Args:
@@ -29,8 +33,12 @@ def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True,
             ``ExportedProgram`` needs none.
         dynamic_batch: whether dimension 0 of the inputs becomes N; else the graph has the batch of the example.
         name: the name of the graph; by default that of the class.
+        check: whether the graph is evaluated on the example and compared with the model, which is run once or
+            twice for that. Where they differ because the model does something else for this batch, the batch is fixed
+            and a warning says why. Costs about as much as running the model a few times.
 
-    Raises ``Unsupported`` with every node that cannot be imported, ``InvalidInput`` for unusable arguments, and for
+    Raises ``Unsupported`` with every node that cannot be imported, or if the graph does not give what the model
+    gives on the example; ``InvalidInput`` for unusable arguments, and for
     weights that hold NaN or infinity.
     """
     import torch
@@ -39,9 +47,19 @@ def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True,
     from graphopt.frontends.torch.fx import trace as trace_fx
 
     trace_any = trace_fx if isinstance(model, torch.fx.GraphModule) else trace_module
-    graph = trace_any(model, example_inputs, dynamic_batch=dynamic_batch, name=name)
-    require_finite_weights(graph)
-    return graph
+    try:
+        graph = trace_any(model, example_inputs, dynamic_batch=dynamic_batch, name=name, check=check)
+        require_finite_weights(graph)
+        return graph
+    except GraphoptError:
+        raise
+    except Exception as error:  # of torch: what an odd model makes of it is not written anywhere
+        raise Unsupported(
+            "the model cannot be traced",
+            where=name or type(model).__name__,
+            why=f"{type(error).__name__}: {error}",
+            advice="graphopt may be at fault: please report it",
+        ) from error
 
 
 def load(
@@ -49,7 +67,7 @@ def load(
     *,
     batch: int | None = None,
     shapes: Mapping[str, int | Sequence[int]] | None = None,
-    constants: Mapping[str, Array] | None = None,
+    constants: Mapping[str, Frozen] | None = None,
 ) -> Graph:
     """The graph in a file: an ONNX model of opset 6 or later, or what ``graphopt.save`` wrote (``.gopt``).
 
@@ -60,7 +78,8 @@ def load(
         batch: the batch size to bind; by default a dynamic dimension 0 of the inputs stays N.
         shapes: sizes for the other dynamic dimensions, by their name in the model (``{"seq": 16}``), or
             whole shapes by the name of an input. A ``.gopt`` file has none.
-        constants: arrays for inputs that are to become constants, as those must that say shapes, axes or counts.
+        constants: arrays for inputs that are to become constants, as those must that say shapes, axes or counts;
+            numbers and lists take the dtype of the input (``{"sr": 16000}``). A ``.gopt`` file has none.
 
     Raises ``InvalidInput`` for what is no usable model, and for weights that hold NaN or infinity; ``Unsupported``
     with every node that cannot be imported.

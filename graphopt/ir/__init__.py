@@ -1,5 +1,6 @@
 """The intermediate representation: values, nodes, graphs, their types, checks and text form."""
 
+from graphopt.ir.difference import worst_difference
 from graphopt.ir.evaluate import evaluate
 from graphopt.ir.graph import (
     Constant,
@@ -54,4 +55,5 @@ __all__ = [
     "symmetric",
     "topological",
     "verify",
+    "worst_difference",
 ]

@@ -10,6 +10,9 @@ import numpy as np
 
 from graphopt.errors import ContractViolation
 from graphopt.ir import Array, Graph, bind_batch, cast_floats
+from graphopt.ir import (
+    worst_difference as worst_difference,
+)  # it is of this module to those who hold passes to contracts
 
 Inputs = Mapping[str, Array]
 FLOAT64_BOUND = 1e-9
@@ -74,22 +77,6 @@ class Masking(Protocol):
     """A pass that tells what it removes, step by step."""
 
     def removals(self, graph: Graph) -> Iterable[MaskedStep]: ...
-
-
-def worst_difference(got: Array, reference: Array) -> float:
-    """max|got - reference| / max|reference|; the absolute difference where the reference is all zero.
-
-    NaN and infinity must stand where the reference has them, or the difference is infinite.
-    """
-    got, reference = np.asarray(got, np.float64), np.asarray(reference, np.float64)
-    finite = np.isfinite(reference)
-    if got.shape != reference.shape or not np.array_equal(got[~finite], reference[~finite], equal_nan=True):
-        return float("inf")
-    if not finite.any():
-        return 0.0
-    error = float(np.max(np.abs(got[finite] - reference[finite])))
-    scale = float(np.max(np.abs(reference[finite])))
-    return float("inf") if np.isnan(error) else error / scale if scale else error
 
 
 def random_inputs(graph: Graph, seed: int) -> dict[str, Array]:

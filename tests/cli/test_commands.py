@@ -119,6 +119,30 @@ def test_dynamic_dimensions_are_bound(bound: str, shell: Shell, sequence: Path) 
     shell("compile", sequence, "-o", sequence.with_suffix(""), "-t", "cortex-m4", *bound.split())
 
 
+@pytest.fixture
+def switched(tmp_path: Path) -> Path:
+    """A model that reshapes x [2, 3] to what an input says."""
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 3]) for n in "xy"]
+    wanted = helper.make_tensor_value_info("wanted", TensorProto.INT64, ["rank"])
+    reshape = helper.make_node("Reshape", ["x", "wanted"], ["y"])
+    graph = helper.make_graph([reshape], "switched", [ports[0], wanted], [helper.make_empty_tensor_value_info("y")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "w.onnx")
+    return tmp_path / "w.onnx"
+
+
+@pytest.mark.parametrize("bound", ["--constant wanted=6", "--constant wanted=1,6"])
+def test_inputs_are_frozen(bound: str, shell: Shell, switched: Path) -> None:
+    shape = [int(n) for n in bound.rpartition("=")[2].split(",")]
+    assert "--constant wanted=..." in shell("inspect", switched, "--shape", "rank=1", status=2)
+    assert f"float32{shape}" in shell("inspect", switched, *bound.split())
+    for command in (["opt"], ["prune"], ["bench", "-t", "cortex-m4"]):
+        shell(command[0], switched, *command[1:], *bound.split())
+    assert "nothing to reduce" in shell("reduce", switched, *bound.split(), status=2)
+    shell("opt", switched, "-o", switched.with_suffix(".gopt"), *bound.split())
+    assert "the same" in shell("diff", switched, switched.with_suffix(".gopt"), *bound.split())
+    shell("compile", switched, "-o", switched.with_suffix(""), "-t", "cortex-m4", *bound.split())
+
+
 @pytest.mark.parametrize("target", ["host", "cortex-m4"])
 def test_compile_and_run(target: str, shell: Shell, model: Path, tmp_path: Path) -> None:
     text = shell("compile", model, "-o", tmp_path / "out", "-t", target, "--name", "net", "--check")
@@ -209,6 +233,11 @@ ERRORS = {
     "a shape that is none": (["inspect", "{model}", "--shape", "x=1,three"], "--shape x=1,three"),
     "a shape of no name": (["inspect", "{model}", "--shape", "16"], "--shape 16"),
     "a shape of something else": (["inspect", "{model}", "--shape", "seq=16"], "seq"),
+    "a constant that is none": (["inspect", "{model}", "--constant", "sr=fast"], "--constant sr=fast"),
+    "a constant of no name": (["inspect", "{model}", "--constant", "16000"], "--constant 16000"),
+    "a constant twice": (["inspect", "{model}", "--constant", "x=1", "--constant", "x=2"], "two of that name"),
+    "a constant of something else": (["inspect", "{model}", "--constant", "sr=16000"], "the model has x"),
+    "a constant of another shape": (["inspect", "{model}", "--constant", "x=1"], "frozen to ()"),
     "batch zero": (["compile", "{model}", "-o", "{dir}/o", "--batch", "0"], "at least 1"),
     "a folder in use": (["compile", "{model}", "-o", "{dir}"], "another folder"),
     "a folder in a file": (["compile", "{model}", "-o", "{dir}/text.onnx/o"], "text.onnx"),

@@ -87,8 +87,6 @@ def test_if() -> None:
         assert [n.op.name for n in graph.nodes[1:]] == ["relu" if condition else "neg"]
     model = branching("c", {})
     model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
-    with pytest.raises(Unsupported, match=r"if \(If\): input 0, 'c', must be known; freeze it"):
-        load(model)
     graph = load(model, constants={"c": np.array(True)})
     assert len(graph.inputs) == 1
 
@@ -139,7 +137,7 @@ def shaped() -> onnx.ModelProto:
 
 
 def test_constants_freeze_inputs() -> None:
-    with pytest.raises(Unsupported, match=r"input 1, 'shape', must be known; freeze it: constants=.'shape': array"):
+    with pytest.raises(Unsupported, match=r"input 1, 'shape', must be known; freeze it: constants=.'shape': \.\.\."):
         load(shaped())
     graph = load(shaped(), constants={"shape": ints(-1, 2)})
     assert [graph.names[v.node] for v in graph.inputs] == ["x"]

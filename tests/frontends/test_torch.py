@@ -450,3 +450,17 @@ def test_wrong_arguments(model: Any, inputs: Any) -> None:
 def test_import_is_light() -> None:
     code = "import sys, graphopt.frontends; assert not {'torch', 'onnx'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_of_outputs_are_made_unique() -> None:
+    graph = trace(Lambda(lambda x: {"a": {"b": x * 2, "b_1": x * 4}, "a_b": x * 3}), torch.ones(2, 3))
+    assert graph.output_names == ("a_b", "a_b_1", "a_b_2")
+    assert [y[0, 0] for y in graph(np.ones((2, 3), np.float32))] == [2, 4, 3]
+
+
+def test_sparse_weights_are_refused() -> None:
+    model = Lambda(lambda x: x)
+    model.register_buffer("weight", torch.eye(3).to_sparse())
+    model.function = lambda x: x + model.weight
+    with pytest.raises(Unsupported, match=r"weight \(parameter\): it is no dense tensor"):
+        trace(model, torch.ones(3, 3))

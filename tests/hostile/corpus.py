@@ -139,6 +139,8 @@ def malformed() -> dict[str, onnx.ModelProto]:
     inputs = model([node("Relu", ["x"], ["y"])])
     inputs.graph.input.append(inputs.graph.input[0])
     outputs = model([node("Relu", ["x"], ["y"])], outputs=("y", "y"))
+    stored = model([node("Add", ["x", "k"], ["y"])], {"k": floats(4)})
+    stored.graph.initializer.append(stored.graph.initializer[0])
     untyped = model([node("Relu", ["x"], ["y"])])
     untyped.graph.input[0].ClearField("type")
     dtype = model([node("Relu", ["x"], ["y"])])
@@ -189,6 +191,7 @@ def malformed() -> dict[str, onnx.ModelProto]:
         "name_of_input_computed": model([node("Relu", ["x"], ["x"]), node("Relu", ["x"], ["y"])]),
         "input_twice": inputs,
         "output_twice": outputs,
+        "initializer_twice": stored,
         "output_computed_nowhere": model([node("Relu", ["x"], ["z"])]),
         "initializer_missing": missing,
         "initializer_short": short,
@@ -248,6 +251,20 @@ def external(**entries: str) -> onnx.ModelProto:
     return made
 
 
+def in_body(made: onnx.ModelProto) -> onnx.ModelProto:
+    """The nodes and tensors of a model as the branches of an If."""
+    inner = body([node("Add", ["x", "k"], ["b"])])
+    inner.initializer.extend(made.graph.initializer)
+    return model([node("If", ["go"], ["y"], then_branch=inner, else_branch=inner)], {"go": np.array(True)})
+
+
+def in_function(made: onnx.ModelProto) -> onnx.ModelProto:
+    """The tensor of a model as a constant of a function."""
+    nodes = [node("Constant", [], ["k"], value=made.graph.initializer[0]), node("Add", ["a", "k"], ["b"])]
+    function = helper.make_function("own", "F", ["a"], ["b"], nodes, [helper.make_opsetid("", 21)])
+    return model([node("F", ["x"], ["y"], domain="own")], functions=[function])
+
+
 def externals(folder: Path) -> dict[str, onnx.ModelProto]:
     """Weights that lie where they should not."""
     (folder / "weights.bin").write_bytes(bytes(16))
@@ -256,6 +273,13 @@ def externals(folder: Path) -> dict[str, onnx.ModelProto]:
     (folder / "link.bin").symlink_to(outside)
     (folder / "loop.bin").symlink_to(folder / "loop.bin")
     (folder / "up").symlink_to(folder.parent)
+    with (folder / "sparse.bin").open("wb") as file:
+        file.truncate(3 << 29)
+    many = external(location="sparse.bin")
+    many.graph.initializer[0].dims[:] = [3 << 27]
+    for i in range(3):
+        many.graph.initializer.add().CopyFrom(many.graph.initializer[0])
+        many.graph.initializer[-1].name = f"k{i}"
     return {
         "parent": external(location="../outside.bin"),
         "parent_in_the_middle": external(location=f"a/../../{folder.name}/weights.bin"),
@@ -275,6 +299,11 @@ def externals(folder: Path) -> dict[str, onnx.ModelProto]:
         "offset_of_many_digits": external(location="weights.bin", offset="9" * 10_000),
         "offset_no_number": external(location="weights.bin", offset="x"),
         "length_short": external(location="weights.bin", length="3"),
+        "length_of_a_sparse_file": external(location="sparse.bin", length=str(3 << 29)),
+        "length_of_more_elements": external(location="weights.bin", length="12"),
+        "many_of_one_sparse_file": many,
+        "in_a_body": in_body(external(location="/etc/passwd")),
+        "in_a_function": in_function(external(location="../outside.bin")),
     }
 
 

@@ -1,4 +1,4 @@
-"""The rules of ONNX control flow: what it does must be known, so that its bodies can be written out."""
+"""The rules of loops: how long they are must be known, so that their bodies can be written out."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ MAX_STEPS = 1024
 """The most steps that a loop is written out for."""
 
 
-@onnx_rule("If")
-def branch(at: Node) -> Sequence[Tensor | None]:
-    return at.body("then_branch" if bool(at.known(0).item()) else "else_branch")
-
-
-@onnx_rule("Loop")
+@onnx_rule("Loop", folded=False)
 def loop(at: Node) -> Sequence[Tensor | None]:
     """A loop of known length. Its condition must be known in every step, as it is where the body passes it on."""
     steps = int(at.known(0).item()) if at.has(0) else MAX_STEPS + 1
@@ -47,7 +42,7 @@ def known(condition: Tensor | None) -> np.ndarray:
     return condition
 
 
-@onnx_rule("Scan")
+@onnx_rule("Scan", folded=False)
 def scan(at: Node) -> Sequence[Tensor | None]:
     """A loop over slices of its last inputs. Opset 8 has a batch in front of everything."""
     if at.opset < 9:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -20,7 +22,7 @@ NUMBER = re.compile("[0-9]{1,18}")
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """The model in a file, its external data read from the folder of the file.
+    """The model in a file, without its external data.
 
     Raises ``InvalidInput`` for what is not ONNX or is cut short; a pickle is refused without being opened by torch.
     """
@@ -39,7 +41,6 @@ def read(path: Path) -> onnx.ModelProto:
             model.ParseFromString(view)
     except Exception as error:  # protobuf has no typed error to name
         raise InvalidInput("the file is not ONNX, or is cut short", where=where, why=str(error)) from error
-    load_external_data(model, path.parent)
     return model
 
 
@@ -76,15 +77,18 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
             why=f"opsets {FIRST_OPSET} to {newest} are read",
             advice="convert it with onnx.version_converter",
         )
-    if model.graph.sparse_initializer:
+    if any(part.sparse_initializer for part in parts_of(model) if isinstance(part, onnx.GraphProto)):
         raise Unsupported("sparse initializers", where=where, advice="store the weights dense")
-    negative = [t.name for t in stored_tensors(model.graph) if any(d < 0 for d in t.dims)]
+    negative = [t.name for t in stored_tensors(model) if any(d < 0 for d in t.dims)]
     if negative:
         raise InvalidInput(f"tensors of negative dimensions: {', '.join(negative[:5])}", where=where)
     for what, names in (("inputs", model.graph.input), ("outputs", model.graph.output)):
-        if len({v.name for v in names}) < len(names):
-            raise InvalidInput(f"two {what} have one name", where=where)
-    odd = [t.name for t in stored_tensors(model.graph) if not known_to_numpy(t.data_type)]
+        if repeated := repeats(names):
+            raise InvalidInput(f"two {what} have one name, {repeated!r}", where=where)
+    for part in parts_of(model):
+        if isinstance(part, onnx.GraphProto) and (repeated := repeats([t for t in part.initializer if t.name])):
+            raise InvalidInput(f"two initializers have one name, {repeated!r}", where=where)
+    odd = [t.name for t in stored_tensors(model) if not known_to_numpy(t.data_type)]
     if odd:
         raise Unsupported(
             f"tensors of types that numpy lacks: {', '.join(odd[:5])}",
@@ -92,6 +96,11 @@ def check_model(model: onnx.ModelProto, where: str) -> int:
             advice="convert the model to float32",
         )
     return int(opset)
+
+
+def repeats(named: Iterable[onnx.ValueInfoProto | onnx.TensorProto]) -> str | None:
+    """A name that there is twice."""
+    return next((name for name, count in Counter(n.name for n in named).items() if count > 1), None)
 
 
 def names_in(graph: onnx.GraphProto) -> Iterator[str | bytes]:
@@ -134,32 +143,56 @@ def known_to_numpy(kind: int) -> bool:
 
 
 def load_external_data(model: onnx.ModelProto, folder: Path) -> None:
-    """Read the tensors that lie in other files of the folder into the model."""
-    for tensor in stored_tensors(model.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            entries = {e.key: e.value for e in tensor.external_data}
-            tensor.raw_data = read_external(tensor.name, entries, folder)
-            tensor.data_location = onnx.TensorProto.DEFAULT
-            del tensor.external_data[:]
+    """Read the tensors that lie in other files of the folder into the model, which ``check_model`` has passed."""
+    external = [t for t in stored_tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
+    total = sum(map(nbytes, external))
+    if total > MAX_FILE_BYTES:
+        raise InvalidInput(f"the model keeps {total:,} bytes in other files", why=f"{MAX_FILE_BYTES:,} are the most")
+    for tensor in external:
+        entries = {e.key: e.value for e in tensor.external_data}
+        tensor.raw_data = read_external(tensor.name, entries, folder, nbytes(tensor))
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def nbytes(tensor: onnx.TensorProto) -> int:
+    """The bytes that the shape and the type of a tensor ask for."""
+    size: int = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return size
 
 
 def refuse_external_data(model: onnx.ModelProto, where: str) -> None:
     """Raise ``InvalidInput`` if tensors of a model in memory lie in a file: its folder is not known."""
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in stored_tensors(model.graph)):
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in stored_tensors(model)):
         raise InvalidInput("the model keeps its weights in another file", where=where, advice="give the path")
 
 
-def stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """The initializers and the tensors of constant nodes; no other operator with a tensor is imported."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
+def parts_of(model: onnx.ModelProto) -> list[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph and the functions of a model, and the graphs in attributes of their nodes."""
+    found: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    for part in found:
+        for node in part.node:
+            for attribute in node.attribute:
+                found += [attribute.g] if attribute.HasField("g") else []
+                found += attribute.graphs
+    return found
 
 
-def read_external(name: str, entries: dict[str, str], folder: Path) -> bytes:
-    """The bytes of one tensor. The file must lie in the folder: no absolute path, no ``..``, no link out of it."""
+def stored_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """The initializers, and the tensors in attributes, in all parts of a model."""
+    for part in parts_of(model):
+        yield from part.initializer if isinstance(part, onnx.GraphProto) else ()
+        for node in part.node:
+            for attribute in node.attribute:
+                yield from [attribute.t] if attribute.HasField("t") else []
+                yield from attribute.tensors
+
+
+def read_external(name: str, entries: dict[str, str], folder: Path, wanted: int) -> bytes:
+    """The bytes of one tensor, as many as it has: a length, if there is one, must say so before any is read.
+
+    The file must lie in the folder: no absolute path, no ``..``, no link out of it.
+    """
     where = f"tensor {name!r}"
     location = Path(entries.get("location", ""))
     try:
@@ -180,8 +213,9 @@ def read_external(name: str, entries: dict[str, str], folder: Path) -> bytes:
     length = entries.get("length", "")
     if not NUMBER.fullmatch(offset) or not NUMBER.fullmatch(length or "0"):
         raise InvalidInput(f"its data lies at {offset[:20]!r}, length {length[:20]!r}", where=where)
-    wanted = int(length) if length else size - int(offset)
-    if wanted < 0 or int(offset) + wanted > size:
+    if length and int(length) != wanted:
+        raise InvalidInput(f"its data has {int(length):,} bytes, its shape and type take {wanted:,}", where=where)
+    if int(offset) + wanted > size:
         raise InvalidInput(f"its data file {str(location)!r} is cut short", where=where)
     with path.open("rb") as file:
         file.seek(int(offset), os.SEEK_SET)

@@ -24,12 +24,13 @@ from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupport
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op, warn_fixed_batch
 from graphopt.frontends.limits import Budget
 from graphopt.frontends.onnx import bodies as bodies  # its rules register when it is imported
+from graphopt.frontends.onnx import branches as branches  # its rule registers when it is imported
 from graphopt.frontends.onnx import file as onnx_file
 from graphopt.frontends.onnx import functions as onnx_functions
 from graphopt.frontends.onnx import known as known  # its rules register when it is imported
 from graphopt.frontends.onnx import refused as onnx_refused
 from graphopt.frontends.onnx import rules as rules  # they register when they are imported
-from graphopt.frontends.onnx.inputs import empty_inputs, frozen_inputs, input_shapes, tensor_dtype
+from graphopt.frontends.onnx.inputs import Frozen, empty_inputs, frozen_inputs, input_shapes, tensor_dtype
 from graphopt.frontends.onnx.node import KNOWN_RULES, RULES, UNFOLDED, Known, Node, Tensor, constant_values, node_name
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant, evaluate, verify
 from graphopt.ir.types import DTYPES
@@ -40,7 +41,7 @@ def load(
     *,
     batch: int | None = None,
     shapes: Mapping[str, int | Sequence[int]] | None = None,
-    constants: Mapping[str, Array] | None = None,
+    constants: Mapping[str, Frozen] | None = None,
 ) -> Graph:
     """The graph of an ONNX model; see ``graphopt.frontends.load``.
 
@@ -54,6 +55,8 @@ def load(
     if batch is not None and batch < 1:
         raise InvalidInput(f"the batch must be at least 1, got {batch}", where=where)
     opset = onnx_file.check_model(proto, where)
+    if not isinstance(model, onnx.ModelProto):
+        onnx_file.load_external_data(proto, Path(model).parent)
     surgeon = parse(proto, where)
     name = proto.graph.name or Path(where).stem
     fixed = frozen_inputs(surgeon.inputs, constants or {})
@@ -148,6 +151,8 @@ class Importer:
     def constant(self, name: str, data: Known) -> Value:
         """A known tensor as a constant of the graph, one for all its uses."""
         if id(data) not in self.constants:
+            if data.dtype == object and not any(isinstance(d, Batch) for d in data.flat):
+                raise Unsupported(f"tensor {name!r} is of strings")
             if data.dtype == object:
                 raise InvalidGraph("a size that depends on the batch is used as data", where=name)
             if str(data.dtype) not in DTYPES:

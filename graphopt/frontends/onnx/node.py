@@ -11,7 +11,8 @@ import onnx_graphsurgeon as gs
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Scope
-from graphopt.ir import Array, Batch, Dim, Input, Value
+from graphopt.ir import Array, Batch, Dim, Graph, Input, TensorType, Value, numel
+from graphopt.ir import Node as GraphNode
 
 Known = Array
 """A tensor whose elements are known: numbers, or Python integers and ``Batch`` in an object array."""
@@ -24,15 +25,19 @@ RULES: dict[str, Rule] = {}
 KNOWN_RULES: dict[str, Rule] = {}
 """The rules that compute at once, for nodes all of whose inputs are known, where sizes may be among them; what the
 other rules make of known inputs is evaluated."""
-UNFOLDED = frozenset(["DequantizeLinear", "If", "Loop", "Scan"])
+FROM_SHAPES = "it must be a constant or follow from shapes"
+MAX_WRITTEN = 16
+"""The most elements of an input that a refusal suggests to freeze where others are computed from it."""
+UNFOLDED: set[str] = set()
 """The operators not evaluated though their inputs are known: quantised weights stay so, bodies read other tensors."""
 
 
-def onnx_rule(*names: str) -> Callable[[R], R]:
-    """Register the rule of these operators."""
+def onnx_rule(*names: str, folded: bool = True) -> Callable[[R], R]:
+    """Register the rule of these operators; those not ``folded`` are not evaluated though their inputs are known."""
 
     def register(rule: R) -> R:
         RULES.update((name, rule) for name in names)
+        UNFOLDED.update(() if folded else names)
         return rule
 
     return register
@@ -106,11 +111,23 @@ class Node(Scope):
         if isinstance(found, Value):
             if isinstance(found.op, Input):
                 name = found.node.name
-                what, advice = f"input {index}, {name!r}, must be known", f"freeze it: constants={{{name!r}: array}}"
-                raise Unsupported(what, advice=advice)
+                raise Unsupported(f"input {index}, {name!r}, must be known", advice=f"freeze it: {freezing([name])}")
             what = f"input {index}, {self._names[index]!r}, is computed by the model"
-            raise Unsupported(what, advice="it must be a constant or follow from shapes")
+            switches = self.switches(index)
+            advice = f"freeze what it is computed from: {freezing(switches)}" if switches else FROM_SHAPES
+            raise Unsupported(what, advice=advice)
         return found
+
+    def switches(self, index: int) -> list[str]:
+        """The inputs of the model from which an input is computed, if all of them look like settings, not like data."""
+        found = self.tensor(index)
+        inputs = [n for n in Graph((), (found,)).nodes if isinstance(n.op, Input)] if isinstance(found, Value) else []
+        return [n.name for n in inputs] if all(is_setting(n.types[0]) for n in inputs) else []
+
+    @property
+    def computed_before(self) -> set[GraphNode]:
+        """The nodes of the graph whose results the model's tensors are so far."""
+        return {found.node for found in self._importer.env.values() if isinstance(found, Value)}
 
     def is_known(self, index: int) -> bool:
         """Whether an input is there and known."""
@@ -137,7 +154,8 @@ class Node(Scope):
         """An attribute; raises ``InvalidInput`` if it is of another kind."""
         found = self._attrs.get(name, default)
         if isinstance(found, bool) or not (found is default or isinstance(found, kind)):
-            raise InvalidInput(f"attribute {name!r} is {found!r}, not of type {kind.__name__}")
+            shown = repr(found) if isinstance(found, int | float | str | list) else f"a {type(found).__name__}"
+            raise InvalidInput(f"attribute {name!r} is {shown[:80]}, not of type {kind.__name__}")
         return found
 
     def whole(self, name: str, default: int) -> int:
@@ -172,6 +190,19 @@ class Node(Scope):
     def raw(self, name: str) -> Any:
         """An attribute as graphsurgeon gives it, None if it is not there."""
         return self._attrs.get(name)
+
+
+def is_setting(kind: TensorType) -> bool:
+    """Whether an input is one number, or some that are no floats: few enough to be written."""
+    size = numel(kind.shape)
+    return isinstance(size, int) and size <= (1 if kind.is_float else MAX_WRITTEN)
+
+
+def freezing(names: Sequence[str]) -> str:
+    """How inputs of these names are frozen, in Python and on the command line."""
+    constants = ", ".join(f"{name!r}: ..." for name in names)
+    options = " ".join(f"--constant {name}=..." for name in names)
+    return f"constants={{{constants}}}, or {options}"
 
 
 def node_name(node: gs.Node) -> str:

@@ -8,8 +8,6 @@ operator is appended (``block.add``). Nodes that only the root made have the nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,19 +17,30 @@ from torch.export import ExportedProgram, ShapesCollection
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import warn_fixed_batch
 from graphopt.frontends.torch import rules as rules  # they register when they are imported
+from graphopt.frontends.torch.check import Example, checked
+from graphopt.frontends.torch.example import (
+    batched_tensors,
+    evaluating,
+    example_batch,
+    first_line,
+    split_arguments,
+    widen,
+)
 from graphopt.frontends.torch.program import ProgramImporter
 from graphopt.ir import Graph
 
 
-def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True, name: str | None = None) -> Graph:
+def trace(
+    model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True, name: str | None = None, check: bool = True
+) -> Graph:
     """The graph of an ``nn.Module`` or an ``ExportedProgram``; see ``graphopt.frontends.trace``.
 
-    If the program cannot be exported with a dynamic batch, or N leaves the form k*N, the graph gets the batch
-    of the example and a warning says so. Where a model branches on a batch of one, the graph does what the model
-    does for more: so does ``torch.export``. Inputs that the model changes in place are left alone.
+    If the program cannot be exported with a dynamic batch, or N leaves the form k*N, or the graph of a dynamic batch
+    does something else than the model with the example, the graph gets the batch of the example and a warning says
+    so. Inputs that the model changes in place are left alone.
     """
     if isinstance(model, ExportedProgram):
-        return import_program(model, example_batch(model.example_inputs), dynamic_batch, name or "program")
+        return trace_program(model, dynamic_batch, name or "program", check)
     if not isinstance(model, torch.nn.Module):
         raise InvalidInput(
             f"a {type(model).__name__} cannot be traced",
@@ -39,6 +48,17 @@ def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True,
         )
     name = name or type(model).__name__
     args, kwargs = split_arguments(example_inputs, name)
+    graph = trace_module(model, args, kwargs, dynamic_batch, name)
+    if not check:
+        return graph
+    example = Example(model, args, kwargs)
+    return checked(graph, example, lambda: trace_module(model, args, kwargs, False, name))
+
+
+def trace_module(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_batch: bool, name: str
+) -> Graph:
+    """The graph of a module, with N free if that can be and is wanted, else with the batch of the example."""
     batch = example_batch((args, kwargs))
     if dynamic_batch and batch is not None:
         try:
@@ -62,6 +82,17 @@ def trace(model: Any, example_inputs: Any = None, *, dynamic_batch: bool = True,
     return graph
 
 
+def trace_program(program: ExportedProgram, dynamic_batch: bool, name: str, check: bool) -> Graph:
+    """The graph of a program, compared with it if it holds the inputs that it was exported with."""
+    batch = example_batch(program.example_inputs)
+    graph = import_program(program, batch, dynamic_batch, name)
+    if not check or program.example_inputs is None:
+        return graph
+    args, kwargs = program.example_inputs
+    example = Example(program.module(), args, kwargs, exported=True)
+    return checked(graph, example, lambda: import_program(program, batch, False, name))
+
+
 def import_program(program: ExportedProgram, batch: int | None, dynamic: bool, name: str) -> Graph:
     """The graph of a program, with N free if that can be, else with the batch given."""
     if not dynamic:
@@ -77,47 +108,6 @@ def import_program(program: ExportedProgram, batch: int | None, dynamic: bool, n
     return graph
 
 
-def split_arguments(example_inputs: Any, where: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and named arguments out of what the user gave."""
-    if isinstance(example_inputs, torch.Tensor):
-        return (example_inputs,), {}
-    if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
-    if isinstance(example_inputs, Sequence) and not isinstance(example_inputs, str):
-        return tuple(example_inputs), {}
-    raise InvalidInput(
-        f"example inputs are needed, got {type(example_inputs).__name__}",
-        where=where,
-        advice="give a tensor, a tuple of tensors, or a mapping from argument names to tensors",
-    )
-
-
-def batched_tensors(tree: Any, batch: int | None = None) -> Iterator[torch.Tensor]:
-    """The tensors that have a dimension 0, of size ``batch`` if it is given."""
-    for leaf in torch.utils._pytree.tree_leaves(tree):
-        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and batch in (None, leaf.shape[0]):
-            yield leaf
-
-
-def example_batch(tree: Any) -> int | None:
-    """The batch size of the first tensor that has a dimension; None without one."""
-    first = next(batched_tensors(tree), None)
-    return None if first is None else int(first.shape[0])
-
-
-def widen(args: tuple[Any, ...], kwargs: dict[str, Any], batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The example with a batch of at least two: torch takes a dimension of one for a constant."""
-    if batch > 1:
-        return args, kwargs
-    ones = {id(t) for t in batched_tensors((args, kwargs), batch)}
-
-    def repeat(leaf: Any) -> Any:
-        return torch.cat([leaf, leaf]) if id(leaf) in ones else leaf
-
-    args, kwargs = torch.utils._pytree.tree_map(repeat, (args, kwargs))
-    return args, kwargs
-
-
 def export(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> ExportedProgram:
     """``torch.export`` in evaluation mode, dimension 0 of every batched input dynamic if asked."""
     shapes: Any = None
@@ -128,21 +118,3 @@ def export(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     # without gradients a model that turns them off itself leaves no trace of that in the program
     with evaluating(model), torch.no_grad():
         return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and afterwards every module as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def first_line(error: Exception) -> str:
-    """The kind of an error and the first line of its text that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

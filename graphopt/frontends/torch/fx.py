@@ -33,11 +33,17 @@ class Call(torch.nn.Module):
 
 
 def trace(
-    model: fx.GraphModule, example_inputs: Any = None, *, dynamic_batch: bool = True, name: str | None = None
+    model: fx.GraphModule,
+    example_inputs: Any = None,
+    *,
+    dynamic_batch: bool = True,
+    name: str | None = None,
+    check: bool = True,
 ) -> Graph:
     """The graph of an ``fx.GraphModule``; see ``graphopt.frontends.trace``."""
     name = name or type(model).__name__
-    return torch_export.trace(calls_as_modules(model), example_inputs, dynamic_batch=dynamic_batch, name=name)
+    named = calls_as_modules(model)
+    return torch_export.trace(named, example_inputs, dynamic_batch=dynamic_batch, name=name, check=check)
 
 
 def calls_as_modules(model: fx.GraphModule) -> fx.GraphModule:

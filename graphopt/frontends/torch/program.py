@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -75,8 +76,8 @@ class ProgramImporter:
         key = self.memory(spec)
         tensor, target = self.tensor(spec), self.names[key]
         if tensor is None or dtype_name(tensor) not in DTYPES:
-            kind = "no tensor" if tensor is None else dtype_name(tensor)
-            error = Unsupported(f"it is {kind}", advice="convert the model to float32")
+            kind = "no dense tensor" if tensor is None else dtype_name(tensor)
+            error = Unsupported(f"it is {kind}", advice="convert it to dense float32")
             self.refusals.append(Refusal(target, "parameter", error))
             return None
         if key not in known:
@@ -84,10 +85,10 @@ class ProgramImporter:
         return known[key]
 
     def tensor(self, spec: InputSpec) -> torch.Tensor | None:
-        """The parameter, buffer or constant that a placeholder stands for."""
+        """The parameter, buffer or constant that a placeholder stands for; None for one that is sparse or no tensor."""
         target = str(spec.target)
         tensor = self.program.state_dict.get(target, self.program.constants.get(target))
-        return tensor if isinstance(tensor, torch.Tensor) else None
+        return tensor if isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided else None
 
     def memory(self, spec: InputSpec) -> object:
         """What tells a parameter from others: where its elements lie, and how they are read."""
@@ -224,7 +225,7 @@ class ProgramImporter:
                 raise Unsupported(
                     "an output is a number that depends on the batch", where=self.name, advice="return tensors only"
                 )
-        return tuple(values), tuple(names)
+        return tuple(values), unique(names)
 
 
 def stateful() -> Unsupported:
@@ -271,6 +272,15 @@ def output_name(path: Sequence[Any]) -> str:
     keys = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
     named = bool(path) and not isinstance(path[0], _pytree.SequenceKey)
     return "_".join(keys if named else ["output", *keys])
+
+
+def unique(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, one that was there before with a number behind it: ``{"a": {"b": x}, "a_b": y}`` has two ``a_b``."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{i}" for i in itertools.count(1))
+        found.append(name if name not in found else next(n for n in numbered if n not in names and n not in found))
+    return tuple(found)
 
 
 def node_names(nodes: Sequence[fx.Node]) -> dict[fx.Node, str]:

@@ -63,7 +63,7 @@ def quantize(at: Node) -> Value:
     return at.emit(ops.Quantize(axis=axis), cast(at, x, wide, "wide"), cast(at, scale, wide, "scale"), zero)
 
 
-@onnx_rule("DequantizeLinear")
+@onnx_rule("DequantizeLinear", folded=False)
 def dequantize(at: Node) -> Value:
     x, scale = at.value(0), at.value(1)
     axis, scale, zero = parameters(at, x, scale, zero_point(at, 2, scale, x.type.dtype), at.whole("axis", 1))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from graphopt import ops
-from graphopt.errors import Unsupported
+from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
 from graphopt.frontends.onnx.emit import cast, emit
@@ -232,7 +232,10 @@ def cast_rule(at: Node) -> Value:
 
 def cast_dtype(at: Node) -> str:
     """The dtype that a cast asks for."""
-    wanted = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(at.whole("to", 0))))
+    kind = at.whole("to", 0)
+    if kind not in onnx.helper.get_all_tensor_dtypes():
+        raise InvalidInput(f"there is no type of number {kind}")
+    wanted = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))
     if wanted not in DTYPES:
         raise Unsupported(f"turns {at.dtype(0)} into {wanted}", advice="use a dtype that numpy has")
     return wanted

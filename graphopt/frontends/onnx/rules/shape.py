@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from graphopt import ops
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
@@ -52,8 +53,12 @@ def unsqueeze(at: Node) -> Value:
 
 @onnx_rule("Transpose")
 def transpose(at: Node) -> Value:
+    """A quantized matrix of weights stays one."""
     x = at.value(0)
-    return normal.transpose(at, x, at.ints("perm") or range(x.type.rank)[::-1])
+    perm = at.ints("perm") or tuple(range(x.type.rank)[::-1])
+    if perm == (1, 0) and isinstance(x.op, ops.Dequantize) and normal.is_fixed(x):
+        return normal.transposed(at, x)
+    return normal.transpose(at, x, perm)
 
 
 @onnx_rule("Concat")
