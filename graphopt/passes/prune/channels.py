@@ -134,6 +134,8 @@ def explain(pass_name: str, removal: Removal) -> Iterator[Note]:
         weights = [(p, n) for p, n in zip(group.axes, group.counts, strict=True) if p.value.constant is not None]
         coupled = ", ".join(describe(graph, place, count) for place, count in weights)
         yield Note(pass_name, coupling.layers(group)[0], f"{gone} of {len(group)} units removed, each of {coupled}")
+    for place, why in coupling.relations.symbols.items():
+        yield Note(pass_name, graph.names[place.value.node], f"axis {place.axis} kept: {why}", declined=True)
     for node, produced in coupling.relations.producers.items():
         for place in produced:
             if why := coupling.why_kept(place):
