@@ -52,6 +52,11 @@ ENCODINGS: dict[str, tuple[Encode, int]] = {
     "scatter": (scattered, SYMBOLS),
     "rows of an identity": (lambda x: torch.eye(SYMBOLS)[x], SYMBOLS),
     "thermometer": (lambda x: (x[..., None] > torch.tensor([1, 2, 4, 9, 11])).float(), 5),
+    "limits, by difference": (
+        lambda x: ((x[..., None].float() - torch.tensor([1.0, 2, 4, 9, 11])) > 0).float(),
+        5,
+    ),
+    "rounded parts": (lambda x: torch.floor(x[..., None].float() / torch.tensor([1.0, 2, 4, 9])), 4),
     "bits": (lambda x: ((x[..., None] >> torch.arange(4)) & 1).float(), 4),
     "hats": (around, SYMBOLS),
     "one_hot, flattened": (lambda x: functional.one_hot(x, SYMBOLS).float().flatten(1), 5 * SYMBOLS),

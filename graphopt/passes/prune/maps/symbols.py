@@ -6,7 +6,7 @@ weights: to the index maps alone they look like channels. Without one of them th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -15,13 +15,17 @@ from graphopt.ops import (
     Add,
     Binary,
     Cast,
+    Ceil,
     Comparison,
     Expand,
+    Floor,
     Gather,
     GatherElements,
     GatherNd,
     Logical,
     Reshape,
+    Round,
+    Sign,
     Sub,
     Tile,
     Transpose,
@@ -35,20 +39,27 @@ COMPARED = "it enumerates values of the data: input symbols are no channels"
 CODES = "its columns are codes of input symbols, which are no channels"
 LOOKED_UP = "its rows are looked up by the data: input symbols are no channels"
 
+ELEMENTWISE = (Unary, Cast, Binary, Comparison, Logical, Where)
+ROUNDING = (Floor, Ceil, Round, Sign)
+
 Axes = frozenset[int]
+"""Counted from the end, so negative."""
 
 
 def symbol_axes(graph: Graph) -> Iterator[tuple[ChannelAxis, str]]:
     """The axes whose indices are input symbols, and why they are that."""
     repeated: dict[Value, Axes] = {}
-    """For values that depend on the data, the axes along which they only repeat: counted from the end, so negative."""
+    """Of values that depend on the data, the axes along which they are all the same."""
+    listed: dict[Value, Axes] = {}
+    """Of these, the axes along which all data that they are made of is the same, and constants differ."""
     for node in graph.nodes:
         if not isinstance(node.op, Input) and not any(v in repeated for v in node.inputs):
             continue
-        yield from enumerated(node, repeated)
         yield from looked_up(node, repeated)
         for value in node.results:
-            repeated[value] = single(value) | carried(node, repeated)
+            repeated[value] = single(value) | carried(node, lambda v, axis: repeats(v, axis, repeated))
+            listed[value] = repeated[value] | carried(node, lambda v, axis: v not in listed or has(listed, v, axis))
+        yield from enumerated(node, listed[node.results[0]] - repeated[node.results[0]])
 
 
 def single(value: Value) -> Axes:
@@ -56,16 +67,46 @@ def single(value: Value) -> Axes:
     return frozenset(i - value.type.rank for i, d in enumerate(value.type.shape) if d == 1)
 
 
-def enumerated(node: Node, repeated: Mapping[Value, Axes]) -> Iterator[tuple[ChannelAxis, str]]:
-    """The axes of a result along which all data repeats, and constants that it is compared with do not."""
-    if not isinstance(node.op, Binary | Comparison | Logical | Where):
+def has(known: Mapping[Value, Axes], value: Value, axis: int) -> bool:
+    """Whether an axis is among those known of a value, or the value does without it."""
+    return axis < -value.type.rank or axis in known[value]
+
+
+def repeats(value: Value, axis: int, repeated: Mapping[Value, Axes]) -> bool:
+    """Whether a value is the same at all indices of an axis; where it has none, it is."""
+    if value in repeated or axis < -value.type.rank:
+        return has(repeated, value, axis)
+    if (data := value.constant) is not None:
+        return bool((data == data.take([0], axis)).all()) if data.size else True
+    return value.type.shape[axis] == 1
+
+
+def carried(node: Node, holds: Callable[[Value, int], bool]) -> Axes:
+    """The axes of the result for which something holds since it does of the operands."""
+    op, y = node.op, node.results[0]
+    axes = range(-y.type.rank, 0)
+    if isinstance(op, ELEMENTWISE):
+        return frozenset(a for a in axes if all(holds(v, a) for v in node.inputs))
+    if isinstance(op, Expand | Tile):
+        return frozenset(a for a in axes if holds(node.inputs[0], a))
+    if isinstance(op, Transpose):
+        return frozenset(a for a in axes if holds(node.inputs[0], op.perm[a] - y.type.rank))
+    if isinstance(op, Reshape):
+        (x,) = node.inputs
+        runs = [s for s in segments(x.type.shape, y.type.shape) if len(s.before) == 1 and not s.batch]
+        return frozenset(a - y.type.rank for s in runs if holds(x, s.before[0] - x.type.rank) for a in s.after)
+    return frozenset()
+
+
+def enumerated(node: Node, listed: Axes) -> Iterator[tuple[ChannelAxis, str]]:
+    """The axes along which constants make integers, truth values or differences of the same data."""
+    op, y = node.op, node.results[0]
+    if not isinstance(op, ELEMENTWISE):
         return
-    (y,) = node.results
-    for axis in range(-y.type.rank, 0):
-        varying = [v for v in node.inputs if not repeats(v, axis, repeated)]
-        if not varying or any(v in repeated for v in varying):
-            continue
-        if not y.type.is_float or (isinstance(node.op, Add | Sub) and any(counts(v.constant) for v in varying)):
+    discrete = not y.type.is_float or isinstance(op, ROUNDING)
+    distances = isinstance(op, Add | Sub) and any(counts(v.constant) for v in node.inputs)
+    if discrete or distances:
+        for axis in sorted(listed):
             yield ChannelAxis(y, axis + y.type.rank), COMPARED
 
 
@@ -90,34 +131,6 @@ def depth_of(indices: Value) -> int:
     depth = indices.type.shape[-1]
     assert isinstance(depth, int)
     return depth
-
-
-def repeats(value: Value, axis: int, repeated: Mapping[Value, Axes]) -> bool:
-    """Whether a value is the same at all indices of an axis, counted from the end; where it has none, it is."""
-    if axis < -value.type.rank:
-        return True
-    if value in repeated:
-        return axis in repeated[value]
-    if (data := value.constant) is not None:
-        return bool((data == data.take([0], axis)).all()) if data.size else True
-    return value.type.shape[axis] == 1
-
-
-def carried(node: Node, repeated: Mapping[Value, Axes]) -> Axes:
-    """The axes of the result along which it repeats since the operands do."""
-    op, y = node.op, node.results[0]
-    if isinstance(op, Unary | Cast | Binary | Comparison | Logical | Where):
-        return frozenset(a for a in range(-y.type.rank, 0) if all(repeats(v, a, repeated) for v in node.inputs))
-    if not isinstance(op, Expand | Tile | Transpose | Reshape):
-        return frozenset()
-    (x,) = node.inputs
-    rank = x.type.rank
-    if isinstance(op, Expand | Tile):
-        return frozenset(a for a in range(-y.type.rank, 0) if repeats(x, a, repeated))
-    if isinstance(op, Transpose):
-        return frozenset(i - rank for i, source in enumerate(op.perm) if source - rank in repeated[x])
-    runs = [s for s in segments(x.type.shape, y.type.shape) if len(s.before) == 1 and not s.batch]
-    return frozenset(a - y.type.rank for s in runs if s.before[0] - rank in repeated[x] for a in s.after)
 
 
 def counts(data: Array | None) -> bool:
