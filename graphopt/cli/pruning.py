@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from graphopt.cli import tables
-from graphopt.cli.common import ConstantOption, ModelArgument, ShapeOption, app, load_model, out, working
+from graphopt.cli.common import (
+    ConstantOption,
+    ModelArgument,
+    ShapeOption,
+    app,
+    err,
+    load_model,
+    out,
+    read_samples,
+    working,
+)
+from graphopt.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from graphopt.ir import Graph
+    from graphopt.passes.data import Data
+    from graphopt.passes.prune import Importance, SignalLeft
+
+BY_DATA = "activation", "taylor", "hessian"
 
 
 @app.command()
 def prune(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="a .gopt or .onnx file for the result")] = None,
-    ratio: Annotated[float, typer.Option(help="the part of the channels that may go which goes")] = 0.5,
+    ratio: Annotated[float | None, typer.Option(help="the part of the channels that may go which goes")] = None,
+    target_macs: Annotated[
+        float | None, typer.Option(help="instead of a ratio: MACs, or up to 1 the part of them, to be left")
+    ] = None,
+    target_bytes: Annotated[float | None, typer.Option(help="the same of the bytes of weights")] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="remove only what makes no difference")] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="an .npz or .npy of samples as the model takes them")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="the array of --data that has the right outputs; else the model's own are")
+    ] = None,
     importance: Annotated[
-        str, typer.Option(help="magnitude, geometric-median, batch-norm-scale or random")
+        str,
+        typer.Option(
+            help="magnitude, geometric-median, batch-norm-scale or random; with --data activation, taylor or hessian"
+        ),
     ] = "magnitude",
     scope: Annotated[str, typer.Option(help="global, local or isomorphic")] = "global",
     round_to: Annotated[int, typer.Option(help="leave multiples of so many channels")] = 1,
     keep: Annotated[list[str] | None, typer.Option(help="a pattern of layers that keep their channels")] = None,
     min_channels: Annotated[int, typer.Option(help="leave at least so many channels")] = 1,
     steps: Annotated[int, typer.Option(help="go there in so many steps")] = 1,
-    target_macs: Annotated[
-        float | None, typer.Option(help="instead of a ratio: MACs, or up to 1 the part of them, to be left")
-    ] = None,
-    target_bytes: Annotated[float | None, typer.Option(help="the same of the bytes of weights")] = None,
-    dead: Annotated[bool, typer.Option("--dead", help="remove only what makes no difference")] = False,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
     explain: Annotated[
@@ -39,13 +68,17 @@ def prune(
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
+    from graphopt.passes.prune import signal_left
 
+    if dead and (ratio, target_macs, target_bytes) != (None, None, None):
+        raise InvalidInput("a ratio or budget has no say in what is dead", where="--dead", advice="give one of them")
     graph = load_model(model, shape, constant)
+    samples = read_data(data, labels, graph)
     chosen: PruneChannels | RemoveDeadChannels = RemoveDeadChannels()
     if not dead:
         chosen = PruneChannels(
             ratio=ratio,
-            importance=importance,
+            importance=criterion(importance, graph, samples, labels),
             scope=scope,
             round_to=round_to,
             keep=keep or [],
@@ -57,8 +90,62 @@ def prune(
     context = Context()
     with working("pruning"):
         small = Pipeline([chosen], check=check)(graph, context)
+        left = signal_left(graph, small, samples, labels)
     if explain:
         out.print(tables.notes_table(context.notes))
     if output is not None:
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))
+    out.print(f"{left.output}: {left}", markup=False, highlight=False, soft_wrap=True)
+    if not left.enough:
+        warn(left, importance)
+
+
+def read_data(path: Path | None, labels: str | None, graph: Graph) -> Data | None:
+    """The samples of a file by input name, and its labels. A lone array beside the labels is that of the one input."""
+    samples = read_samples(path, graph)
+    if labels is not None and (not isinstance(samples, Mapping) or labels not in samples):
+        what = f"no array is called so in {path}" if path else "labels need samples"
+        raise InvalidInput(what, where=f"--labels {labels}", advice="--data takes an .npz with both")
+    if not isinstance(samples, Mapping):
+        return samples
+    names = [graph.names[v.node] for v in graph.inputs]
+    given = {name: array for name, array in samples.items() if name != labels}
+    if len(names) == len(given) == 1:
+        given = dict(zip(names, given.values(), strict=True))
+    if set(given) != set(names):
+        advice = "name the arrays as the inputs; --labels says which holds labels"
+        raise InvalidInput(f"it has {[*given]}, the model takes {names}", where=f"--data {path}", advice=advice)
+    if labels is None:
+        return given
+    if any(array.shape[:1] != samples[labels].shape[:1] for array in given.values()):
+        raise InvalidInput("there are not as many labels as samples", where=f"--labels {labels}")
+    return {**given, labels: samples[labels]}
+
+
+def criterion(name: str, graph: Graph, samples: Data | None, labels: str | None) -> str | Importance:
+    """A criterion by its name; those that measure on data are made with it."""
+    if name not in BY_DATA:
+        return name
+    if samples is None:
+        raise InvalidInput("it needs samples", where=f"--importance {name}", advice="give --data samples.npz")
+    if name == "activation":
+        from graphopt.passes.prune import Activation
+
+        return Activation(samples)
+    from graphopt.training import Hessian, Taylor, labelled, own_outputs
+
+    task = own_outputs(graph, samples) if labels is None else labelled(graph, samples, labels)
+    return (Taylor if name == "taylor" else Hessian)(*task)
+
+
+def warn(left: SignalLeft, importance: str) -> None:
+    """What can be done where little is left."""
+    advice = ["fine-tune it before use", "remove less"]
+    if importance not in BY_DATA:
+        advice.append("choose by data (--data samples.npz --importance hessian)")
+    text = f"little is left of the output, {left.decibels:.1f} dB: as it is, the model may be of no use."
+    text += f" You can {', or '.join(advice)}."
+    if not left.on_data:
+        text += " Random inputs say little about a trained model: give --data to know."
+    err.print(f"[bold red]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)

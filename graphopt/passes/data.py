@@ -36,6 +36,12 @@ def batches(data: Data, graph: Graph) -> Iterator[dict[str, Array]]:
         raise InvalidInput("there is no data, or not enough for one batch")
 
 
+def inputs_of(graph: Graph, batch: Mapping[str, Array]) -> dict[str, Array]:
+    """What of a batch the graph reads; it may hold more, labels for one."""
+    names = {graph.names[v.node] for v in graph.inputs}
+    return {name: array for name, array in batch.items() if name in names}
+
+
 def by_name(batch: Batch, names: list[str]) -> dict[str, Array]:
     if isinstance(batch, Mapping):
         return dict(batch)

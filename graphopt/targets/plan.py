@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import networkx as nx
 
@@ -35,11 +36,23 @@ def interference(lifetimes: Sequence[Lifetime]) -> nx.Graph:
     """The graph whose edges join buffers that must not overlap: those that are alive in one step."""
     graph = nx.Graph()
     graph.add_nodes_from(b.name for b in lifetimes)
-    for i, a in enumerate(lifetimes):
-        for b in lifetimes[i + 1 :]:
-            if a.first <= b.last and b.first <= a.last:
-                graph.add_edge(a.name, b.name)
+    alive: list[Lifetime] = []
+    for b in sorted(lifetimes, key=lambda b: b.first):
+        alive = [a for a in alive if a.last >= b.first]
+        graph.add_edges_from((a.name, b.name) for a in alive)
+        alive.append(b)
     return graph
+
+
+def fullest_step(lifetimes: Sequence[Lifetime], sizes: Mapping[str, int]) -> tuple[Lifetime, ...]:
+    """The buffers that are alive in the first of the steps with the most bytes."""
+    change = [0] * (2 + max((b.last for b in lifetimes), default=0))
+    for b in lifetimes:
+        change[b.first] += sizes[b.name]
+        change[b.last + 1] -= sizes[b.name]
+    totals = list(accumulate(change))
+    step = totals.index(max(totals))
+    return tuple(b for b in lifetimes if b.first <= step <= b.last)
 
 
 def plan_arena(lifetimes: Sequence[Lifetime], alignment: int) -> Plan:
@@ -50,9 +63,7 @@ def plan_arena(lifetimes: Sequence[Lifetime], alignment: int) -> Plan:
     """
     sizes = {b.name: -(-b.size // alignment) * alignment for b in lifetimes}
     graph = interference(lifetimes)
-    steps = range(1 + max((b.last for b in lifetimes), default=0))
-    live = [tuple(b for b in lifetimes if b.first <= step <= b.last) for step in steps]
-    peak = max(live, key=lambda buffers: sum(sizes[b.name] for b in buffers), default=())
+    peak = fullest_step(lifetimes, sizes)
     bound = sum(sizes[b.name] for b in peak)
     order = [b.name for b in sorted(lifetimes, key=lambda b: (-b.size, b.first, b.name))]
     best = place(order, sizes, graph)

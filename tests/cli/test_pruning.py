@@ -51,5 +51,98 @@ def test_dead_channels_only(model: Path, monkeypatch: pytest.MonkeyPatch, capsys
 def test_a_wrong_option_is_told(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert graphopt_prune(monkeypatch, str(model), "--importance", "beauty") == 2
+    assert graphopt_prune(monkeypatch, str(model), "--ratio", "0.5", "--importance", "beauty") == 2
     assert "no criterion is called 'beauty'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def samples(model: Path) -> Path:
+    """Images, and the classes that the net gives them, but for one."""
+    x = np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype("float32")
+    net = graphopt.load(model)
+    classes = np.concatenate([net(part)[0].argmax(1) for part in np.split(x, 20)])
+    classes[0] = (classes[0] + 1) % 5
+    path = model.with_name("samples.npz")
+    np.savez(path, images=x, classes=classes)
+    return path
+
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("importance", ["magnitude", "activation", "taylor", "hessian"])
+def test_it_tells_what_is_left_on_data(
+    importance: str, model: Path, samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    options = ("--ratio", "0.7", "--data", str(samples), "--labels", "classes", "--importance", importance)
+    assert graphopt_prune(monkeypatch, str(model), *options) == 0
+    told = capsys.readouterr()
+    assert "dB of signal to noise are left of its variation, on 40 samples" in told.out
+    assert "accuracy 97.5% before" in told.out
+    assert "warning: little is left of the output" in told.err
+    assert ("choose by data" in told.err) == (importance == "magnitude")
+
+
+@pytest.mark.parametrize("importance", ["taylor", "hessian"])
+def test_without_labels_the_outputs_of_the_model_are_wanted(
+    importance: str, model: Path, samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    alone = samples.with_name("images.npy")
+    np.save(alone, np.load(samples)["images"])
+    options = ("--ratio", "0.2", "--data", str(alone), "--importance", importance)
+    assert graphopt_prune(monkeypatch, str(model), *options) == 0
+    assert "of them keep their class" in capsys.readouterr().out
+
+
+def test_without_data_random_inputs_are_taken_and_said_to_be(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    assert graphopt_prune(monkeypatch, str(model), "--ratio", "0.9") == 0
+    told = capsys.readouterr()
+    assert "dB of signal to noise are left of the output, on 8 random inputs" in told.out
+    assert "give --data to know" in told.err
+
+
+def test_nothing_is_warned_of_where_all_is_left(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    assert graphopt_prune(monkeypatch, str(model), "--dead") == 0
+    told = capsys.readouterr()
+    assert "unchanged" in told.out
+    assert "warning" not in told.err
+
+
+REFUSED: list[tuple[tuple[str, ...], str]] = [
+    ((), "neither a ratio nor a budget says how much is to go"),
+    (("--ratio", "0.1", "--importance", "taylor"), "--importance taylor: it needs samples"),
+    (("--ratio", "0.1", "--labels", "classes"), "labels need samples"),
+    (("--ratio", "0.1", "--data", "SAMPLES"), "it has ['images', 'classes'], the model takes ['x']"),
+    (("--ratio", "0.1", "--data", "SAMPLES", "--labels", "names"), "--labels names: no array is called so"),
+    (("--ratio", "0.1", "--dead"), "a ratio or budget has no say in what is dead"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED, ids=[m for _, m in REFUSED])
+def test_what_cannot_be_is_told(
+    options: tuple[str, ...],
+    message: str,
+    model: Path,
+    samples: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    given = [str(samples) if o == "SAMPLES" else o for o in options]
+    assert graphopt_prune(monkeypatch, str(model), *given) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_labels_that_do_not_fit_are_told(
+    model: Path, samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    x = np.load(samples)["images"]
+    wrong = {"fewer": np.arange(39) % 5, "classes": np.arange(40), "words": np.full(40, "cat")}
+    wanted = {"fewer": "not as many labels as samples", "classes": "for an output of", "words": "no numbers called"}
+    for name, labels in wrong.items():
+        path = samples.with_name(f"{name}.npz")
+        np.savez(path, x=x, y=labels)
+        options = ("--ratio", "0.1", "--data", str(path), "--labels", "y", "--importance", "taylor")
+        assert graphopt_prune(monkeypatch, str(model), *options) == 2
+        assert wanted[name] in capsys.readouterr().err

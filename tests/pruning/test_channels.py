@@ -63,7 +63,7 @@ def test_keep_names_layers_by_their_weights_too() -> None:
     small = PruneChannels(ratio=0.5, scope="local", keep=["block.2.w*"])(graph)
     assert sizes(small) == {"stem": 16, "block.1": 8, "block.2": 16, "head": 5}
     with pytest.raises(InvalidInput, match=r"no layer is called 'tail\.\*'"):
-        PruneChannels(keep=["tail.*"])(graph)
+        PruneChannels(ratio=0.5, keep=["tail.*"])(graph)
 
 
 def test_round_to_and_min_channels() -> None:
@@ -167,23 +167,25 @@ def test_measured_sensitivity_is_the_drop_without_a_unit() -> None:
         assert drops.shape.count(1) >= value.type.rank - 1
 
 
-BAD: list[tuple[dict[str, object], str]] = [
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({}, "neither a ratio nor a budget says how much is to go"),
+    ({"ratio": 0.5, "target_macs": 0.5}, "a ratio and a budget are given"),
     ({"ratio": 1.5}, "ratio 1.5 is not in"),
-    ({"scope": "galaxy"}, "unknown scope 'galaxy'"),
-    ({"round_to": 0}, "round_to 0 is less than 1"),
+    ({"ratio": 0.5, "scope": "galaxy"}, "unknown scope 'galaxy'"),
+    ({"ratio": 0.5, "round_to": 0}, "round_to 0 is less than 1"),
     ({"target_macs": 0.5, "target_bytes": 0.5}, "more than one target"),
     ({"target_cost": 0.5}, "target_cost and cost go together"),
-    ({"keep": "head"}, "keep is one string"),
-    ({"importance": "beauty"}, "no criterion is called 'beauty'"),
-    ({"importance": lambda g: {g.outputs[0]: np.zeros((1, 1, 3))}}, "scores of shape"),
-    ({"importance": lambda g: {}}, "says nothing of any channel"),
+    ({"ratio": 0.5, "keep": "head"}, "keep is one string"),
+    ({"ratio": 0.5, "importance": "beauty"}, "no criterion is called 'beauty'"),
+    ({"ratio": 0.5, "importance": lambda g: {g.outputs[0]: np.zeros((1, 1, 3))}}, "scores of shape"),
+    ({"ratio": 0.5, "importance": lambda g: {}}, "says nothing of any channel"),
 ]
 
 
 @pytest.mark.parametrize(("options", "message"), BAD, ids=[m for _, m in BAD])
-def test_what_cannot_be_is_refused_with_a_reason(options: dict[str, object], message: str) -> None:
+def test_what_cannot_be_is_refused_with_a_reason(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        PruneChannels(**options)(residual_net())  # type: ignore[arg-type]
+        PruneChannels(**options)(residual_net())
 
 
 def test_a_generator_of_data_is_refused() -> None:
@@ -209,7 +211,7 @@ def test_the_pass_has_a_command_line_form() -> None:
 
 
 def test_a_pass_that_promises_to_mask_must_tell() -> None:
-    prune = PruneChannels()
+    prune = PruneChannels(ratio=0.5)
     with pytest.raises(ContractViolation, match="does not tell its removals"):
         check_contract(lambda g: g, residual_net(), prune.contract, "nothing")
 

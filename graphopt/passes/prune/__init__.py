@@ -8,6 +8,7 @@ from graphopt.passes.prune.criteria import CRITERIA, Activation, BatchNormScale,
 from graphopt.passes.prune.dead import RemoveDeadChannels
 from graphopt.passes.prune.factorize import Factorize
 from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
+from graphopt.passes.prune.left import SignalLeft, signal_left
 from graphopt.passes.prune.maps import channel_map, shrinks
 from graphopt.passes.prune.remove import Removal
 from graphopt.passes.prune.sensitivity import Sensitivity, SensitivityReport, analyze_sensitivity
@@ -38,9 +39,11 @@ __all__ = [
     "Scores",
     "Sensitivity",
     "SensitivityReport",
+    "SignalLeft",
     "analyze_sensitivity",
     "channel_map",
     "compress",
     "couple",
     "shrinks",
+    "signal_left",
 ]

@@ -12,10 +12,13 @@ from graphopt.passes.prune.budget import Budget, ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.coupling import couple, separate_vectors
 from graphopt.passes.prune.criteria import find_scores
 from graphopt.passes.prune.importance import Importance, ScoreFunction
+from graphopt.passes.prune.left import signal_left
 from graphopt.passes.prune.names import named_layers
 from graphopt.passes.prune.relations import ChannelAxis
 from graphopt.passes.prune.remove import Removal
 from graphopt.passes.prune.select import SCOPES, Limits, Ranking, units_of
+
+START = "start with ratio 0.1 and look at what is left of the outputs on data; or give a budget, target_macs 0.9"
 
 
 class PruneChannels(Pass, name="prune-channels", contract=Masked()):
@@ -24,17 +27,18 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     ``ratio`` is the part of the units that may go at all which goes: of all of them (``scope="global"``), of each
     coupled group (``"local"``), or of each kind of group (``"isomorphic"``). With ``target_macs``, ``target_bytes``
     (of constants) or ``target_cost`` (by ``cost``) it is the smallest that meets the budget instead; up to 1 a budget
-    is a part of what the graph costs now. ``importance`` is a criterion or the name of one (``CRITERIA``). With
-    ``normalize`` the scores of each group are divided by their mean; left open, so they are unless the criterion
-    measures all layers in one unit. What is no plain value among the options is for Python only.
+    is a part of what the graph costs now. One of these must be given. ``importance`` is a criterion or the name of
+    one (``CRITERIA``). With ``normalize`` the scores of each group are divided by their mean; left open, so they are
+    unless the criterion measures all layers in one unit. What is no plain value among the options is for Python only.
 
     ``keep`` holds patterns (``head.*``) of layers that keep their output channels, by the names of the layer, its
     weights and its origins. At least ``min_channels`` are left of every axis, and a multiple of ``round_to`` of the
     channels of weights. ``steps`` goes there in so many steps, each with scores of its own; ``fine_tune`` gets the
-    graph after each and gives it back trained.
+    graph after each and gives it back trained. Where the context has calibration data, a note tells what is left of the
+    outputs on it.
     """
 
-    ratio: float = 0.5
+    ratio: float | None = None
     importance: str | Importance | ScoreFunction = "magnitude"
     scope: str = "global"
     normalize: bool | None = None
@@ -49,12 +53,15 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     fine_tune: Callable[[Graph], Graph] | None = None
 
     def __post_init__(self) -> None:
-        self.require(0 <= self.ratio <= 1, f"ratio {self.ratio} is not in [0, 1]")
+        self.require(self.ratio is None or 0 <= self.ratio <= 1, f"ratio {self.ratio} is not in [0, 1]")
         self.require(self.scope in SCOPES, f"unknown scope {self.scope!r}", f"one of {', '.join(SCOPES)}")
         for name in ("round_to", "min_channels", "steps"):
             self.require(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is less than 1")
         targets = [t for t in (self.target_macs, self.target_bytes, self.target_cost) if t is not None]
         self.require(len(targets) <= 1, "more than one target is given")
+        self.require(not targets or self.ratio is None, "a ratio and a budget are given", "the budget finds the ratio")
+        given = bool(targets) or self.ratio is not None
+        self.require(given, "neither a ratio nor a budget says how much is to go", START)
         self.require(all(t > 0 for t in targets), "a target must be positive")
         self.require((self.target_cost is None) == (self.cost is None), "target_cost and cost go together")
         self.require(not isinstance(self.keep, str), f"keep is one string, {self.keep!r}", "give a list of patterns")
@@ -64,9 +71,13 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
             raise InvalidInput(what, where=self.name, advice=advice)
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        small = graph
         for _, after in self.walk(graph, context):
-            graph = after
-        return graph
+            small = after
+        if context.calibration is not None and small is not graph:
+            left = signal_left(graph, small, context.calibration)
+            context.notes.append(Note(self.name, left.output, str(left)))
+        return small
 
     def removals(self, graph: Graph) -> Iterator[Removal]:
         """What is removed, step by step, each from the graph that the one before left."""
@@ -105,11 +116,14 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
         def removal(ratio: float) -> Removal:
             return Removal.of(coupling, units_of(ranking.least(ratio)))
 
-        ratio = part_of(self.ratio, step, self.steps)
         if budget is not None:
             ratio = budget.smallest_ratio(lambda r: removal(r).apply(), step, self.steps)
+        else:
+            assert self.ratio is not None
+            ratio = part_of(self.ratio, step, self.steps)
         chosen = removal(ratio)
         context.notes += explain(self.name, chosen)
+        context.notes += unscored(self.name, ranking)
         return chosen
 
 
@@ -134,10 +148,20 @@ def explain(pass_name: str, removal: Removal) -> Iterator[Note]:
         weights = [(p, n) for p, n in zip(group.axes, group.counts, strict=True) if p.value.constant is not None]
         coupled = ", ".join(describe(graph, place, count) for place, count in weights)
         yield Note(pass_name, coupling.layers(group)[0], f"{gone} of {len(group)} units removed, each of {coupled}")
+    for place, why in coupling.relations.symbols.items():
+        yield Note(pass_name, graph.names[place.value.node], f"axis {place.axis} kept: {why}", declined=True)
     for node, produced in coupling.relations.producers.items():
         for place in produced:
-            if why := coupling.why_kept(place):
-                yield Note(pass_name, graph.names[node], f"kept: {why}", declined=True)
+            if reason := coupling.why_kept(place):
+                yield Note(pass_name, graph.names[node], f"kept: {reason}", declined=True)
+
+
+def unscored(pass_name: str, ranking: Ranking) -> Iterator[Note]:
+    """The groups that stay since the criterion has no say in them."""
+    for group in ranking.coupling.groups:
+        if group not in ranking.scores:
+            name = ranking.coupling.layers(group)[0]
+            yield Note(pass_name, name, "kept: the criterion says nothing of its channels", declined=True)
 
 
 def describe(graph: Graph, place: ChannelAxis, count: int) -> str:

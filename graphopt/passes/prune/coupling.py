@@ -19,6 +19,9 @@ from graphopt.ir import Array, Graph, Node, Value, rebuild
 from graphopt.passes.prune.maps import relate
 from graphopt.passes.prune.relations import ChannelAxis, Choice, Relations
 
+Option = tuple[Choice, list[ChannelAxis], list[ChannelAxis]]
+"""A choice, and the axes of either side that may shrink."""
+
 RESHAPED = "a reshape mixes it with other axes"
 WHOLE = "its channels only go all together"
 
@@ -57,6 +60,16 @@ class Coupling:
         sizes = [a.size for a in self.relations.axes]
         return np.repeat(np.arange(len(sizes)), sizes)
 
+    @cached_property
+    def layer_of(self) -> dict[ChannelAxis, Node]:
+        """For the axes whose channels the weights of a layer compute, that layer."""
+        return {place: node for node, places in self.relations.producers.items() for place in places}
+
+    @cached_property
+    def order(self) -> dict[Node, int]:
+        """Where each layer stands in the graph."""
+        return {node: i for i, node in enumerate(self.relations.producers)}
+
     def label_of(self, place: ChannelAxis) -> Array:
         """The components of the elements of an axis."""
         start = self.relations.starts[place]
@@ -82,9 +95,9 @@ class Coupling:
 
     def layers(self, group: Group) -> tuple[str, ...]:
         """The names of the layers that compute the channels of a group; if none does, that of its first value."""
-        producers = self.relations.producers
-        found = [node for node, places in producers.items() if any(p in group.axes for p in places)]
-        return tuple(self.graph.names[n] for n in found or [group.axes[0].value.node])
+        found = {self.layer_of[p] for p in group.axes if p in self.layer_of}
+        names = self.graph.names
+        return tuple(names[n] for n in sorted(found, key=self.order.__getitem__) or [group.axes[0].value.node])
 
     def components(self) -> Iterator[Array]:
         """The sorted elements of every component that may go, by its first element."""
@@ -144,21 +157,39 @@ def solve(relations: Relations) -> Coupling:
 def decide(relations: Relations, coupling: Coupling) -> None:
     """Settle the choices that are clear: where a side can lose nothing, and where only one axis of each can.
 
-    If none is, the first is settled: for the axis that is coupled with the most others (attention's heads before
-    the channels of a head), then for the longest.
+    If none is, the first of all that depend on each other is settled: for the axis that is coupled with the most others
+    (attention's heads before the channels of a head), then for the longest.
     """
     options = [(c, live(c.before, coupling), live(c.after, coupling)) for c in relations.choices]
     clear = [o for o in options if not (o[1] and o[2]) or len(o[1]) == len(o[2]) == 1]
     if not clear:
-        reach = coupled_axes(relations, coupling)
-        choice, *sides = options[0]
-        best = [[max(side, key=lambda p: (reach[p], p.size))] for side in sides]
-        clear = [(choice, best[0], best[1])]
+        coupled = coupled_axes(relations, coupling)
+        reach = {place: len(part) for part in nx.connected_components(coupled) for place in part}
+        for choice, *sides in first_of_each(options, coupled):
+            best = [[max(side, key=lambda p: (reach[p], p.size))] for side in sides]
+            clear.append((choice, best[0], best[1]))
+    settled = {id(choice) for choice, *_ in clear}
+    relations.choices = [c for c in relations.choices if id(c) not in settled]
     for choice, before, after in clear:
-        relations.choices.remove(choice)
         stuck = [] if before and after else choice.after if before else choice.before
         why = [w for place in stuck if (w := coupling.why_kept(place))]
         settle(relations, choice, before, after, why[0] if why else None)
+
+
+def first_of_each(options: Sequence[Option], coupled: nx.Graph) -> Iterator[Option]:
+    """The first of all choices that depend on each other, by what they and the links between them join.
+
+    So the blocks of a deep network are settled side by side, not one after the other.
+    """
+    joined = coupled.copy()
+    for choice, *_ in options:
+        nx.add_path(joined, (*choice.before, *choice.after))
+    cluster = {place: i for i, part in enumerate(nx.connected_components(joined)) for place in part}
+    seen = set()
+    for option in options:
+        if (own := cluster[option[0].before[0]]) not in seen:
+            seen.add(own)
+            yield option
 
 
 def live(run: Sequence[ChannelAxis], coupling: Coupling) -> list[ChannelAxis]:
@@ -185,14 +216,14 @@ def element_of(run: Sequence[ChannelAxis], place: ChannelAxis) -> Array:
     return np.unravel_index(np.arange(np.prod(shape)), shape)[run.index(place)]
 
 
-def coupled_axes(relations: Relations, coupling: Coupling) -> dict[ChannelAxis, int]:
-    """For every axis, the number of axes that it is coupled with, however far away."""
+def coupled_axes(relations: Relations, coupling: Coupling) -> nx.Graph:
+    """The graph whose edges join axes that links couple."""
     graph = nx.Graph()
-    graph.add_nodes_from(range(len(relations.axes)))
+    graph.add_nodes_from(relations.axes)
     for a, b in relations.links:
-        graph.add_edges_from(np.unique(coupling.axis_of[np.stack([a, b])], axis=1).T.tolist())
-    sizes = {axis: len(part) for part in nx.connected_components(graph) for axis in part}
-    return {place: sizes[i] for i, place in enumerate(relations.axes)}
+        pairs = np.unique(coupling.axis_of[np.stack([a, b])], axis=1).T.tolist()
+        graph.add_edges_from((relations.axes[i], relations.axes[j]) for i, j in pairs)
+    return graph
 
 
 def separate_vectors(graph: Graph) -> Graph:

@@ -10,7 +10,7 @@ import numpy as np
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Op, Value
 from graphopt.ops import BatchNorm, Conv, ConvTranspose, Linear, MatMul, Recurrent
-from graphopt.passes.data import Data, batches
+from graphopt.passes.data import Data, batches, inputs_of
 from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
 from graphopt.passes.prune.maps import relate
 
@@ -100,7 +100,7 @@ class Activation:
         wide = replace(graph, outputs=tuple(read), output_names=())
         means = []
         for sample in batches(self.data, graph):
-            values = zip(wide(**sample), read.values(), strict=True)
+            values = zip(wide(**inputs_of(graph, sample)), read.values(), strict=True)
             means.append([channel_means(y, axis) for y, axis in values])
         columns = zip(read.items(), zip(*means, strict=True), strict=True)
         return {v: along(np.mean(column, axis=0), axis, v.type.rank) for (v, axis), column in columns}

@@ -66,6 +66,9 @@ class Relations:
     contractions: list[Contraction] = field(default_factory=list)
     producers: dict[Node, list[ChannelAxis]] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)
+    symbols: dict[ChannelAxis, str] = field(default_factory=dict)
+    """The axes that count input symbols, and why they are that."""
+
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -105,6 +108,11 @@ class Relations:
         for axis in range(value.type.rank):
             if axis not in spared:
                 self.keep_axis(value, axis, why)
+
+    def keep_symbols(self, place: ChannelAxis, why: str) -> None:
+        """An axis whose indices are input symbols."""
+        self.symbols[place] = why
+        self.keep_axis(place.value, place.axis, why)
 
     def contract(self, node: Node, position: int, axis: int) -> None:
         """An axis of an operand over which a node sums."""

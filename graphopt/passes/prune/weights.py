@@ -48,6 +48,7 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
 
     def run(self, graph: Graph, context: Context) -> Graph:
         masking = self.masking(graph)
+        context.notes += self.left_alone(masking)
         for weight, mask in masking.masks.items():
             assert weight.constant is not None
             packed = compress(weight.constant * mask, PATTERNS[self.pattern])
@@ -58,10 +59,27 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
     def removals(self, graph: Graph) -> Iterator[Masking]:
         yield self.masking(graph)
 
-    def masking(self, graph: Graph) -> Masking:
+    def candidates(self, graph: Graph) -> list[Value]:
+        """The weights of layers, but for those of layers that keep theirs."""
         kept = {v for node in named_layers(graph, self.keep) for v in node.inputs}
+        return [w for w, _ in layer_weights(graph) if w not in kept]
+
+    def left_alone(self, masking: Masking) -> Iterator[Note]:
+        """The layers that might have got a mask and did not, and why."""
+        why = "the criterion says nothing of it"
+        if self.pattern == "2:4":
+            why = f"{why}, or its inputs are no multiple of four"
+        for weight in self.candidates(masking.graph):
+            if weight not in masking.masks:
+                yield Note(self.name, masking.graph.names[weight.node], f"left alone: {why}", declined=True)
+
+    def masking(self, graph: Graph) -> Masking:
+        candidates = self.candidates(graph)
         scores = find_scores(self.importance, graph)
-        weights = {w: scores[w] for w, _ in layer_weights(graph) if w in scores and w not in kept}
+        weights = {w: scores[w] for w in candidates if w in scores}
+        if candidates and not weights:
+            advice = "take one that does: Magnitude, Taylor, Hessian, or a function that scores them"
+            raise InvalidInput("it says nothing of the weights of layers", where="importance", advice=advice)
         for weight, array in weights.items():
             if array.shape != weight.type.shape:
                 raise InvalidInput("the criterion does not speak of single weights", where=graph.names[weight.node])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from graphopt.ir import Array, Graph, Node, Op, Value
+from graphopt.passes.prune.maps.symbols import symbol_axes
 from graphopt.passes.prune.relations import ChannelAxis, Relations
 
 Relate = Callable[[Node, Relations], None]
@@ -73,6 +74,8 @@ def relate(graph: Graph) -> Relations:
             keep_all(node, relations, f"{node.op.name} has no channel map")
         else:
             rule(node, relations)
+    for place, why in symbol_axes(graph):
+        relations.keep_symbols(place, why)
     for value in graph.inputs:
         relations.keep_value(value, "it is a graph input")
     for value in graph.outputs:

@@ -1,0 +1,105 @@
+"""What pruning has left of the outputs, measured: on data, or on random inputs for want of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from graphopt.ir import Array, Batch, Graph, Value, bind_batch
+from graphopt.passes.contract import random_inputs, signal_to_noise
+from graphopt.passes.data import Data, batches, inputs_of
+
+SAMPLES = 128
+"""About as many are measured: the figure is a warning, not an evaluation."""
+
+ENOUGH = 10.0
+"""Decibels; with less, the error is more than a third of what the outputs vary by."""
+
+
+@dataclass(frozen=True)
+class SignalLeft:
+    """How much the outputs of two graphs have in common.
+
+    ``decibels`` is the signal-to-noise ratio of the ``output`` that has the least. On data, the signal is what an
+    output varies by: at 0 dB it is worth no more than its mean. Random inputs hardly move the outputs of a trained
+    network, so there the whole output is the signal, and the figure says little. ``same_class`` is the part of the
+    samples that keep their class, where the first output has a number for each (``[N, classes]``); ``accuracy`` is that
+    before and after, where labels are given.
+    """
+
+    output: str
+    decibels: float
+    samples: int
+    on_data: bool
+    same_class: float | None = None
+    accuracy: tuple[float, float] | None = None
+
+    @property
+    def enough(self) -> bool:
+        return self.decibels >= ENOUGH
+
+    @property
+    def changed(self) -> bool:
+        return self.decibels != float("inf")
+
+    def __str__(self) -> str:
+        signal, source = ("its variation", "samples") if self.on_data else ("the output", "random inputs")
+        text = f"{self.decibels:.1f} dB of signal to noise are left of {signal}" if self.changed else "unchanged"
+        text += f", on {self.samples} {source}"
+        if self.same_class is not None:
+            text += f"; {self.same_class:.1%} of them keep their class"
+        if self.accuracy is not None:
+            text += f"; accuracy {self.accuracy[0]:.1%} before, {self.accuracy[1]:.1%} after"
+        return text
+
+
+def signal_left(before: Graph, after: Graph, data: Data | None = None, labels: str | None = None) -> SignalLeft:
+    """What ``after`` has left of the outputs of ``before``, on the first samples of the data.
+
+    ``labels`` names the array of the data that has the right class of each sample, if one does.
+    """
+    drawn = list(measured(before, data))
+    runs = [tuple(g(**inputs_of(before, x)) for g in (before, after)) for x in drawn]
+    wanted, got = (
+        [joined(value, [run[i][at] for run in runs]) for at, value in enumerate(before.outputs)] for i in (0, 1)
+    )
+    ratios = [decibels(g, w, centred=data is not None) for g, w in zip(got, wanted, strict=True)]
+    worst = int(np.argmin(ratios))
+    found = SignalLeft(before.output_names[worst], ratios[worst], len(wanted[0]), data is not None)
+    if data is None or wanted[0].ndim != 2 or wanted[0].shape[1] < 2:
+        return found
+    old, new = wanted[0].argmax(1), got[0].argmax(1)
+    right = np.concatenate([x[labels] for x in drawn]) if labels is not None else np.zeros(0)
+    classes = right.shape == old.shape and right.dtype.kind in "iu"
+    accuracy = (float((old == right).mean()), float((new == right).mean())) if classes else None
+    return replace(found, same_class=float((old == new).mean()), accuracy=accuracy)
+
+
+def measured(graph: Graph, data: Data | None) -> Iterator[dict[str, Array]]:
+    """Batches until there are samples enough."""
+    if data is None:
+        bound = bind_batch(graph, SAMPLES // 4)
+        yield from (random_inputs(bound, seed) for seed in range(4))
+        return
+    count = 0
+    for batch in batches(data, graph):
+        yield batch
+        count += max((len(a) for a in batch.values() if np.ndim(a)), default=1)
+        if count >= SAMPLES:
+            return
+
+
+def joined(output: Value, runs: Sequence[Array]) -> Array:
+    """The results of several runs for one output, in float64, the axis that counts samples first."""
+    axis = next((i for i, d in enumerate(output.type.shape) if isinstance(d, Batch)), 0)
+    return np.moveaxis(np.concatenate([np.atleast_1d(y) for y in runs], axis), axis, 0).astype(np.float64)
+
+
+def decibels(got: Array, wanted: Array, centred: bool) -> float:
+    """Signal to noise, the signal being what varies, if anything does; none at all where what is got is not finite."""
+    if not np.isfinite(got).all():
+        return float("-inf")
+    mean = wanted.mean(0) if centred and np.ptp(wanted, 0).any() else 0.0
+    return signal_to_noise(got - mean, wanted - mean)
