@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -15,13 +15,11 @@ from graphopt.ir import (
     Node,
     QParams,
     Value,
-    asymmetric,
     constant,
     symmetric,
 )
 from graphopt.ops import SCALE_GROUP, Binarize, Clip, Concat, Dequantize, Quantize, Relu, two_level
 from graphopt.passes.quantize.form import IntegerRule, rule_of
-from graphopt.passes.quantize.observers import OBSERVERS, Histogram
 from graphopt.passes.quantize.scheme import Scheme
 
 BIAS_STEPS = 1 << 30
@@ -63,13 +61,16 @@ class Layout:
         return [v for node in self.graph.nodes for v in node.results if v in wanted and v not in self.absorbed]
 
 
-def choose(graph: Graph, scheme: Scheme) -> Layout:
-    """The layout of a graph: every operator with an integer form, but moves that no such operator is met through."""
+def choose(graph: Graph, scheme: Scheme, floats: Collection[Node] = ()) -> Layout:
+    """The layout of a graph: every operator with an integer form, but moves that no such operator is met through.
+
+    ``floats`` are nodes that stay float whatever the scheme says.
+    """
     names = graph.names
     candidates = {
         node: rule
         for node in graph.nodes
-        if (rule := rule_of(node.op)) and not scheme.is_float(names[node]) and fits(node, rule)
+        if node not in floats and (rule := rule_of(node.op)) and not scheme.is_float(names[node]) and fits(node, rule)
     }
     useful = met_by_work(graph, candidates)
     rules = {node: rule for node, rule in candidates.items() if node in useful}
@@ -129,44 +130,6 @@ def absorbed_by(graph: Graph, node: Node, rules: Mapping[Node, IntegerRule]) -> 
         producer = rules.get(x.node)
         if producer and producer.activates and graph.use_count(x) == 1:
             yield x
-
-
-def activation_parameters(
-    layout: Layout, histograms: Mapping[Value, Histogram], scheme: Scheme, observer: str
-) -> dict[Value, QParams]:
-    """The parameters of every value: what was observed; known ranges; those of its operand for a move.
-
-    Initial states have their own, since a net may move them out of one input that holds states of several kinds.
-    What only a concatenation reads takes the parameters of its result, so that nothing is requantized there.
-    """
-    names, initial, found = layout.graph.names, layout.initial, dict[Value, QParams]()
-    for value in layout.values:
-        rule = layout.rules.get(value.node)
-        shares = rule is not None and rule.move and value not in initial
-        moved = next((found[v] for v in value.node.inputs if v in found), None) if shares else None
-        if moved is not None:
-            found[value] = moved
-            continue
-        bits = 16 if value in layout.states else scheme.activation_bits(names[value.node])
-        low, high = OBSERVERS[observer](histograms[value], bits)
-        if rule and rule.fixed and bits == 8:
-            low, high = rule.fixed
-        found[value] = asymmetric(low, high, bits)
-    return found | shared_with_concat(layout, found)
-
-
-def shared_with_concat(layout: Layout, found: Mapping[Value, QParams]) -> dict[Value, QParams]:
-    shared = {}
-    for node in layout.rules:
-        if not isinstance(node.op, Concat):
-            continue
-        wanted = found[node.results[0]]
-        for value in layout.operands(node):
-            producer = layout.rules.get(value.node)
-            alone = layout.graph.use_count(value) == 1 and found[value].bits == wanted.bits
-            if producer and not producer.move and not producer.fixed and alone:
-                shared[value] = wanted
-    return shared
 
 
 def weight_parameters(

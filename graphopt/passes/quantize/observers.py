@@ -36,6 +36,11 @@ class Histogram:
         return np.asarray(self.low + width * (np.arange(len(self.counts)) + 0.5))
 
     @property
+    def is_zero(self) -> bool:
+        """Whether all elements lie next to a zero at the lower end, as those of what is always zero do."""
+        return self.low == 0 and bool(self.counts[0] == self.counts.sum())
+
+    @property
     def mean_magnitude(self) -> float:
         """The mean of the absolute values, to half a bin."""
         return float((np.abs(self.centres) * self.counts).sum() / max(self.counts.sum(), 1))

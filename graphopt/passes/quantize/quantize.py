@@ -10,18 +10,19 @@ from graphopt.passes.base import NO_OPTION, Context, Note, Pass
 from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
-from graphopt.passes.quantize.calibrate import observe
+from graphopt.passes.quantize.apart import taken_apart
 from graphopt.passes.quantize.dynamic import quantize_dynamically
-from graphopt.passes.quantize.insert import activation_parameters, choose, insert
+from graphopt.passes.quantize.insert import insert
+from graphopt.passes.quantize.joins import joins_in_float
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
+from graphopt.passes.quantize.parameters import activation_parameters
 from graphopt.passes.quantize.recover.correct_bias import CorrectBias
 from graphopt.passes.quantize.recover.equalize import EqualizeLayers
 from graphopt.passes.quantize.recover.recovery import Recovery, data_of
 from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import Scheme, check_choice, width_bits
 from graphopt.passes.quantize.signs import refuse_signs, sign_parameters
-from graphopt.passes.quantize.splits import without_splits
 
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
 
@@ -48,17 +49,22 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
 
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("observer", self.observer, OBSERVERS)
-        scheme = self.scheme
         data = data_of(self.calibration, context, self.name)
-        context.calibration, context.reference = data, graph
-        graph = without_splits(graph)
-        layout = choose(graph, scheme)
-        histograms = observe(graph, layout.values, data)
-        parameters = activation_parameters(layout, histograms, scheme, self.observer)
-        signs = sign_parameters(layout, histograms, scheme, context.notes)
-        names = graph.names
+        apart = taken_apart(graph, self.scheme, self.observer, data)
+        floats = joins_in_float(apart.ranges)
+        ranges = apart.ranges.without(floats)
+        context.calibration, context.reference = data, apart.graph
+        parameters = activation_parameters(ranges)
+        signs = sign_parameters(ranges.layout, ranges.histograms, ranges.scheme, context.notes)
+        names = apart.graph.names
+        context.notes += [
+            Note(self.name, part, f"part of {old}, by a scale of its own") for part, old in apart.renamed.items()
+        ]
+        context.notes += [
+            Note(self.name, names[node], f"stays float: {why}", declined=True) for node, why in floats.items()
+        ]
         context.notes += [Note(self.name, names[v.node], str(p)) for v, p in parameters.items()]
-        return insert(layout, parameters, scheme, signs)
+        return insert(ranges.layout, parameters, ranges.scheme, signs)
 
 
 class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
