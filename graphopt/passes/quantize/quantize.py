@@ -10,6 +10,7 @@ from graphopt.passes.base import NO_OPTION, Context, Note, Pass
 from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
+from graphopt.passes.quantize.alarm import alarms
 from graphopt.passes.quantize.apart import taken_apart
 from graphopt.passes.quantize.dynamic import quantize_dynamically
 from graphopt.passes.quantize.insert import insert
@@ -73,7 +74,8 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     ``recover`` names passes that recover accuracy, of equalize-layers, round-weights and correct-bias; by default
     round-weights where any weights have less than 8 bits, and else none. With ``mode`` dynamic there is no calibration:
     the scales of activations are computed at run time (``quantize_dynamically``), which suits recurrent networks and
-    transformers. See ``InsertQuantization`` for the other options.
+    transformers. Outputs, and channels of them, of which little is left on the calibration data are noted as ``Alarm``.
+    See ``InsertQuantization`` for the other options.
     """
 
     recover: Sequence[str] | None = None
@@ -85,8 +87,13 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
             graph = pass_.run(graph, context)
         if self.mode == "dynamic":
             refuse_signs(self.scheme, self.name)
-            return quantize_dynamically(graph, self.scheme, context, self.name)
-        return LowerInteger().run(self.insert(graph, context), context)
+            small = quantize_dynamically(graph, self.scheme, context, self.name)
+        else:
+            small = LowerInteger().run(self.insert(graph, context), context)
+        data = self.calibration if self.calibration is not None else context.calibration
+        if data is not None:
+            context.notes += alarms(graph, small, data, self.name)
+        return small
 
     def insert(self, graph: Graph, context: Context) -> Graph:
         """The recovered graph of quantize and dequantize for a graph that is clean."""
