@@ -51,7 +51,7 @@ def test_channels_of_the_last_axis() -> None:
 
 def test_a_ruined_output_is_named() -> None:
     def layer(name: str) -> Value:
-        weight = np.random.default_rng(2).standard_normal((4, 108)) ** 5
+        weight = np.random.default_rng(len(name)).standard_normal((4, 108)) ** 5
         arrays = (constant(np.asarray(a, "float32")) for a in (weight, np.zeros(4)))
         return Linear()(Reshape(shape=(Batch(), 108))(X), *arrays, name=name)
 
