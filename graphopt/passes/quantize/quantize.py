@@ -24,6 +24,7 @@ from graphopt.passes.quantize.recover.recovery import Recovery, data_of
 from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import Scheme, check_choice, width_bits
 from graphopt.passes.quantize.signs import refuse_signs, sign_parameters
+from graphopt.passes.quantize.unfuse import unfused
 
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
 
@@ -51,6 +52,7 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("observer", self.observer, OBSERVERS)
         data = data_of(self.calibration, context, self.name)
+        graph = unfused(graph, context, self.name)
         apart = taken_apart(graph, self.scheme, self.observer, data)
         floats = joins_in_float(apart.ranges)
         ranges = apart.ranges.without(floats)
@@ -83,6 +85,7 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
 
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("mode", self.mode, MODES)
+        graph = unfused(graph, context, self.name)
         for pass_ in float_pipeline():
             graph = pass_.run(graph, context)
         if self.mode == "dynamic":

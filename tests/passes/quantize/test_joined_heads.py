@@ -105,7 +105,9 @@ def test_scores_beside_boxes(name: str) -> None:
     got, want = small(DATA[0])[0], graph(DATA[0])[0]
     assert worst_score(got, want, axis) < SCORE_BOUND
     assert signal_to_noise(got, want) > 35
-    assert any("too unlike for one scale" in str(note) for note in context.notes if note.declined)
+    told = [str(note) for note in context.notes if note.declined]
+    assert any("too unlike for one scale" in text for text in told)
+    assert any("it joins parts that keep scales of their own; it costs" in text for text in told)
 
 
 def test_a_constant_is_a_part() -> None:
