@@ -81,18 +81,26 @@ def graph_of(*outputs: Value, x: Value = X) -> Graph:
     return Graph((x,), outputs)
 
 
+def decoded_behind() -> Value:
+    """What is common to all heads is done behind the join."""
+    raw = Concat(axis=1)(conv(X, 4, "boxes", first=4), conv(X, 5, "scores", first=0))
+    half = np.where(np.arange(9) < 4, 1.0, 0.5).astype("float32").reshape(9, 1, 1)
+    return Mul()(Relu()(Add()(raw, constant(half))), constant(half))
+
+
 HEADS: dict[str, tuple[Callable[[], Value], int]] = {
     "channels": (along_channels, 1),
     "last axis": (behind_reshape, 2),
     "anchors": (along_anchors, 2),
     "nested": (nested, 1),
+    "functions behind": (decoded_behind, 1),
 }
 
 
 def worst_score(got: Array, want: Array, axis: int) -> float:
     """The largest error of a score; boxes go from 0 to 160 at least."""
     assert np.abs(want).max() > 100
-    assert np.take(want, range(4, 9), axis).max() < 1
+    assert np.take(want, range(4, 9), axis).max() < 2
     return float(np.abs(np.take(got - want, range(4, 9), axis)).max())
 
 
@@ -134,6 +142,16 @@ def decoded(raw: Value, axis: int = 1) -> Value:
     """Heads cut out of one result, decoded, and joined again."""
     box, score = Split(axis=axis, sizes=(4, 5)).apply(raw).results
     return Concat(axis=axis)(Relu()(box), Sigmoid()(score))
+
+
+def test_batches_that_are_joined() -> None:
+    """Along the batch nothing is taken apart; the join stays float."""
+    x = arg("x", "float32", (1, 3, 6, 6))
+    y = Relu()(Concat(axis=0)(conv(x, 4, "boxes", first=4), conv(x, 4, "scores", first=0)))
+    symbolic = Relu()(Concat(axis=0)(conv(X, 4, "boxes", first=4), conv(X, 4, "scores", first=0)))
+    for graph in (graph_of(y, x=x), graph_of(symbolic)):
+        data = [batch[:1] for batch in DATA]
+        assert signal_to_noise(Quantize(calibration=data)(graph)(data[0])[0], graph(data[0])[0]) > 30
 
 
 def one_conv() -> Value:
