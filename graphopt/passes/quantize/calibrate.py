@@ -32,13 +32,14 @@ def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Hi
     What is infinite is in no range, and saturates; nor is what a mask puts so low that softmax does not see it
     (``cut_masks``, a third reading where there is one). Raises ``InvalidInput`` naming a value that was NaN, and where.
     """
-    ranges = {v: (s.low, s.high) for v, s in without_masks(graph, seen_of(graph, values, data), data).items()}
+    seen = without_masks(graph, seen_of(graph, values, data), data)
+    ranges = {v: widened(s.low, s.high) for v, s in seen.items()}
     counts = {v: np.zeros(BINS, np.int64) for v in values}
     for arrays in runs(graph, values, data):
         for value, array in zip(values, arrays, strict=True):
             flat = array.ravel()[:: max(1, array.size // MAX_BINNED)]
-            counts[value] += np.histogram(flat, BINS, widened(*ranges[value]))[0]
-    return {v: Histogram(*widened(*ranges[v]), counts[v]) for v in values}
+            counts[value] += np.histogram(flat, BINS, ranges[value])[0]
+    return {v: Histogram(*ranges[v], counts[v], seen[v].ends_unseen) for v in values}
 
 
 def seen_of(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Seen]:

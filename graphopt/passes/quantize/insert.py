@@ -16,10 +16,12 @@ from graphopt.ir import (
     QParams,
     Value,
     constant,
+    integer_limits,
     symmetric,
 )
 from graphopt.ops import SCALE_GROUP, Binarize, Clip, Concat, Dequantize, Quantize, Relu, two_level
 from graphopt.passes.quantize.form import IntegerRule, rule_of
+from graphopt.passes.quantize.masks import asks_for_mask
 from graphopt.passes.quantize.scheme import Scheme
 
 BIAS_STEPS = 1 << 30
@@ -169,10 +171,12 @@ def insert(
     parameters: Mapping[Value, QParams],
     scheme: Scheme,
     signs: Mapping[Node, QParams] = MappingProxyType({}),
+    masked: Collection[Value] = (),
 ) -> Graph:
     """The graph with each chosen value quantized and dequantized where it is made, and weights behind a dequantize.
 
-    ``signs`` are the parameters of the first operand of those nodes that take its signs only.
+    ``signs`` are the parameters of the first operand of those nodes that take its signs only. Of ``masked`` values the
+    lowest integer stands for -inf: what compares them with that compares with the number of that integer.
     """
     names = layout.graph.names
     new: dict[Value, Value] = {}
@@ -180,6 +184,9 @@ def insert(
     for node in layout.graph.nodes:
         rule = layout.rules.get(node)
         inputs = [new[v] for v in node.inputs]
+        lowest = [parameters[v] for v in node.inputs if v in masked and v.node in layout.rules]
+        if lowest and asks_for_mask(node):
+            inputs = [number_of_mask(v, lowest[0]) if v.constant is not None else new[v] for v in node.inputs]
         if rule is not None:
             inputs = [through.get(v, new[v]) for v in node.inputs]
             if node in signs:
@@ -200,6 +207,12 @@ def insert(
                     new[old] = through[old]
     graph = layout.graph
     return replace(graph, inputs=tuple(new[v] for v in graph.inputs), outputs=tuple(new[v] for v in graph.outputs))
+
+
+def number_of_mask(like: Value, parameters: QParams) -> Value:
+    """What the lowest integer stands for, in place of a constant -inf."""
+    least = np.asarray(integer_limits(parameters.bits)[0], parameters.dtype)
+    return constant(np.full(like.type.static_shape, parameters.dequantize(least)), f"{like.node.name}.lowest")
 
 
 def fake_quantized(x: Value, parameters: QParams, name: str) -> Value:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graphopt.ir import Array, Graph, Node, Value
-from graphopt.ops import Add, Concat, Div, Greater, GreaterOrEqual, Less, LessOrEqual, Mul, Softmax, Where
+from graphopt.ops import Add, Concat, Div, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Mul, Softmax, Where
 from graphopt.passes.quantize.form import rule_of
 
 ENDLESS = 1e30
@@ -26,11 +26,15 @@ WORTH = 4.0
 
 @dataclass(frozen=True)
 class Seen:
-    """The finite numbers that a value was seen to have, and whether there was an endless one below zero."""
+    """The finite numbers that a value was seen to have, and whether there was an endless one below zero.
+
+    Where its range was cut for a softmax, the low end stands for all that is unseen (``ends_unseen``).
+    """
 
     low: float = np.inf
     high: float = -np.inf
     masked: bool = False
+    ends_unseen: bool = False
 
     def __or__(self, other: Seen) -> Seen:
         return Seen(min(self.low, other.low), max(self.high, other.high), self.masked or other.masked)
@@ -48,7 +52,7 @@ class Seen:
         """The range from ``least``, where there is a mask below or it is worth it; a mask saturates at its low end."""
         worth = self.high - self.low > WORTH * (self.high - least)
         low = least if worth else min(self.low, least)
-        return replace(self, low=low) if worth or self.masked else self
+        return replace(self, low=low, ends_unseen=True) if worth or self.masked else self
 
 
 def is_suspect(seen: Seen) -> bool:
@@ -88,11 +92,10 @@ def softmax_sees(graph: Graph, value: Value, bounds: Mapping[Value, float]) -> b
 
 
 def asks_for_mask(node: Node) -> bool:
-    """Whether a node compares with what is endless."""
-    if not isinstance(node.op, Greater | GreaterOrEqual | Less | LessOrEqual):
+    """Whether a node compares with what is endless below zero."""
+    if not isinstance(node.op, Equal | Greater | GreaterOrEqual | Less | LessOrEqual):
         return False
-    constants = [v.constant for v in node.inputs if v.constant is not None]
-    return any(bool(np.all(np.abs(c) >= ENDLESS)) for c in constants)
+    return any(v.constant is not None and bool(np.all(v.constant <= -ENDLESS)) for v in node.inputs)
 
 
 def operand_bounds(node: Node, least: float, seen: Mapping[Value, Seen]) -> Iterator[tuple[Value, float]]:

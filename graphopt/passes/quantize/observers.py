@@ -24,11 +24,15 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """``counts`` [BINS] of elements in equal bins over [low, high]."""
+    """``counts`` [BINS] of elements in equal bins over [low, high].
+
+    ``ends_unseen`` says that the low end stands for a mask, and for all else that a softmax does not see.
+    """
 
     low: float
     high: float
     counts: Array
+    ends_unseen: bool = False
 
     @property
     def centres(self) -> Array:

@@ -67,7 +67,8 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
             Note(self.name, names[node], f"stays float: {why}", declined=True) for node, why in floats.items()
         ]
         context.notes += [Note(self.name, names[v.node], str(p)) for v, p in parameters.items()]
-        return insert(ranges.layout, parameters, ranges.scheme, signs)
+        masked = {v for v in parameters if ranges.histograms[v].ends_unseen}
+        return insert(ranges.layout, parameters, ranges.scheme, signs, masked)
 
 
 class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
