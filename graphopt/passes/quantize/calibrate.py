@@ -65,13 +65,11 @@ def nan_error(array: Array, batch: int, where: str) -> InvalidInput:
 
 
 def without_masks(graph: Graph, seen: Mapping[Value, Seen], data: Data) -> dict[Value, Seen]:
-    """The ranges, masks in front of softmax aside."""
+    """The ranges, masks in front of softmax and maxima aside."""
     axes = {n.inputs[0]: n.op.axis for n in graph.nodes if isinstance(n.op, Softmax)}
     suspects = [v for v in axes if v in seen and is_suspect(seen[v])]
-    if not suspects:
-        return dict(seen)
     least = {v: seen[v].high for v in suspects}
-    for arrays in runs(graph, suspects, data):
+    for arrays in runs(graph, suspects, data) if suspects else ():
         for value, array in zip(suspects, arrays, strict=True):
             least[value] = min(least[value], least_of_rows(array, axes[value], seen[value].high))
     return cut_masks(graph, seen, least)

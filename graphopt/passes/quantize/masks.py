@@ -8,7 +8,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graphopt.ir import Array, Graph, Node, Value
-from graphopt.ops import Add, Concat, Div, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Mul, Softmax, Where
+from graphopt.ops import (
+    Add,
+    Concat,
+    Div,
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
+    MaxPool,
+    Mul,
+    ReduceMax,
+    Softmax,
+    Where,
+)
 from graphopt.passes.quantize.form import rule_of
 
 ENDLESS = 1e30
@@ -67,28 +81,33 @@ def least_of_rows(array: Array, axis: int, high: float) -> float:
 
 
 def cut_masks(graph: Graph, seen: Mapping[Value, Seen], least: Mapping[Value, float]) -> dict[Value, Seen]:
-    """Ranges without what softmax does not see; ``least`` are the least of the largest of rows, by operand of softmax.
+    """Ranges without what softmax and maxima do not see.
 
-    What is far enough below them has no weight. What is added to give a value thus cut is cut too, where no sum that
-    counts is made of less, unless something else reads it.
+    ``least`` are the least of the largest of rows, by operand of softmax: what is far enough below them has no weight.
+    Nor has what is below every maximum. What is added to give a value thus cut is cut too, where no sum that counts is
+    made of less, unless something else reads it.
     """
-    found = dict(seen)
-    bounds = {value: row - UNSEEN for value, row in least.items()}
+    found, bounds = dict(seen), dict[Value, float]()
+    blind = set[tuple[Node, Value]]()
+    """The readers, each with an operand that it does not see below the bound of that."""
+
+    def bound(reader: Node, value: Value, low: float) -> None:
+        bounds[value] = min(low, bounds.get(value, low))
+        blind.add((reader, value))
+
     for node in reversed(graph.nodes):
+        if isinstance(node.op, Softmax) and node.inputs[0] in least:
+            bound(node, node.inputs[0], least[node.inputs[0]] - UNSEEN)
+        elif isinstance(node.op, ReduceMax | MaxPool) and node.results[0] in found:
+            bound(node, node.inputs[0], found[node.results[0]].low)
         for value in node.results:
-            if value in found and value in bounds and softmax_sees(graph, value, bounds):
+            readers = [use for use in graph.uses[value] if not asks_for_mask(use)]
+            unseen = value not in graph.outputs and all((use, value) in blind for use in readers)
+            if value in found and value in bounds and unseen:
                 found[value] = found[value].cut(bounds[value])
-                for operand, bound in operand_bounds(node, found[value].low, found):
-                    bounds[operand] = min(bound, bounds.get(operand, bound))
+                for operand, low in operand_bounds(node, found[value].low, found):
+                    bound(node, operand, low)
     return found
-
-
-def softmax_sees(graph: Graph, value: Value, bounds: Mapping[Value, float]) -> bool:
-    """Whether nothing else does, but comparisons with infinity."""
-    return value not in graph.outputs and all(
-        isinstance(use.op, Softmax) or asks_for_mask(use) or any(v in bounds for v in use.results)
-        for use in graph.uses[value]
-    )
 
 
 def asks_for_mask(node: Node) -> bool:

@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 import graphopt
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant
-from graphopt.ops import Add, Div, Linear, MatMul, Mul, Reshape, Softmax, Sqrt, Sub, Where
+from graphopt.ops import Add, Div, Linear, MatMul, Mul, ReduceMax, Reshape, Softmax, Sqrt, Sub, Where
 from graphopt.passes import Fuse, Quantize
 from graphopt.passes.contract import signal_to_noise
 
@@ -162,6 +162,28 @@ def test_infinity_saturates_where_there_is_no_softmax() -> None:
     got = Quantize(calibration=data)(Graph((x,), (y,)))(data[0])[0]
     assert np.all(got[:, 0] == got.max())
     assert np.abs(got[:, 1:] - data[0][:, 1:]).max() < 0.02
+
+
+def test_what_others_read_is_not_cut() -> None:
+    graph = attention(given)
+    masked = graph.outputs[1].node.inputs[0]
+    graph = Graph(graph.inputs, (*graph.outputs, Mul()(masked, constant(np.float32(2)))))
+    data = [{"x": x, "m": np.where(HIDDEN, -1e4, 0).astype("float32")} for x in samples(LENGTH, 8)]
+    got, want = Quantize(calibration=data)(graph)(**data[0])[2], graph(**data[0])[2]
+    assert np.abs(got - want).max() < 0.01 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("low", MASKS)
+def test_masked_maxima(low: float) -> None:
+    """The largest of what is not hidden, as pooling over padded sequences takes it."""
+    x, hidden = arg("x", "float32", (Batch(), LENGTH, 8)), arg("hidden", "bool", (Batch(), LENGTH, 1))
+    rng = np.random.default_rng(5)
+    w, b = (constant(rng.standard_normal(s).astype("float32")) for s in ((8, 8), 8))
+    kept = Where()(hidden, constant(np.float32(low)), Linear()(x, w, b))
+    graph = Graph((x, hidden), (Linear()(ReduceMax(axes=(1,))(kept), w, b),))
+    data = [{"x": x, "hidden": HIDDEN[:, :, :1]} for x in samples(LENGTH, 8)]
+    small = Quantize(calibration=data)(graph)
+    assert signal_to_noise(small(**data[0])[0], graph(**data[0])[0]) > 30
 
 
 def test_nan_names_the_node_and_the_sample() -> None:
