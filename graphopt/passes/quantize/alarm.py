@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphopt.ir import Array, Graph, Value, bind_batch, topological
+from graphopt.ir import Array, Graph, Op, Value, bind_batch, topological
 from graphopt.ops import Concat, HardSigmoid, Sigmoid, Softmax, Tanh
 from graphopt.passes.base import Note
 from graphopt.passes.data import Data, batches
@@ -139,8 +139,8 @@ def borne_errors(graph: Graph, output: Value) -> Array:
     return steps(value)
 
 
-def moves(op: object) -> bool:
-    rule = rule_of(op)  # type: ignore[arg-type]
+def moves(op: Op) -> bool:
+    rule = rule_of(op)
     return isinstance(op, Concat) or (rule is not None and rule.move)
 
 

@@ -49,10 +49,10 @@ def taken_apart(graph: Graph, scheme: Scheme, observer: str, data: Data) -> Apar
     in front of it. Parts have the overrides of what they are parts of.
     """
     graph, renamed = without_splits(graph), dict[str, str]()
-    for _ in range(ROUNDS):
+    for left in reversed(range(ROUNDS + 1)):
         layout = choose(graph, scheme)
         ranges = Ranges(layout, observe(graph, layout.values, data), scheme, observer)
-        cut, parts = with_parts(ranges)
+        cut, parts = with_parts(ranges) if left else (graph, {})
         if cut is graph:
             break
         inherited = {escape(p): w for p, old in parts.items() if (w := scheme.override(old)) and not scheme.override(p)}
@@ -90,8 +90,10 @@ def unlike_slices(value: Value, ranges: Ranges) -> dict[Node, Selection]:
     """The slices of a value, if the value's scale is too coarse for one of them."""
     readers = ranges.layout.graph.uses[value]
     taken = {node: selection for node in readers if (selection := selection_of(node)) is not None}
-    served = all(ranges.serves(ranges.own(value), node.results[0]) for node in taken)
-    return {} if served else taken
+    if not taken:
+        return {}
+    shared = ranges.own(value)
+    return {} if all(ranges.serves(shared, node.results[0]) for node in taken) else taken
 
 
 def divide(value: Value, slices: Mapping[Node, Selection], parts: Parts) -> dict[Node, Value]:

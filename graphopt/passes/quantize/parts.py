@@ -156,8 +156,8 @@ def divide_layer(parts: Parts, node: Node, taken: Selection, alone: bool) -> Val
     if taken.axis != channels or getattr(node.op, "group", 1) > 1 or weight.constant is None or bias.constant is None:
         raise Decline("it is not cut by channels of constant weights")
     rows = Selection(1 if isinstance(node.op, ConvTranspose) else 0, taken.places)
-    weights = constant(rows.of(weight.constant), f"{weight.node.name}.{taken.places[0]}_{taken.places[-1]}")
-    return parts.made(node, node.op, taken, parts.new[x], weights, constant(bias.constant[taken.places], like=bias))
+    cut = (constant(rows.of(weight.constant), like=weight), constant(bias.constant[taken.places], like=bias))
+    return parts.made(node, node.op, taken, parts.new[x], *cut)
 
 
 MOVES = (Concat, Transpose, Reshape)
