@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,32 +36,25 @@ class Alarm(Note):
     """A note of what should be looked at before a network is used."""
 
 
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """One output along an axis, as [channels, elements]: quantized, and in float; and the errors [channels] to bear."""
+def kept_ratios(got: Array, want: Array, borne: Array) -> Array:
+    """Decibels [channels] of the variance of each channel over its errors; infinite where there is none to lose.
 
-    got: Array
-    want: Array
-    borne: Array
-
-    def ratios(self) -> Array:
-        """Decibels [channels] of the variance of each channel over its errors; infinite where there is none to lose.
-
-        The variance, for the mean of a channel tells nothing of its input: a score of 100 that moves by 0.1 is lost to
-        errors of 0.1. What is infinite in float, as behind a mask, is left out.
-        """
-        finite = np.isfinite(self.want)
-        want = np.where(finite, self.want, 0.0).astype(np.float64)
-        count = np.maximum(finite.sum(axis=1), 1)
-        mean = want.sum(axis=1) / count
-        variance = (np.square(want - mean[:, None]) * finite).sum(axis=1) / count
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            noise = (np.square(np.where(finite, self.got - want, 0.0))).sum(axis=1) / count
-            noise = np.where(np.isnan(noise), np.inf, noise)
-            ratios = 10 * np.log10(np.maximum(variance, 1e-300) / noise)
-        least = NEGLIGIBLE * np.abs(want).max(initial=0.0)
-        judged = (np.sqrt(variance) > least) & (np.sqrt(noise) > self.borne)
-        return np.where(judged, ratios, np.inf)
+    ``got`` (quantized) and ``want`` (float) are [channels, elements], ``borne`` [channels] the errors that are no loss.
+    The variance, for the mean of a channel tells nothing of its input: a score of 100 that moves by 0.1 is lost to
+    errors of 0.1. What is infinite in float, as behind a mask, is left out.
+    """
+    finite = np.isfinite(want)
+    want = np.where(finite, want, 0.0).astype(np.float64)
+    count = np.maximum(finite.sum(axis=1), 1)
+    mean = want.sum(axis=1) / count
+    variance = (np.square(want - mean[:, None]) * finite).sum(axis=1) / count
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        noise = np.square(np.where(finite, got - want, 0.0)).sum(axis=1) / count
+        noise = np.where(np.isnan(noise), np.inf, noise)
+        ratios = 10 * np.log10(np.maximum(variance, 1e-300) / noise)
+    least = NEGLIGIBLE * np.abs(want).max(initial=0.0)
+    judged = (np.sqrt(variance) > least) & (np.sqrt(noise) > borne)
+    return np.where(judged, ratios, np.inf)
 
 
 def alarms(before: Graph, after: Graph, data: Data, name: str) -> list[Note]:
@@ -78,13 +70,13 @@ def alarms(before: Graph, after: Graph, data: Data, name: str) -> list[Note]:
             continue
         got, want = ([run[side][position] for run in runs] for side in (0, 1))
         borne = borne_errors(before, value)
-        (whole,) = Compared(flat(got), flat(want), np.atleast_1d(borne.min(initial=np.inf))).ratios()
+        (whole,) = kept_ratios(flat(got), flat(want), np.atleast_1d(borne.min(initial=np.inf)))
         if whole < LEAST_WHOLE:
             found.append(Alarm(name, output, f"this output keeps {whole:.1f} dB of signal to noise", declined=True))
             continue
         for axis in channel_axes(value):
             least = along([borne], axis).min(axis=1, initial=np.inf)
-            ratios = Compared(along(got, axis), along(want, axis), least).ratios()
+            ratios = kept_ratios(along(got, axis), along(want, axis), least)
             lost = np.flatnonzero(ratios < LEAST_CHANNEL)
             if len(lost):
                 found.append(Alarm(name, output, alarm_text(lost, ratios[lost], axis, whole), declined=True))
