@@ -23,6 +23,7 @@ from graphopt.cli.common import (
     read_samples,
     working,
 )
+from graphopt.cli.quantize import print_alarms
 
 if TYPE_CHECKING:
     from graphopt.ir import Array, Graph
@@ -59,6 +60,7 @@ def bench(
     context = Context(calibration=read_samples(calibration, graph))
     with working("running passes"):
         small = bind_batch(Pipeline(chosen)(graph, context), 1)
+    print_alarms(context.notes)
     inputs = random_inputs(small, seed=0)
     if context.calibration is not None:
         first = next(batches(context.calibration, graph))

@@ -30,6 +30,7 @@ from graphopt.cli.common import (
     read_samples,
     working,
 )
+from graphopt.cli.quantize import print_alarms
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def compile_command(
         program.save(output)
     if floats := [n for n in context.notes if n.pass_name == "lower-integer" and n.declined]:
         out.print(tables.notes_table(floats))
+    print_alarms(context.notes)
     out.print(tables.program_table(program, str(output)))
 
 
@@ -120,6 +122,7 @@ def opt(
 
     context = Context(calibration=read_samples(calibration, graph))
     result = Pipeline(chosen, check=check)(graph, context, show)
+    print_alarms(context.notes)
     if output is not None:
         save(result, output)
     if explain:

@@ -1,11 +1,13 @@
-"""The command that says where quantisation loses accuracy."""
+"""The command that says where quantisation loses accuracy, and the warnings of those that quantize."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from graphopt.cli import tables_quantization as tables
 from graphopt.cli.common import (
@@ -13,12 +15,16 @@ from graphopt.cli.common import (
     ModelArgument,
     ShapeOption,
     app,
+    err,
     load_model,
     out,
     print_text,
     read_samples,
     working,
 )
+
+if TYPE_CHECKING:
+    from graphopt.passes import Note
 
 
 @app.command()
@@ -47,3 +53,12 @@ def analyze(
         return
     out.print(tables.losses_table(report))
     out.print(tables.suggestions_table(report))
+
+
+def print_alarms(notes: Iterable[Note]) -> None:
+    """A warning for each output, or channels of one, of which quantisation has left little."""
+    from graphopt.passes import Alarm
+
+    for note in notes:
+        if isinstance(note, Alarm):
+            err.print(f"[bold yellow]warning:[/] {escape(str(note))}", highlight=False, soft_wrap=True)

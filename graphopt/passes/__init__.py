@@ -17,6 +17,7 @@ from graphopt.passes.prune import (
     analyze_sensitivity,
 )
 from graphopt.passes.quantize import (
+    Alarm,
     CorrectBias,
     EqualizeLayers,
     InsertQuantization,
@@ -32,6 +33,7 @@ from graphopt.passes.quantize import (
 
 __all__ = [
     "PASSES",
+    "Alarm",
     "Bounded",
     "Close",
     "CommonSubexpressions",

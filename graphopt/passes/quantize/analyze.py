@@ -18,6 +18,7 @@ from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.quantize import Quantize
 from graphopt.passes.quantize.recover.replay import Reference, Replay
 from graphopt.passes.quantize.regions import Region, in_float, override_names, regions
+from graphopt.passes.quantize.unfuse import unfused
 
 SUGGESTED = 3
 """The worst layers for which overrides are tried."""
@@ -84,6 +85,7 @@ def analyze_quantization(graph: Graph, data: Data, quantize: Quantize | None = N
     The graph is evaluated once for every layer, with that layer alone quantized, and quantized anew with each override
     that is tried for the worst of them.
     """
+    graph = unfused(graph, Context(), "analyze")
     for pass_ in float_pipeline():
         graph = pass_.run(graph, Context())
     return Analysis(graph, quantize or Quantize(), data).report()

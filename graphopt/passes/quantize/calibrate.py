@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Value
+from graphopt.ir.qparams import MIN_SCALE
+from graphopt.ops import Softmax
 from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data, batches
+from graphopt.passes.quantize.masks import Seen, cut_masks, is_suspect, least_of_rows
 from graphopt.passes.quantize.observers import BINS, Histogram
 
 MAX_BINNED = 1 << 16
@@ -19,32 +22,69 @@ MAX_BINNED = 1 << 16
 NARROW = 1e-4
 """The width of a range, relative to its ends, that float32 still divides into bins."""
 
+SMALLEST = 255 * MIN_SCALE
+"""The magnitude from which on int8 has a scale that is a normal float32."""
+
 
 def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Histogram]:
     """A histogram of each value over all batches, in two readings of the data: first the ranges.
 
-    Raises ``InvalidInput`` naming a value that was NaN or infinite.
+    What is infinite is in no range, and saturates; nor is what a mask puts so low that softmax does not see it
+    (``cut_masks``, a third reading where there is one). Raises ``InvalidInput`` naming a value that was NaN, and where.
     """
-    ranges = {v: [np.inf, -np.inf] for v in values}
-    for arrays in runs(graph, values, data):
-        for value, array in zip(values, arrays, strict=True):
-            low, high = float(array.min(initial=np.inf)), float(array.max(initial=-np.inf))
-            if not np.isfinite([low, high]).all():
-                raise InvalidInput("NaN or infinity on the calibration data", where=graph.names[value.node])
-            ranges[value] = [min(ranges[value][0], low), max(ranges[value][1], high)]
+    seen = without_masks(graph, seen_of(graph, values, data), data)
+    ranges = {v: widened(s.low, s.high) for v, s in seen.items()}
     counts = {v: np.zeros(BINS, np.int64) for v in values}
     for arrays in runs(graph, values, data):
         for value, array in zip(values, arrays, strict=True):
             flat = array.ravel()[:: max(1, array.size // MAX_BINNED)]
-            counts[value] += np.histogram(flat, BINS, widened(*ranges[value]))[0]
-    return {v: Histogram(*widened(*ranges[v]), counts[v]) for v in values}
+            counts[value] += np.histogram(flat, BINS, ranges[value])[0]
+    return {v: Histogram(*ranges[v], counts[v], seen[v].ends_unseen) for v in values}
+
+
+def seen_of(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Seen]:
+    """What each value was seen to be."""
+    seen = dict.fromkeys(values, Seen())
+    for number, arrays in enumerate(runs(graph, values, data)):
+        for value, array in zip(values, arrays, strict=True):
+            if np.isnan(array.max(initial=-np.inf)):
+                raise nan_error(array, number, graph.names[value.node])
+            seen[value] |= Seen.of(array)
+    return seen
+
+
+def nan_error(array: Array, batch: int, where: str) -> InvalidInput:
+    """Of a value that was NaN on a batch, with its first place."""
+    place = [int(i) for i in np.argwhere(np.isnan(array))[0]]
+    return InvalidInput(
+        "NaN on the calibration data",
+        where=where,
+        why=f"element {place} of batch {batch} is the first; the float network gives it too",
+        advice="leave that sample out, or mend what makes it NaN: a row that is masked throughout, a division by zero",
+    )
+
+
+def without_masks(graph: Graph, seen: Mapping[Value, Seen], data: Data) -> dict[Value, Seen]:
+    """The ranges, masks in front of softmax and maxima aside."""
+    axes = {n.inputs[0]: n.op.axis for n in graph.nodes if isinstance(n.op, Softmax)}
+    suspects = [v for v in axes if v in seen and is_suspect(seen[v])]
+    least = {v: seen[v].high for v in suspects}
+    for arrays in runs(graph, suspects, data) if suspects else ():
+        for value, array in zip(suspects, arrays, strict=True):
+            least[value] = min(least[value], least_of_rows(array, axes[value], seen[value].high))
+    return cut_masks(graph, seen, least)
 
 
 def widened(low: float, high: float) -> tuple[float, float]:
-    """A range that bins fit into: zero is in it where it would be next to nothing."""
+    """A range that bins fit into: zero is in it where it would be next to nothing.
+
+    Of zeros, of what no float32 scale is fine enough for, and of what was never finite, it is [0, 1].
+    """
+    if max(abs(low), abs(high)) < SMALLEST or low > high:
+        return 0.0, 1.0
     if high - low > NARROW * max(abs(low), abs(high)):
         return low, high
-    return min(low, 0.0), max(high, 0.0) if high or low else 1.0
+    return min(low, 0.0), max(high, 0.0)
 
 
 def runs(graph: Graph, values: Sequence[Value], data: Data) -> Iterator[tuple[Array, ...]]:

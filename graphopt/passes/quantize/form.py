@@ -92,6 +92,11 @@ class Wanted:
     high: int
     result: int = 0
 
+    @property
+    def levels(self) -> int:
+        """How many integers the dtype has."""
+        return 1 << 8 * np.dtype(self.dtype).itemsize
+
     def quantize(self, reals: Array) -> Array:
         """Reals as these integers, computed in float64."""
         with np.errstate(over="ignore"):  # an end of a clip may be infinite, and saturates

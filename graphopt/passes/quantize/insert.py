@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -15,13 +15,13 @@ from graphopt.ir import (
     Node,
     QParams,
     Value,
-    asymmetric,
     constant,
+    integer_limits,
     symmetric,
 )
 from graphopt.ops import SCALE_GROUP, Binarize, Clip, Concat, Dequantize, Quantize, Relu, two_level
 from graphopt.passes.quantize.form import IntegerRule, rule_of
-from graphopt.passes.quantize.observers import OBSERVERS, Histogram
+from graphopt.passes.quantize.masks import asks_for_mask
 from graphopt.passes.quantize.scheme import Scheme
 
 BIAS_STEPS = 1 << 30
@@ -63,13 +63,16 @@ class Layout:
         return [v for node in self.graph.nodes for v in node.results if v in wanted and v not in self.absorbed]
 
 
-def choose(graph: Graph, scheme: Scheme) -> Layout:
-    """The layout of a graph: every operator with an integer form, but moves that no such operator is met through."""
+def choose(graph: Graph, scheme: Scheme, floats: Collection[Node] = ()) -> Layout:
+    """The layout of a graph: every operator with an integer form, but moves that no such operator is met through.
+
+    ``floats`` are nodes that stay float whatever the scheme says.
+    """
     names = graph.names
     candidates = {
         node: rule
         for node in graph.nodes
-        if (rule := rule_of(node.op)) and not scheme.is_float(names[node]) and fits(node, rule)
+        if node not in floats and (rule := rule_of(node.op)) and not scheme.is_float(names[node]) and fits(node, rule)
     }
     useful = met_by_work(graph, candidates)
     rules = {node: rule for node, rule in candidates.items() if node in useful}
@@ -131,44 +134,6 @@ def absorbed_by(graph: Graph, node: Node, rules: Mapping[Node, IntegerRule]) -> 
             yield x
 
 
-def activation_parameters(
-    layout: Layout, histograms: Mapping[Value, Histogram], scheme: Scheme, observer: str
-) -> dict[Value, QParams]:
-    """The parameters of every value: what was observed; known ranges; those of its operand for a move.
-
-    Initial states have their own, since a net may move them out of one input that holds states of several kinds.
-    What only a concatenation reads takes the parameters of its result, so that nothing is requantized there.
-    """
-    names, initial, found = layout.graph.names, layout.initial, dict[Value, QParams]()
-    for value in layout.values:
-        rule = layout.rules.get(value.node)
-        shares = rule is not None and rule.move and value not in initial
-        moved = next((found[v] for v in value.node.inputs if v in found), None) if shares else None
-        if moved is not None:
-            found[value] = moved
-            continue
-        bits = 16 if value in layout.states else scheme.activation_bits(names[value.node])
-        low, high = OBSERVERS[observer](histograms[value], bits)
-        if rule and rule.fixed and bits == 8:
-            low, high = rule.fixed
-        found[value] = asymmetric(low, high, bits)
-    return found | shared_with_concat(layout, found)
-
-
-def shared_with_concat(layout: Layout, found: Mapping[Value, QParams]) -> dict[Value, QParams]:
-    shared = {}
-    for node in layout.rules:
-        if not isinstance(node.op, Concat):
-            continue
-        wanted = found[node.results[0]]
-        for value in layout.operands(node):
-            producer = layout.rules.get(value.node)
-            alone = layout.graph.use_count(value) == 1 and found[value].bits == wanted.bits
-            if producer and not producer.move and not producer.fixed and alone:
-                shared[value] = wanted
-    return shared
-
-
 def weight_parameters(
     node: Node, rule: IntegerRule, position: int, scheme: Scheme, name: str, x: QParams | None
 ) -> QParams:
@@ -206,10 +171,12 @@ def insert(
     parameters: Mapping[Value, QParams],
     scheme: Scheme,
     signs: Mapping[Node, QParams] = MappingProxyType({}),
+    masked: Collection[Value] = (),
 ) -> Graph:
     """The graph with each chosen value quantized and dequantized where it is made, and weights behind a dequantize.
 
-    ``signs`` are the parameters of the first operand of those nodes that take its signs only.
+    ``signs`` are the parameters of the first operand of those nodes that take its signs only. Of ``masked`` values the
+    lowest integer stands for -inf: what compares them with that compares with the number of that integer.
     """
     names = layout.graph.names
     new: dict[Value, Value] = {}
@@ -217,6 +184,9 @@ def insert(
     for node in layout.graph.nodes:
         rule = layout.rules.get(node)
         inputs = [new[v] for v in node.inputs]
+        lowest = [parameters[v] for v in node.inputs if v in masked and v.node in layout.rules]
+        if lowest and asks_for_mask(node):
+            inputs = [number_of_mask(v, lowest[0]) if v.constant is not None else new[v] for v in node.inputs]
         if rule is not None:
             inputs = [through.get(v, new[v]) for v in node.inputs]
             if node in signs:
@@ -237,6 +207,12 @@ def insert(
                     new[old] = through[old]
     graph = layout.graph
     return replace(graph, inputs=tuple(new[v] for v in graph.inputs), outputs=tuple(new[v] for v in graph.outputs))
+
+
+def number_of_mask(like: Value, parameters: QParams) -> Value:
+    """What the lowest integer stands for, in place of a constant -inf."""
+    least = np.asarray(integer_limits(parameters.bits)[0], parameters.dtype)
+    return constant(np.full(like.type.static_shape, parameters.dequantize(least)), f"{like.node.name}.lowest")
 
 
 def fake_quantized(x: Value, parameters: QParams, name: str) -> Value:

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphopt.ir import Constant, Graph, Input, Node, Value, bind_batch, constant, rebuild
 from graphopt.ir.graph import Replace
-from graphopt.ops import Clip, Dequantize, Quantize, Relu
+from graphopt.ops import Clip, Concat, Dequantize, Quantize, Relu
 from graphopt.ops.macs import macs_of
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.cleanup import CommonSubexpressions
@@ -21,6 +21,7 @@ from graphopt.passes.quantize.form import Operand, Wanted, dequantized, rescaled
 from graphopt.passes.quantize.kept import with_kept_integers
 from graphopt.passes.quantize.signed import with_signed
 from graphopt.passes.quantize.splits import without_splits
+from graphopt.passes.quantize.unfuse import unfused
 from graphopt.rewrite import Decline
 
 __all__ = ["LowerInteger", "_rules"]
@@ -37,12 +38,12 @@ class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
     def run(self, graph: Graph, context: Context) -> Graph:
         if not any(isinstance(node.op, Quantize | Dequantize) for node in graph.nodes):
             return graph
-        graph = with_signed(with_kept_integers(without_splits(graph)))
+        graph = with_signed(with_kept_integers(without_splits(unfused(graph, context, self.name))))
         reasons: dict[Node, str] = {}
         lowered = rebuild(graph, lowering(graph, context.notes, reasons))
         names = lowered.names
         for node, cost in float_nodes(lowered):
-            why = reasons.get(node) or FLOAT_ONLY.get(type(node.op)) or "it is not between dequantize and quantize"
+            why = reasons.get(node) or FLOAT_ONLY.get(type(node.op)) or why_unquantized(node)
             context.notes.append(Note(self.name, names[node], f"stays float: {why}; it costs {cost}", declined=True))
         # several results of a node have their integer form in common
         return CommonSubexpressions().run(rebuild(lowered, float_constant), Context())
@@ -76,6 +77,15 @@ def lowering(graph: Graph, notes: list[Note], reasons: dict[Node, str]) -> Repla
         return None
 
     return lower
+
+
+def why_unquantized(node: Node) -> str:
+    """Why there is no quantize behind a node that has an integer form."""
+    parts = [dequantized(v) for v in node.inputs]
+    scales = {float(part.scale) for part in parts if part is not None and not part.scale.ndim}
+    if isinstance(node.op, Concat) and len(scales) > 1:
+        return "it joins parts that keep scales of their own"
+    return "it is not between dequantize and quantize"
 
 
 def float_nodes(graph: Graph) -> Iterator[tuple[Node, str]]:

@@ -15,6 +15,7 @@ from graphopt.ops.macs import macs_of
 from graphopt.passes.base import Context, Note
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
+from graphopt.passes.quantize.apart import taken_apart
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.knapsack import choose_cheapest
@@ -46,11 +47,14 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
     widths: Sequence[str] = ("int8", "int4")
 
     def insert(self, graph: Graph, context: Context) -> Graph:
-        chosen = self.choose(graph, data_of(self.calibration, context, self.name))
+        data = data_of(self.calibration, context, self.name)
+        apart = taken_apart(graph, self.scheme, self.observer, data)
+        fixed = dict(apart.scheme.overrides)
+        chosen = dataclasses.replace(self, overrides=fixed).choose(apart.graph, data)
         context.notes += [Note(self.name, name, f"weights of {width}") for name, width in chosen.items()]
-        overrides = {**{escape(name): width for name, width in chosen.items()}, **self.overrides}
+        overrides = {**{escape(name): width for name, width in chosen.items()}, **fixed}
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Quantize)}
-        return Quantize(**{**given, "overrides": overrides}).insert(graph, context)
+        return Quantize(**{**given, "overrides": overrides}).insert(apart.graph, context)
 
     def choose(self, graph: Graph, data: Data) -> dict[str, str]:
         """The width of each layer of a clean float graph, by name. Raises ``InvalidInput`` where nothing fits."""
@@ -60,6 +64,8 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
             check_choice("widths", width, WEIGHT_BITS)
         noise = {width: self.measure(graph, width, data) for width in self.widths}
         names = list(next(iter(noise.values())))
+        if not names:
+            return {}
         bound = bind_batch(graph, 1)
         costs = np.array([[self.cost(bound, name, width) for width in self.widths] for name in names])
         whole = sum(self.cost(bound, name, "int8") for name in names)

@@ -24,16 +24,25 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """``counts`` [BINS] of elements in equal bins over [low, high]."""
+    """``counts`` [BINS] of elements in equal bins over [low, high].
+
+    ``ends_unseen`` says that the low end stands for a mask, and for all else that a softmax does not see.
+    """
 
     low: float
     high: float
     counts: Array
+    ends_unseen: bool = False
 
     @property
     def centres(self) -> Array:
         width = (self.high - self.low) / len(self.counts)
         return np.asarray(self.low + width * (np.arange(len(self.counts)) + 0.5))
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all elements lie next to a zero at the lower end, as those of what is always zero do."""
+        return self.low == 0 and bool(self.counts[0] == self.counts.sum())
 
     @property
     def mean_magnitude(self) -> float:

@@ -10,18 +10,21 @@ from graphopt.passes.base import NO_OPTION, Context, Note, Pass
 from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
-from graphopt.passes.quantize.calibrate import observe
+from graphopt.passes.quantize.alarm import alarms
+from graphopt.passes.quantize.apart import taken_apart
 from graphopt.passes.quantize.dynamic import quantize_dynamically
-from graphopt.passes.quantize.insert import activation_parameters, choose, insert
+from graphopt.passes.quantize.insert import insert
+from graphopt.passes.quantize.joins import joins_in_float
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
+from graphopt.passes.quantize.parameters import activation_parameters
 from graphopt.passes.quantize.recover.correct_bias import CorrectBias
 from graphopt.passes.quantize.recover.equalize import EqualizeLayers
 from graphopt.passes.quantize.recover.recovery import Recovery, data_of
 from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import Scheme, check_choice, width_bits
 from graphopt.passes.quantize.signs import refuse_signs, sign_parameters
-from graphopt.passes.quantize.splits import without_splits
+from graphopt.passes.quantize.unfuse import unfused
 
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
 
@@ -48,17 +51,24 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
 
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("observer", self.observer, OBSERVERS)
-        scheme = self.scheme
         data = data_of(self.calibration, context, self.name)
-        context.calibration, context.reference = data, graph
-        graph = without_splits(graph)
-        layout = choose(graph, scheme)
-        histograms = observe(graph, layout.values, data)
-        parameters = activation_parameters(layout, histograms, scheme, self.observer)
-        signs = sign_parameters(layout, histograms, scheme, context.notes)
-        names = graph.names
+        graph = unfused(graph, context, self.name)
+        apart = taken_apart(graph, self.scheme, self.observer, data)
+        floats = joins_in_float(apart.ranges)
+        ranges = apart.ranges.without(floats)
+        context.calibration, context.reference = data, apart.graph
+        parameters = activation_parameters(ranges)
+        signs = sign_parameters(ranges.layout, ranges.histograms, ranges.scheme, context.notes)
+        names = apart.graph.names
+        context.notes += [
+            Note(self.name, part, f"part of {old}, by a scale of its own") for part, old in apart.renamed.items()
+        ]
+        context.notes += [
+            Note(self.name, names[node], f"stays float: {why}", declined=True) for node, why in floats.items()
+        ]
         context.notes += [Note(self.name, names[v.node], str(p)) for v, p in parameters.items()]
-        return insert(layout, parameters, scheme, signs)
+        masked = {v for v in parameters if ranges.histograms[v].ends_unseen}
+        return insert(ranges.layout, parameters, ranges.scheme, signs, masked)
 
 
 class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
@@ -67,7 +77,8 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     ``recover`` names passes that recover accuracy, of equalize-layers, round-weights and correct-bias; by default
     round-weights where any weights have less than 8 bits, and else none. With ``mode`` dynamic there is no calibration:
     the scales of activations are computed at run time (``quantize_dynamically``), which suits recurrent networks and
-    transformers. See ``InsertQuantization`` for the other options.
+    transformers. Outputs, and channels of them, of which little is left on the calibration data are noted as ``Alarm``.
+    See ``InsertQuantization`` for the other options.
     """
 
     recover: Sequence[str] | None = None
@@ -75,12 +86,18 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
 
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("mode", self.mode, MODES)
+        graph = unfused(graph, context, self.name)
         for pass_ in float_pipeline():
             graph = pass_.run(graph, context)
         if self.mode == "dynamic":
             refuse_signs(self.scheme, self.name)
-            return quantize_dynamically(graph, self.scheme, context, self.name)
-        return LowerInteger().run(self.insert(graph, context), context)
+            small = quantize_dynamically(graph, self.scheme, context, self.name)
+        else:
+            small = LowerInteger().run(self.insert(graph, context), context)
+        data = self.calibration if self.calibration is not None else context.calibration
+        if data is not None:
+            context.notes += alarms(graph, small, data, self.name)
+        return small
 
     def insert(self, graph: Graph, context: Context) -> Graph:
         """The recovered graph of quantize and dequantize for a graph that is clean."""

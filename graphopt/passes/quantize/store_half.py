@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from graphopt.ir import Array, Graph, Node, Value, constant, rebuild
-from graphopt.ops import HALF_LARGEST, Conv, Fused, Linear, rounded_to_half
+from graphopt.ops import HALF_LARGEST, Conv, Linear, rounded_to_half
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Bounded, signal_to_noise
+from graphopt.passes.quantize.unfuse import unfused
 from graphopt.rewrite import Decline
 
 LEAST_RATIO = 60.0
@@ -22,13 +23,14 @@ class StoreHalf(Pass, name="store-float16", contract=Bounded(50.0)):
 
     Biases, and whatever is not a conv or a linear, stay float32. Run it behind all that changes weights (folds,
     equalization, training), for a layer whose weights float16 no longer holds is right, but stored in float32 again;
-    and in front of ``fuse``, which hides the layers.
+    and in front of ``fuse``.
 
     Declines: weights that are computed, or not float32; that go beyond 65504; of which less than 60 dB would remain,
     for float16 is coarse below 2^-14.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        graph = unfused(graph, context, self.name)
         names = graph.names
 
         def stored(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -46,8 +48,6 @@ class StoreHalf(Pass, name="store-float16", contract=Bounded(50.0)):
 
 def with_half_weights(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     """The results of a layer on float16 weights; None of what is no layer. Raises ``Decline``."""
-    if isinstance(node.op, Fused) and any(isinstance(n.op, Conv | Linear) for n in node.op.body.nodes):
-        raise Decline("it is fused already; store-float16 comes before fuse")
     if not isinstance(node.op, Conv | Linear):
         return None
     x, weight, bias = inputs

@@ -148,7 +148,7 @@ def once() -> Iterator[Array]:
         ({"calibration": []}, "no data"),
         ({"calibration": once()}, "but once"),
         ({"calibration": [np.zeros((1, 2, 4, 5), np.float32)]}, "needed"),
-        ({"calibration": [np.full((1, 2, 4, 4), np.nan, np.float32)]}, "NaN or infinity"),
+        ({"calibration": [np.full((1, 2, 4, 4), np.nan, np.float32)]}, "NaN on the calibration data"),
         ({"calibration": samples(), "observer": "median"}, "'median' is none of minmax"),
         ({"calibration": samples(), "weights": "int3"}, "'int3' is none of int8"),
         ({"calibration": samples(), "mode": "lazy"}, "'lazy' is none of static"),

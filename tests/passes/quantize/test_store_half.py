@@ -110,13 +110,10 @@ def test_what_float16_cannot_stand_for_declines(weight: Array, why: str) -> None
     assert str(half) == str(graph)
 
 
-def test_layers_that_are_computed_or_fused_decline() -> None:
+def test_layers_that_are_computed_decline() -> None:
     g = Weights()
     y = Linear()(g.x(3, 20), g.x(4, 20), g.w(4), name="fc")
     assert stored(g.graph(y))[1] == ["store-float16: fc: stays as it is: its weights are not constant"]
-    _, notes = stored(Fuse()(layers()))
-    assert len(notes) == LAYERS
-    assert all(note.endswith("it is fused already; store-float16 comes before fuse") for note in notes)
 
 
 def patterns_net(numbers: Array) -> Graph:

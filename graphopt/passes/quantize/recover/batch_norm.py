@@ -14,6 +14,7 @@ from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.recover.recovery import data_of
 from graphopt.passes.quantize.recover.replay import Replay
+from graphopt.passes.quantize.unfuse import unfused
 
 
 class ReestimateBatchNorm(Pass, name="reestimate-batch-norm", contract=Bounded(0.0)):
@@ -26,6 +27,7 @@ class ReestimateBatchNorm(Pass, name="reestimate-batch-norm", contract=Bounded(0
     calibration: Data | None = field(default=None, compare=False, repr=False)
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        graph = unfused(graph, context, self.name)
         replay = Replay(graph, data_of(self.calibration, context, self.name))
         new: dict[Node, tuple[Array, Array]] = {}
         for node in graph.nodes:

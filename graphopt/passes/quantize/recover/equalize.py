@@ -30,6 +30,7 @@ from graphopt.ops import (
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Exact
 from graphopt.passes.fold.channels import Layer, channel_axis, folded, scale_grouped
+from graphopt.passes.quantize.unfuse import unfused
 from graphopt.rewrite import Decline
 
 SWEEPS = 30
@@ -58,6 +59,7 @@ class EqualizeLayers(Pass, name="equalize-layers", contract=Exact(float32=1e-5))
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
+        graph = unfused(graph, context, self.name)
         pairs = list(self.pairs(graph, context))
         scales = settled_scales(pairs)
         layers = {node: Weights.of(node) for pair in pairs for node in (pair.first, pair.second)}

@@ -10,6 +10,7 @@ from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.layers import NewWeights, QuantizedLayer, quantized_layers, with_weights
 from graphopt.passes.quantize.recover.replay import Reference, Replay
+from graphopt.passes.quantize.unfuse import unfused
 from graphopt.rewrite import Decline
 
 
@@ -53,6 +54,7 @@ class Recovery(Pass):
 
     def run(self, graph: Graph, context: Context) -> Graph:
         reference, data = self.sources(context)
+        graph, reference = (unfused(g, context, self.name) for g in (graph, reference))
         names, layers = graph.names, quantized_layers(graph)
         originals = {reference.names[node]: node for node in reference.nodes}
         wanted, replay = Reference(reference, data, {names[n] for n in layers}), Replay(graph, data)

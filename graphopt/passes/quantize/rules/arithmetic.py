@@ -50,7 +50,10 @@ def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float]
     for operand, sign in zip(operands, signs, strict=True):
         reals = reals_of(operand)
         fixed = fixed if reals is None else fixed + sign * reals / wanted.scale
-    most = sum(x.steps * float(x.scale) / wanted.scale for x, _ in moving) + float(np.abs(fixed).max())
+    reach = sum(x.steps * float(x.scale) / wanted.scale for x, _ in moving)
+    # beyond this the sum saturates whatever is added: a mask may be infinite
+    fixed = np.clip(fixed, -reach - wanted.levels, reach + wanted.levels)
+    most = reach + float(np.abs(fixed).max())
     k = spare_bits(most, sum(x.steps for x, _ in moving), wide)
     factors = [round(sign * math.ldexp(float(x.scale) / wanted.scale, k)) for x, sign in moving]
     zeros = sum(f * x.zero_point for f, (x, _) in zip(factors, moving, strict=True))

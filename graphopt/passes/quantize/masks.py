@@ -1,0 +1,137 @@
+"""Masks: what is infinite, or so low that a softmax gives it no weight, and the range that is left without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from graphopt.ir import Array, Graph, Node, Value
+from graphopt.ops import (
+    Add,
+    Concat,
+    Div,
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
+    MaxPool,
+    Mul,
+    ReduceMax,
+    Softmax,
+    Where,
+)
+from graphopt.passes.quantize.form import rule_of
+
+ENDLESS = 1e30
+"""From this magnitude on a number stands for infinity, as the lowest float32 does in masks."""
+
+UNSEEN = 12.0
+"""So far below the largest of its row, an exponential is 0 in the table of softmax: round(2^15 exp(-12)) = 0."""
+
+FARTHEST = 256.0
+"""A row whose largest element lies farther below the largest of all is masked throughout."""
+
+WORTH = 4.0
+"""What a softmax does not see is cut off if the range is then at most a part of 1 / WORTH: that gains two bits."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The finite numbers that a value was seen to have, and whether there was an endless one below zero.
+
+    Where its range was cut for a softmax, the low end stands for all that is unseen (``ends_unseen``).
+    """
+
+    low: float = np.inf
+    high: float = -np.inf
+    masked: bool = False
+    ends_unseen: bool = False
+
+    def __or__(self, other: Seen) -> Seen:
+        return Seen(min(self.low, other.low), max(self.high, other.high), self.masked or other.masked)
+
+    @staticmethod
+    def of(array: Array) -> Seen:
+        """Of an array without NaN."""
+        low, high = float(array.min(initial=np.inf)), float(array.max(initial=-np.inf))
+        if low > -ENDLESS and high < ENDLESS:
+            return Seen(low, high)
+        finite = array[np.abs(array) < ENDLESS]
+        return Seen(float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf)), low <= -ENDLESS)
+
+    def cut(self, least: float) -> Seen:
+        """The range from ``least``, where there is a mask below or it is worth it; a mask saturates at its low end."""
+        worth = self.high - self.low > WORTH * (self.high - least)
+        low = least if worth else min(self.low, least)
+        return replace(self, low=low, ends_unseen=True) if worth or self.masked else self
+
+
+def is_suspect(seen: Seen) -> bool:
+    """Whether operands of a softmax may have a mask among them."""
+    return seen.masked or seen.high - seen.low > WORTH * UNSEEN
+
+
+def least_of_rows(array: Array, axis: int, high: float) -> float:
+    """The least number that the largest of a row is, rows that are masked throughout aside."""
+    rows = array.max(axis=axis)
+    return float(rows[rows > high - FARTHEST].min(initial=high))
+
+
+def cut_masks(graph: Graph, seen: Mapping[Value, Seen], least: Mapping[Value, float]) -> dict[Value, Seen]:
+    """Ranges without what softmax and maxima do not see.
+
+    ``least`` are the least of the largest of rows, by operand of softmax: what is far enough below them has no weight.
+    Nor has what is below every maximum. What is added to give a value thus cut is cut too, where no sum that counts is
+    made of less, unless something else reads it.
+    """
+    found, bounds = dict(seen), dict[Value, float]()
+    blind = set[tuple[Node, Value]]()
+    """The readers, each with an operand that it does not see below the bound of that."""
+
+    def bound(reader: Node, value: Value, low: float) -> None:
+        bounds[value] = min(low, bounds.get(value, low))
+        blind.add((reader, value))
+
+    for node in reversed(graph.nodes):
+        if isinstance(node.op, Softmax) and node.inputs[0] in least:
+            bound(node, node.inputs[0], least[node.inputs[0]] - UNSEEN)
+        elif isinstance(node.op, ReduceMax | MaxPool) and node.results[0] in found:
+            bound(node, node.inputs[0], found[node.results[0]].low)
+        for value in node.results:
+            readers = [use for use in graph.uses[value] if not asks_for_mask(use)]
+            unseen = value not in graph.outputs and all((use, value) in blind for use in readers)
+            if value in found and value in bounds and unseen:
+                found[value] = found[value].cut(bounds[value])
+                for operand, low in operand_bounds(node, found[value].low, found):
+                    bound(node, operand, low)
+    return found
+
+
+def asks_for_mask(node: Node) -> bool:
+    """Whether a node compares with what is endless below zero."""
+    if not isinstance(node.op, Equal | Greater | GreaterOrEqual | Less | LessOrEqual):
+        return False
+    return any(v.constant is not None and bool(np.all(v.constant <= -ENDLESS)) for v in node.inputs)
+
+
+def operand_bounds(node: Node, least: float, seen: Mapping[Value, Seen]) -> Iterator[tuple[Value, float]]:
+    """The operands of a node whose results do not matter below ``least``, and below what these do not matter."""
+    op, rule = node.op, rule_of(node.op)
+    factor = node.inputs[1].constant if isinstance(op, Mul | Div) else None
+    if isinstance(op, Add):
+        for value, other in (node.inputs, node.inputs[::-1]):
+            known = seen.get(other) if other.constant is None else Seen.of(other.constant)
+            if known is not None and np.isfinite(known.high):
+                yield value, least - known.high
+    elif factor is not None:
+        if np.all(factor > 0):
+            yield node.inputs[0], float((least * factor if isinstance(op, Div) else least / factor).min())
+    elif isinstance(op, Where):
+        yield from ((value, least) for value in node.inputs[1:])
+    elif isinstance(op, Concat):
+        yield from ((value, least) for value in node.inputs)
+    elif rule is not None and rule.move:
+        yield node.inputs[0], least

@@ -1,0 +1,90 @@
+"""The parameters of activations: those that a value would have on its own, and those that it shares with others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from graphopt.ir import Node, QParams, Value, asymmetric
+from graphopt.ops import Concat
+from graphopt.passes.quantize.insert import Layout, choose
+from graphopt.passes.quantize.observers import OBSERVERS, Histogram
+from graphopt.passes.quantize.scheme import Scheme
+
+LEAST_LEVELS = 127.5
+"""What a range must keep of the 255 steps of its own that int8 would give it: with fewer, more than one bit is lost."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """What the values of a layout were seen to be, and how a scheme and an observer take parameters from that."""
+
+    layout: Layout
+    histograms: Mapping[Value, Histogram]
+    scheme: Scheme
+    observer: str
+
+    def without(self, floats: Collection[Node]) -> Ranges:
+        """The same, with some nodes in float."""
+        return replace(self, layout=choose(self.layout.graph, self.scheme, floats)) if floats else self
+
+    def bits(self, value: Value) -> int:
+        return 16 if value in self.layout.states else self.scheme.activation_bits(self.layout.graph.names[value.node])
+
+    def own(self, value: Value) -> QParams:
+        """The parameters of a value that shares them with no other."""
+        bits, rule = self.bits(value), self.layout.rules.get(value.node)
+        low, high = OBSERVERS[self.observer](self.histograms[value], bits)
+        if rule and rule.fixed and bits == 8:
+            low, high = rule.fixed
+        return asymmetric(low, high, bits)
+
+    def width(self, value: Value) -> float | None:
+        """The width of a value's own range, 0 included; None where nothing is known of it, or it is always zero."""
+        if value.constant is not None:
+            finite = value.constant[np.isfinite(value.constant)]
+            return float(max(finite.max(initial=0.0), 0.0) - min(finite.min(initial=0.0), 0.0)) or None
+        if value not in self.histograms or self.histograms[value].is_zero:
+            return None
+        own = self.own(value)
+        return float(own.scale) * ((1 << own.bits) - 1)
+
+    def serves(self, shared: QParams, part: Value) -> bool:
+        """Whether parameters leave a value more than half of the levels that int8 would give it alone.
+
+        So a shared scale costs it less than one bit; and one of int16, which has bits to spare, may cost it eight more.
+        """
+        width = self.width(part)
+        return width is None or width > LEAST_LEVELS * float(shared.scale)
+
+
+def activation_parameters(ranges: Ranges) -> dict[Value, QParams]:
+    """The parameters of every value: what was observed; known ranges; those of its operand for a move.
+
+    Initial states have their own, since a net may move them out of one input that holds states of several kinds.
+    What only a concatenation reads takes the parameters of its result, so that nothing is requantized there.
+    """
+    layout, found = ranges.layout, dict[Value, QParams]()
+    initial = layout.initial
+    for value in layout.values:
+        rule = layout.rules.get(value.node)
+        shares = rule is not None and rule.move and value not in initial
+        moved = next((found[v] for v in value.node.inputs if v in found), None) if shares else None
+        found[value] = ranges.own(value) if moved is None else moved
+    return found | shared_with_concat(layout, found)
+
+
+def shared_with_concat(layout: Layout, found: Mapping[Value, QParams]) -> dict[Value, QParams]:
+    shared = {}
+    for node in layout.rules:
+        if not isinstance(node.op, Concat):
+            continue
+        wanted = found[node.results[0]]
+        for value in layout.operands(node):
+            producer = layout.rules.get(value.node)
+            alone = layout.graph.use_count(value) == 1 and found[value].bits == wanted.bits
+            if producer and not producer.move and not producer.fixed and alone:
+                shared[value] = wanted
+    return shared
