@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from tvm import tirx
+from tvm_ffi import structural_equal
 
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Op
@@ -34,8 +35,9 @@ from graphopt.ops import (
     Sub,
     Tanh,
 )
-from graphopt.targets.tir import Expr, at_least, at_most, largest, smallest
+from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, smallest
 
+SUMS = (tirx.Add, tirx.Sub)
 ScalarRule = Callable[..., Expr]
 SCALARS: dict[type[Op], ScalarRule] = {}
 """From operator class to ``rule(op, *operands)``."""
@@ -119,6 +121,12 @@ def product(a: Expr, b: Expr) -> Expr:
     return a * b
 
 
+def difference(a: Expr, b: Expr) -> Expr:
+    """a - b. TVM takes (x + y) - y for x, though sums of floats are rounded; a sum with a product it leaves alone."""
+    known = is_float(a) and (isinstance(a, SUMS) or isinstance(b, SUMS) or structural_equal(a, b))
+    return a + product(b, constant(-1.0, b)) if known else a - b
+
+
 def quotient(a: Expr, b: Expr) -> Expr:
     """a / b. TVM takes 0 / x for 0, and refuses x / 0."""
     divisor = number(b)
@@ -141,7 +149,7 @@ scalar_rule(Sqrt)(lambda op, x: tirx.sqrt(x))
 scalar_rule(Neg)(lambda op, x: wrapping(operator.sub)(op, constant(0.0, x), x))
 scalar_rule(Abs)(lambda op, x: tirx.abs(x))
 scalar_rule(Add)(wrapping(operator.add))
-scalar_rule(Sub)(wrapping(operator.sub))
+scalar_rule(Sub)(wrapping(difference))
 scalar_rule(Mul)(wrapping(product))
 scalar_rule(Div)(lambda op, a, b: quotient(a, b))
 scalar_rule(Minimum)(lambda op, a, b: smallest(a, b))

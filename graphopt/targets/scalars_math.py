@@ -12,7 +12,6 @@ from graphopt import ops
 from graphopt.ir import Op
 from graphopt.targets.scalars import constant, product, scalar_rule, sigmoid
 from graphopt.targets.tir import Expr, at_least, at_most, lanes_of
-from graphopt.targets.tir import cast as cast_to
 
 
 def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
@@ -186,10 +185,3 @@ def mod(op: Any, a: Expr, b: Expr) -> Expr:
     zero = constant(0, a)
     crossed = tirx.And(tirx.NE(rest, zero), tirx.bitwise_xor(rest, b) < zero)
     return select(crossed, rest + b, rest)
-
-
-@scalar_rule(ops.Cast)
-def cast(op: Any, x: Expr) -> Expr:
-    if op.to == "bool":
-        return x if str(x.ty).startswith("bool") else tirx.NE(x, constant(0, x))
-    return cast_to(x, op.to)

@@ -74,8 +74,8 @@ def is_float(x: Expr) -> bool:
 def at_least(x: Expr, bound: Expr) -> Expr:
     """x, or a bound that is greater; NaN where x is NaN.
 
-    ``tirx.max(a, b)`` is a > b ? a : b in C and by LLVM alike: where one is NaN it is b, whichever that is. So the order
-    keeps a NaN of x, at the cost of one instruction (on x86 ``maxps``, which is defined in just this way).
+    ``tirx.max(a, b)`` is a > b ? a : b in C and by LLVM alike: b, where either is NaN. So this order keeps a NaN of x,
+    in one instruction (on x86 it is ``maxps``, which is defined in just this way).
     """
     return tirx.max(bound, x)
 

@@ -1,6 +1,6 @@
 """The kernels: for each anchor operator, a rule that writes its loops for a target."""
 
-from graphopt.targets import scalars_integer, scalars_math
+from graphopt.targets import scalars_cast, scalars_integer, scalars_math
 from graphopt.targets.kernels import (
     binary,
     channelwise,
@@ -32,6 +32,7 @@ __all__ = [
     "nest",
     "recurrent",
     "scalars_integer",
+    "scalars_cast",
     "scalars_math",
     "scan",
     "sparse",
