@@ -91,7 +91,13 @@ def arithmetic(x: Value, y: Value) -> list[Value]:
 
 def comparisons(x: Value, y: Value) -> list[Value]:
     less = Less()(x, y)
-    made = [Not()(less), Not()(LessOrEqual()(x, y)), Not()(Equal()(x, x)), LessOrEqual()(x, x), Xor()(less, Less()(y, x))]
+    made = [
+        Not()(less),
+        Not()(LessOrEqual()(x, y)),
+        Not()(Equal()(x, x)),
+        LessOrEqual()(x, x),
+        Xor()(less, Less()(y, x)),
+    ]
     return [*map(as_float, made), Where()(Not()(less), x, y)]
 
 

@@ -17,7 +17,6 @@ from graphopt.ops import (
     Binarize,
     Cast,
     Clip,
-    Concat,
     Dequantize,
     Div,
     Equal,
@@ -156,7 +155,9 @@ def test_programs(target: str, fused: bool) -> None:
         assert_close([np.asarray(want)], [data], name)
 
 
-ELEMENTWISE = [op for _, op in sorted(REGISTRY.items()) if issubclass(op, Unary) and op.__module__.startswith("graphopt")]
+ELEMENTWISE = [
+    op for _, op in sorted(REGISTRY.items()) if issubclass(op, Unary) and op.__module__.startswith("graphopt")
+]
 
 
 def test_elementwise_operators() -> None:
