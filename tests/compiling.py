@@ -115,7 +115,9 @@ def lowered_ops() -> tuple[str, ...]:
 def lowerable_graphs(draw: st.DrawFn, max_ops: int = 6) -> Graph:
     """Graphs as ``graphopt.testing.strategies.graphs`` draws them, of operators that have a lowering."""
     drawing = Drawing(lambda low, high: draw(st.integers(low, high)), symbolic=draw(st.booleans()))
-    drawing.input(drawing.input_type())
+    x = drawing.input(drawing.input_type())
+    if not drawing.symbolic and drawing.chance(15):  # to go on from a value without axes
+        drawing.keep(ReduceMean(axes=tuple(range(x.type.rank)), keepdims=False)(x))
     names = lowered_ops()
     for _ in range(drawing.integer(1, max_ops)):
         for _ in range(ATTEMPTS):

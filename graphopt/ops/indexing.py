@@ -47,7 +47,7 @@ class Gather(Op, name="gather"):
 
     def evaluate(self, *inputs: Array) -> Array:
         x, indices = inputs
-        return np.ascontiguousarray(np.take(x, _wrapped(indices, x.shape[self.axis]), axis=self.axis))
+        return np.asarray(np.take(x, _wrapped(indices, x.shape[self.axis]), axis=self.axis), order="C")
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -109,7 +109,7 @@ class GatherNd(Op, name="gather_nd"):
         rows = indices.reshape(flat.shape[0], -1, depth)
         picks = [_wrapped(rows[..., i], flat.shape[1 + i]) for i in range(depth)]
         y = flat[(np.arange(flat.shape[0])[:, None], *picks)]
-        return np.ascontiguousarray(y.reshape(*batch, *indices.shape[self.batch_dims : -1], *y.shape[2:]))
+        return np.asarray(y.reshape((*batch, *indices.shape[self.batch_dims : -1], *y.shape[2:])), order="C")
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -238,7 +238,7 @@ class TopKIndices(Op, name="top_k_indices"):
             # the stable order of the flipped axis, read backwards, keeps the lower position first among equals
             size = x.shape[self.axis]
             order = np.flip(size - 1 - np.argsort(np.flip(x, self.axis), axis=self.axis, kind="stable"), self.axis)
-        return np.ascontiguousarray(np.take(order, range(self.k), axis=self.axis).astype(np.int64))
+        return np.asarray(np.take(order, range(self.k), axis=self.axis).astype(np.int64), order="C")
 
     @classmethod
     def drawn(cls, draw: Sampler, x: Value) -> Op | None:

@@ -225,10 +225,26 @@ class Where(Op, name="where"):
         return cls()(Less()(x, draw.value(x.type)), x, draw.value(x.type))
 
 
-class Cast(Op, name="cast"):
-    """x in another dtype: floats truncate to integers, integers wrap, anything but zero is true.
+def floats_to_integers(x: Array, dtype: str) -> Array:
+    """As ``Cast`` defines it: numpy leaves what does not fit to the machine."""
+    x = x.astype(np.promote_types(x.dtype, np.float32))
+    bits = max(32, np.iinfo(dtype).bits)
+    half = x.dtype.type(2.0 ** (bits - 1))
+    with np.errstate(invalid="ignore"):
+        upper = (x >= half) & (dtype in ("uint32", "uint64"))
+        low = np.where(upper, x - half, x)
+        signed = np.where(np.abs(low) < half, low, -half).astype(f"int{bits}")
+    return np.asarray(np.where(upper, signed ^ np.iinfo(signed.dtype).min, signed).astype(dtype))
 
-    A float outside the range of an integer dtype, or NaN, gives what the machine makes of it.
+
+class Cast(Op, name="cast"):
+    """x in another dtype: floats truncate toward zero, integers wrap around, anything but zero (NaN too) is true.
+
+    What C leaves undefined, floats that the integer dtype does not hold, is defined here, for every machine, as NumPy,
+    PyTorch and ONNX Runtime have it on x86-64. Integers of up to 32 bits, but for uint32, are the lower bits of an
+    int32, and int32 and int64 have their lowest number for all that they do not hold: NaN, infinity, finite floats
+    beyond them. So uint8 of [-1, -50.7, 300, 3e9] is [255, 206, 44, 0]. uint32 and uint64 wrap around as the signed
+    dtype of as many bits below half their range, 2^(b-1), and are 2^(b-1) more than x - 2^(b-1) from there on.
     """
 
     to: str
@@ -238,8 +254,11 @@ class Cast(Op, name="cast"):
         return inputs[0].with_dtype(self.to)
 
     def evaluate(self, *inputs: Array) -> Array:
-        with np.errstate(invalid="ignore", over="ignore"):
-            return inputs[0].astype(self.to)
+        (x,) = inputs
+        if x.dtype.kind == "f" and "int" in self.to:
+            return floats_to_integers(x, self.to)
+        with np.errstate(over="ignore"):
+            return x.astype(self.to)
 
     def with_float_dtype(self, dtype: str) -> Self:
         return type(self)(to=dtype) if self.to == "float32" else self

@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
 from graphopt.ops.elementwise import Add, Clip, Div, Mul, Sub, broadcast
-from graphopt.ops.logic import Cast
+from graphopt.ops.logic import Cast, Greater, Where
 from graphopt.ops.math import Round
 from graphopt.ops.shape import Reshape
 
@@ -40,7 +40,7 @@ class Quantization(Op):
 
 
 class Quantize(Quantization, name="quantize"):
-    """saturate(round(x / scale) + zero point), in the integers of the zero point."""
+    """saturate(round(x / scale) + zero point), in the integers of the zero point; NaN is the lowest of them."""
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, scale, zero = inputs
@@ -54,7 +54,7 @@ class Quantize(Quantization, name="quantize"):
         limits = np.iinfo(zero.dtype)
         with np.errstate(invalid="ignore", over="ignore"):
             steps = np.rint(x / scale).astype(np.float64) + zero
-            return np.asarray(np.clip(steps, limits.min, limits.max).astype(zero.dtype))
+            return np.asarray(np.fmin(np.fmax(steps, limits.min), limits.max).astype(zero.dtype))
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
         """In float32 at least, which holds every integer up to where it saturates."""
@@ -64,7 +64,9 @@ class Quantize(Quantization, name="quantize"):
         steps = Round()(Div()(x, scale))
         wide = "float32" if x.type.dtype == "float16" else x.type.dtype
         steps = Add()(_cast(steps, wide), _cast(zero, wide))
-        return (_cast(Clip(low=float(limits.min), high=float(limits.max))(steps), zero.type.dtype),)
+        low = constant(np.asarray(limits.min, wide))
+        numbers = Where()(Greater()(steps, low), steps, low)  # without NaN, of which nothing is greater
+        return (_cast(Clip(high=float(limits.max))(numbers), zero.type.dtype),)
 
 
 class Dequantize(Quantization, name="dequantize"):

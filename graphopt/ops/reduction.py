@@ -126,7 +126,7 @@ class Cumulative(Op):
             first = np.full_like(np.take(x, [0], self.axis), self.neutral)
             x = np.concatenate([first, np.take(x, range(x.shape[self.axis] - 1), self.axis)], self.axis)
         y = getattr(np, self.function)(x, axis=self.axis, dtype=x.dtype)
-        return np.ascontiguousarray(np.flip(y, self.axis) if self.reverse else y)
+        return np.asarray(np.flip(y, self.axis) if self.reverse else y, order="C")
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:

@@ -20,7 +20,7 @@ class Reshape(Op, name="reshape"):
         return x.with_shape(self.shape)
 
     def evaluate(self, *inputs: Array) -> Array:
-        return np.ascontiguousarray(inputs[0]).reshape(TensorType("bool", self.shape).static_shape)
+        return np.asarray(inputs[0], order="C").reshape(TensorType("bool", self.shape).static_shape)
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -45,7 +45,7 @@ class Transpose(Op, name="transpose"):
         return x.with_shape(x.shape[p] for p in self.perm)
 
     def evaluate(self, *inputs: Array) -> Array:
-        return np.ascontiguousarray(inputs[0].transpose(self.perm))
+        return np.asarray(inputs[0].transpose(self.perm), order="C")
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -103,7 +103,7 @@ class Slice(Op, name="slice"):
 
     def evaluate(self, *inputs: Array) -> Array:
         at = (slice(None),) * self.axis + (slice(self.start, self.stop, self.step),)
-        return np.ascontiguousarray(inputs[0][at])
+        return np.asarray(inputs[0][at], order="C")
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -169,7 +169,7 @@ class Pad(Op, name="pad"):
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
         pairs = list(zip(self.pads[: x.ndim], self.pads[x.ndim :], strict=True))
-        return np.pad(x, pairs, constant_values=self.value)
+        return np.pad(x, pairs, constant_values=self.value) if pairs else x
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -192,7 +192,7 @@ class Expand(Op, name="expand"):
 
     def evaluate(self, *inputs: Array) -> Array:
         shape = TensorType("bool", self.shape).static_shape
-        return np.ascontiguousarray(np.broadcast_to(inputs[0], shape))
+        return np.asarray(np.broadcast_to(inputs[0], shape), order="C")
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -230,7 +230,7 @@ class Resize(Op, name="resize"):
         (y,) = inputs
         for axis in range(len(self.sizes)):
             y = np.take(y, self.source(axis, y.shape[axis + 2]), axis=axis + 2)
-        return np.ascontiguousarray(y)
+        return np.asarray(y, order="C")
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:

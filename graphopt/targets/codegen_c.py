@@ -126,14 +126,18 @@ def lower_for_c(function: Any) -> Any:
 
 
 def print_function(name: str, built: Built) -> str:
-    """A static C function for a kernel."""
-    return Printer().function(name, lower_for_c(built.function))
+    """A static C function for a kernel.
+
+    Raises ``Unsupported``, which names the kernel, for whatever of TIR has no rule here.
+    """
+    return Printer(name).function(lower_for_c(built.function))
 
 
 class Printer:
     """Prints one function; names are made unique within it."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: str) -> None:
+        self.kernel = kernel
         self.names: dict[Any, str] = {}
         self.taken: set[str] = set()
         self.lines: list[str] = []
@@ -150,19 +154,32 @@ class Printer:
             self.names[variable] = name
         return self.names[variable]
 
-    def function(self, name: str, function: Any) -> str:
+    def unsupported(self, what: str) -> Unsupported:
+        return Unsupported(
+            f"the C printer has no rule for {what}",
+            where=f"kernel {self.kernel}",
+            advice="write the kernel without it, or add a rule to graphopt/targets/codegen_c.py",
+        )
+
+    def c_type(self, dtype: Any) -> str:
+        """The C type of a scalar; vectors have none."""
+        if str(dtype) not in C_TYPES:
+            raise self.unsupported(f"the type {dtype}")
+        return C_TYPES[str(dtype)]
+
+    def function(self, function: Any) -> str:
         buffers = list(function.params)
         written = self.name(buffers[-1], buffers[-1].name)
         parameters = []
         for parameter in buffers:
-            kind = C_TYPES[str(parameter.dtype)]
+            kind = self.c_type(parameter.dtype)
             text = self.name(parameter, parameter.name)
             parameters.append(f"{'' if text == written else 'const '}{kind} *restrict {text}")
         self.statement(function.body, 1)
         text = "\n".join(self.lines)
         unused = [n for p in buffers if not re.search(rf"\b{(n := self.names[p])}\b", text)]
         body = "\n".join([*(f"    (void){n};" for n in unused), *self.lines])
-        return f"static void {name}({', '.join(parameters)})\n{{\n{body}\n}}\n"
+        return f"static void {self.kernel}({', '.join(parameters)})\n{{\n{body}\n}}\n"
 
     def emit(self, depth: int, text: str) -> None:
         self.lines.append("    " * depth + text)
@@ -179,25 +196,44 @@ class Printer:
             case tirx.Bind():
                 value = self.text(node.value)
                 name = self.name(node.var, node.var.name)
-                self.emit(depth, f"const {C_TYPES[str(node.var.ty)]} {name} = {value};")
+                self.emit(depth, f"const {self.c_type(node.var.ty)} {name} = {value};")
             case tirx.AllocBuffer():
-                base = self.name(node.buffer, node.buffer.name)
-                names = ", ".join(f"{base}_{i}" for i in range(int(node.buffer.shape[0])))
-                self.emit(depth, f"{C_TYPES[str(node.buffer.dtype)]} {names};")
+                self.variables(node.buffer, depth)
             case tirx.IfThenElse():
-                self.emit(depth, f"if ({self.text(node.condition)}) {{")
-                self.statement(node.then_case, depth + 1)
-                self.emit(depth, "}")
-            case tirx.AttrStmt():
-                self.statement(node.body, depth)
+                self.branches(node, depth)
             case tirx.Evaluate():
-                pass
+                self.evaluation(node.value, depth)
             case _:
-                raise Unsupported(f"the C printer has no rule for {type(node).__name__}")
+                raise self.unsupported(type(node).__name__)
+
+    def variables(self, buffer: Any, depth: int) -> None:
+        """A local buffer is so many scalars, each indexed by a constant: compilers keep them in registers."""
+        if str(buffer.scope()) != "local":
+            raise self.unsupported(f"AllocBuffer of scope {buffer.scope()}")
+        base = self.name(buffer, buffer.name)
+        names = ", ".join(f"{base}_{i}" for i in range(int(buffer.shape[0])))
+        self.emit(depth, f"{self.c_type(buffer.dtype)} {names};")
+
+    def branches(self, node: Any, depth: int) -> None:
+        self.emit(depth, f"if ({self.text(node.condition)}) {{")
+        self.statement(node.then_case, depth + 1)
+        if node.else_case is not None:
+            self.emit(depth, "} else {")
+            self.statement(node.else_case, depth + 1)
+        self.emit(depth, "}")
+
+    def evaluation(self, value: Any, depth: int) -> None:
+        """An expression for what it does: a call; a constant, which is TIR's empty statement, does nothing."""
+        if isinstance(value, Call):
+            self.emit(depth, f"{self.text(value)};")
+        elif not isinstance(value, tirx.IntImm):
+            raise self.unsupported(f"Evaluate of {type(value).__name__}")
 
     def for_loop(self, node: Any, depth: int) -> None:
+        if node.kind not in (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED) or node.step is not None:
+            raise self.unsupported(f"For of kind {tirx.ForKind(node.kind).name} and step {node.step}")
         start, stop = self.text(node.min), self.text(tvm.sym.Analyzer().simplify(node.min + node.extent))
-        kind, name = C_TYPES[str(node.loop_var.ty)], self.name(node.loop_var, node.loop_var.name)
+        kind, name = self.c_type(node.loop_var.ty), self.name(node.loop_var, node.loop_var.name)
         self.emit(depth, f"for ({kind} {name} = {start}; {name} < {stop}; ++{name}) {{")
         self.statement(node.body, depth + 1)
         self.emit(depth, "}")
@@ -205,8 +241,12 @@ class Printer:
     def element(self, buffer: Any, indices: Any) -> str:
         """An element of a parameter, or one of the scalars that a local buffer is."""
         name = self.names[buffer] if buffer in self.names else self.name(buffer, buffer.name)
+        if len(indices) != 1:
+            raise self.unsupported(f"{len(indices)} indices of {buffer.name}")
         (index,) = indices
         if str(buffer.scope()) == "local":
+            if not isinstance(index, tirx.IntImm):
+                raise self.unsupported(f"a computed index of the local buffer {buffer.name}")
             return f"{name}_{int(index)}"
         return f"{name}[{self.text(index)}]"
 
@@ -234,8 +274,10 @@ class Printer:
                 parts = node.condition, node.true_value, node.false_value
                 test, yes, no = (self.text(p, TERNARY + 1) for p in parts)
                 return f"{test} ? {yes} : {no}", TERNARY
+            case tirx.Cast() if dtype == "bool":
+                return f"{self.text(node.value, 9)} != 0", 8
             case tirx.Cast():
-                return f"({C_TYPES[dtype]}){self.text(node.value, UNARY)}", UNARY
+                return f"({self.c_type(dtype)}){self.text(node.value, UNARY)}", UNARY
             case tirx.Not():
                 return f"!{self.text(node.a, UNARY)}", UNARY
             case BitwiseNot():
@@ -255,21 +297,23 @@ class Printer:
                 if dtype in PROMOTED:  # C computes in int; the result wraps around, as it does elsewhere
                     return f"({C_TYPES[dtype]})({left} {symbol} {right})", UNARY
                 return f"{left} {symbol} {right}", precedence
-        raise Unsupported(f"the C printer has no rule for {type(node).__name__}")
+        raise self.unsupported(type(node).__name__)
 
     def call(self, node: Any) -> tuple[str, int]:
-        name = node.op.name.split(".")[-1]  # some intrinsics are tirx.x, some prim.x
+        name = getattr(node.op, "name", type(node.op).__name__).split(".")[
+            -1
+        ]  # some intrinsics are tirx.x, some prim.x
         if name == "if_then_else":
             test, yes, no = (self.text(a, TERNARY + 1) for a in node.args)
             return f"{test} ? {yes} : {no}", TERNARY
-        if name == "call_pure_extern":
+        if name in ("call_extern", "call_pure_extern"):
             return f"{node.args[0].value}({', '.join(self.text(a) for a in list(node.args)[1:])})", ATOM
         if name == "popcount":
             return f"count_ones({self.text(node.args[0])})", ATOM
         if name in MATHS:
             suffix = "f" if str(node.ty) == "float32" else ""
             return f"{name}{suffix}({', '.join(map(self.text, node.args))})", ATOM
-        raise Unsupported(f"the C printer has no rule for the intrinsic {name}")
+        raise self.unsupported(f"the intrinsic {name}")
 
 
 def c_literal(value: float | int, dtype: str) -> str:

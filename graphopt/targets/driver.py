@@ -9,20 +9,21 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, bind_batch, verify
 from graphopt.runtime.build import build_library
 from graphopt.runtime.program import Program
+from graphopt.targets.reserved import RESERVED
 from graphopt.targets.target import Target, get_target
 
 IO = ("native", "float32")
 """What a quantized program takes and gives."""
 
-RESERVED = ("main", "harness", "semihosting")
-"""File names that an artifact or the runtime uses beside those of the model."""
-
 
 def check_name(name: str) -> None:
-    """Raise ``InvalidInput`` for what cannot be a C prefix."""
-    if len(name) > 31 or not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or name in RESERVED:
-        advice = "use at most 31 lower-case letters, digits and single underscores between them"
-        raise InvalidInput(f"{name!r} cannot be the C prefix", advice=f"{advice}; not {', '.join(RESERVED)}")
+    """Raise ``InvalidInput`` for what cannot be the prefix of the symbols in C and the stem of the files."""
+    if len(name) > 31 or not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        advice = "use at most 31 lower-case letters, digits and single underscores between them, a letter first"
+        raise InvalidInput(f"{name!r} cannot be the C prefix", advice=advice)
+    if name in RESERVED:
+        advice = f"choose a name of the model's own, {name}_net for one"
+        raise InvalidInput(f"{name!r} cannot be the C prefix", why=RESERVED[name], advice=advice)
 
 
 def compile(

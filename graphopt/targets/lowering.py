@@ -13,7 +13,7 @@ from graphopt.targets.layout import assign_layouts
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Plan, plan_arena
 from graphopt.targets.ports import Port
-from graphopt.targets.region import Region, legalize, region_of
+from graphopt.targets.region import Region, is_elementwise, legalize, region_of
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.target import Target
 
@@ -61,7 +61,8 @@ def lower(graph: Graph, target: Target) -> Lowered:
     Raises ``Unsupported`` naming every node without a lowering, and ``BudgetExceeded`` naming the
     layers that need the memory.
     """
-    graph = copy_outputs(legalize(graph, {*SCALARS, *RULES}))
+    supported = {*SCALARS, *RULES}
+    graph = copy_outputs(legalize(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     verify(graph)
     check_types(graph)
     lowering = Lowering(graph, target)

@@ -6,11 +6,13 @@ import re
 from collections.abc import Container
 
 MAX_LABEL = 400
+MAX_IDENTIFIER = 120
+"""Far below what compilers take, and enough for the paths of modules."""
 
 
 def identifier(text: str) -> str:
-    """A name as a C identifier; each run of what is not a letter or digit becomes one underscore."""
-    name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")
+    """A name as a C identifier, cut where it is too long; each run of other characters becomes one underscore."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:MAX_IDENTIFIER].strip("_")
     return name if re.match(r"[A-Za-z]", name) else f"m_{name}"
 
 

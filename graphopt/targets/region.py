@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Constant, Graph, Input, Node, Op, Value, constant, rebuild, verify
 from graphopt.ops import (
     AveragePool,
+    Cast,
     Conv,
     ConvTranspose,
     Fused,
@@ -21,6 +24,7 @@ from graphopt.ops import (
     ReduceMean,
     Reshape,
 )
+from graphopt.rewrite.driver import stamp
 from graphopt.targets.scalars import SCALARS
 
 IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
@@ -93,9 +97,31 @@ def region_of(node: Node, supported: set[type[Op]]) -> Region:
     inlined = rebuild(body, inline)
     kept = [(v, given[old.node]) for v, old in zip(inlined.inputs, body.inputs, strict=True) if v.constant is None]
     body = Graph(tuple(v for v, _ in kept), inlined.outputs)
-    region = Region(node, legalize(body, supported), tuple(o for _, o in kept))
+    region = Region(node, fold_moves(legalize(body, supported)), tuple(o for _, o in kept))
     check_form(region)
     return region
+
+
+def fold_moves(body: Graph) -> Graph:
+    """With reshapes and casts of constants done, but for the result: parameters that a decomposition brings into form."""
+    (result,) = body.outputs
+
+    def fold(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not isinstance(node.op, Reshape | Cast) or inputs[0].constant is None or node is result.node:
+            return None
+        return (constant(np.asarray(node.op.evaluate(inputs[0].constant)), like=inputs[0]),)
+
+    return rebuild(body, fold)
+
+
+def is_elementwise(node: Node, supported: set[type[Op]]) -> bool:
+    """Whether an operator without a lowering is one elementwise kernel all the same, once it is decomposed."""
+    if len(node.types) != 1:
+        return False
+    try:
+        return node.op.decompose(*node.inputs) is not None and region_of(node, supported).anchor is None
+    except Unsupported:
+        return False
 
 
 def check_form(region: Region) -> None:
@@ -120,10 +146,10 @@ def tiles(tail: Node) -> bool:
     return plain and not any(s % k for s, k in zip(x.static_shape[2:], window.kernel, strict=True))
 
 
-def legalize(graph: Graph, supported: set[type[Op]]) -> Graph:
-    """Decompose every operator that has no lowering, again and again.
+def legalize(graph: Graph, supported: set[type[Op]], keep: Callable[[Node], bool] = lambda node: False) -> Graph:
+    """Decompose every operator that has no lowering, again and again, but for nodes to ``keep``.
 
-    Raises ``Unsupported`` with all nodes that have neither a lowering nor a decomposition.
+    What comes of a node has its name and its origins. Raises ``Unsupported`` with all nodes that have neither a lowering nor a decomposition.
     """
     stuck: list[str] = []
     while True:
@@ -131,14 +157,14 @@ def legalize(graph: Graph, supported: set[type[Op]]) -> Graph:
 
         def lower(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
             nonlocal changed
-            if type(node.op) in {*supported, Input, Constant, Reshape, Fused}:
+            if type(node.op) in {*supported, Input, Constant, Reshape, Fused} or keep(node):
                 return None
             parts = node.op.decompose(*inputs)
             if parts is None:
                 stuck.append(f"{node.name or node.op.name} ({node.op.name})")
                 return None
             changed = True
-            return parts
+            return stamp(parts, node, node.results, {v.node for v in inputs})
 
         graph = rebuild(graph, lower)
         if stuck:

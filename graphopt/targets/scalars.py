@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from tvm import tirx
+from tvm_ffi import structural_equal
 
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Op
@@ -33,8 +35,9 @@ from graphopt.ops import (
     Sub,
     Tanh,
 )
-from graphopt.targets.tir import Expr
+from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, smallest
 
+SUMS = (tirx.Add, tirx.Sub)
 ScalarRule = Callable[..., Expr]
 SCALARS: dict[type[Op], ScalarRule] = {}
 """From operator class to ``rule(op, *operands)``."""
@@ -76,9 +79,10 @@ def limits(dtype: str) -> tuple[float, float]:
 
 
 def clamp(x: Expr, low: float, high: float) -> Expr:
+    """x in [low, high], and NaN where it is."""
     least, most = limits(str(x.ty).partition("x")[0])
-    x = x if low <= least else tirx.max(x, constant(low, x))
-    return x if high >= most else tirx.min(x, constant(high, x))
+    x = x if low <= least else at_least(x, constant(low, x))
+    return x if high >= most else at_most(x, constant(high, x))
 
 
 def sigmoid(x: Expr) -> Expr:
@@ -103,9 +107,39 @@ def wrapping(compute: Callable[[Expr, Expr], Expr]) -> ScalarRule:
     return rule
 
 
+def number(x: Expr) -> float | None:
+    """The float that an expression is in all its lanes, if it is a constant."""
+    x = x.value if isinstance(x, tirx.Broadcast) else x
+    return float(x.value) if isinstance(x, tirx.FloatImm) else None
+
+
+def product(a: Expr, b: Expr) -> Expr:
+    """a * b. TVM takes x * 0 for 0, which NaN and infinities are not: x / inf is the same product of all floats."""
+    for x, factor in ((a, number(b)), (b, number(a))):
+        if factor == 0:
+            return x / constant(math.copysign(math.inf, factor), x)
+    return a * b
+
+
+def difference(a: Expr, b: Expr) -> Expr:
+    """a - b. TVM takes (x + y) - y for x, though sums of floats are rounded; a sum with a product it leaves alone."""
+    known = is_float(a) and (isinstance(a, SUMS) or isinstance(b, SUMS) or structural_equal(a, b))
+    return a + product(b, constant(-1.0, b)) if known else a - b
+
+
+def quotient(a: Expr, b: Expr) -> Expr:
+    """a / b. TVM takes 0 / x for 0, and refuses x / 0."""
+    divisor = number(b)
+    if divisor == 0:
+        return a * constant(math.copysign(math.inf, divisor), a)
+    if number(a) == 0:
+        return tirx.Select(tirx.abs(b) > constant(0.0, b), a, constant(math.nan, b))
+    return tirx.div(a, b)
+
+
 scalar_rule(Identity)(lambda op, x: x)
-scalar_rule(Relu)(lambda op, x: tirx.max(x, constant(0.0, x)))
-scalar_rule(LeakyRelu)(lambda op, x: tirx.Select(x >= constant(0.0, x), x, x * constant(op.alpha, x)))
+scalar_rule(Relu)(lambda op, x: at_least(x, constant(0.0, x)))
+scalar_rule(LeakyRelu)(lambda op, x: tirx.Select(x >= constant(0.0, x), x, product(x, constant(op.alpha, x))))
 scalar_rule(Clip)(lambda op, x: clamp(x, op.low, op.high))
 scalar_rule(Sigmoid)(lambda op, x: sigmoid(x))
 scalar_rule(Tanh)(lambda op, x: tirx.tanh(x))
@@ -115,11 +149,11 @@ scalar_rule(Sqrt)(lambda op, x: tirx.sqrt(x))
 scalar_rule(Neg)(lambda op, x: wrapping(operator.sub)(op, constant(0.0, x), x))
 scalar_rule(Abs)(lambda op, x: tirx.abs(x))
 scalar_rule(Add)(wrapping(operator.add))
-scalar_rule(Sub)(wrapping(operator.sub))
-scalar_rule(Mul)(wrapping(operator.mul))
-scalar_rule(Div)(lambda op, a, b: tirx.div(a, b))
-scalar_rule(Minimum)(lambda op, a, b: tirx.min(a, b))
-scalar_rule(Maximum)(lambda op, a, b: tirx.max(a, b))
+scalar_rule(Sub)(wrapping(difference))
+scalar_rule(Mul)(wrapping(product))
+scalar_rule(Div)(lambda op, a, b: quotient(a, b))
+scalar_rule(Minimum)(lambda op, a, b: smallest(a, b))
+scalar_rule(Maximum)(lambda op, a, b: largest(a, b))
 
 
 @scalar_rule(Pow)
@@ -131,7 +165,7 @@ def power(op: Any, a: Expr, b: Expr) -> Expr:
 
 @scalar_rule(HardSigmoid)
 def hard_sigmoid(op: Any, x: Expr) -> Expr:
-    return clamp(x * constant(op.alpha, x) + constant(op.beta, x), 0.0, 1.0)
+    return clamp(product(x, constant(op.alpha, x)) + constant(op.beta, x), 0.0, 1.0)
 
 
 @scalar_rule(HardSwish)

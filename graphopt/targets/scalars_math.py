@@ -10,9 +10,8 @@ from tvm import tirx
 
 from graphopt import ops
 from graphopt.ir import Op
-from graphopt.targets.scalars import constant, scalar_rule, sigmoid
-from graphopt.targets.tir import Expr, lanes_of
-from graphopt.targets.tir import cast as cast_to
+from graphopt.targets.scalars import constant, product, scalar_rule, sigmoid
+from graphopt.targets.tir import Expr, at_least, at_most, lanes_of
 
 
 def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
@@ -61,7 +60,7 @@ def select(condition: Expr, yes: Expr, no: Expr) -> Expr:
 def elu(x: Expr, alpha: float, scale: float = 1.0) -> Expr:
     """x above 0, alpha * (exp(x / scale) - 1) below."""
     zero, one = constant(0.0, x), constant(1.0, x)
-    below = constant(alpha, x) * (tirx.exp(tirx.min(x, zero) * constant(1 / scale, x)) - one)
+    below = product(constant(alpha, x), tirx.exp(at_most(x, zero) * constant(1 / scale, x)) - one)
     return select(x > zero, x, below)
 
 
@@ -76,25 +75,26 @@ def softplus(x: Expr) -> Expr:
     series = zero
     for power in range(15 if "32" in str(x.ty) else 33, 0, -2):
         series = series * (s * s) + constant(1 / power, x)
-    return tirx.max(x, zero) + two * s * series
+    return at_least(x, zero) + two * s * series
 
 
 def sign(x: Expr) -> Expr:
+    """x itself where it is neither above nor below 0: 0 or NaN."""
     zero, one = constant(0, x), constant(1, x)
     if str(x.ty).startswith("uint"):
         return select(x > zero, one, zero)
-    return select(x > zero, one, select(x < zero, constant(-1, x), zero))
+    return select(x > zero, one, select(x < zero, constant(-1, x), x))
 
 
 scalar_rule(ops.Reciprocal)(lambda op, x: constant(1.0, x) / x)
 scalar_rule(ops.Sign)(unary(sign))
 scalar_rule(ops.Elu)(lambda op, x: elu(x, op.alpha))
-scalar_rule(ops.Selu)(lambda op, x: constant(op.gamma, x) * elu(x, op.alpha))
+scalar_rule(ops.Selu)(lambda op, x: product(constant(op.gamma, x), elu(x, op.alpha)))
 scalar_rule(ops.Celu)(lambda op, x: elu(x, op.alpha, op.alpha))
 scalar_rule(ops.Softplus)(unary(softplus))
 scalar_rule(ops.Softsign)(lambda op, x: x / (constant(1.0, x) + tirx.abs(x)))
 scalar_rule(ops.Mish)(lambda op, x: x * tirx.tanh(softplus(x)))
-scalar_rule(ops.Swish)(lambda op, x: x * sigmoid(constant(op.alpha, x) * x))
+scalar_rule(ops.Swish)(lambda op, x: x * sigmoid(product(constant(op.alpha, x), x)))
 scalar_rule(ops.ThresholdedRelu)(lambda op, x: select(x > constant(op.alpha, x), x, constant(0.0, x)))
 scalar_rule(ops.PRelu)(lambda op, x, slope: select(x < constant(0, x), slope * x, x))
 
@@ -185,10 +185,3 @@ def mod(op: Any, a: Expr, b: Expr) -> Expr:
     zero = constant(0, a)
     crossed = tirx.And(tirx.NE(rest, zero), tirx.bitwise_xor(rest, b) < zero)
     return select(crossed, rest + b, rest)
-
-
-@scalar_rule(ops.Cast)
-def cast(op: Any, x: Expr) -> Expr:
-    if op.to == "bool":
-        return x if str(x.ty).startswith("bool") else tirx.NE(x, constant(0, x))
-    return cast_to(x, op.to)

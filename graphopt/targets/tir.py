@@ -67,6 +67,34 @@ def cast(x: Expr, dtype: str) -> Expr:
     return x if str(x.ty) == kind else tirx.Cast(kind, x)
 
 
+def is_float(x: Expr) -> bool:
+    return str(x.ty).startswith("float")
+
+
+def at_least(x: Expr, bound: Expr) -> Expr:
+    """x, or a bound that is greater; NaN where x is NaN.
+
+    ``tirx.max(a, b)`` is a > b ? a : b in C and by LLVM alike: b, where either is NaN. So this order keeps a NaN of x,
+    in one instruction (on x86 it is ``maxps``, which is defined in just this way).
+    """
+    return tirx.max(bound, x)
+
+
+def at_most(x: Expr, bound: Expr) -> Expr:
+    """x, or a bound that is less; NaN where x is NaN."""
+    return tirx.min(bound, x)
+
+
+def largest(a: Expr, b: Expr) -> Expr:
+    """The larger of two; NaN where either is NaN."""
+    return tirx.Select(tirx.isnan(a), a, tirx.max(a, b)) if is_float(a) else tirx.max(a, b)
+
+
+def smallest(a: Expr, b: Expr) -> Expr:
+    """The smaller of two; NaN where either is NaN."""
+    return tirx.Select(tirx.isnan(a), a, tirx.min(a, b)) if is_float(a) else tirx.min(a, b)
+
+
 @dataclass(frozen=True)
 class Point:
     """An index into a tensor, or ``lanes`` of them side by side along ``lane_axis``."""

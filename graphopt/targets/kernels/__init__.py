@@ -1,6 +1,6 @@
 """The kernels: for each anchor operator, a rule that writes its loops for a target."""
 
-from graphopt.targets import scalars_integer, scalars_math
+from graphopt.targets import scalars_cast, scalars_integer, scalars_math
 from graphopt.targets.kernels import (
     binary,
     channelwise,
@@ -31,6 +31,7 @@ __all__ = [
     "moves",
     "nest",
     "recurrent",
+    "scalars_cast",
     "scalars_integer",
     "scalars_math",
     "scan",

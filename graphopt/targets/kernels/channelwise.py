@@ -18,7 +18,7 @@ from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import limits
 from graphopt.targets.schedule import Segment, balanced, channel_segments
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, largest, loop
 
 MAX_PIXELS = 8
 UNROLLED_COLUMNS = 7
@@ -94,7 +94,7 @@ def maximum(dtype: str) -> Combine:
     """The largest element; padding never wins."""
     return Combine(
         lambda at: spread(tirx.const(limits(dtype)[0], dtype), at),
-        lambda acc, x, tap, at: tirx.max(acc, x),
+        lambda acc, x, tap, at: largest(acc, x),
         lambda acc, count: acc,
     )
 

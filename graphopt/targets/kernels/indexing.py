@@ -16,14 +16,14 @@ from graphopt.ops import Gather, GatherElements, GatherNd, Lookup, ScatterElemen
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.moves import gather
 from graphopt.targets.kernels.nest import Index, emit_nest
-from graphopt.targets.tir import Expr, Point, Tensor, cast, loop
+from graphopt.targets.tir import Expr, Point, Tensor, cast, largest, loop, smallest
 
 COMBINE = {
     "none": lambda old, new: new,
     "add": lambda old, new: old + new,
     "mul": lambda old, new: old * new,
-    "max": tirx.max,
-    "min": tirx.min,
+    "max": largest,
+    "min": smallest,
 }
 
 

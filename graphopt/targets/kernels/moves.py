@@ -40,7 +40,8 @@ def slice_kernel(task: Task) -> Kernel:
 @kernel_rule(Expand)
 def expand_kernel(task: Task) -> Kernel:
     shape = task.inputs[0].type.static_shape
-    return gather(task, lambda index: [0 if d == 1 else i for d, i in zip(shape, index[-len(shape) :], strict=True)])
+    extra = task.result.type.rank - len(shape)
+    return gather(task, lambda index: [0 if d == 1 else i for d, i in zip(shape, index[extra:], strict=True)])
 
 
 @kernel_rule(Pad)

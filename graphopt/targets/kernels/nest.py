@@ -29,7 +29,7 @@ from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, phys
 from graphopt.targets.kernels.quantized import widened, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import constant, limits
-from graphopt.targets.tir import Expr, Locals, Point, loop, when
+from graphopt.targets.tir import Expr, Locals, Point, largest, loop, smallest, when
 
 Index = tuple[Expr, ...]
 
@@ -178,7 +178,7 @@ def pool_nest(task: Task) -> Kernel:
 
             if isinstance(op, MaxPool):
                 start = tirx.const(limits(dtype)[0], dtype)
-                return reduced(dtype, start, window.kernel, lambda acc, r: tirx.max(acc, element(r)), guard)
+                return reduced(dtype, start, window.kernel, lambda acc, r: largest(acc, element(r)), guard)
             zero, one = tirx.const(0, dtype), tirx.const(1, dtype)
             total = reduced(dtype, zero, window.kernel, lambda acc, r: acc + wide(element(r), zero_point_of(op)), guard)
             if isinstance(op, SumPool):
@@ -197,8 +197,8 @@ REDUCE: dict[type[Op], tuple[Callable[[str], Any], Callable[[Expr, Expr], Expr]]
     ReduceSum: (lambda dtype: 0, lambda a, b: a + b),
     ReduceMean: (lambda dtype: 0, lambda a, b: a + b),
     ReduceProd: (lambda dtype: 1, lambda a, b: a * b),
-    ReduceMax: (lambda dtype: limits(dtype)[0], tirx.max),
-    ReduceMin: (lambda dtype: limits(dtype)[1], tirx.min),
+    ReduceMax: (lambda dtype: limits(dtype)[0], largest),
+    ReduceMin: (lambda dtype: limits(dtype)[1], smallest),
 }
 
 

@@ -10,7 +10,7 @@ from tvm import tirx
 
 from graphopt.ops import ArgMax, ArgMin, CumProd, CumSum, TopKIndices
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop, when
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, is_float, loop, when
 
 
 @contextmanager
@@ -23,11 +23,28 @@ def lines(x: Tensor, axis: int) -> Iterator[Callable[[Expr], tuple[Expr, ...]]]:
         yield lambda position: (*index[:axis], position, *index[axis + 1 :])
 
 
+def exceeds(a: Expr, b: Expr) -> Expr:
+    """a > b, where NaN is greater than every number, as in the order in which numpy sorts."""
+    return tirx.Or(a > b, tirx.And(tirx.isnan(a), tirx.Not(tirx.isnan(b)))) if is_float(a) else a > b
+
+
+def same(a: Expr, b: Expr) -> Expr:
+    """Whether neither of two exceeds the other."""
+    return tirx.Or(tirx.EQ(a, b), tirx.And(tirx.isnan(a), tirx.isnan(b))) if is_float(a) else tirx.EQ(a, b)
+
+
+def extreme(op: ArgMax | ArgMin, a: Expr, b: Expr) -> Expr:
+    """Whether a takes the place of an earlier b: NaN that of every number, and equals if the last of them counts."""
+    kinds = (tirx.GT, tirx.GE) if isinstance(op, ArgMax) else (tirx.LT, tirx.LE)
+    beyond = kinds[op.last](a, b)
+    if not is_float(a):
+        return beyond
+    return tirx.Or(beyond, tirx.isnan(a) if op.last else tirx.And(tirx.isnan(a), tirx.Not(tirx.isnan(b))))
+
+
 @kernel_rule(ArgMax, ArgMin)
 def arg_kernel(task: Task) -> Kernel:
     (xv,), op = task.inputs, task.op
-    better = tirx.GT if isinstance(op, ArgMax) else tirx.LT
-    even = tirx.GE if isinstance(op, ArgMax) else tirx.LE
 
     def emit(frame: Frame) -> None:
         x, epilogue = frame.tensors[xv], frame.epilogue()
@@ -37,7 +54,7 @@ def arg_kernel(task: Task) -> Kernel:
             where[0] = tirx.const(0, "int64")
             with loop("i", 1, x.shape[op.axis]) as i:
                 element = x.load(Point(at(i)))
-                with when((even if op.last else better)(element, best[0])):
+                with when(extreme(op, element, best[0])):
                     best[0] = element
                     where[0] = tirx.Cast("int64", i)
             full = at(0)
@@ -79,7 +96,7 @@ def top_k_kernel(task: Task) -> Kernel:
     axis = op.axis % xv.type.rank
 
     def better(a: Expr, b: Expr) -> Expr:
-        return a > b if op.largest else a < b
+        return exceeds(a, b) if op.largest else exceeds(b, a)
 
     def emit(frame: Frame) -> None:
         x = frame.tensors[xv]
@@ -93,7 +110,7 @@ def top_k_kernel(task: Task) -> Kernel:
                 best_at[0] = tirx.const(-1, "int32")
                 with loop("i", 0, x.shape[axis]) as i:
                     element: Any = x.load(Point(at(i)))
-                    later = tirx.Or(better(last[0], element), tirx.And(tirx.EQ(element, last[0]), i > last_at[0]))
+                    later = tirx.Or(better(last[0], element), tirx.And(same(element, last[0]), i > last_at[0]))
                     unseen = tirx.Or(tirx.EQ(k, 0), later)
                     wins = tirx.Or(best_at[0] < 0, better(element, best[0]))
                     with when(tirx.And(unseen, wins)):

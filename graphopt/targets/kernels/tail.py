@@ -10,7 +10,7 @@ from tvm import tirx
 from graphopt.ops import MaxPool, ReduceMean
 from graphopt.targets.kernels.base import Frame, View
 from graphopt.targets.scalars import constant, limits
-from graphopt.targets.tir import Expr, Point, Tensor, loop
+from graphopt.targets.tir import Expr, Point, Tensor, largest, loop
 
 
 class Tail:
@@ -55,6 +55,6 @@ class Tail:
         pooled = replace(at, index=(*at.index[:2], *spatial))
         before = self.out.load(pooled)
         if isinstance(self.tail.op, MaxPool):
-            self.out.store(pooled, tirx.max(before, value))
+            self.out.store(pooled, largest(before, value))
         else:
             self.out.store(pooled, before + value * constant(1 / math.prod(self.kernel), value))
