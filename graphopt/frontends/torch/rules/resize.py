@@ -11,7 +11,8 @@ import torch
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import pick
+from graphopt.frontends.limits import positions, room
+from graphopt.frontends.onnx.emit import copied, pick
 from graphopt.frontends.torch.node import Node, aten_rule
 from graphopt.frontends.torch.rules.basic import each
 from graphopt.ir import Array, Batch, Value
@@ -54,25 +55,33 @@ def padded(at: Node, x: Value, pads: Sequence[int], mode: str) -> Value:
     return x
 
 
-@aten_rule("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
-def upsample_nearest(at: Node, x: Value, sizes: Sequence[int] | None, factors: Sequence[float] | None) -> Value:
-    return nearest(at, x, [1 / f for f in factors] if factors else None, 0.0)
+def nearest(kernel: str) -> Callable[..., Value]:
+    """The rule of a resizing that copies elements."""
+
+    def rule(at: Node, x: Value, sizes: Any, factors: Sequence[float] | None) -> Value:
+        double = x.type.dtype == "float64"
+        sources = {
+            i + 2: axis_sources(kernel, have, want, factors[i] if factors else None, double)
+            for i, (have, want) in enumerate(zip(normal.spatial(x), at.shape[2:], strict=True))
+        }
+        return copied(at, x, sources)
+
+    return rule
 
 
-@aten_rule("_upsample_nearest_exact1d.vec", "_upsample_nearest_exact2d.vec", "_upsample_nearest_exact3d.vec")
-def upsample_nearest_exact(at: Node, x: Value, sizes: Sequence[int] | None, factors: Sequence[float] | None) -> Value:
-    return nearest(at, x, [1 / f for f in factors] if factors else None, 0.5)
+def axis_sources(kernel: str, size: int, wanted: Any, factor: float | None, double: bool) -> list[int]:
+    """The element that torch copies to each place of an axis: it resizes their numbers.
+
+    Of doubles it computes the places in float64, of all else in float32; that holds the number of any element.
+    """
+    numbers = torch.from_numpy(positions(size)).to(torch.float64 if double else torch.float32)
+    room(wanted)
+    copied = getattr(torch.ops.aten, kernel)(numbers[None, None], [wanted], factor)
+    return [int(place) for place in copied[0, 0].tolist()]
 
 
-def nearest(at: Node, x: Value, steps: Sequence[float] | None, shift: float) -> Value:
-    """Resizing to the shape of the result, computed in float32 as torch does: floor((i + shift) * step)."""
-    sizes = [d for d in at.shape[2:] if isinstance(d, int)]
-    steps = steps or [have / want for have, want in zip(normal.spatial(x), sizes, strict=True)]
-    sources = [
-        np.minimum(np.floor((np.arange(want, dtype=np.float32) + np.float32(shift)) * np.float32(step)), have - 1)
-        for have, want, step in zip(normal.spatial(x), sizes, steps, strict=True)
-    ]
-    return normal.resize(at, x, sizes, [source.astype(int).tolist() for source in sources])
+for _kernel in ("upsample_nearest", "_upsample_nearest_exact"):
+    aten_rule(*(f"{_kernel}{n}d.vec" for n in (1, 2, 3)))(nearest(f"{_kernel}1d"))
 
 
 LINEAR = {f"upsample_{n}.vec": f"upsample_{n}" for n in ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d")}
