@@ -198,9 +198,9 @@ class Nearest(nn.Module):
 
 
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
-@pytest.mark.parametrize("shape", [(40,), (10, 7), (3, 4, 5)])
+@pytest.mark.parametrize("shape", [(40,), (9,), (10, 7), (3, 4, 5)])
 def test_nearest_of_pytorch(mode: str, shape: tuple[int, ...]) -> None:
-    net = Nearest(mode, SCALES[3:] if len(shape) == 1 else SCALES[3::5], (1, 3, 12, 19))
+    net = Nearest(mode, (*SCALES[3 :: len(shape)], 1.1), (1, 3, 12, 19))
     x = torch.arange(float(np.prod(shape))).reshape(1, 1, *shape)
     for got, want in zip(graphopt.trace(net, (x,))(x.numpy()), net(x), strict=True):
         np.testing.assert_array_equal(got, want.numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -55,33 +56,37 @@ def padded(at: Node, x: Value, pads: Sequence[int], mode: str) -> Value:
     return x
 
 
-def nearest(kernel: str) -> Callable[..., Value]:
-    """The rule of a resizing that copies elements."""
+def nearest(kernel: str, rank: int) -> Callable[..., Value]:
+    """The rule of a resizing of so many axes that copies elements."""
 
     def rule(at: Node, x: Value, sizes: Any, factors: Sequence[float] | None) -> Value:
-        double = x.type.dtype == "float64"
-        sources = {
-            i + 2: axis_sources(kernel, have, want, factors[i] if factors else None, double)
-            for i, (have, want) in enumerate(zip(normal.spatial(x), at.shape[2:], strict=True))
-        }
-        return copied(at, x, sources)
+        dtype = torch.float64 if x.type.dtype == "float64" else torch.float32
+
+        def sources(axis: int, have: int, want: Any) -> list[int]:
+            numbers = torch.from_numpy(positions(have)).to(dtype)
+            room(want)
+            return axis_sources(f"{kernel}{rank}d", numbers, want, factors[axis] if factors else None)
+
+        both = enumerate(zip(normal.spatial(x), at.shape[2:], strict=True))
+        return copied(at, x, {i + 2: sources(i, have, want) for i, (have, want) in both})
 
     return rule
 
 
-def axis_sources(kernel: str, size: int, wanted: Any, factor: float | None, double: bool) -> list[int]:
+def axis_sources(kernel: str, numbers: torch.Tensor, wanted: int, factor: float | None) -> list[int]:
     """The element that torch copies to each place of an axis: it resizes their numbers.
 
-    Of doubles it computes the places in float64, of all else in float32; that holds the number of any element.
+    torch computes the places in float64 where the elements are doubles, else in float32, and where an axis keeps its
+    length the kernels of one and of two axes differ: so both are as in the model.
     """
-    numbers = torch.from_numpy(positions(size)).to(torch.float64 if double else torch.float32)
-    room(wanted)
-    copied = getattr(torch.ops.aten, kernel)(numbers[None, None], [wanted], factor)
-    return [int(place) for place in copied[0, 0].tolist()]
+    others = [1] * (int(kernel[-2]) - 1)
+    resize = getattr(torch.ops.aten, kernel)
+    picked = resize(numbers.reshape(1, 1, *others, -1), [*others, wanted], *(None for _ in others), factor)
+    return [int(place) for place in picked.reshape(-1).tolist()]
 
 
-for _kernel in ("upsample_nearest", "_upsample_nearest_exact"):
-    aten_rule(*(f"{_kernel}{n}d.vec" for n in (1, 2, 3)))(nearest(f"{_kernel}1d"))
+for _kernel, _rank in product(("upsample_nearest", "_upsample_nearest_exact"), (1, 2, 3)):
+    aten_rule(f"{_kernel}{_rank}d.vec")(nearest(_kernel, _rank))
 
 
 LINEAR = {f"upsample_{n}.vec": f"upsample_{n}" for n in ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d")}
