@@ -71,7 +71,7 @@ def hold_nearest(lengths: Sequence[int], scales: Sequence[float], sizes: Sequenc
     """Elements are copied, so that all is equal."""
     for length, coordinates, rounding in product(lengths, COORDINATES, ROUNDINGS):
         x = np.arange(1.0, length + 1, dtype=np.float32)
-        how = {"coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
+        how: dict[str, Any] = {"coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
         for scale in scales:
             hold(by_scales(x, [scale], 13, **how), x, 0)
         for size in sizes:
@@ -153,7 +153,11 @@ def test_ranks_axes_and_policies(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_cropping(mode: str) -> None:
     x = floats(5, 7)
-    how = {"mode": mode, "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 3.5}
+    how: dict[str, Any] = {
+        "mode": mode,
+        "coordinate_transformation_mode": "tf_crop_and_resize",
+        "extrapolation_value": 3.5,
+    }
     for roi in ([0.1, 0.2, 0.9, 0.7], [-0.2, 0, 0.8, 1.3], [0.5, 0.5, 0.5, 0.6]):
         for sizes in ([3, 4], [8, 9], [1, 6]):
             hold(by_sizes(x, sizes, roi=np.array(roi, np.float32), **how), x)
@@ -162,7 +166,7 @@ def test_cropping(mode: str) -> None:
 def test_cropping_an_axis_that_keeps_its_length() -> None:
     """ONNX Runtime copies such an axis whole; ONNX's formula has no such exception."""
     x = np.arange(5.0, dtype=np.float32)
-    how = {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"}
+    how: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"}
     (y,) = load(by_sizes(x, [5], roi=np.array([0.5, 1.0], np.float32), **how))(x)
     np.testing.assert_allclose(y, [2, 2.5, 3, 3.5, 4], atol=1e-6)
 
@@ -178,7 +182,7 @@ def test_a_policy_that_resizes_the_batch_fixes_it(caplog: pytest.LogCaptureFixtu
 def test_aligned_corners_of_a_model_from_pytorch(scale: float) -> None:
     """onnx/onnx #4275: the whole length counts, not the length times the scale."""
     net, x = nn.Upsample(scale_factor=scale, mode="bilinear", align_corners=True), torch.randn(1, 1, 5, 7)
-    file = io.BytesIO()
+    file: Any = io.BytesIO()
     torch.onnx.export(net, (x,), file, dynamo=False, opset_version=13)
     want = net(x).numpy()
     for graph in (load(onnx.load_from_string(file.getvalue())), graphopt.trace(net, (x,))):

@@ -1,0 +1,3 @@
+from graphopt.testing.onnx_files.search import main
+
+main()
