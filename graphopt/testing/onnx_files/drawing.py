@@ -249,6 +249,7 @@ def onnxruntime() -> tuple[Any, Any]:
     except ImportError as error:
         advice = "pip install onnxruntime, or graphopt[dev]"
         raise Unsupported("drawing ONNX files needs onnxruntime", advice=advice) from error
+    runtime.set_default_logger_severity(4)
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

@@ -287,14 +287,16 @@ def upsample(f: Drawing, op: str) -> object:
     return f.node(op, [x], mode=mode, scales=scales)
 
 
-MODES = (
-    "half_pixel",
-    "asymmetric",
-    "pytorch_half_pixel",
-    "align_corners",
-    "tf_half_pixel_for_nn",
-    "half_pixel_symmetric",
-)
+MODES = {
+    "half_pixel": (11, 99),
+    "asymmetric": (11, 99),
+    "pytorch_half_pixel": (11, 99),
+    "align_corners": (11, 99),
+    "tf_half_pixel_for_nn": (11, 12),
+    "half_pixel_symmetric": (19, 99),
+    "tf_crop_and_resize": (11, 99),
+}
+"""How Resize finds positions, and the first and last opset that has it."""
 
 
 @draws("Resize")
@@ -309,12 +311,17 @@ def resize(f: Drawing, op: str) -> object:
         if mode == "cubic":
             raise Undrawn("cubic came with opset 11")
         return f.node(op, [x, f.constant(scales, "float32")], mode=mode)
-    how = {"mode": mode, "coordinate_transformation_mode": f.choice(MODES[: 6 if f.opset >= 19 else 5])}
+    coordinates = f.choice([name for name, (first, last) in MODES.items() if first <= f.opset <= last])
+    how = {"mode": mode, "coordinate_transformation_mode": coordinates}
     if mode == "nearest":
         how |= f.some(nearest_mode=f.choice(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]))
-    elif f.opset >= 18:
+    elif f.opset >= 18 and coordinates != "tf_crop_and_resize":
         how |= f.some(antialias=1, exclude_outside=f.integer(0, 1)) if f.chance(50) else {}
     roi = f.constant([], "float32") if f.opset < 13 else ""
+    if coordinates == "tf_crop_and_resize":
+        how |= f.some(extrapolation_value=1.5)
+        spans = [f.rng.uniform(-0.2, 1.2, 2).round(2) if a in free else (0, 1) for a in range(len(shape))]
+        roi = f.constant(np.transpose(spans).reshape(-1), "float32")
     if f.chance(50):
         return f.node(op, [x, roi, f.constant(scales, "float32")], **how)
     sizes = [f.size() if a in free else d for a, d in enumerate(shape)]
