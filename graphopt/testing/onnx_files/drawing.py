@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Array
+from graphopt.testing.onnx_files.departures import DEPARTURES
 
 T = TypeVar("T")
 OPSETS = (7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
@@ -97,7 +98,9 @@ class Drawing:
             return self.rng.integers(0, 2, shape).astype(bool)
         if not dtype.startswith("float"):
             info = np.iinfo(dtype)
-            return self.rng.integers(max(low, info.min), min(high, info.max), shape, endpoint=True).astype(dtype)
+            return self.rng.integers(int(max(low, info.min)), int(min(high, info.max)), shape, endpoint=True).astype(
+                dtype
+            )
         data = self.rng.uniform(low, high, shape)
         if whole:
             return np.clip(np.round(data * 2) / 2, np.ceil(2 * low) / 2, np.floor(2 * high) / 2).astype(dtype)
@@ -173,17 +176,28 @@ class Drawing:
             self.exact.update(names)
         return tuple(names)
 
-    def step(self, draw: Callable[[Drawing], object]) -> bool:
-        """Take a step; what a failed one left is undone."""
+    def step(self, draw: Callable[[Drawing, str], object], op: str) -> bool:
+        """Draw an operator; what a failed one left is undone."""
         before = dict(self.inputs), dict(self.stored), dict(self.computed), list(self.nodes), set(self.exact)
         try:
-            draw(self)
+            draw(self, op)
         except Undrawn:
             self.inputs, self.stored, self.computed, self.nodes, self.exact = before
             return False
         return True
 
     # the file
+
+    @property
+    def departures(self) -> list[str]:
+        """Where ONNX Runtime leaves ONNX's text in this file."""
+        found = []
+        for node in self.nodes:
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            operands = [self.array(name) if name else None for name in node.input]
+            known = (d for d in DEPARTURES if d.op == node.op_type)
+            found += [f"{d.op}: {d.why}" for d in known if d.applies(attributes, operands, self.array(node.output[0]))]
+        return found
 
     def model(self, free_batch: bool) -> onnx.ModelProto:
         """The file, its outputs with their shapes stated; with ``free_batch`` its inputs have N where the batch is."""

@@ -15,7 +15,6 @@ from graphopt.ir import Array, Graph, bind_batch, cast_floats
 from graphopt.passes import optimize
 from graphopt.targets import compile
 from graphopt.testing.onnx_files.drawing import Drawing, alone, run
-from graphopt.testing.onnx_files.exceptions import excepted
 
 BOUND, NOISE = 2e-5, 1e-7
 """Floats may differ by so much of max|y|, and by so much in absolute terms: sums in another order do."""
@@ -35,7 +34,7 @@ def by_optimized(graph: Graph, given: Mapping[str, Array]) -> Sequence[Array]:
 
 
 def by_host(graph: Graph, given: Mapping[str, Array]) -> Sequence[Array]:
-    program = compile(optimize(graph), "host")
+    program = compile(optimize(graph), "host", io="float32")
     result = program.run(*(given[graph.names[v.node]] for v in graph.inputs))
     return result if isinstance(result, tuple) else (result,)
 
@@ -57,8 +56,13 @@ class Outcome:
         return self.state in ("differs", "crashed")
 
 
-def examine(model: onnx.ModelProto, given: Mapping[str, Array], batch: int, ways: Sequence[str]) -> list[Outcome]:
-    """The file in several ways; the list ends at the first that is not equal."""
+def examine(
+    model: onnx.ModelProto, given: Mapping[str, Array], batch: int, ways: Sequence[str], departures: Sequence[str] = ()
+) -> list[Outcome]:
+    """The file in several ways; the list ends at the first that is not equal.
+
+    ``departures`` says where ONNX Runtime is known to leave ONNX's text in this file: a difference is no fault then.
+    """
     want = run(model, [info.name for info in model.graph.input], given)
     try:
         graph = loaded(model, batch)
@@ -68,7 +72,10 @@ def examine(model: onnx.ModelProto, given: Mapping[str, Array], batch: int, ways
         return [Outcome("load", "crashed", f"{type(error).__name__}: {error}")]
     outcomes = []
     for way in ways:
-        outcomes.append(judged(way, graph, given, want, model))
+        outcome = judged(way, graph, given, want)
+        if outcome.state == "differs" and departures:
+            outcome = Outcome(way, "excepted", departures[0])
+        outcomes.append(outcome)
         if outcomes[-1].state != "equal":
             break
     return outcomes
@@ -85,9 +92,7 @@ def loaded(model: onnx.ModelProto, batch: int) -> Graph:
     return load(model, batch=batch)
 
 
-def judged(
-    way: str, graph: Graph, given: Mapping[str, Array], want: Sequence[Array], model: onnx.ModelProto
-) -> Outcome:
+def judged(way: str, graph: Graph, given: Mapping[str, Array], want: Sequence[Array]) -> Outcome:
     try:
         got = WAYS[way](graph, given)
     except Unsupported as error:
@@ -98,8 +103,6 @@ def judged(
         detail = difference(g, w)
         if not detail:
             continue
-        if why := excepted(model):
-            return Outcome(way, "excepted", why)
         if sensitive(graph, given):
             return Outcome(way, "sensitive")
         return Outcome(way, "differs", f"{name}: {detail}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphopt.testing.onnx_files.drawing import Drawing
+from graphopt.testing.onnx_files.drawing import Drawing, Undrawn
 from graphopt.testing.onnx_files.moves import settings
 from graphopt.testing.onnx_files.table import draws
 
@@ -121,12 +121,15 @@ def conv(f: Drawing, op: str) -> object:
 @draws("MaxPool", "AveragePool", "LpPool")
 def pool(f: Drawing, op: str) -> object:
     axes = f.choice((1, 2, 2, 3))
-    x, _ = image(f, f.integer(1, 3), axes, 3)
+    x, sizes = image(f, f.integer(1, 3), axes, 3)
     kernel = [f.integer(1, 3) for _ in range(axes)]
     since = {"MaxPool": 10, "AveragePool": 19, "LpPool": 18}[op]
     how = window(f, kernel, f.opset >= since)
     if f.opset >= {"MaxPool": 10, "AveragePool": 10, "LpPool": 18}[op] and "auto_pad" not in how:
         how |= f.some(ceil_mode=f.integer(0, 1))
+    dilations, pads = how.get("dilations", [1] * axes), how.get("pads", [0] * 2 * axes)
+    if any((kernel[i] - 1) * dilations[i] >= sizes[i] + sum(pads[i::axes]) for i in range(axes)):
+        raise Undrawn("a window larger than what it moves over, of which ONNX Runtime makes one result")
     how |= f.some(count_include_pad=f.integer(0, 1)) if op == "AveragePool" else {}
     how |= f.some(p=f.integer(1, 3)) if op == "LpPool" else {}
     return f.node(op, [x], exact=op == "MaxPool", kernel_shape=kernel, **how)
@@ -222,7 +225,7 @@ def recurrent(f: Drawing, op: str) -> object:
     r = f.constant(f.numbers((ways, gates * hidden, hidden), low=-1, high=1))
     b = f.constant(f.numbers((ways, 2 * gates * hidden))) if f.chance(60) else ""
     h = f.tensor(f.numbers((ways, f.batch, hidden))) if f.chance(40) else ""
-    options = {"linear_before_reset": f.integer(0, 1)} if op == "GRU" else {}
+    options: dict[str, Any] = {"linear_before_reset": f.integer(0, 1)} if op == "GRU" else {}
     results = {"LSTM": 3}.get(op, 2)
     return f.node(op, [x, w, r, b, "", h], results, hidden_size=hidden, direction=direction, **options)
 
@@ -268,13 +271,17 @@ def whole_product(f: Drawing, op: str) -> object:
 
 @draws("QLinearMatMul", "QLinearConv")
 def quantized_product(f: Drawing, op: str) -> object:
-    """The step of the result is such that most of its integers do not saturate."""
+    """Steps such that the sum over that of the result is k/odd: exact, and never near the middle of two integers.
+
+    There the integer arithmetic of ``optimize`` rounds up, where ONNX rounds to even.
+    """
     if op == "QLinearMatMul":
         m, k, n = f.size(), f.size(), f.size()
         x, w = f.numbers((m, k), "uint8", 0, 255), f.numbers((k, n), "uint8", 100, 150)
     else:
         x = f.numbers((f.batch, 2, f.integer(3, 5), 4), "uint8", 0, 255)
         w = f.numbers((f.integer(1, 3), 2, 2, 3), "uint8", 100, 150)
-    first = [f.tensor(x, 0), f.constant(0.02, "float32"), f.constant(f.integer(100, 150), "uint8")]
-    second = [f.constant(w), f.constant(0.01, "float32"), f.constant(f.integer(110, 140), "uint8")]
-    return f.node(op, [*first, *second, f.constant(0.17, "float32"), f.constant(f.integer(90, 150), "uint8")])
+    first = [f.tensor(x, 0), f.constant(2.0**-6, "float32"), f.constant(f.integer(100, 150), "uint8")]
+    second = [f.constant(w), f.constant(2.0**-6, "float32"), f.constant(f.integer(110, 140), "uint8")]
+    third = [f.constant(f.choice((513, 971, 2047)) * 2.0**-12, "float32"), f.constant(f.integer(90, 150), "uint8")]
+    return f.node(op, [*first, *second, *third])

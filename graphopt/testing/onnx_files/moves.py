@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from onnx import numpy_helper
@@ -19,7 +20,7 @@ def moved(f: Drawing, low: int = 0, high: int = 5) -> tuple[str, tuple[int, ...]
     return x, f.array(x).shape
 
 
-def settings(f: Drawing, name: str, values: list[int], since: int) -> tuple[list[str], dict[str, list[int]]]:
+def settings(f: Drawing, name: str, values: list[int], since: int) -> tuple[list[str], dict[str, Any]]:
     """What is an attribute before an opset and an input from it on."""
     return ([f.constant(values, "int64")], {}) if f.opset >= since else ([], {name: values})
 
@@ -208,7 +209,8 @@ def compress(f: Drawing, op: str) -> object:
     axis = f.axis(len(shape)) if f.chance(70) else None
     size = prod(shape) if axis is None else shape[axis]
     chosen = f.constant(f.rng.random(f.integer(1, size)) < 0.6)
-    return f.node(op, [x, chosen], exact=True, **({} if axis is None else {"axis": axis}))
+    where: dict[str, Any] = {} if axis is None else {"axis": axis}
+    return f.node(op, [x, chosen], exact=True, **where)
 
 
 @draws("DepthToSpace", "SpaceToDepth")
@@ -312,7 +314,7 @@ def resize(f: Drawing, op: str) -> object:
             raise Undrawn("cubic came with opset 11")
         return f.node(op, [x, f.constant(scales, "float32")], mode=mode)
     coordinates = f.choice([name for name, (first, last) in MODES.items() if first <= f.opset <= last])
-    how = {"mode": mode, "coordinate_transformation_mode": coordinates}
+    how: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
     if mode == "nearest":
         how |= f.some(nearest_mode=f.choice(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]))
     elif f.opset >= 18 and coordinates != "tf_crop_and_resize":
@@ -320,8 +322,8 @@ def resize(f: Drawing, op: str) -> object:
     roi = f.constant([], "float32") if f.opset < 13 else ""
     if coordinates == "tf_crop_and_resize":
         how |= f.some(extrapolation_value=1.5)
-        spans = [f.rng.uniform(-0.2, 1.2, 2).round(2) if a in free else (0, 1) for a in range(len(shape))]
-        roi = f.constant(np.transpose(spans).reshape(-1), "float32")
+        spans = [f.rng.uniform(-0.2, 1.2, 2).round(2) if a in free else np.array([0, 1]) for a in range(len(shape))]
+        roi = f.constant(np.transpose(np.stack(spans)).reshape(-1), "float32")
     if f.chance(50):
         return f.node(op, [x, roi, f.constant(scales, "float32")], **how)
     sizes = [f.size() if a in free else d for a, d in enumerate(shape)]

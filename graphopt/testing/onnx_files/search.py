@@ -7,13 +7,14 @@ import logging
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from graphopt.ir import Array
 from graphopt.testing.onnx_files import elementwise, layers, moves
 from graphopt.testing.onnx_files.drawing import Drawing
 from graphopt.testing.onnx_files.examine import WAYS, Outcome, blamed, examine
@@ -49,9 +50,10 @@ def draw_file(seed: int) -> Drawing | None:
     for _ in range(ATTEMPTS):
         known = opsets(first)
         file = Drawing(rng, known[int(rng.integers(len(known)))], batch=int(rng.integers(1, 4)))
-        if file.step(DRAWS[first]):
+        if file.step(DRAWS[first], first):
             for _ in range(file.integer(0, MORE)):
-                file.step(DRAWS[file.choice([name for name in names if has(name, file.opset)])])
+                name = file.choice([name for name in names if has(name, file.opset)])
+                file.step(DRAWS[name], name)
             return file
     return None
 
@@ -66,7 +68,7 @@ def check_file(seed: int, tally: Tally, folder: Path | None, host: bool) -> list
     model = file.model(free_batch=file.chance(30))
     given = {info.name: file.inputs[info.name] for info in model.graph.input}
     ways = [way for way in WAYS if host or way != "host"]
-    outcomes = examine(model, given, file.batch, ways)
+    outcomes = examine(model, given, file.batch, ways, file.departures)
     operators = {node.op_type for node in file.nodes}
     tally.nodes += len(file.nodes)
     tally.drawn.update(operators)
@@ -82,11 +84,11 @@ def check_file(seed: int, tally: Tally, folder: Path | None, host: bool) -> list
 
 
 def write(
-    file: Drawing, model: onnx.ModelProto, given: dict[str, object], outcome: Outcome, seed: int, folder: Path | None
+    file: Drawing, model: onnx.ModelProto, given: Mapping[str, Array], outcome: Outcome, seed: int, folder: Path | None
 ) -> Path:
     """A file that disagrees, with its numbers and what is wrong: the one node at fault, if one is by itself."""
     small = blamed(file, outcome.way)
-    model, given = (small[0], dict(small[1])) if small else (model, given)
+    model, given = small or (model, given)
     operators = "-".join(sorted({node.op_type for node in model.graph.node})[:4])
     path = (folder or Path()) / f"onnx-{seed}-{outcome.way}-{operators}.onnx"
     text = (
@@ -104,7 +106,7 @@ def write(
     return path
 
 
-def search(files: int, seed: int, folder: Path | None = None, host_every: int = HOST_EVERY) -> Tally:
+def examine_files(files: int, seed: int, folder: Path | None = None, host_every: int = HOST_EVERY) -> Tally:
     """Examine so many files, of the seeds from ``seed`` on; one in ``host_every`` as a program of this machine too.
 
     Raises ``Unsupported`` if onnxruntime is not installed.
@@ -149,6 +151,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("fuzz-findings"), help="the folder for findings")
     parser.add_argument("--host-every", type=int, default=HOST_EVERY, help="one file in so many is compiled as well")
     options = parser.parse_args(arguments)
-    tally = search(options.files, options.seed, options.output, options.host_every)
+    tally = examine_files(options.files, options.seed, options.output, options.host_every)
     print(report(tally))
     sys.exit(bool(tally.findings))

@@ -8,17 +8,17 @@ import onnx
 
 from graphopt.testing.onnx_files.drawing import OPSETS, Drawing
 
-Draw = Callable[[Drawing], object]
+Draw = Callable[[Drawing, str], object]
 
 DRAWS: dict[str, Draw] = {}
 """How to draw each operator, by its name; what ``draws`` registers."""
 
 
-def draws(*names: str) -> Callable[[Callable[[Drawing, str], object]], Callable[[Drawing, str], object]]:
+def draws(*names: str) -> Callable[[Draw], Draw]:
     """Register the way to draw these operators; it is given the name of the one to draw."""
 
-    def register(draw: Callable[[Drawing, str], object]) -> Callable[[Drawing, str], object]:
-        DRAWS.update({name: lambda f, name=name: draw(f, name) for name in names})
+    def register(draw: Draw) -> Draw:
+        DRAWS.update(dict.fromkeys(names, draw))
         return draw
 
     return register
