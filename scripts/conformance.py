@@ -21,13 +21,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from conformance.backend import PASSED, REFUSED, WRONG, Outcome, cases, run  # noqa: E402
+from conformance.backend import DELIBERATE, DIFFERENT, PASSED, REFUSED, WRONG, Outcome, cases, run  # noqa: E402
 
 PLACES = {"evaluator": "evaluator", "host": "program"}
 """The fields of an outcome, by what they are called in the tables."""
 EMULATED = ("aarch64", "cortex-m7")
 EVERY = 12
-STATES = (PASSED, REFUSED, WRONG)
+STATES = (PASSED, REFUSED, WRONG, DIFFERENT)
 
 
 def run_one(index: int, target: str) -> Outcome:
@@ -48,8 +48,8 @@ def counts(outcomes: Iterable[Outcome], field: str) -> str:
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """Passed, refused and wrong in all, plain and expanded apart."""
-    lines = ["| tests | place | passed | refused | wrong |", "|---|---|---:|---:|---:|"]
+    """How many are in each state in all, plain and expanded apart."""
+    lines = [f"| tests | place | {' | '.join(STATES)} |", "|---|---|" + "---:|" * len(STATES)]
     kinds = sorted({o.kind for o in outcomes})
     groups = [(f"{kind}, plain", [o for o in outcomes if o.kind == kind and not o.is_expanded]) for kind in kinds]
     groups += [("node, `_expanded`", [o for o in outcomes if o.is_expanded])]
@@ -70,9 +70,10 @@ def sampled(found: Mapping[str, Sequence[Outcome]]) -> list[str]:
 
 def by_operator(outcomes: Sequence[Outcome]) -> list[str]:
     """One row an operator, with the reasons of what is refused."""
+    states = " | ".join(STATES)
     lines = [
-        "| operator | evaluator: passed | refused | wrong | host: passed | refused | wrong | reasons |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
+        f"| operator | evaluator: {states} | host: {states} | reasons |",
+        "|---|" + "---:|" * 2 * len(STATES) + "---|",
     ]
     groups: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
@@ -82,6 +83,11 @@ def by_operator(outcomes: Sequence[Outcome]) -> list[str]:
         text = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
         lines.append(f"| {op} | {counts(group, 'evaluator')} | {counts(group, 'program')} | {text.replace('|', '/')} |")
     return lines
+
+
+def deliberate() -> list[str]:
+    """The tests that count as different, with the reason."""
+    return [f"- `{name}`: {why}." for name, why in sorted(DELIBERATE.items())]
 
 
 def short(reason: str) -> str:
@@ -102,7 +108,8 @@ def report(outcomes: Sequence[Outcome], emulated: Mapping[str, Sequence[Outcome]
             "The tests of the ONNX backend that come with `onnx`, through graphopt: on the reference evaluator, and",
             "compiled for and run on the machine at hand; a sample of them on emulators of AArch64 and Cortex-M7.",
             "Floats agree to the runner's own rtol 1e-3 and atol 1e-7, integers and bools exactly. *Refused* means an",
-            "error that names the reason, at load or when compiling; *wrong* would be another result, or a crash.",
+            "error that names the reason, at load or when compiling; *wrong* would be another result, or a crash;",
+            "*different* is another result on purpose, which stands below with its reason.",
             "`_expanded` tests write an operator as the function that defines it, and count apart. Tests of kind",
             "*real* download their models and are left out.",
             "",
@@ -114,6 +121,10 @@ def report(outcomes: Sequence[Outcome], emulated: Mapping[str, Sequence[Outcome]
             "",
             *table(outcomes),
             *sampled(emulated),
+            "",
+            "## Deliberate differences",
+            "",
+            *deliberate(),
             "",
             "## By operator",
             "",

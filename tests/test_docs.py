@@ -12,6 +12,7 @@ import pytest
 
 from graphopt.ir import REGISTRY
 from graphopt.passes import PASSES
+from graphopt.testing.onnx_files import DRAWS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,7 +22,7 @@ BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    known = [(table, dict(table)) for table in (REGISTRY, PASSES)]
+    known = [(table, dict(table)) for table in (REGISTRY, PASSES, DRAWS)]
     namespace: dict[str, object] = {"__name__": "page"}
     try:
         for kind, code in BLOCK.findall(page.read_text()):

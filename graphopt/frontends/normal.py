@@ -254,14 +254,6 @@ def adaptive_average_pool(at: Scope, x: Value, sizes: Sequence[int]) -> Value:
     return x if all(k == 1 for k in kernel) else at.emit(ops.AveragePool(kernel=kernel, strides=kernel), x)
 
 
-def resize(at: Scope, x: Value, sizes: Sequence[int], sources: Sequence[Sequence[int]]) -> Value:
-    """Nearest resizing, given for every spatial axis which element of the input each element of the result copies."""
-    op = resize_op(spatial(x), sources)
-    if op is None:
-        raise Unsupported(f"resizing {spatial(x)} to {tuple(sizes)} by this mapping", advice="use whole factors")
-    return at.emit(op, x)
-
-
 def resize_op(have: Sequence[int], sources: Sequence[Sequence[int]]) -> ops.Resize | None:
     """The nearest resizing that copies these elements of every spatial axis, if there is one."""
     for coordinates, rounding in (

@@ -1,7 +1,8 @@
 """Differential fuzzing, for as long as one likes: ``python -m graphopt.testing.fuzz --minutes 10``.
 
 Each graph drawn is computed in several ways, which must agree. What does not is reduced to the smallest graph that
-still disagrees in the same way, and written to a folder as ``.gopt`` and as text.
+still disagrees in the same way, and written to a folder as ``.gopt`` and as text. ONNX files are drawn before, as
+many as minutes warrant: see ``graphopt.testing.onnx_files``.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from graphopt.ir import Array, Constant, Graph, Input, bind_batch, cast_floats
 from graphopt.passes import optimize
 from graphopt.passes.contract import random_inputs, worst_difference
 from graphopt.targets import compile, get_target
+from graphopt.testing import onnx_files
 from graphopt.testing.drawing import random_graph
 from graphopt.testing.reduce import reduce
 
 BOUND, NOISE = 1e-4, 1e-6
 """Results may differ by so much of max|y|, and by so much in absolute terms: sums in another order do."""
 BATCH = 2
+FILES_A_MINUTE = 30
 EMULATED = ("aarch64", "armv7", "cortex-m4")
 REDUCE_SECONDS = 120.0
 
@@ -239,9 +242,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first graph; they count up")
     parser.add_argument("--output", type=Path, default=Path("fuzz-findings"), help="the folder for findings")
     parser.add_argument("--every", type=int, default=10, help="one graph in so many runs on an emulator")
+    parser.add_argument("--files", type=int, help=f"ONNX files drawn before; {FILES_A_MINUTE} a minute if not given")
     options = parser.parse_args()
     print(f"seed {options.seed}", file=sys.stderr)
-    sys.exit(bool(fuzz(options.minutes, options.seed, options.output, options.every)))
+    files = int(FILES_A_MINUTE * options.minutes) if options.files is None else options.files
+    tally = onnx_files.examine_files(files, options.seed, options.output)
+    print(onnx_files.report(tally), file=sys.stderr)
+    findings = fuzz(options.minutes, options.seed, options.output, options.every)
+    sys.exit(bool(findings or tally.findings))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto
 
 from frontends.test_onnx import IMAGE, Case, check, floats, ints, make, node
+from graphopt.frontends import load
 
 SCALES = {"s": np.array([1, 1, 1.5, 2], np.float32)}
 HALF = {"s": np.array([1, 1, 0.5, 0.6], np.float32)}
@@ -120,3 +121,14 @@ def untyped(model: onnx.ModelProto) -> onnx.ModelProto:
     for output in model.graph.output:
         output.ClearField("type")
     return model
+
+
+@pytest.mark.parametrize("one", [node("EyeLike"), node("Squeeze")])
+def test_a_shape_that_depends_on_the_batch_fixes_it(one: onnx.NodeProto) -> None:
+    """At a batch of one, Squeeze removes its axis as well: the graph cannot leave N open."""
+    model = make([one], {"x": ("N", 3)})
+    assert not load(model).is_symbolic
+    x = floats(2, 3)
+    want = np.eye(2, 3, dtype=np.float32) if one.op_type == "EyeLike" else x
+    np.testing.assert_array_equal(load(model, batch=2)(x)[0], want)
+    assert load(make([node("Squeeze")], {"x": ("N", 3)}), batch=1).outputs[0].type.shape == (3,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,18 @@ def pick(at: Scope, x: Value, axis: int, places: Array, part: str = "") -> Value
     if places.ndim == 1 and wanted and step > 0 and wanted == list(range(wanted[0], wanted[-1] + 1, step)):
         return normal.take(at, x, axis, wanted[0], wanted[-1] + 1, step, part)
     return at.emit(ops.Gather(axis=axis), x, at.constant(np.reshape(wanted, places.shape), "places"), part=part)
+
+
+def copied(at: Scope, x: Value, sources: Mapping[int, Sequence[int]]) -> Value:
+    """Nearest resizing, for every axis the elements to copy: one operator for the spatial axes, if it can."""
+    if x.type.rank > 2 and all(axis > 1 for axis in sources):
+        spatial = normal.spatial(x)
+        op = normal.resize_op(spatial, [sources.get(axis + 2, range(size)) for axis, size in enumerate(spatial)])
+        if op is not None:
+            return at.emit(op, x)
+    for axis, places in sources.items():
+        x = pick(at, x, axis, np.array(places), part=f"axis_{axis}")
+    return x
 
 
 def mean(at: Scope, x: Value, axes: Sequence[int], part: str = "mean") -> Value:

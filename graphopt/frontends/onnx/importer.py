@@ -32,6 +32,7 @@ from graphopt.frontends.onnx import refused as onnx_refused
 from graphopt.frontends.onnx import rules as rules  # they register when they are imported
 from graphopt.frontends.onnx.inputs import Frozen, empty_inputs, frozen_inputs, input_shapes, tensor_dtype
 from graphopt.frontends.onnx.node import KNOWN_RULES, RULES, UNFOLDED, Known, Node, Tensor, constant_values, node_name
+from graphopt.frontends.onnx.outputs import check_outputs, is_bound
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant, evaluate, verify
 from graphopt.ir.types import DTYPES
 
@@ -104,6 +105,7 @@ class Importer:
         self.env: ChainMap[str, Tensor | None] = ChainMap({**frozen, **empty})
         self.free = [t for t in surgeon.inputs if t.name not in self.env]
         self.shapes = input_shapes(self.free, batch, shapes)
+        self.bound = bool(frozen) or is_bound(self.free, self.shapes)
         self.prefix, self.wanted = "", {t.name for t in surgeon.outputs}
         """What the names of nodes begin with, and the tensors that are read at the end: both of the body at hand."""
         self.derived: Derived = {}
@@ -122,6 +124,7 @@ class Importer:
         refuse(self.name, self.refusals)
         names = tuple(tensor.name for tensor in self.surgeon.outputs)
         outputs = tuple(self.output(tensor) for tensor in self.surgeon.outputs)
+        check_outputs(self.surgeon.outputs, [value.type.shape for value in outputs], self.bound)
         graph = Graph(inputs, outputs, names, self.name)
         verify(graph)
         return graph

@@ -94,7 +94,8 @@ class Sampled:
         if mode == "nearest":
             v = self.kept_in(at.emit(ops.Round(), v, part="rounded"))
             return [self.place(v, None)]
-        v = self.kept_in(v)
+        if mode != "cubic" or self.padding != "border":  # of cubics, each neighbour is brought in by itself
+            v = self.kept_in(v)
         floor = at.emit(ops.Floor(), v, part="floor")
         t = at.emit(ops.Sub(), v, floor, part="fraction")
         if mode == "linear":

@@ -14,7 +14,7 @@ from graphopt.frontends import normal
 from graphopt.frontends.limits import room
 from graphopt.frontends.onnx.emit import cast, emit
 from graphopt.frontends.onnx.node import Node, Tensor, onnx_rule
-from graphopt.ir import Batch, Op, Value
+from graphopt.ir import Op, Value
 from graphopt.ir.types import DTYPES
 
 EXACT = 2**53
@@ -251,8 +251,7 @@ def cast_like(at: Node) -> Tensor:
 @onnx_rule("EyeLike")
 def eye_like(at: Node) -> Value:
     x = at.tensor(0)
-    shape = x.type.shape if isinstance(x, Value) else x.shape
-    rows, columns = (d for d in shape if not isinstance(d, Batch))
+    rows, columns = x.type.static_shape if isinstance(x, Value) else x.shape
     room(rows, columns)
     wanted = at.raw("dtype")
     dtype = at.dtype(0) if wanted is None else onnx.helper.tensor_dtype_to_np_dtype(int(wanted))

@@ -1,9 +1,13 @@
-"""The rules of ONNX Resize and Upsample: every axis by itself, with matrices and positions computed in float64."""
+"""The rules of ONNX Resize and Upsample, every axis by itself.
+
+Lengths and positions are computed in float32, one operation after the other as ONNX Runtime does (``upsamplebase.h``):
+where a last digit decides, nearest would else copy another element, and a scale give another length.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,12 +15,16 @@ from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
-from graphopt.frontends.onnx.emit import pick
+from graphopt.frontends.onnx.emit import copied, pick
 from graphopt.frontends.onnx.node import Node, onnx_rule
-from graphopt.ir import Array, Value
+from graphopt.ir import Array, Dim, Value
 
 CUBIC = ("cubic", "bicubic")
 LINEAR = ("linear", "bilinear")
+Span = tuple[np.float32, np.float32]
+WHOLE: Span = (np.float32(0), np.float32(1))
+TIE = np.float32(1e-6)
+"""A position so near to the middle between two elements counts as the middle, as in ONNX Runtime."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +34,8 @@ class Axis:
     index: int
     have: int
     want: int
-    scale: float
-    roi: tuple[float, float] = (0.0, 1.0)
+    scale: np.float32
+    roi: Span = WHOLE
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,10 @@ class Manner:
 
 @onnx_rule("Upsample")
 def upsample(at: Node) -> Value:
-    scales = at.known(1).tolist() if at.has(1) else at.attr("scales", list, [])
-    x = at.value(0)
-    return resized(at, x, by_scales(x, range(x.type.rank), scales), Manner(at.text("mode", "nearest")))
+    """Opsets before 11 say nothing of rounding: ONNX Runtime takes the next element where it shrinks an axis."""
+    x, scales = at.value(0), at.known(1) if at.has(1) else np.array(at.attr("scales", list, []))
+    manner = Manner(at.text("mode", "nearest"), "asymmetric", "floor_or_ceil")
+    return resized(at, x, by_scales(x, range(x.type.rank), scales), manner)
 
 
 @onnx_rule("Resize")
@@ -66,36 +75,44 @@ def resize(at: Node) -> Value:
         at.real("extrapolation_value", 0.0),
     )
     axes = [normal.axis_of(a, x.type.rank) for a in at.ints("axes")] or list(range(x.type.rank))
+    spans = cropped(at, axes) if manner.coordinates == "tf_crop_and_resize" else {}
     if at.has(3) and at.known(3).size > 0:
-        parts = by_sizes(x, axes, at.dims(3), at.text("keep_aspect_ratio_policy", "stretch"))
+        parts = by_sizes(x, axes, at.dims(3), at.text("keep_aspect_ratio_policy", "stretch"), spans)
     else:
-        parts = by_scales(x, axes, at.known(2).tolist())
-    if manner.coordinates == "tf_crop_and_resize":
-        roi = at.known(1).reshape(2, -1).astype(np.float64)
-        spans = {axis: (float(roi[0, i]), float(roi[1, i])) for i, axis in enumerate(axes)}
-        parts = [Axis(p.index, p.have, p.want, p.scale, spans[p.index]) for p in parts]
-    return resized(at, x, parts, manner)
+        parts = by_scales(x, axes, at.known(2), spans)
+    return resized(at, x, [replace(part, roi=spans.get(part.index, WHOLE)) for part in parts], manner)
 
 
-def by_scales(x: Value, axes: Sequence[int], scales: Sequence[float]) -> list[Axis]:
-    """The axes that scales change; the others may be N."""
-    changed = [(a, s) for a, s in zip(axes, scales, strict=True) if s != 1.0]
-    return [Axis(a, have, int(np.floor(have * s)), s) for a, s in changed for have in [size_of(x, a)]]
+def cropped(at: Node, axes: Sequence[int]) -> dict[int, Span]:
+    """The part of each axis that is cropped, of those that are."""
+    starts, ends = at.known(1).reshape(2, -1).astype(np.float32)
+    spans = dict(zip(axes, zip(starts, ends, strict=True), strict=True))
+    return {axis: span for axis, span in spans.items() if span != WHOLE}
 
 
-def by_sizes(x: Value, axes: Sequence[int], sizes: Sequence[object], policy: str) -> list[Axis]:
-    """The axes that sizes change; a policy keeps the aspect ratio of all axes named."""
+def by_scales(x: Value, axes: Sequence[int], scales: Array, spans: Container[int] = ()) -> list[Axis]:
+    """The axes that scales change or ``spans`` crop; the others may be N."""
+    changed = [(a, s) for a, s in zip(axes, scales.astype(np.float32), strict=True) if s != 1 or a in spans]
+    return [Axis(a, have, int(np.float32(have) * s), s) for a, s in changed for have in [size_of(x, a)]]
+
+
+def by_sizes(
+    x: Value, axes: Sequence[int], sizes: Sequence[Dim], policy: str, spans: Container[int] = ()
+) -> list[Axis]:
+    """The axes that sizes change or ``spans`` crop; a policy keeps the aspect ratio of all axes named."""
     if policy not in ("stretch", "not_larger", "not_smaller"):
         raise Unsupported(f"resizing with keep_aspect_ratio_policy {policy!r}")
+    same = {a for a, s in zip(axes, sizes, strict=True) if s == x.type.shape[a] and a not in spans}
+    changed = [(a, s) for a, s in zip(axes, sizes, strict=True) if policy != "stretch" or a not in same]
+    wanted = [(a, size_of(x, a), s) for a, s in changed if isinstance(s, int)]
+    if len(wanted) < len(changed):
+        raise InvalidGraph(f"resizing to {tuple(sizes)} depends on the batch")
+    parts = [Axis(a, have, want, np.float32(want) / np.float32(have)) for a, have, want in wanted]
     if policy == "stretch":
-        changed = [(a, s) for a, s in zip(axes, sizes, strict=True) if s != x.type.shape[a]]
-        wanted = [(a, size_of(x, a), s) for a, s in changed if isinstance(s, int)]
-        if len(wanted) < len(changed):
-            raise InvalidGraph(f"resizing to {tuple(sizes)} depends on the batch")
-        return [Axis(a, have, want, want / have) for a, have, want in wanted]
-    pairs = [(a, size_of(x, a), s) for a, s in zip(axes, sizes, strict=True) if isinstance(s, int)]
-    scale = (min if policy == "not_larger" else max)(want / have for _, have, want in pairs)
-    return [Axis(a, have, int(np.floor(have * scale + 0.5)), scale) for a, have, _ in pairs]
+        return parts
+    scale = (min if policy == "not_larger" else max)(part.scale for part in parts)
+    scaled = [replace(p, want=int(np.floor(float(np.float32(p.have) * scale) + 0.5)), scale=scale) for p in parts]
+    return [part for part in scaled if scale != 1 or part.index in spans]
 
 
 def size_of(x: Value, axis: int) -> int:
@@ -106,7 +123,14 @@ def size_of(x: Value, axis: int) -> int:
 
 
 def resized(at: Node, x: Value, axes: Sequence[Axis], manner: Manner) -> Value:
-    """The tensor with all axes resized, one after the other."""
+    """The tensor with all axes resized, one after the other.
+
+    A scale too near to one to change a length copies where it is that of all axes, and with antialias that of any.
+    """
+    moved = [axis for axis in axes if axis.want != axis.have or axis.roi != WHOLE]
+    axes = axes if moved and not manner.antialias else moved
+    if not axes:
+        return x
     if any(axis.want < 1 for axis in axes):
         raise Unsupported("its result has no elements")
     if manner.mode == "nearest" and manner.coordinates != "tf_crop_and_resize":
@@ -118,52 +142,44 @@ def resized(at: Node, x: Value, axes: Sequence[Axis], manner: Manner) -> Value:
     return x
 
 
-def copied(at: Node, x: Value, sources: dict[int, list[int]]) -> Value:
-    """Nearest resizing, for every axis the elements to copy: one operator for the spatial axes, if it can."""
-    if x.type.rank > 2 and all(axis > 1 for axis in sources):
-        spatial = normal.spatial(x)
-        every = [sources.get(axis + 2, positions(size).tolist()) for axis, size in enumerate(spatial)]
-        op = normal.resize_op(spatial, every)
-        if op is not None:
-            return at.emit(op, x)
-    for axis, places in sources.items():
-        x = pick(at, x, axis, np.array(places), part=f"axis_{axis}")
-    return x
-
-
 def coordinates(axis: Axis, mode: str) -> Array:
-    """Where in the input every element of the result lies."""
-    i = positions(axis.want).astype(np.float64)
-    width = axis.have * axis.scale
-    if mode == "asymmetric":
-        return i / axis.scale
-    if mode == "align_corners":
-        return i * ((axis.have - 1) / (width - 1)) if width != 1 else i * 0.0
-    if mode == "tf_half_pixel_for_nn":
-        return (i + 0.5) / axis.scale
-    if mode == "tf_crop_and_resize":
-        start, end = axis.roi
-        if width == 1:
-            return i * 0.0 + (end - start) * (axis.have - 1) / 2 + start * (axis.have - 1)
-        return i * (end - start) * (axis.have - 1) / (width - 1) + start * (axis.have - 1)
-    half = (i + 0.5) / axis.scale - 0.5
-    if mode == "half_pixel":
-        return half
-    if mode == "pytorch_half_pixel":
-        return half if width != 1 else i * 0.0 - 0.5
-    if mode == "half_pixel_symmetric":
-        return half + axis.have / 2 * (1 - axis.want / width)
-    raise Unsupported(f"resizing by coordinates {mode!r}")
+    """Where in the input every element of the result lies: as float32, in float64."""
+    i = positions(axis.want).astype(np.float32)
+    have, want, scale = np.float32(axis.have), np.float32(axis.want), axis.scale
+    half = np.float32(0.5)
+    match mode:
+        case "asymmetric":
+            at = i / scale
+        case "half_pixel":
+            at = (i + half) / scale - half
+        case "pytorch_half_pixel":
+            at = (i + half) / scale - half if want > 1 else i
+        case "tf_half_pixel_for_nn":
+            at = (i + half) / scale
+        case "half_pixel_symmetric":
+            offset = have / 2 * (1 - want / (scale * have))
+            at = (float(offset) + (i + np.float64(0.5)) / scale - 0.5).astype(np.float32)
+        case "align_corners":
+            at = i * (have - 1) / (want - 1) if want > 1 else i
+        case "tf_crop_and_resize":
+            start, end = axis.roi
+            middle = half * (start + end) * (have - 1)
+            at = start * (have - 1) + i * (end - start) * (have - 1) / (want - 1) if want > 1 else i + middle
+        case _:
+            raise Unsupported(f"resizing by coordinates {mode!r}")
+    return at.astype(np.float64)
 
 
 def nearest(axis: Axis, manner: Manner) -> list[int]:
     """For every element of the result, the element of the input that ONNX copies there."""
     at = coordinates(axis, manner.coordinates)
+    middle = np.abs(at - np.floor(at) - 0.5).astype(np.float32) <= TIE
     rounded = {
-        "round_prefer_floor": np.ceil(at - 0.5),
-        "round_prefer_ceil": np.floor(at + 0.5),
+        "round_prefer_floor": np.where(middle, np.floor(at), np.floor(at + 0.5)),
+        "round_prefer_ceil": np.where(middle, np.ceil(at), np.floor(at + 0.5)),
         "floor": np.floor(at),
         "ceil": np.ceil(at),
+        "floor_or_ceil": np.ceil(at) if axis.scale < 1 else np.floor(at),
     }
     if manner.rounding not in rounded:
         raise Unsupported(f"resizing with nearest_mode {manner.rounding!r}")
@@ -175,7 +191,7 @@ def taps(axis: Axis, manner: Manner) -> tuple[Array, Array]:
     at = coordinates(axis, manner.coordinates)
     if manner.mode == "nearest":
         return np.array(nearest(axis, manner))[:, None], np.ones((axis.want, 1))
-    shrink = min(axis.scale, 1.0) if manner.antialias else 1.0
+    shrink = min(float(axis.scale), 1.0) if manner.antialias else 1.0
     reach = {**dict.fromkeys(LINEAR, 1.0), **dict.fromkeys(CUBIC, 2.0)}.get(manner.mode)
     if reach is None:
         raise Unsupported(f"resizing in mode {manner.mode!r}")

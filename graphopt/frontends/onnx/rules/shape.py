@@ -12,7 +12,7 @@ from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
 from graphopt.frontends.onnx.emit import pick, slices
 from graphopt.frontends.onnx.node import Node, Tensor, onnx_rule
-from graphopt.ir import Value
+from graphopt.ir import Batch, Value
 from graphopt.ops import broadcast
 
 
@@ -34,6 +34,8 @@ def flatten(at: Node) -> Value:
 def squeeze(at: Node) -> Value:
     x, axes = at.value(0), at.integers("axes", 1)
     if axes is None:
+        if any(isinstance(d, Batch) for d in x.type.shape):
+            raise InvalidGraph(f"which axes of {x.type} have one element depends on the batch")
         gone = [a for a, d in enumerate(x.type.shape) if d == 1]
     else:
         gone = list(normal.axes_of(axes, x.type.rank))

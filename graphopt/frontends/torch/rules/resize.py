@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import pick
+from graphopt.frontends.limits import positions, room
+from graphopt.frontends.onnx.emit import copied, pick
 from graphopt.frontends.torch.node import Node, aten_rule
 from graphopt.frontends.torch.rules.basic import each
 from graphopt.ir import Array, Batch, Value
@@ -54,25 +56,37 @@ def padded(at: Node, x: Value, pads: Sequence[int], mode: str) -> Value:
     return x
 
 
-@aten_rule("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
-def upsample_nearest(at: Node, x: Value, sizes: Sequence[int] | None, factors: Sequence[float] | None) -> Value:
-    return nearest(at, x, [1 / f for f in factors] if factors else None, 0.0)
+def nearest(kernel: str, rank: int) -> Callable[..., Value]:
+    """The rule of a resizing of so many axes that copies elements."""
+
+    def rule(at: Node, x: Value, sizes: Any, factors: Sequence[float] | None) -> Value:
+        dtype = torch.float64 if x.type.dtype == "float64" else torch.float32
+
+        def sources(axis: int, have: int, want: Any) -> list[int]:
+            numbers = torch.from_numpy(positions(have)).to(dtype)
+            room(want)
+            return axis_sources(f"{kernel}{rank}d", numbers, want, factors[axis] if factors else None)
+
+        both = enumerate(zip(normal.spatial(x), at.shape[2:], strict=True))
+        return copied(at, x, {i + 2: sources(i, have, want) for i, (have, want) in both})
+
+    return rule
 
 
-@aten_rule("_upsample_nearest_exact1d.vec", "_upsample_nearest_exact2d.vec", "_upsample_nearest_exact3d.vec")
-def upsample_nearest_exact(at: Node, x: Value, sizes: Sequence[int] | None, factors: Sequence[float] | None) -> Value:
-    return nearest(at, x, [1 / f for f in factors] if factors else None, 0.5)
+def axis_sources(kernel: str, numbers: torch.Tensor, wanted: int, factor: float | None) -> list[int]:
+    """The element that torch copies to each place of an axis: it resizes their numbers.
+
+    torch computes the places in float64 where the elements are doubles, else in float32, and where an axis keeps its
+    length the kernels of one and of two axes differ: so both are as in the model.
+    """
+    others = [1] * (int(kernel[-2]) - 1)
+    resize = getattr(torch.ops.aten, kernel)
+    picked = resize(numbers.reshape(1, 1, *others, -1), [*others, wanted], *(None for _ in others), factor)
+    return [int(place) for place in picked.reshape(-1).tolist()]
 
 
-def nearest(at: Node, x: Value, steps: Sequence[float] | None, shift: float) -> Value:
-    """Resizing to the shape of the result, computed in float32 as torch does: floor((i + shift) * step)."""
-    sizes = [d for d in at.shape[2:] if isinstance(d, int)]
-    steps = steps or [have / want for have, want in zip(normal.spatial(x), sizes, strict=True)]
-    sources = [
-        np.minimum(np.floor((np.arange(want, dtype=np.float32) + np.float32(shift)) * np.float32(step)), have - 1)
-        for have, want, step in zip(normal.spatial(x), sizes, steps, strict=True)
-    ]
-    return normal.resize(at, x, sizes, [source.astype(int).tolist() for source in sources])
+for _kernel, _rank in product(("upsample_nearest", "_upsample_nearest_exact"), (1, 2, 3)):
+    aten_rule(f"{_kernel}{_rank}d.vec")(nearest(_kernel, _rank))
 
 
 LINEAR = {f"upsample_{n}.vec": f"upsample_{n}" for n in ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d")}
