@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 
 from graphopt.errors import InvalidInput
@@ -103,6 +104,11 @@ def choose_passes(text: str | None, files: list[Path] | None, quantize: str | No
     for file in files or []:
         load_file(file)
     return default_pipeline() if text is None else parse_passes(text)
+
+
+def warn(text: str) -> None:
+    """A line on stderr of what the user must know, though the command went through."""
+    err.print(f"[bold yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def print_text(text: str) -> None:

@@ -27,12 +27,14 @@ from graphopt.cli.common import (
     print_text,
     read_arrays,
     read_samples,
+    warn,
     working,
 )
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
     from graphopt.ir import Array
+    from graphopt.runtime import Saved
 
 
 @app.callback()
@@ -67,10 +69,19 @@ def compile_command(
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
         program = compile(small, target, name=name, batch=batch, io=io)
-        program.save(output)
+        saved = program.save(output)
     if floats := [n for n in context.notes if n.pass_name == "lower-integer" and n.declined]:
         out.print(tables.notes_table(floats))
     out.print(tables.program_table(program, str(output)))
+    show_saved(saved)
+
+
+def show_saved(saved: Saved) -> None:
+    """Say which files of the artifact are the user's, and not those of this program."""
+    for name in saved.kept:
+        warn(f"{name} was edited: it is kept as it is, and may not fit the new program")
+    if saved.aside is not None:
+        warn(f"{saved.folder} was changed while it was written: what was there is in {saved.aside}")
 
 
 @app.command()
@@ -150,14 +161,19 @@ def run(
 
 def write_npz(path: Path, arrays: dict[str, Array]) -> None:
     """An .npz file of arrays of any names; ``numpy.savez`` has some that it cannot take."""
+    import io
     import zipfile
 
     import numpy as np
 
-    with zipfile.ZipFile(path, "w") as archive:
+    from graphopt.files import write_atomically
+
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
         for name, data in arrays.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, data, allow_pickle=False)
+    write_atomically(path, packed.getvalue())
 
 
 def read_inputs(texts: list[str], names: list[str]) -> dict[str, Array]:
