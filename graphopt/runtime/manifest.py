@@ -1,4 +1,4 @@
-"""The manifest of an artifact: sealed with the digests of its files, and believed only after every field was checked."""
+"""The manifest of an artifact: sealed with the digests of its files, and believed only once every field was checked."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def seal_of(manifest: Mapping[str, Any]) -> str:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def verified(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The manifest of an artifact that is all there; sources may have been edited, a shared library not.
+
+    Raises ``InvalidInput`` as ``read_manifest`` does, and for a file that is missing or damaged: a damaged library
+    brings down whoever loads it.
+    """
+    manifest = read_manifest(files.get(MANIFEST))
+    for name, digest in manifest.get("files", {}).items():
+        if name not in files:
+            raise InvalidInput("is missing", where=name, advice=ADVICE)
+        if name.endswith(".so") and sha256(files[name]) != digest:
+            raise InvalidInput("is not the library that was compiled", where=name, advice=ADVICE)
+    return manifest
 
 
 def read_manifest(data: bytes | None) -> dict[str, Any]:
