@@ -10,16 +10,17 @@ import typer
 from graphopt.cli import tables
 from graphopt.cli.common import (
     CalibrationOption,
+    KeyOption,
     LoadOption,
     ModelArgument,
     PassesOption,
     QuantizeOption,
     ShapeOption,
     app,
+    check_keys,
     choose_passes,
     load_model,
     out,
-    read_samples,
     working,
 )
 
@@ -40,12 +41,14 @@ def bench(
     shape: ShapeOption = None,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
 
     On the first calibration sample, or else on random input. Integers must equal the reference evaluator's, floats be
     within 1e-4 of max|y|.
     """
+    from graphopt.cli.samples import read_samples
     from graphopt.ir import bind_batch
     from graphopt.passes import Context, Pipeline
     from graphopt.passes.contract import random_inputs
@@ -53,8 +56,9 @@ def bench(
     from graphopt.targets import compile
 
     chosen = choose_passes(passes, load, quantize)
+    check_keys(calibration, key)
     graph = load_model(model, shape)
-    context = Context(calibration=read_samples(calibration, graph))
+    context = Context(calibration=read_samples(calibration, graph, key))
     with working("running passes"):
         small = bind_batch(Pipeline(chosen)(graph, context), 1)
     inputs = random_inputs(small, seed=0)

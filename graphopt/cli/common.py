@@ -15,9 +15,8 @@ from rich.syntax import Syntax
 from graphopt.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from graphopt.ir import Array, Graph
+    from graphopt.ir import Graph
     from graphopt.passes import Pass
-    from graphopt.passes.data import Data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -36,6 +35,9 @@ QuantizeOption = Annotated[
 ]
 CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", help="an .npz or .npy of samples as the model takes them")
+]
+KeyOption = Annotated[
+    list[str] | None, typer.Option("--key", help="which array of the file: array, or input=array; may be repeated")
 ]
 BatchOption = Annotated[int, typer.Option(help="the batch size")]
 
@@ -67,29 +69,6 @@ def parse_shapes(texts: list[str]) -> dict[str, int | tuple[int, ...]]:
     return shapes
 
 
-def read_arrays(path: str | Path) -> Array | dict[str, Array]:
-    """What an .npy or .npz file holds; never anything pickled."""
-    import zipfile
-
-    import numpy as np
-
-    try:
-        data = np.load(path, allow_pickle=False)
-        return data if isinstance(data, np.ndarray) else dict(data)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInput("cannot be read as .npy or .npz", where=str(path), why=str(error)) from error
-
-
-def read_samples(path: Path | None, graph: Graph) -> Data | None:
-    """Samples from a file, by input name; where the model has one input, under any name or none."""
-    if path is None:
-        return None
-    data = read_arrays(path)
-    if isinstance(data, dict) and len(graph.inputs) == 1 and len(data) == 1:
-        (data,) = data.values()
-    return data
-
-
 def choose_passes(text: str | None, files: list[Path] | None, quantize: str | None = None) -> list[Pass]:
     """The passes named on the command line, with those of the user's files known."""
     from graphopt.passes import Fuse, Quantize, default_pipeline, parse_passes
@@ -104,6 +83,23 @@ def choose_passes(text: str | None, files: list[Path] | None, quantize: str | No
     for file in files or []:
         load_file(file)
     return default_pipeline() if text is None else parse_passes(text)
+
+
+def check_calibration(passes: list[Pass], quantize: str | None, given: Path | None, keys: list[str] | None) -> None:
+    """Raise ``InvalidInput`` for samples that no pass reads, and for passes that miss theirs."""
+    if quantize is not None and given is None:
+        raise InvalidInput(
+            "needs samples of what the model is given", where="--quantize", advice="add --calibration samples.npz"
+        )
+    if given is not None and not any(hasattr(pass_, "calibration") for pass_ in passes):
+        advice = "add --quantize int8, or quantize among the --passes"
+        raise InvalidInput("none of the passes reads it", where="--calibration", advice=advice)
+    check_keys(given, keys)
+
+
+def check_keys(given: Path | None, keys: list[str] | None) -> None:
+    if keys and given is None:
+        raise InvalidInput("there is no file to choose from", where="--key", advice="add --calibration samples.npz")
 
 
 def warn(text: str) -> None:

@@ -13,20 +13,20 @@ from graphopt.cli import debugging, tables
 from graphopt.cli.common import (
     BatchOption,
     CalibrationOption,
+    KeyOption,
     LoadOption,
     ModelArgument,
     PassesOption,
     QuantizeOption,
     ShapeOption,
     app,
+    check_calibration,
     choose_passes,
     err,
     load_model,
     out,
     print_diff,
     print_text,
-    read_arrays,
-    read_samples,
     warn,
     working,
 )
@@ -56,16 +56,19 @@ def compile_command(
     shape: ShapeOption = None,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
+    key: KeyOption = None,
     io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
 ) -> None:
     """Compile a model: a shared library for Linux, a C project for a microcontroller."""
+    from graphopt.cli.samples import read_samples
     from graphopt.passes import Context, Pipeline
     from graphopt.targets import compile
 
     chosen = choose_passes(passes, load, quantize)
+    check_calibration(chosen, quantize, calibration, key)
     graph = load_model(model, shape)
-    context = Context(calibration=read_samples(calibration, graph))
+    context = Context(calibration=read_samples(calibration, graph, key))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
         program = compile(small, target, name=name, batch=batch, io=io)
@@ -92,6 +95,7 @@ def opt(
     load: LoadOption = None,
     shape: ShapeOption = None,
     calibration: CalibrationOption = None,
+    key: KeyOption = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="print the graph after every pass")
     ] = False,
@@ -106,11 +110,13 @@ def opt(
     ] = False,
 ) -> None:
     """Run passes over a model; print the graph, or write it."""
+    from graphopt.cli.samples import read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, Step
     from graphopt.report import graph_diff
 
     chosen = choose_passes(passes, load)
+    check_calibration(chosen, None, calibration, key)
     graph = load_model(model, shape)
     if bisect:
         debugging.show_culprit(graph, chosen)
@@ -126,7 +132,7 @@ def opt(
         if diff:
             print_diff(graph_diff(step.before, step.after))
 
-    context = Context(calibration=read_samples(calibration, graph))
+    context = Context(calibration=read_samples(calibration, graph, key))
     result = Pipeline(chosen, check=check)(graph, context, show)
     if output is not None:
         save(result, output)
@@ -145,7 +151,7 @@ def run(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="an .npz file for the outputs")] = None,
 ) -> None:
     """Run a compiled model, here or on the emulator of its target."""
-
+    from graphopt.cli.samples import read_inputs
     from graphopt.runtime import Program
     from graphopt.runtime.program import join
 
@@ -174,18 +180,6 @@ def write_npz(path: Path, arrays: dict[str, Array]) -> None:
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, data, allow_pickle=False)
     write_atomically(path, packed.getvalue())
-
-
-def read_inputs(texts: list[str], names: list[str]) -> dict[str, Array]:
-    """The arrays that --input options name; never anything pickled."""
-    given: dict[str, Array] = {}
-    for position, text in enumerate(texts):
-        key, found, path = text.partition("=")
-        if not found:
-            key, path = (names[position] if position < len(names) else ""), text
-        data = read_arrays(path)
-        given.update(data if isinstance(data, dict) else {key: data})
-    return given
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import tables_quantization as tables
-from graphopt.cli.common import ModelArgument, ShapeOption, app, load_model, out, print_text, read_samples, working
+from graphopt.cli.common import KeyOption, ModelArgument, ShapeOption, app, load_model, out, print_text, working
 
 
 @app.command()
@@ -19,14 +19,16 @@ def analyze(
     activations: Annotated[str, typer.Option(help="int8 or int16")] = "int8",
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="one scale for all weights of a layer")] = False,
     observer: Annotated[str, typer.Option(help="of ranges: minmax, percentile, mse or entropy")] = "minmax",
+    key: KeyOption = None,
     shape: ShapeOption = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,
 ) -> None:
     """Rank the layers by what quantising each costs, and say which overrides would buy the most."""
+    from graphopt.cli.samples import read_samples
     from graphopt.passes import Quantize, analyze_quantization
 
     graph = load_model(model, shape)
-    samples = read_samples(data, graph)
+    samples = read_samples(data, graph, key)
     assert samples is not None
     chosen = Quantize(weights=quantize, activations=activations, per_channel=not per_tensor, observer=observer)
     with working("quantising each layer alone"):
