@@ -79,7 +79,8 @@ def choose_passes(text: str | None, files: list[Path] | None, quantize: str | No
             raise InvalidInput("--quantize and --passes both say what to do", advice="put quantize among the passes")
         return [Quantize(weights=quantize), Fuse()]
 
-    load_entry_points()
+    for failure in load_entry_points():
+        warn(failure)
     for file in files or []:
         load_file(file)
     return default_pipeline() if text is None else parse_passes(text)

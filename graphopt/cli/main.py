@@ -47,7 +47,7 @@ def compile_command(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
     target: Annotated[
-        str, typer.Option("-t", "--target", help="a name of `graphopt targets`, or a .toml file")
+        str, typer.Option("-t", "--target", help="a name of `graphopt targets`, board.toml, or boards.toml:name")
     ] = "host",
     passes: PassesOption = None,
     load: LoadOption = None,

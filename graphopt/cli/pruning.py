@@ -9,6 +9,7 @@ import typer
 
 from graphopt.cli import tables
 from graphopt.cli.common import ModelArgument, app, load_model, out, working
+from graphopt.errors import InvalidInput
 
 
 @app.command()
@@ -27,7 +28,9 @@ def prune(
     target_macs: Annotated[
         float | None, typer.Option(help="instead of a ratio: MACs, or up to 1 the part of them, to be left")
     ] = None,
-    target_bytes: Annotated[float | None, typer.Option(help="the same of the bytes of weights")] = None,
+    target_bytes: Annotated[
+        str | None, typer.Option(help="the same of the bytes of weights: 0.5, 65536 or 64K")
+    ] = None,
     dead: Annotated[bool, typer.Option("--dead", help="remove only what makes no difference")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="say what is coupled, what went, and why not more")
@@ -50,7 +53,7 @@ def prune(
             min_channels=min_channels,
             steps=steps,
             target_macs=target_macs,
-            target_bytes=target_bytes,
+            target_bytes=part_or_bytes(target_bytes),
         )
     context = Context()
     with working("pruning"):
@@ -60,3 +63,15 @@ def prune(
     if output is not None:
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))
+
+
+def part_or_bytes(text: str | None) -> float | None:
+    """A part of at most 1, or a size in bytes; raises ``InvalidInput`` for what is neither."""
+    from graphopt.runtime.machine import bytes_of
+
+    if text is None:
+        return None
+    try:
+        return float(text) if text.replace(".", "", 1).isdigit() else bytes_of(text)
+    except ValueError as error:
+        raise InvalidInput(str(error), where="--target-bytes") from error

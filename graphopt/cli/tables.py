@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from graphopt.errors import ToolFailed
+
 if TYPE_CHECKING:
     from graphopt.ir import Graph
     from graphopt.passes import Note, Pass, Step
@@ -27,17 +29,27 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def program_table(program: Program, folder: str) -> Table:
-    manifest, sizes = program.manifest, program.sizes
+    manifest = program.manifest
     made = table("what", "value>", title=f"{manifest['name']} for {manifest['target']}, in {folder}")
     for what, value in (
         *((f"{kind} {p['name']}", port_text(p)) for kind in ("input", "output") for p in manifest[f"{kind}s"]),
         ("kernels", len(manifest["kernels"])),
-        ("code bytes", sizes.code),
-        ("weight bytes", sizes.weights),
-        ("workspace bytes", sizes.workspace),
+        ("code bytes", code_bytes(program)),
+        ("weight bytes", manifest["weight_bytes"]),
+        ("workspace bytes", manifest["workspace_bytes"]),
     ):
         made.add_row(escape(what), value if isinstance(value, str) else f"{value:,}")
     return made
+
+
+def code_bytes(program: Program) -> int | str:
+    """The bytes of the code, or what has to be installed to know them. Raises ``ToolFailed`` where a tool is wrong."""
+    try:
+        return program.sizes.code
+    except ToolFailed as error:
+        if error.advice is None:
+            raise
+        return escape(f"unknown: {error.what} ({error.advice})")
 
 
 def port_text(port: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from graphopt.passes.contract import Bounded, Close, Contract, Exact, Masked, ch
 from graphopt.passes.default import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
-from graphopt.passes.pipeline import Pipeline, Step, parse_passes
+from graphopt.passes.pipeline import Pipeline, Step
 from graphopt.passes.prune import (
     CompressWeights,
     Factorize,
@@ -29,6 +29,7 @@ from graphopt.passes.quantize import (
     StoreHalf,
     analyze_quantization,
 )
+from graphopt.passes.text import parse_passes
 
 __all__ = [
     "PASSES",

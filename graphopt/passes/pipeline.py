@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import difflib
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, verify
 from graphopt.passes import debug
-from graphopt.passes.base import PASSES, Context, Pass
+from graphopt.passes.base import Context, Pass
 from graphopt.passes.contract import Bounded, Inputs, check_contract
 from graphopt.passes.data import batches
 
@@ -69,30 +65,3 @@ class Pipeline:
             samples = [next(batches(context.calibration, graph))]
         again = replace(context, notes=[])
         check_contract(lambda g: pass_.run(g, again), graph, pass_.contract, pass_.name, samples)
-
-
-def parse_passes(text: str) -> list[Pass]:
-    """Passes from their command-line form: ``fold-batch-norm,my-pass{ratio=0.5}``.
-
-    Raises ``InvalidInput`` for an unknown pass or option, and for what does not parse.
-    """
-    items = re.findall(r"([\w-]+)(?:\{([^{}]*)\})?(?:,|$)", text)
-    if not items or ",".join(n + (f"{{{o}}}" if o else "") for n, o in items) != text.strip(","):
-        raise InvalidInput(f"cannot read the passes {text!r}", advice="write: pass-a,pass-b{option=1}")
-    return [make_pass(name, options) for name, options in items]
-
-
-def make_pass(name: str, options: str) -> Pass:
-    """One pass from its name and its ``key=value`` options, the values being Python literals."""
-    if name not in PASSES:
-        close = difflib.get_close_matches(name, PASSES, 3) or sorted(PASSES)
-        raise InvalidInput(f"no pass is called {name!r}", advice=f"did you mean {', '.join(close)}?")
-    known = list(PASSES[name].options())
-    try:
-        keywords = ast.parse(f"f({options})", mode="eval").body.keywords  # type: ignore[attr-defined]
-        values = {k.arg: ast.literal_eval(k.value) for k in keywords}
-    except (SyntaxError, ValueError) as error:
-        raise InvalidInput(f"cannot read the options {options!r}", where=name, advice="write key=value") from error
-    if unknown := set(values) - set(known):
-        raise InvalidInput(f"unknown options {sorted(unknown)}", where=name, advice=f"it has {known or 'none'}")
-    return PASSES[name](**values)

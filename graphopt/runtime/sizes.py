@@ -13,21 +13,21 @@ import numpy as np
 from graphopt.errors import InvalidInput
 from graphopt.runtime.manifest import ADVICE, MANIFEST
 
-Sizes = tuple[int, ...]
+CallSizes = tuple[int, ...]
 """How many there are, the version of the interface, the bytes of the workspace, the alignment, the number of inputs and
 of outputs, and the bytes of each of them; as ``sizes.c`` has them."""
 
 ELEMENT_BYTES = {f"{s}int{n}_t": n // 8 for s in ("", "u") for n in (8, 16, 32, 64)} | {"float": 4, "double": 8}
 
 
-def manifest_sizes(manifest: Mapping[str, Any]) -> Sizes:
+def manifest_sizes(manifest: Mapping[str, Any]) -> CallSizes:
     ports = [*manifest["inputs"], *manifest["outputs"]]
     counts = len(manifest["inputs"]), len(manifest["outputs"])
     whole = manifest["abi_version"], manifest["workspace_bytes"], manifest["alignment"], *counts
     return (6 + len(ports), *whole, *(math.prod(p["shape"]) * np.dtype(p["dtype"]).itemsize for p in ports))
 
 
-def library_sizes(library: ctypes.CDLL, name: str) -> Sizes:
+def library_sizes(library: ctypes.CDLL, name: str) -> CallSizes:
     """What a shared library exports as its sizes; none if it exports nothing of the kind."""
     try:
         count = ctypes.c_uint64.in_dll(library, f"{name}_sizes").value
@@ -36,7 +36,7 @@ def library_sizes(library: ctypes.CDLL, name: str) -> Sizes:
         return ()
 
 
-def header_sizes(text: str, manifest: Mapping[str, Any]) -> Sizes:
+def header_sizes(text: str, manifest: Mapping[str, Any]) -> CallSizes:
     """What the header of a program defines; none if it lacks any of it."""
     prefix = manifest["name"].upper()
     defined = dict(re.findall(rf"^#define {prefix}_(\w+) (\w+)$", text, re.MULTILINE))
@@ -50,7 +50,7 @@ def header_sizes(text: str, manifest: Mapping[str, Any]) -> Sizes:
     return (6 + len(ports), *whole, *ports)
 
 
-def check_sizes(compiled: Sizes, manifest: Mapping[str, Any], where: str) -> None:
+def check_sizes(compiled: CallSizes, manifest: Mapping[str, Any], where: str) -> None:
     """Raise ``InvalidInput`` if a program was compiled with other sizes than its manifest has."""
     if compiled != manifest_sizes(manifest):
         what = f"its sizes are not those of {MANIFEST}: one of the two was changed, or is of another program"

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from graphopt.errors import ContractViolation, InvalidGraph, InvalidInput
+from graphopt.errors import ContractViolation, InvalidGraph
 from graphopt.ir import Batch, Graph, Value, arg, constant
 from graphopt.ops import Add, BatchNorm, Conv, Neg, Relu, Reshape, Tanh
 from graphopt.passes import (
@@ -20,9 +20,7 @@ from graphopt.passes import (
     Pipeline,
     RemoveIdentities,
     Step,
-    default_pipeline,
     optimize,
-    parse_passes,
 )
 
 
@@ -40,29 +38,6 @@ class Probe(Pass, name="test-probe", contract=Close(rtol=0.0, atol=0.0)):
 def relu_graph() -> Graph:
     x = arg("x", "float32", (Batch(), 3))
     return Graph((x,), (Relu()(x),))
-
-
-def test_passes_are_read_from_text() -> None:
-    assert parse_passes("fold-batch-norm,test-probe{x=1, axes=(1, 2)}") == [FoldBatchNorm(), Probe(x=1, axes=(1, 2))]
-    assert [type(p) for p in parse_passes(",".join(p.name for p in default_pipeline()))] == [
-        type(p) for p in default_pipeline()
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("fold-batchnorm", "did you mean fold-batch-norm"),
-        ("test-probe{y=1}", r"unknown options \['y'\]"),
-        ("test-probe{x=}", "cannot read the options"),
-        ("test-probe{x=open('f')}", "cannot read the options"),
-        ("test-probe{x=1", "cannot read the passes"),
-        ("", "cannot read the passes"),
-    ],
-)
-def test_what_cannot_be_read_is_refused_with_advice(text: str, message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        parse_passes(text)
 
 
 def test_names_of_passes_are_unique_and_contracts_required() -> None:
