@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.syntax import Syntax
 
-from graphopt.errors import InvalidInput
+from graphopt.errors import InvalidInput, printable
 
 if TYPE_CHECKING:
     from graphopt.ir import Graph
@@ -45,7 +45,7 @@ BatchOption = Annotated[int, typer.Option(help="the batch size")]
 @contextmanager
 def working(text: str) -> Iterator[None]:
     """A spinner while something takes long."""
-    with err.status(text):
+    with err.status(escape(printable(text))):
         yield
 
 
@@ -105,13 +105,14 @@ def check_keys(given: Path | None, keys: list[str] | None) -> None:
 
 def warn(text: str) -> None:
     """A line on stderr of what the user must know, though the command went through."""
-    err.print(f"[bold yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    err.print(f"[bold yellow]note:[/] {escape(printable(text))}", highlight=False, soft_wrap=True)
 
 
 def print_text(text: str) -> None:
-    """Text as it is: no markup, no colours, no folding."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Printable text as it is: no markup, no colours, no folding."""
+    out.print(printable(text, keep="\n"), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_diff(changes: str) -> None:
+    changes = printable(changes, keep="\n")
     out.print(Syntax(changes, "diff", background_color="default", word_wrap=True) if changes else "no change")

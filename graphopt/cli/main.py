@@ -30,7 +30,7 @@ from graphopt.cli.common import (
     warn,
     working,
 )
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, indented
 
 if TYPE_CHECKING:
     from graphopt.ir import Array
@@ -234,5 +234,5 @@ def main() -> None:
     except (GraphoptError, OSError) as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(indented(str(error)))}", highlight=False, soft_wrap=True)
         sys.exit(2)

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from graphopt.errors import ToolFailed
+from graphopt.errors import ToolFailed, printable
 
 if TYPE_CHECKING:
     from graphopt.ir import Graph
@@ -20,9 +21,16 @@ if TYPE_CHECKING:
     from graphopt.targets import Target
 
 
+class CleanTable(Table):
+    """A table whose title and cells are made ``printable``."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
 def table(*columns: str, title: str | None = None) -> Table:
     """A table whose columns are right-aligned where their heading ends in ``>``."""
-    made = Table(title=title, title_justify="left")
+    made = CleanTable(title=None if title is None else printable(title), title_justify="left")
     for column in columns:
         made.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
     return made
@@ -30,7 +38,7 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 def program_table(program: Program, folder: str) -> Table:
     manifest = program.manifest
-    made = table("what", "value>", title=f"{manifest['name']} for {manifest['target']}, in {folder}")
+    made = table("what", "value>", title=escape(f"{manifest['name']} for {manifest['target']}, in {folder}"))
     for what, value in (
         *((f"{kind} {p['name']}", port_text(p)) for kind in ("input", "output") for p in manifest[f"{kind}s"]),
         ("kernels", len(manifest["kernels"])),
@@ -66,7 +74,7 @@ def bench_table(model: str, rows: Sequence[tuple[str, Program, Run, bool]]) -> T
         instructions = f"{run.instructions:,}" if run.instructions is not None else ""
         seconds = f"{run.seconds * 1e3:.3f}" if run.seconds is not None else ""
         sizes = (f"{n:,}" for n in dataclasses.astuple(program.sizes))
-        made.add_row(target, instructions, seconds, *sizes, "[green]yes[/]" if equal else "[red]no[/]")
+        made.add_row(escape(target), instructions, seconds, *sizes, "[green]yes[/]" if equal else "[red]no[/]")
     return made
 
 
@@ -162,7 +170,7 @@ def targets_table(targets: Sequence[Target], host: str) -> Table:
         runner = target.runner
         where = {"native": "this machine", "user": runner.emulator, "board": f"QEMU {runner.machine}"}[runner.kind]
         name = f"{target.name} [green](host)[/]" if target.name == host else target.name
-        made.add_row(name, target.description, {"llvm": "shared library", "c": "C99"}[target.codegen], where)
+        made.add_row(name, escape(target.description), {"llvm": "shared library", "c": "C99"}[target.codegen], where)
     return made
 
 
