@@ -21,6 +21,7 @@ from graphopt.cli.common import (
     choose_passes,
     load_model,
     out,
+    show_notes,
     working,
 )
 
@@ -71,6 +72,7 @@ def bench(
             program = compile(small, name)
             run = program.measure(inputs)
         rows.append((name, program, run, agrees(program, small, inputs, run)))
+    show_notes(context.notes, explain=False)
     out.print(tables.bench_table(model.name, rows))
     if not all(equal for *_, equal in rows):
         raise typer.Exit(1)

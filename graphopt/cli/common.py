@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ from graphopt.errors import InvalidInput, printable
 
 if TYPE_CHECKING:
     from graphopt.ir import Graph
-    from graphopt.passes import Pass
+    from graphopt.passes import Note, Pass
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -38,6 +38,9 @@ CalibrationOption = Annotated[
 ]
 KeyOption = Annotated[
     list[str] | None, typer.Option("--key", help="which array of the file: array, or input=array; may be repeated")
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="say all that the passes did and did not, and why; else what you must know")
 ]
 BatchOption = Annotated[int, typer.Option(help="the batch size")]
 
@@ -96,6 +99,16 @@ def check_calibration(passes: list[Pass], quantize: str | None, given: Path | No
         advice = "add --quantize int8, or quantize among the --passes"
         raise InvalidInput("none of the passes reads it", where="--calibration", advice=advice)
     check_keys(given, keys)
+
+
+def show_notes(notes: Sequence[Note], explain: bool, console: Console = out) -> None:
+    """Print what a user must know of what the passes did and declined; with ``explain`` all of it."""
+    from graphopt.cli import tables
+
+    if explain:
+        console.print(tables.notes_table(notes))
+    elif told := [note for note in notes if note.for_users]:
+        console.print(tables.alike_table(told))
 
 
 def check_keys(given: Path | None, keys: list[str] | None) -> None:

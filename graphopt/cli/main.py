@@ -13,6 +13,7 @@ from graphopt.cli import debugging, tables
 from graphopt.cli.common import (
     BatchOption,
     CalibrationOption,
+    ExplainOption,
     KeyOption,
     LoadOption,
     ModelArgument,
@@ -27,6 +28,7 @@ from graphopt.cli.common import (
     out,
     print_diff,
     print_text,
+    show_notes,
     warn,
     working,
 )
@@ -59,6 +61,7 @@ def compile_command(
     key: KeyOption = None,
     io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
+    explain: ExplainOption = False,
 ) -> None:
     """Compile a model: a shared library for Linux, a C project for a microcontroller."""
     from graphopt.cli.samples import read_samples
@@ -73,8 +76,7 @@ def compile_command(
         small = Pipeline(chosen, check=check)(graph, context)
         program = compile(small, target, name=name, batch=batch, io=io)
         saved = program.save(output)
-    if floats := [n for n in context.notes if n.pass_name == "lower-integer" and n.declined]:
-        out.print(tables.notes_table(floats))
+    show_notes(context.notes, explain)
     out.print(tables.program_table(program, str(output)))
     show_saved(saved)
 
@@ -100,9 +102,7 @@ def opt(
         bool, typer.Option("--print-after-all", help="print the graph after every pass")
     ] = False,
     diff: Annotated[bool, typer.Option("--diff", help="print what each pass changed")] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="say what was rewritten and what was not, and why")
-    ] = False,
+    explain: ExplainOption = False,
     time: Annotated[bool, typer.Option("--time", help="print how long each pass took")] = False,
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
     bisect: Annotated[
@@ -136,8 +136,7 @@ def opt(
     result = Pipeline(chosen, check=check)(graph, context, show)
     if output is not None:
         save(result, output)
-    if explain:
-        out.print(tables.notes_table(context.notes))
+    show_notes(context.notes, explain, out if explain else err)
     if time:
         out.print(tables.steps_table(steps))
     if not (print_after_all or diff or explain or time or output):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import tables
-from graphopt.cli.common import ModelArgument, app, load_model, out, working
+from graphopt.cli.common import ExplainOption, ModelArgument, app, load_model, out, show_notes, working
 from graphopt.errors import InvalidInput
 
 
@@ -32,9 +32,7 @@ def prune(
         str | None, typer.Option(help="the same of the bytes of weights: 0.5, 65536 or 64K")
     ] = None,
     dead: Annotated[bool, typer.Option("--dead", help="remove only what makes no difference")] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="say what is coupled, what went, and why not more")
-    ] = False,
+    explain: ExplainOption = False,
     check: Annotated[bool, typer.Option("--check", help="hold the result to its contract")] = False,
 ) -> None:
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
@@ -58,8 +56,7 @@ def prune(
     context = Context()
     with working("pruning"):
         small = Pipeline([chosen], check=check)(graph, context)
-    if explain:
-        out.print(tables.notes_table(context.notes))
+    show_notes(context.notes, explain)
     if output is not None:
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))

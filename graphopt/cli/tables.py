@@ -28,6 +28,9 @@ class CleanTable(Table):
         super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
+NODES_SHOWN = 3
+
+
 def table(*columns: str, title: str | None = None) -> Table:
     """A table whose columns are right-aligned where their heading ends in ``>``."""
     made = CleanTable(title=None if title is None else printable(title), title_justify="left")
@@ -79,11 +82,29 @@ def bench_table(model: str, rows: Sequence[tuple[str, Program, Run, bool]]) -> T
 
 
 def notes_table(notes: Sequence[Note]) -> Table:
+    """Every note once; a row for each."""
     made = table("pass", "node", "", "what")
     for note in dict.fromkeys(notes):
-        sign = "[yellow]declined[/]" if note.declined else "[green]done[/]"
-        made.add_row(note.pass_name, escape(note.node), sign, escape(note.text))
+        made.add_row(note.pass_name, escape(note.node), sign(note), escape(note.text))
     return made
+
+
+def alike_table(notes: Sequence[Note]) -> Table:
+    """A row for all notes of the same text, with the first nodes and how many there are."""
+    made = table("pass", "node", "", "what")
+    alike: dict[Note, list[str]] = {}
+    for note in dict.fromkeys(notes):
+        alike.setdefault(dataclasses.replace(note, node=""), []).append(note.node)
+    for note, nodes in alike.items():
+        more = f" and {len(nodes) - NODES_SHOWN} more" if len(nodes) > NODES_SHOWN else ""
+        made.add_row(note.pass_name, escape(", ".join(nodes[:NODES_SHOWN]) + more), sign(note), escape(note.text))
+    return made
+
+
+def sign(note: Note) -> str:
+    if note.alarm:
+        return "[red]alarm[/]"
+    return "[yellow]declined[/]" if note.declined else "[green]done[/]"
 
 
 def steps_table(steps: Sequence[Step]) -> Table:

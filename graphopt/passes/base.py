@@ -18,15 +18,25 @@ PASSES: dict[str, type[Pass]] = {}
 
 @dataclass(frozen=True)
 class Note:
-    """Something a pass did, or would not do, at a node."""
+    """Something a pass did, or would not do, at a node; an ``alarm`` is what nobody should miss."""
 
     pass_name: str
     node: str
     text: str
     declined: bool = False
+    alarm: bool = False
 
     def __str__(self) -> str:
         return f"{self.pass_name}: {self.node}: {self.text}"
+
+    @property
+    def for_users(self) -> bool:
+        """Whether a user must know it unasked: alarms, and what the passes decline that he asked for by name.
+
+        Why a rule of a clean-up did not fit is for whoever writes it.
+        """
+        known = PASSES.get(self.pass_name)
+        return self.alarm or (self.declined and known is not None and known.tells_users)
 
 
 @dataclass
@@ -55,6 +65,8 @@ class Pass:
 
     name: ClassVar[str]
     contract: ClassVar[Contract]
+    tells_users: ClassVar[bool] = False
+    """Whether what it declines is told to users unasked (see ``Note.for_users``), not to authors of passes alone."""
 
     def __init_subclass__(cls, *, name: str | None = None, contract: Contract | None = None) -> None:
         super().__init_subclass__()

@@ -65,7 +65,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, evil: Path) -> Path:
     """A folder with the model as .gopt, as a library and as C."""
     folder = tmp_path_factory.mktemp("written")
     graph = graphopt.load(evil / "evil.onnx")
-    graphopt.save(graph, folder / "evil.gopt")
+    graphopt.save(graphopt.optimize(graph), folder / "evil.gopt")
     graphopt.compile(graph, "host").save(folder / "a")
     graphopt.compile(graph, "cortex-m4").save(folder / "c")
     return folder

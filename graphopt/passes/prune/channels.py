@@ -34,6 +34,7 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     graph after each and gives it back trained.
     """
 
+    tells_users = True
     ratio: float = 0.5
     importance: str | Importance | ScoreFunction = "magnitude"
     scope: str = "global"

@@ -35,6 +35,7 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
     name or a lone array each; on the command line they come with --calibration.
     """
 
+    tells_users = True
     weights: str = "int8"
     activations: str = "int8"
     per_channel: bool = True

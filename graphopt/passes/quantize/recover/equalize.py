@@ -57,6 +57,8 @@ class EqualizeLayers(Pass, name="equalize-layers", contract=Exact(float32=1e-5))
     homogeneous, and channels that others read too.
     """
 
+    tells_users = True
+
     def run(self, graph: Graph, context: Context) -> Graph:
         pairs = list(self.pairs(graph, context))
         scales = settled_scales(pairs)
