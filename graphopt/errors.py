@@ -5,6 +5,9 @@ A message says what went wrong, where (the node or file), why, and what to do ab
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 
 def printable(text: str, keep: str = "") -> str:
     """Text without what a terminal, a C compiler or a reader of it could take for anything but text.
@@ -41,6 +44,12 @@ class GraphoptError(Exception):
         text += f" ({why})" if why else ""
         text += f"\n  {advice}" if advice else ""
         super().__init__(indented(text))
+
+    def told(self, *, where: str | None = None, why: str | None = None) -> Self:
+        """The same error with more said of where it is or why; of the same class, whatever that is."""
+        made = copy.copy(self)
+        GraphoptError.__init__(made, self.what, where=where or self.where, why=why or self.why, advice=self.advice)
+        return made
 
 
 class InvalidGraph(GraphoptError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, dataclass_transform
 
 import numpy as np
@@ -20,6 +22,22 @@ T = TypeVar("T")
 
 REGISTRY: dict[str, type[Op]] = {}
 """Every concrete operator by its name in the text form."""
+
+FLOATS: ContextVar[str | None] = ContextVar("FLOATS", default=None)
+"""The dtype that float32 stands for just now, see ``floats_as``."""
+
+
+@contextmanager
+def floats_as(dtype: str) -> Iterator[None]:
+    """Whatever is applied in this context has its float32 turned to ``dtype``, as ``cast_floats`` does it for a graph.
+
+    So a pass can be checked on a graph in float64: the float32 constants that its author writes fit there, too.
+    """
+    token = FLOATS.set(dtype)
+    try:
+        yield
+    finally:
+        FLOATS.reset(token)
 
 
 class Sampler(Protocol):
@@ -95,9 +113,11 @@ class Op:
         """A new node of this operator, its types inferred."""
         from graphopt.ir.graph import Node
 
-        inferred = self.infer(*(v.type for v in inputs))
+        dtype = FLOATS.get()
+        op = self if dtype is None else self.with_float_dtype(dtype)
+        inferred = op.infer(*(v.type for v in inputs))
         types = inferred if isinstance(inferred, tuple) else (inferred,)
-        return Node(self, inputs, types, name, origins or ((name,) if name else ()))
+        return Node(op, inputs, types, name, origins or ((name,) if name else ()))
 
     def __call__(self, *inputs: Value, name: str = "", origins: tuple[str, ...] = ()) -> Value:
         """The one result of applying this operator; use ``apply(...).results`` for several."""

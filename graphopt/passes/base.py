@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, dataclass_transform
 
-from graphopt.errors import InvalidGraph
-from graphopt.ir import Graph
+from graphopt.errors import GraphoptError, InvalidGraph
+from graphopt.ir import Graph, verify
 from graphopt.passes.contract import Contract
 from graphopt.passes.data import Data
 from graphopt.rewrite import RewriteLog, Rule, rewrite
@@ -90,9 +90,24 @@ class Pass:
         """The transformed graph."""
         raise NotImplementedError(f"{type(self).__name__}.run")
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Run this pass alone."""
-        return self.run(graph, Context())
+    def __call__(self, graph: Graph, context: Context | None = None) -> Graph:
+        """Run this pass alone, and verify the types of its result; an error says which pass it comes from.
+
+        Raises ``InvalidGraph`` where the pass fails in another way than by an error of graphopt's, or gives no graph.
+        """
+        try:
+            result = self.run(graph, context or Context())
+            if not isinstance(result, Graph):
+                what = f"it gave {type(result).__name__}, which is no graph"
+                raise InvalidGraph(what, advice="return the new graph from run")
+            verify(result)
+        except GraphoptError as error:
+            if error.where and error.where.startswith(self.name):
+                raise
+            raise error.told(where=f"{self.name}: {error.where}" if error.where else self.name) from error
+        except Exception as error:
+            raise InvalidGraph(f"it failed with {type(error).__name__}: {error}", where=self.name) from error
+        return result
 
 
 def default_of(option: dataclasses.Field[Any]) -> object:

@@ -44,8 +44,7 @@ class Pipeline:
         verify(graph)
         for pass_ in self.passes:
             started, told = time.perf_counter(), len(context.notes)
-            after = pass_.run(graph, context)
-            verify(after)
+            after = pass_(graph, context)
             if self.check:
                 self.hold(pass_, graph, context)
             step = Step(pass_, graph, after, time.perf_counter() - started)
@@ -64,4 +63,4 @@ class Pipeline:
         if not samples and context.calibration is not None:
             samples = [next(batches(context.calibration, graph))]
         again = replace(context, notes=[])
-        check_contract(lambda g: pass_.run(g, again), graph, pass_.contract, pass_.name, samples)
+        check_contract(lambda g: pass_(g, again), graph, pass_.contract, pass_.name, samples)
