@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphopt.errors import InvalidGraph, Unsupported
+from graphopt.ir.registry import place, redefines, succeed
 from graphopt.ir.types import Batch, TensorType, bind_dim
 
 if TYPE_CHECKING:
@@ -74,10 +75,13 @@ class Op:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         if name is None:
             return
-        if name in REGISTRY:
-            raise InvalidGraph(f"operator {name!r} is registered twice")
+        known = REGISTRY.get(name)
+        if known is not None and not redefines(cls, known):
+            raise InvalidGraph(f"the operator {name!r} is defined already, by {place(known)}")
         cls.name, cls.version = name, version
         REGISTRY[name] = cls
+        if known is not None:
+            succeed(known, cls)
 
     def infer(self, *inputs: TensorType) -> TensorType | tuple[TensorType, ...]:
         """The result type or types; raises ``InvalidGraph`` where the inputs do not fit."""

@@ -6,8 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, dataclass_transform
 
-from graphopt.errors import GraphoptError, InvalidGraph
+from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput
 from graphopt.ir import Graph, verify
+from graphopt.ir.registry import place, redefines
 from graphopt.passes.contract import Contract
 from graphopt.passes.data import Data
 from graphopt.rewrite import RewriteLog, Rule, rewrite
@@ -75,8 +76,9 @@ class Pass:
             return
         if contract is None:
             raise InvalidGraph("a pass must declare its contract", where=name, advice="contract=Exact(), for one")
-        if (known := PASSES.get(name)) and known.__qualname__ != cls.__qualname__:
-            raise InvalidGraph(f"the name {name!r} is taken by {known.__module__}", where=cls.__name__)
+        if (known := PASSES.get(name)) and not redefines(cls, known):
+            what = f"the name {name!r} is taken by {place(known)}"
+            raise InvalidGraph(what, where=cls.__name__, advice="choose another")
         cls.name, cls.contract = name, contract
         PASSES[name] = cls
 
@@ -120,6 +122,16 @@ class RewritePass(Pass):
     """A pass that applies rules to a fixed point."""
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+
+    def __init_subclass__(cls, *, name: str | None = None, contract: Contract | None = None) -> None:
+        rules = cls.rules if isinstance(cls.rules, list | tuple) else (cls.rules,)
+        if wrong := [rule for rule in rules if not isinstance(rule, Rule)]:
+            advice = (
+                "decorate functions with @rule(lambda relu, x: relu(x)) or @node_rule(Relu), and write rules = (a, b)"
+            )
+            raise InvalidInput(f"{wrong[0]!r} is no rule", where=f"{cls.__name__}.rules", advice=advice)
+        cls.rules = tuple(rules)
+        super().__init_subclass__(name=name, contract=contract)
 
     def run(self, graph: Graph, context: Context) -> Graph:
         log = RewriteLog()

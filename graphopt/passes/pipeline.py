@@ -11,6 +11,7 @@ from graphopt.passes import debug
 from graphopt.passes.base import Context, Pass
 from graphopt.passes.contract import Bounded, Inputs, check_contract
 from graphopt.passes.data import batches
+from graphopt.passes.text import as_passes
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,24 @@ class Step:
 class Pipeline:
     """Runs passes in order; a type error in a result is raised at once, with the pass's name.
 
+    A pass may also stand there as its class, or as text, ``"fuse"`` or ``"quantize{weights=int4}"``.
+
     ``check`` also holds every pass to its contract, on random inputs and on the ``samples`` given; passes that only
     bound the noise, on the samples or else on calibration data alone.
     The variable ``GRAPHOPT_DEBUG`` makes it tell of each pass on stderr (see ``debug``).
     """
 
-    passes: Sequence[Pass]
+    passes: str | Sequence[Pass | type[Pass] | str]
     check: bool = False
     samples: Sequence[Inputs] = ()
+
+    @property
+    def order(self) -> tuple[Pass, ...]:
+        """The passes that run, one after the other."""
+        return as_passes(self.passes)
+
+    def __post_init__(self) -> None:
+        as_passes(self.passes)  # what is no pass is an error here, and not at the first graph
 
     def __call__(
         self, graph: Graph, context: Context | None = None, on_step: Callable[[Step], None] | None = None
@@ -42,7 +53,7 @@ class Pipeline:
         """The transformed graph; ``context`` gathers notes, ``on_step`` is called after each pass."""
         context = context or Context()
         verify(graph)
-        for pass_ in self.passes:
+        for pass_ in self.order:
             started, told = time.perf_counter(), len(context.notes)
             after = pass_(graph, context)
             if self.check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from graphopt.errors import InvalidInput
 from graphopt.passes.base import PASSES, Pass
@@ -25,6 +25,34 @@ def parse_passes(text: str) -> list[Pass]:
     if not all(found) or len(text) > MAX_TEXT:
         raise InvalidInput(f"cannot read the passes {text[:200]!r}", advice="write: pass-a,pass-b{option=1}")
     return [make_pass(item[1], item[2] or "") for item in found if item]
+
+
+def as_passes(given: str | Sequence[Pass | type[Pass] | str]) -> tuple[Pass, ...]:
+    """Passes from what people write for them: themselves, their classes, their names with or without options.
+
+    Raises ``InvalidInput`` for what is none of these, and for a class with options that must be given.
+    """
+    if isinstance(given, str):
+        return tuple(parse_passes(given))
+    if isinstance(given, Pass) or not isinstance(given, Sequence):
+        name = type(given).__name__
+        raise InvalidInput(f"{name} is no list of passes", where="Pipeline", advice="write Pipeline([Fuse()])")
+    return tuple(made for item in given for made in passes_of(item))
+
+
+def passes_of(item: Pass | type[Pass] | str) -> Sequence[Pass]:
+    """The passes that one item of a pipeline stands for."""
+    if isinstance(item, str):
+        return parse_passes(item)
+    if isinstance(item, Pass):
+        return [item]
+    if not (isinstance(item, type) and issubclass(item, Pass)):
+        advice = "write a pass, Fuse(), or its name, 'fuse'"
+        raise InvalidInput(f"{str(item)[:100]} is no pass", where="Pipeline", advice=advice)
+    if needed := [f"{name}=..." for name, default in item.options().items() if default is ...]:
+        what = f"{item.__name__} is a class, and has options that must be given"
+        raise InvalidInput(what, where="Pipeline", advice=f"write {item.__name__}({', '.join(needed)})")
+    return [item()]
 
 
 def split(text: str) -> Iterator[str]:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.errors import InvalidInput
+from graphopt.errors import InvalidInput, printable
 from graphopt.runtime.build import code_bytes, write_files
 from graphopt.runtime.execute import Array, Run, execute, toolchain_of
 from graphopt.runtime.folder import Saved, save_folder
 from graphopt.runtime.manifest import MANIFEST, read_manifest, verified
+
+PORTS_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,20 @@ class Sizes:
     workspace: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
     """The files of an artifact by name, among them its manifest."""
 
     files: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        try:
+            known = self.manifest
+        except InvalidInput as error:
+            return f"<Program of {len(self.files)} files: {printable(error.what)}>"
+        taken, given = (ports_text(known[kind]) for kind in ("inputs", "outputs"))
+        sizes = f"{known['weight_bytes']:,} bytes of weights, {known['workspace_bytes']:,} of workspace"
+        return printable(f"<Program {known['name']} for {known['target']}: {taken} -> {given}; {sizes}>")
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -139,6 +150,12 @@ class Program:
         except InvalidInput as error:
             raise InvalidInput("is no artifact that can be used", where=str(folder), why=str(error)) from error
         return cls(files)
+
+
+def ports_text(ports: Sequence[Mapping[str, Any]]) -> str:
+    """Names and types of inputs or outputs, of many the first."""
+    shown = [f"{port['name'][:40]} {port['dtype']}{port['shape']}" for port in ports[:PORTS_SHOWN]]
+    return ", ".join([*shown, *([f"{len(ports) - PORTS_SHOWN} more"] if len(ports) > PORTS_SHOWN else [])])
 
 
 def quantized(data: Array, port: Mapping[str, Any]) -> Array:

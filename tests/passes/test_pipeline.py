@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from graphopt.errors import ContractViolation, GraphoptError, InvalidGraph
+from graphopt.errors import ContractViolation, GraphoptError, InvalidGraph, InvalidInput
 from graphopt.ir import Batch, Graph, Value, arg, constant
 from graphopt.ops import Add, BatchNorm, Conv, Mul, Neg, Relu, Reshape, Tanh
 from graphopt.passes import (
@@ -140,6 +141,40 @@ def test_an_error_of_the_check_says_where_it_runs() -> None:
     with pytest.raises(InvalidGraph) as caught:
         Pipeline([double(np.int32)], check=True)(Graph((x := arg("x", "float32", (3,)),), (Add()(x, x),)))
     assert "float64" not in str(caught.value), "this one fails at once"
+
+
+class Needy(Pass, name="test-needy", contract=Exact()):
+    """Has an option that must be given."""
+
+    ratio: float
+
+
+def test_a_pipeline_takes_what_people_write_for_a_pass() -> None:
+    wanted = (FoldBatchNorm(), Probe(x=1.0))
+    for given in (
+        ["fold-batch-norm", "test-probe{x=1.0}"],
+        [FoldBatchNorm, Probe(x=1.0)],
+        "fold-batch-norm,test-probe{x=1.0}",
+    ):
+        assert Pipeline(given).order == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([Needy], r"write Needy\(ratio=\.\.\.\)"),
+        (["test-needy"], "cannot have the options"),
+        (["fuze"], "did you mean fuse"),
+        (FoldBatchNorm(), r"write Pipeline\(\[Fuse\(\)\]\)"),
+        (FoldBatchNorm, r"write Pipeline\(\[Fuse\(\)\]\)"),
+        ([Graph], "is no pass\n.*'fuse'"),
+        ([[FoldBatchNorm()]], "is no pass"),
+        ([None], "None is no pass"),
+    ],
+)
+def test_what_is_no_pass_is_refused_with_what_to_write(given: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Pipeline(given)
 
 
 def test_notes_say_what_was_done_and_what_was_not() -> None:

@@ -90,6 +90,18 @@ def test_wrong_inputs_are_named(case: str, program: Program) -> None:
         call(program)
 
 
+def test_a_program_is_shown_in_one_line(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert repr(program) == (
+        "<Program model for host: image float32[1, 4], self float32[2, 4] -> file float32[1, 3], self float32[2, 4]; "
+        "60 bytes of weights, 0 of workspace>"
+    )
+    assert repr(Program({})) == "<Program of 0 files: there is no manifest.json>"
+    x = arg("x\x1b[31m\n", "float32", (2,))
+    many = compile(Graph((x,), tuple(Relu()(x) for _ in range(9))), "host")
+    assert r"x\x1b[31m\n float32[2]" in repr(many) and "5 more" in repr(many)
+
+
 def test_running_leaves_nothing_behind(program: Program) -> None:
     """No library stays mapped, no folder stays in the way."""
     inputs = data()

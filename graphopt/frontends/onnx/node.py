@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Scope
 from graphopt.ir import Array, Batch, Dim, Input, Value
+from graphopt.ir.registry import register as register_rule
 
 Known = Array
 """A tensor whose elements are known: numbers, or Python integers and ``Batch`` in an object array."""
@@ -32,7 +33,7 @@ def onnx_rule(*names: str) -> Callable[[R], R]:
     """Register the rule of these operators."""
 
     def register(rule: R) -> R:
-        RULES.update((name, rule) for name in names)
+        register_rule(RULES, names, rule, "an importer rule")
         return rule
 
     return register
@@ -42,7 +43,7 @@ def known_rule(*names: str) -> Callable[[R], R]:
     """Register the rule that computes these operators from known inputs."""
 
     def register(rule: R) -> R:
-        KNOWN_RULES.update((name, rule) for name in names)
+        register_rule(KNOWN_RULES, names, rule, "a rule for known inputs")
         return rule
 
     return register

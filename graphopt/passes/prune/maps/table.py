@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from graphopt.ir import Array, Graph, Node, Op, Value
+from graphopt.ir.registry import register as register_rule
 from graphopt.passes.prune.relations import ChannelAxis, Relations
 
 Relate = Callable[[Node, Relations], None]
@@ -29,7 +30,7 @@ def channel_map(*ops: type[Op]) -> Callable[[Relate], Relate]:
     """
 
     def register(function: Relate) -> Relate:
-        MAPS.update(dict.fromkeys(ops, function))
+        register_rule(MAPS, ops, function, "an index map")
         return function
 
     return register
@@ -39,7 +40,7 @@ def shrinks(*ops: type[Op]) -> Callable[[Shrink], Shrink]:
     """Register how operators whose attributes speak of sizes are applied anew; all others just are."""
 
     def register(function: Shrink) -> Shrink:
-        SHRINKS.update(dict.fromkeys(ops, function))
+        register_rule(SHRINKS, ops, function, "a way to shrink")
         return function
 
     return register
@@ -51,7 +52,7 @@ def unsupported(why: str, *ops: type[Op]) -> None:
     def keep(node: Node, relations: Relations) -> None:
         keep_all(node, relations, why)
 
-    MAPS.update(dict.fromkeys(ops, keep))
+    register_rule(MAPS, ops, keep, "an index map")
 
 
 def keep_all(node: Node, relations: Relations, why: str) -> None:
