@@ -6,12 +6,9 @@ Anything else of the same name is refused, for the first one would be lost witho
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
-from typing import Any, TypeVar
+from typing import Any
 
 from graphopt.errors import InvalidGraph
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 TABLES: list[MutableMapping[Any, Any]] = []
 """Every table of rules by operator class."""
@@ -27,7 +24,7 @@ def place(definition: Any) -> str:
     return f"{definition.__module__}.{getattr(definition, '__qualname__', repr(definition))}"
 
 
-def register(table: MutableMapping[K, V], keys: Iterable[K], rule: V, what: str) -> None:
+def register(table: MutableMapping[Any, Any], keys: Iterable[Any], rule: Any, what: str) -> None:
     """Enter a rule under some keys; raises ``InvalidGraph`` where another one stands.
 
     ``what`` names the rule in the message, such as "a scalar rule".

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphopt.errors import GraphoptError, InvalidGraph
@@ -136,9 +136,10 @@ class Sweep:
             except Exception as error:
                 raise failure(rule, where, error) from error
             if built is not None:
-                results, made = stamp(checked(built, rule, node, where), node, candidate.matched, self.known)
-                self.growth.fired(rule, where, candidate.matched, made)
-                return results
+                results = checked(built, rule, node, where)
+                made = renewed(results, node, candidate.matched, self.known)
+                self.growth.fired(rule, where, candidate.matched, list(made.values()))
+                return in_place(results, made)
         for why_not in dict.fromkeys(reasons if fits else misfits):
             self.log.declined.append((rule.name, where, why_not))
         return None
@@ -161,20 +162,27 @@ def checked(built: object, rule: Rule, node: Node, where: str) -> tuple[Value, .
     return results
 
 
-def stamp(
-    results: Sequence[Value], root: Node, matched: Sequence[Value], known: set[Node]
-) -> tuple[tuple[Value, ...], Sequence[Node]]:
-    """The results of a rule; the nodes it made get the root's name and the union of the origins they stand for.
+def stamp(results: Sequence[Value], root: Node, matched: Sequence[Value], known: set[Node]) -> tuple[Value, ...]:
+    """Give the nodes that a rule made the root's name and the union of the origins they stand for.
 
-    The nodes in ``known`` were there before; those made are added to it, and given as well.
+    The nodes in ``known`` were there before; those made are added to it.
     """
+    return in_place(results, renewed(results, root, matched, known))
+
+
+def renewed(results: Sequence[Value], root: Node, matched: Sequence[Value], known: set[Node]) -> dict[Node, Node]:
+    """For each node that a rule made, the one of the same with its name and origins; see ``stamp``."""
     origins = tuple(dict.fromkeys(o for v in reversed(matched) for o in v.node.origins))
     roots = {v.node for v in results}
-    renewed: dict[Node, Node] = {}
+    made: dict[Node, Node] = {}
     for node in topological(results, after=known):
         name = root.name if node in roots else node.name or f"{root.name}.{node.op.name}" * bool(root.name)
         kept = node.origins if node.origins and node not in roots else origins
-        inputs = tuple(renewed.get(v.node, v.node).results[v.index] for v in node.inputs)
-        renewed[node] = replace(node, inputs=inputs, name=name, origins=kept)
-    known.update(renewed.values())
-    return tuple(renewed.get(v.node, v.node).results[v.index] for v in results), list(renewed.values())
+        inputs = tuple(made.get(v.node, v.node).results[v.index] for v in node.inputs)
+        made[node] = replace(node, inputs=inputs, name=name, origins=kept)
+    known.update(made.values())
+    return made
+
+
+def in_place(results: Sequence[Value], made: Mapping[Node, Node]) -> tuple[Value, ...]:
+    return tuple(made.get(v.node, v.node).results[v.index] for v in results)

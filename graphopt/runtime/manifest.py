@@ -146,7 +146,7 @@ def whole(low: int, high: int) -> Check:
 
 
 def positive(value: Any, where: str) -> None:
-    number = type(value) in (int, float) and math.isfinite(value) and 0 < np.float32(value) < np.inf
+    number = type(value) in (int, float) and math.isfinite(value) and 0 < float(np.float32(value)) < math.inf
     expect(number, where, value, "a positive number of float32")
 
 

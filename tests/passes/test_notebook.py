@@ -90,17 +90,8 @@ class ShiftPass(Pass, name="test-shift-pass", contract=Exact()):
 @pytest.fixture
 def notebook() -> Iterator[dict[str, Any]]:
     """A module in which cells are run; the tables are put back."""
-    tables: list[Any] = [
-        REGISTRY,
-        PASSES,
-        TORCH_RULES,
-        ONNX_RULES,
-        ATEN_RULES,
-        MAPS,
-        INTEGER_RULES,
-        KERNEL_RULES,
-        SCALARS,
-    ]
+    tables: list[Any] = [REGISTRY, PASSES, TORCH_RULES, ONNX_RULES, ATEN_RULES, MAPS]
+    tables += [INTEGER_RULES, KERNEL_RULES, SCALARS]
     kept = [dict(t) for t in tables]
     yield {"__name__": "__main__", "np": np}
     for table, before in zip(tables, kept, strict=True):

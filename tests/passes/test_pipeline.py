@@ -151,11 +151,8 @@ class Needy(Pass, name="test-needy", contract=Exact()):
 
 def test_a_pipeline_takes_what_people_write_for_a_pass() -> None:
     wanted = (FoldBatchNorm(), Probe(x=1.0))
-    for given in (
-        ["fold-batch-norm", "test-probe{x=1.0}"],
-        [FoldBatchNorm, Probe(x=1.0)],
-        "fold-batch-norm,test-probe{x=1.0}",
-    ):
+    text = "fold-batch-norm,test-probe{x=1.0}"
+    for given in (text, [text], text.split(","), [FoldBatchNorm, Probe(x=1.0)], [FoldBatchNorm(), "test-probe{x=1.0}"]):
         assert Pipeline(given).order == wanted
 
 

@@ -98,7 +98,7 @@ def test_a_program_is_shown_in_one_line(program: Program, monkeypatch: pytest.Mo
     )
     assert repr(Program({})) == "<Program of 0 files: there is no manifest.json>"
     x = arg("x\x1b[31m\n", "float32", (2,))
-    many = compile(Graph((x,), tuple(Relu()(x) for _ in range(9))), "host")
+    many = compile(Graph((x,), tuple(Relu()(x) for _ in range(9))), "cortex-m4")
     assert r"x\x1b[31m\n float32[2]" in repr(many) and "5 more" in repr(many)
 
 
