@@ -20,11 +20,22 @@ PART = "graphopt-part"
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """The whole file, or, if anything fails, the file that was there before. A link is followed, modes are kept."""
+    """The whole file, or, if anything fails, the file that was there before. A link is followed, modes are kept.
+
+    Raises ``OSError`` with the name of the file.
+    """
     target = Path(path).resolve()
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        target.write_bytes(data)  # a pipe or a device, which nothing can take the place of
-        return
+    try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            target.write_bytes(data)  # a pipe or a device, which nothing can take the place of
+        else:
+            replace_file(target, data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+
+
+def replace_file(target: Path, data: bytes) -> None:
+    """Write beside a file, and put the result in its place in one step."""
     for left in leftovers(target):
         if left.is_file():
             with locked(left) as held:

@@ -21,7 +21,7 @@ from typing import Any
 
 from graphopt.errors import InvalidInput
 from graphopt.files import leftovers, locked, part_of, write_durably
-from graphopt.runtime.manifest import MANIFEST, is_sealed, read_manifest, sealed, sha256
+from graphopt.runtime.manifest import GENERATOR, MANIFEST, is_sealed, parse, read_manifest, sealed, sha256
 
 EDITABLE = ("main.c", "Makefile", "CMakeLists.txt", "README.md")
 """The files of an artifact that are the user's to edit: those that a firmware does not take as they are."""
@@ -115,16 +115,21 @@ def is_current(folder: Path) -> bool:
 
 def digests_of(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file that graphopt wrote to a folder; raises ``InvalidInput`` if it is no artifact of its."""
+    path = folder / MANIFEST
     try:
-        found = (folder / MANIFEST).read_bytes() if is_regular(folder / MANIFEST) else None
-        manifest = read_manifest(found)
+        data = path.read_bytes() if is_regular(path) else None
+        made_here = parse(data).get("generator") == GENERATOR
+        manifest = read_manifest(data) if made_here else {}
     except InvalidInput as error:
-        why = None if found is None else str(error)
-        raise InvalidInput("exists, and is not an artifact", where=str(folder), why=why, advice=ELSEWHERE) from error
+        what = "exists, and is not an artifact"
+        raise InvalidInput(what, where=str(folder), why=error.what, advice=ELSEWHERE) from error
+    if not made_here:
+        why = f"its {MANIFEST} is not graphopt's, or of an older graphopt"
+        raise InvalidInput("exists, and is not an artifact", where=str(folder), why=why, advice=ELSEWHERE)
     if not is_sealed(manifest):
-        what = "was edited, or is of an older graphopt, so that nobody knows which files are yours"
-        raise InvalidInput(what, where=str(folder / MANIFEST), advice=ELSEWHERE)
-    digests: dict[str, str] = manifest["files"]
+        what = "was edited, so that nobody knows which files are yours"
+        raise InvalidInput(what, where=str(path), advice=ELSEWHERE)
+    digests: dict[str, str] = manifest.get("files", {})
     return digests
 
 

@@ -146,7 +146,8 @@ def whole(low: int, high: int) -> Check:
 
 
 def positive(value: Any, where: str) -> None:
-    number = type(value) in (int, float) and math.isfinite(value) and 0 < float(np.float32(value)) < math.inf
+    limits = np.finfo(np.float32)
+    number = type(value) in (int, float) and limits.smallest_subnormal <= value <= limits.max
     expect(number, where, value, "a positive number of float32")
 
 

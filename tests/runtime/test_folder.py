@@ -242,6 +242,14 @@ def test_what_changes_while_it_is_saved_is_put_aside(
     assert state(folder) == project.files
 
 
+def test_an_error_names_the_file_and_not_its_part(tmp_path: Path) -> None:
+    for path in (tmp_path / "none" / "file", tmp_path):
+        with pytest.raises(OSError) as caught:
+            write_atomically(path, b"x")
+        assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_devices_are_written_to(tmp_path: Path) -> None:
     write_atomically("/dev/null", b"x")
     assert not Path("/dev/null").is_file()
