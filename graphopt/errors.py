@@ -5,9 +5,29 @@ A message says what went wrong, where (the node or file), why, and what to do ab
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text without what a terminal, a C compiler or a reader of it could take for anything but text.
+
+    Control characters, escapes, line ends, marks that turn the direction of writing, and halves of surrogate pairs are
+    written as Python writes them, such as ``\\x1b``; those in ``keep`` stay. Names of a model may hold any of them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def indented(text: str) -> str:
+    """Printable text whose further lines are indented, so that none of them passes for a message of its own."""
+    first, *rest = printable(text, keep="\n").split("\n")
+    return "\n".join([first, *(f"  {line}" if line and not line.startswith("  ") else line for line in rest)])
+
 
 class GraphoptError(Exception):
-    """Base of all errors meant for a user's eyes.
+    """Base of all errors meant for a user's eyes. What its message quotes of a model is made ``printable``.
 
     Args:
         what: one clause that names the problem.
@@ -20,10 +40,16 @@ class GraphoptError(Exception):
         self, what: str, *, where: str | None = None, why: str | None = None, advice: str | None = None
     ) -> None:
         self.what, self.where, self.why, self.advice = what, where, why, advice
-        text = f"{where}: {what}" if where else what
+        text = f"{printable(where)}: {what}" if where else what
         text += f" ({why})" if why else ""
         text += f"\n  {advice}" if advice else ""
-        super().__init__(text)
+        super().__init__(indented(text))
+
+    def told(self, *, where: str | None = None, why: str | None = None) -> Self:
+        """The same error with more said of where it is or why; of the same class, whatever that is."""
+        made = copy.copy(self)
+        GraphoptError.__init__(made, self.what, where=where or self.where, why=why or self.why, advice=self.advice)
+        return made
 
 
 class InvalidGraph(GraphoptError):

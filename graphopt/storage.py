@@ -7,8 +7,6 @@ and the versions of the operators are its metadata, the arrays its tensors. Noth
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ Attributes = dict[str, Any]
 UPGRADES: dict[tuple[str, int], Callable[[Attributes], Attributes]] = {}
 """How the attributes of an operator as of a version become those of the next version."""
 
-__all__ = ["FORMAT", "SUFFIX", "UPGRADES", "is_stored", "read", "to_bytes", "write_atomically"]
+__all__ = ["FORMAT", "SUFFIX", "UPGRADES", "is_stored", "read", "to_bytes"]
 assert ops  # the operators of a file are those registered
 
 
@@ -60,20 +58,6 @@ def operators(graph: Graph) -> set[str]:
             if isinstance(attribute, Graph):
                 found |= operators(attribute)
     return found
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The whole file, or, if anything fails, the file that was there before."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def is_stored(path: Path) -> bool:

@@ -11,19 +11,20 @@ from graphopt.cli import tables
 from graphopt.cli.common import (
     CalibrationOption,
     ConstantOption,
+    KeyOption,
     LoadOption,
     ModelArgument,
     PassesOption,
     QuantizeOption,
     ShapeOption,
     app,
+    check_keys,
     choose_passes,
     load_model,
     out,
-    read_samples,
+    show_notes,
     working,
 )
-from graphopt.cli.quantize import print_alarms
 
 if TYPE_CHECKING:
     from graphopt.ir import Array, Graph
@@ -43,12 +44,14 @@ def bench(
     constant: ConstantOption = None,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
 
     On the first calibration sample, or else on random input. Integers must equal the reference evaluator's, floats be
     within 1e-4 of max|y|.
     """
+    from graphopt.cli.samples import read_samples
     from graphopt.ir import bind_batch
     from graphopt.passes import Context, Pipeline
     from graphopt.passes.contract import random_inputs
@@ -56,11 +59,11 @@ def bench(
     from graphopt.targets import compile
 
     chosen = choose_passes(passes, load, quantize)
+    check_keys(calibration, key)
     graph = load_model(model, shape, constant)
-    context = Context(calibration=read_samples(calibration, graph))
+    context = Context(calibration=read_samples(calibration, graph, key))
     with working("running passes"):
         small = bind_batch(Pipeline(chosen)(graph, context), 1)
-    print_alarms(context.notes)
     inputs = random_inputs(small, seed=0)
     if context.calibration is not None:
         first = next(batches(context.calibration, graph))
@@ -71,6 +74,7 @@ def bench(
             program = compile(small, name)
             run = program.measure(inputs)
         rows.append((name, program, run, agrees(program, small, inputs, run)))
+    show_notes(context.notes, explain=False)
     out.print(tables.bench_table(model.name, rows))
     if not all(equal for *_, equal in rows):
         raise typer.Exit(1)

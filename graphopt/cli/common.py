@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 
-from graphopt.errors import InvalidInput
+from graphopt.errors import InvalidInput, printable
 
 if TYPE_CHECKING:
-    from graphopt.ir import Array, Graph
-    from graphopt.passes import Pass
-    from graphopt.passes.data import Data
+    from graphopt.ir import Graph
+    from graphopt.passes import Note, Pass
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -39,6 +39,12 @@ QuantizeOption = Annotated[
 CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", help="an .npz or .npy of samples as the model takes them")
 ]
+KeyOption = Annotated[
+    list[str] | None, typer.Option("--key", help="which array of the file: array, or input=array; may be repeated")
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="say all that the passes did and did not, and why; else what you must know")
+]
 BatchOption = Annotated[int, typer.Option(help="the batch size")]
 BOOLEANS = {"true": True, "false": False}
 CONSTANT_FORMS = "write sr=16000, sizes=1,3,32, gain=0.5 or go=true"
@@ -47,7 +53,7 @@ CONSTANT_FORMS = "write sr=16000, sizes=1,3,32, gain=0.5 or go=true"
 @contextmanager
 def working(text: str) -> Iterator[None]:
     """A spinner while something takes long."""
-    with err.status(text):
+    with err.status(escape(printable(text))):
         yield
 
 
@@ -94,29 +100,6 @@ def parse_number(text: str) -> float:
     return int(text) if text.strip("+-").isdecimal() else float(text)
 
 
-def read_arrays(path: str | Path) -> Array | dict[str, Array]:
-    """What an .npy or .npz file holds; never anything pickled."""
-    import zipfile
-
-    import numpy as np
-
-    try:
-        data = np.load(path, allow_pickle=False)
-        return data if isinstance(data, np.ndarray) else dict(data)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInput("cannot be read as .npy or .npz", where=str(path), why=str(error)) from error
-
-
-def read_samples(path: Path | None, graph: Graph) -> Data | None:
-    """Samples from a file, by input name; where the model has one input, under any name or none."""
-    if path is None:
-        return None
-    data = read_arrays(path)
-    if isinstance(data, dict) and len(graph.inputs) == 1 and len(data) == 1:
-        (data,) = data.values()
-    return data
-
-
 def choose_passes(text: str | None, files: list[Path] | None, quantize: str | None = None) -> list[Pass]:
     """The passes named on the command line, with those of the user's files known."""
     from graphopt.passes import Fuse, Quantize, default_pipeline, parse_passes
@@ -127,16 +110,57 @@ def choose_passes(text: str | None, files: list[Path] | None, quantize: str | No
             raise InvalidInput("--quantize and --passes both say what to do", advice="put quantize among the passes")
         return [Quantize(weights=quantize), Fuse()]
 
-    load_entry_points()
+    for failure in load_entry_points():
+        warn(failure)
     for file in files or []:
         load_file(file)
     return default_pipeline() if text is None else parse_passes(text)
 
 
+def check_calibration(passes: list[Pass], quantize: str | None, given: Path | None, keys: list[str] | None) -> None:
+    """Raise ``InvalidInput`` for samples that no pass reads, and for passes that miss theirs."""
+    if quantize is not None and given is None:
+        raise InvalidInput(
+            "needs samples of what the model is given", where="--quantize", advice="add --calibration samples.npz"
+        )
+    if given is not None and not any(hasattr(pass_, "calibration") for pass_ in passes):
+        advice = "add --quantize int8, or quantize among the --passes"
+        raise InvalidInput("none of the passes reads it", where="--calibration", advice=advice)
+    check_keys(given, keys)
+
+
+def show_notes(notes: Sequence[Note], explain: bool, console: Console = out) -> None:
+    """Print what a user must know of what the passes did and declined; with ``explain`` all of it."""
+    from graphopt.cli import tables
+
+    if explain:
+        console.print(tables.notes_table(notes))
+    elif told := [note for note in notes if note.for_users and not note.alarm]:
+        console.print(tables.alike_table(told))
+    for note in dict.fromkeys(note for note in notes if note.alarm):
+        alarm(str(note))
+
+
+def check_keys(given: Path | None, keys: list[str] | None, option: str = "--calibration") -> None:
+    if keys and given is None:
+        raise InvalidInput("there is no file to choose from", where="--key", advice=f"add {option} samples.npz")
+
+
+def warn(text: str) -> None:
+    """A line on stderr of what the user must know, though the command went through."""
+    err.print(f"[bold yellow]note:[/] {escape(printable(text))}", highlight=False, soft_wrap=True)
+
+
+def alarm(text: str) -> None:
+    """A line on stderr of what nobody should miss."""
+    err.print(f"[bold red]warning:[/] {escape(printable(text))}", highlight=False, soft_wrap=True)
+
+
 def print_text(text: str) -> None:
-    """Text as it is: no markup, no colours, no folding."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Printable text as it is: no markup, no colours, no folding."""
+    out.print(printable(text, keep="\n"), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_diff(changes: str) -> None:
+    changes = printable(changes, keep="\n")
     out.print(Syntax(changes, "diff", background_color="default", word_wrap=True) if changes else "no change")

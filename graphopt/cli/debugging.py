@@ -61,12 +61,16 @@ def reduce(
 ) -> None:
     """Shrink a model that the passes break to the smallest that they still break in the same way."""
     from graphopt.exporters import save
+    from graphopt.files import write_atomically
     from graphopt.passes import Culprit, bisect
     from graphopt.storage import SUFFIX
     from graphopt.testing.reduce import reduce as reduce_graph
 
     if output.suffix != SUFFIX:
         raise InvalidInput(f"the file to write must end in {SUFFIX}", where=str(output))
+    listing = output.with_suffix(".txt")
+    if listing.exists() and not listing.read_bytes().startswith(b"graph "):
+        raise InvalidInput("exists, and is not the text of a graph", where=str(listing), advice="choose another -o")
     chosen = choose_passes(passes, load)
     graph = load_model(model, shape, constant)
 
@@ -80,7 +84,7 @@ def reduce(
     with working("reducing"):
         small = reduce_graph(graph, lambda g: failure(g) == wanted)
     save(small, output)
-    output.with_suffix(".txt").write_text(f"{small}\n")
+    write_atomically(listing, f"{small}\n".encode())
     print_text(str(small))
     print_text(f"{len(graph.nodes)} nodes -> {len(small.nodes)}: {wanted[0]} fails; in {output}")
 

@@ -14,27 +14,30 @@ from graphopt.cli.common import (
     BatchOption,
     CalibrationOption,
     ConstantOption,
+    ExplainOption,
+    KeyOption,
     LoadOption,
     ModelArgument,
     PassesOption,
     QuantizeOption,
     ShapeOption,
     app,
+    check_calibration,
     choose_passes,
     err,
     load_model,
     out,
     print_diff,
     print_text,
-    read_arrays,
-    read_samples,
+    show_notes,
+    warn,
     working,
 )
-from graphopt.cli.quantize import print_alarms
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, indented
 
 if TYPE_CHECKING:
     from graphopt.ir import Array
+    from graphopt.runtime import Saved
 
 
 @app.callback()
@@ -47,7 +50,7 @@ def compile_command(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
     target: Annotated[
-        str, typer.Option("-t", "--target", help="a name of `graphopt targets`, or a .toml file")
+        str, typer.Option("-t", "--target", help="a name of `graphopt targets`, board.toml, or boards.toml:name")
     ] = "host",
     passes: PassesOption = None,
     load: LoadOption = None,
@@ -57,24 +60,35 @@ def compile_command(
     constant: ConstantOption = None,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
+    key: KeyOption = None,
     io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
+    explain: ExplainOption = False,
 ) -> None:
     """Compile a model: a shared library for Linux, a C project for a microcontroller."""
+    from graphopt.cli.samples import read_samples
     from graphopt.passes import Context, Pipeline
     from graphopt.targets import compile
 
     chosen = choose_passes(passes, load, quantize)
+    check_calibration(chosen, quantize, calibration, key)
     graph = load_model(model, shape, constant)
-    context = Context(calibration=read_samples(calibration, graph))
+    context = Context(calibration=read_samples(calibration, graph, key))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
         program = compile(small, target, name=name, batch=batch, io=io)
-        program.save(output)
-    if floats := [n for n in context.notes if n.pass_name == "lower-integer" and n.declined]:
-        out.print(tables.notes_table(floats))
-    print_alarms(context.notes)
+        saved = program.save(output)
+    show_notes(context.notes, explain)
     out.print(tables.program_table(program, str(output)))
+    show_saved(saved)
+
+
+def show_saved(saved: Saved) -> None:
+    """Say which files of the artifact are the user's, and not those of this program."""
+    for name in saved.kept:
+        warn(f"{name} was edited: it is kept as it is, and may not fit the new program")
+    if saved.aside is not None:
+        warn(f"{saved.folder} was changed while it was written: what was there is in {saved.aside}")
 
 
 @app.command()
@@ -86,13 +100,12 @@ def opt(
     shape: ShapeOption = None,
     constant: ConstantOption = None,
     calibration: CalibrationOption = None,
+    key: KeyOption = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="print the graph after every pass")
     ] = False,
     diff: Annotated[bool, typer.Option("--diff", help="print what each pass changed")] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="say what was rewritten and what was not, and why")
-    ] = False,
+    explain: ExplainOption = False,
     time: Annotated[bool, typer.Option("--time", help="print how long each pass took")] = False,
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
     bisect: Annotated[
@@ -100,11 +113,13 @@ def opt(
     ] = False,
 ) -> None:
     """Run passes over a model; print the graph, or write it."""
+    from graphopt.cli.samples import read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, Step
     from graphopt.report import graph_diff
 
     chosen = choose_passes(passes, load)
+    check_calibration(chosen, None, calibration, key)
     graph = load_model(model, shape, constant)
     if bisect:
         debugging.show_culprit(graph, chosen)
@@ -120,13 +135,11 @@ def opt(
         if diff:
             print_diff(graph_diff(step.before, step.after))
 
-    context = Context(calibration=read_samples(calibration, graph))
+    context = Context(calibration=read_samples(calibration, graph, key))
     result = Pipeline(chosen, check=check)(graph, context, show)
-    print_alarms(context.notes)
     if output is not None:
         save(result, output)
-    if explain:
-        out.print(tables.notes_table(context.notes))
+    show_notes(context.notes, explain, out if explain else err)
     if time:
         out.print(tables.steps_table(steps))
     if not (print_after_all or diff or explain or time or output):
@@ -140,7 +153,7 @@ def run(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="an .npz file for the outputs")] = None,
 ) -> None:
     """Run a compiled model, here or on the emulator of its target."""
-
+    from graphopt.cli.samples import read_inputs
     from graphopt.runtime import Program
     from graphopt.runtime.program import join
 
@@ -156,26 +169,19 @@ def run(
 
 def write_npz(path: Path, arrays: dict[str, Array]) -> None:
     """An .npz file of arrays of any names; ``numpy.savez`` has some that it cannot take."""
+    import io
     import zipfile
 
     import numpy as np
 
-    with zipfile.ZipFile(path, "w") as archive:
+    from graphopt.files import write_atomically
+
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
         for name, data in arrays.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, data, allow_pickle=False)
-
-
-def read_inputs(texts: list[str], names: list[str]) -> dict[str, Array]:
-    """The arrays that --input options name; never anything pickled."""
-    given: dict[str, Array] = {}
-    for position, text in enumerate(texts):
-        key, found, path = text.partition("=")
-        if not found:
-            key, path = (names[position] if position < len(names) else ""), text
-        data = read_arrays(path)
-        given.update(data if isinstance(data, dict) else {key: data})
-    return given
+    write_atomically(path, packed.getvalue())
 
 
 @app.command()
@@ -231,5 +237,5 @@ def main() -> None:
     except (GraphoptError, OSError) as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(indented(str(error)))}", highlight=False, soft_wrap=True)
         sys.exit(2)

@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from graphopt.cli import tables
 from graphopt.cli.common import (
     ConstantOption,
+    ExplainOption,
+    KeyOption,
     ModelArgument,
     ShapeOption,
+    alarm,
     app,
-    err,
+    check_keys,
     load_model,
     out,
-    read_samples,
+    show_notes,
     working,
 )
 from graphopt.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from graphopt.ir import Graph
-    from graphopt.passes.data import Data
+    from graphopt.ir import Array, Graph
     from graphopt.passes.prune import Importance, SignalLeft
 
 BY_DATA = "activation", "taylor", "hessian"
@@ -39,11 +40,14 @@ def prune(
     target_macs: Annotated[
         float | None, typer.Option(help="instead of a ratio: MACs, or up to 1 the part of them, to be left")
     ] = None,
-    target_bytes: Annotated[float | None, typer.Option(help="the same of the bytes of weights")] = None,
+    target_bytes: Annotated[
+        str | None, typer.Option(help="the same of the bytes of weights: 0.5, 65536 or 64K")
+    ] = None,
     dead: Annotated[bool, typer.Option("--dead", help="remove only what makes no difference")] = False,
     data: Annotated[
         Path | None, typer.Option("--data", help="an .npz or .npy of samples as the model takes them")
     ] = None,
+    key: KeyOption = None,
     labels: Annotated[
         str | None, typer.Option(help="the array of --data that has the right outputs; else the model's own are")
     ] = None,
@@ -60,12 +64,11 @@ def prune(
     steps: Annotated[int, typer.Option(help="go there in so many steps")] = 1,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="say what is coupled, what went, and why not more")
-    ] = False,
+    explain: ExplainOption = False,
     check: Annotated[bool, typer.Option("--check", help="hold the result to its contract")] = False,
 ) -> None:
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
+    from graphopt.cli.samples import read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
     from graphopt.passes.prune import signal_left
@@ -73,7 +76,8 @@ def prune(
     if dead and (ratio, target_macs, target_bytes) != (None, None, None):
         raise InvalidInput("a ratio or budget has no say in what is dead", where="--dead", advice="give one of them")
     graph = load_model(model, shape, constant)
-    samples = read_data(data, labels, graph)
+    check_keys(data, key, "--data")
+    samples = read_samples(data, graph, key, labels)
     chosen: PruneChannels | RemoveDeadChannels = RemoveDeadChannels()
     if not dead:
         chosen = PruneChannels(
@@ -85,45 +89,22 @@ def prune(
             min_channels=min_channels,
             steps=steps,
             target_macs=target_macs,
-            target_bytes=target_bytes,
+            target_bytes=part_or_bytes(target_bytes),
         )
     context = Context()
     with working("pruning"):
         small = Pipeline([chosen], check=check)(graph, context)
         left = signal_left(graph, small, samples, labels)
-    if explain:
-        out.print(tables.notes_table(context.notes))
+    show_notes(context.notes, explain)
     if output is not None:
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))
     out.print(f"{left.output}: {left}", markup=False, highlight=False, soft_wrap=True)
     if not left.enough:
-        warn(left, importance)
+        alarm(little_left(left, importance))
 
 
-def read_data(path: Path | None, labels: str | None, graph: Graph) -> Data | None:
-    """The samples of a file by input name, and its labels. A lone array beside the labels is that of the one input."""
-    samples = read_samples(path, graph)
-    if labels is not None and (not isinstance(samples, Mapping) or labels not in samples):
-        what = f"no array is called so in {path}" if path else "labels need samples"
-        raise InvalidInput(what, where=f"--labels {labels}", advice="--data takes an .npz with both")
-    if not isinstance(samples, Mapping):
-        return samples
-    names = [graph.names[v.node] for v in graph.inputs]
-    given = {name: array for name, array in samples.items() if name != labels}
-    if len(names) == len(given) == 1:
-        given = dict(zip(names, given.values(), strict=True))
-    if set(given) != set(names):
-        advice = "name the arrays as the inputs; --labels says which holds labels"
-        raise InvalidInput(f"it has {[*given]}, the model takes {names}", where=f"--data {path}", advice=advice)
-    if labels is None:
-        return given
-    if any(array.shape[:1] != samples[labels].shape[:1] for array in given.values()):
-        raise InvalidInput("there are not as many labels as samples", where=f"--labels {labels}")
-    return {**given, labels: samples[labels]}
-
-
-def criterion(name: str, graph: Graph, samples: Data | None, labels: str | None) -> str | Importance:
+def criterion(name: str, graph: Graph, samples: Mapping[str, Array] | None, labels: str | None) -> str | Importance:
     """A criterion by its name; those that measure on data are made with it."""
     if name not in BY_DATA:
         return name
@@ -139,7 +120,7 @@ def criterion(name: str, graph: Graph, samples: Data | None, labels: str | None)
     return (Taylor if name == "taylor" else Hessian)(*task)
 
 
-def warn(left: SignalLeft, importance: str) -> None:
+def little_left(left: SignalLeft, importance: str) -> str:
     """What can be done where little is left."""
     advice = ["fine-tune it before use", "remove less"]
     if importance not in BY_DATA:
@@ -148,4 +129,16 @@ def warn(left: SignalLeft, importance: str) -> None:
     text += f" You can {', or '.join(advice)}."
     if not left.on_data:
         text += " Random inputs say little about a trained model: give --data to know."
-    err.print(f"[bold red]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    return text
+
+
+def part_or_bytes(text: str | None) -> float | None:
+    """A part of at most 1, or a size in bytes; raises ``InvalidInput`` for what is neither."""
+    from graphopt.runtime.machine import bytes_of
+
+    if text is None:
+        return None
+    try:
+        return float(text) if text.replace(".", "", 1).isdigit() else bytes_of(text)
+    except ValueError as error:
+        raise InvalidInput(str(error), where="--target-bytes") from error

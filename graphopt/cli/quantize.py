@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from graphopt.cli import tables_quantization as tables
-from graphopt.cli.common import (
-    ConstantOption,
-    ModelArgument,
-    ShapeOption,
-    app,
-    err,
-    load_model,
-    out,
-    print_text,
-    read_samples,
-    working,
-)
-
-if TYPE_CHECKING:
-    from graphopt.passes import Note
+from graphopt.cli.common import KeyOption, ModelArgument, ShapeOption, app, load_model, out, print_text, working
 
 
 @app.command()
@@ -35,15 +19,17 @@ def analyze(
     activations: Annotated[str, typer.Option(help="int8 or int16")] = "int8",
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="one scale for all weights of a layer")] = False,
     observer: Annotated[str, typer.Option(help="of ranges: minmax, percentile, mse or entropy")] = "minmax",
+    key: KeyOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,
 ) -> None:
     """Rank the layers by what quantising each costs, and say which overrides would buy the most."""
+    from graphopt.cli.samples import read_samples
     from graphopt.passes import Quantize, analyze_quantization
 
     graph = load_model(model, shape, constant)
-    samples = read_samples(data, graph)
+    samples = read_samples(data, graph, key)
     assert samples is not None
     chosen = Quantize(weights=quantize, activations=activations, per_channel=not per_tensor, observer=observer)
     with working("quantising each layer alone"):
@@ -53,12 +39,3 @@ def analyze(
         return
     out.print(tables.losses_table(report))
     out.print(tables.suggestions_table(report))
-
-
-def print_alarms(notes: Iterable[Note]) -> None:
-    """A warning for each output, or channels of one, of which quantisation has left little."""
-    from graphopt.passes import Alarm
-
-    for note in notes:
-        if isinstance(note, Alarm):
-            err.print(f"[bold yellow]warning:[/] {escape(str(note))}", highlight=False, soft_wrap=True)

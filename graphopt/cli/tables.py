@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
+
+from graphopt.errors import ToolFailed, printable
 
 if TYPE_CHECKING:
     from graphopt.ir import Graph
@@ -18,26 +21,46 @@ if TYPE_CHECKING:
     from graphopt.targets import Target
 
 
+class CleanTable(Table):
+    """A table whose title and cells are made ``printable``."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
+NODES_SHOWN = 3
+
+
 def table(*columns: str, title: str | None = None) -> Table:
     """A table whose columns are right-aligned where their heading ends in ``>``."""
-    made = Table(title=title, title_justify="left")
+    made = CleanTable(title=None if title is None else printable(title), title_justify="left")
     for column in columns:
         made.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
     return made
 
 
 def program_table(program: Program, folder: str) -> Table:
-    manifest, sizes = program.manifest, program.sizes
-    made = table("what", "value>", title=f"{manifest['name']} for {manifest['target']}, in {folder}")
+    manifest = program.manifest
+    made = table("what", "value>", title=escape(f"{manifest['name']} for {manifest['target']}, in {folder}"))
     for what, value in (
         *((f"{kind} {p['name']}", port_text(p)) for kind in ("input", "output") for p in manifest[f"{kind}s"]),
         ("kernels", len(manifest["kernels"])),
-        ("code bytes", sizes.code),
-        ("weight bytes", sizes.weights),
-        ("workspace bytes", sizes.workspace),
+        ("code bytes", code_bytes(program)),
+        ("weight bytes", manifest["weight_bytes"]),
+        ("workspace bytes", manifest["workspace_bytes"]),
     ):
         made.add_row(escape(what), value if isinstance(value, str) else f"{value:,}")
     return made
+
+
+def code_bytes(program: Program) -> int | str:
+    """The bytes of the code, or what has to be installed to know them. Raises ``ToolFailed`` where a tool is wrong."""
+    try:
+        return program.sizes.code
+    except ToolFailed as error:
+        if error.advice is None:
+            raise
+        return escape(f"unknown: {error.what} ({error.advice})")
 
 
 def port_text(port: Mapping[str, Any]) -> str:
@@ -54,16 +77,34 @@ def bench_table(model: str, rows: Sequence[tuple[str, Program, Run, bool]]) -> T
         instructions = f"{run.instructions:,}" if run.instructions is not None else ""
         seconds = f"{run.seconds * 1e3:.3f}" if run.seconds is not None else ""
         sizes = (f"{n:,}" for n in dataclasses.astuple(program.sizes))
-        made.add_row(target, instructions, seconds, *sizes, "[green]yes[/]" if equal else "[red]no[/]")
+        made.add_row(escape(target), instructions, seconds, *sizes, "[green]yes[/]" if equal else "[red]no[/]")
     return made
 
 
 def notes_table(notes: Sequence[Note]) -> Table:
+    """Every note once; a row for each."""
     made = table("pass", "node", "", "what")
     for note in dict.fromkeys(notes):
-        sign = "[yellow]declined[/]" if note.declined else "[green]done[/]"
-        made.add_row(note.pass_name, escape(note.node), sign, escape(note.text))
+        made.add_row(note.pass_name, escape(note.node), sign(note), escape(note.text))
     return made
+
+
+def alike_table(notes: Sequence[Note]) -> Table:
+    """A row for all notes of the same text, with the first nodes and how many there are."""
+    made = table("pass", "node", "", "what")
+    alike: dict[Note, list[str]] = {}
+    for note in dict.fromkeys(notes):
+        alike.setdefault(dataclasses.replace(note, node=""), []).append(note.node)
+    for note, nodes in alike.items():
+        more = f" and {len(nodes) - NODES_SHOWN} more" if len(nodes) > NODES_SHOWN else ""
+        made.add_row(note.pass_name, escape(", ".join(nodes[:NODES_SHOWN]) + more), sign(note), escape(note.text))
+    return made
+
+
+def sign(note: Note) -> str:
+    if note.alarm:
+        return "[red]alarm[/]"
+    return "[yellow]declined[/]" if note.declined else "[green]done[/]"
 
 
 def steps_table(steps: Sequence[Step]) -> Table:
@@ -150,7 +191,7 @@ def targets_table(targets: Sequence[Target], host: str) -> Table:
         runner = target.runner
         where = {"native": "this machine", "user": runner.emulator, "board": f"QEMU {runner.machine}"}[runner.kind]
         name = f"{target.name} [green](host)[/]" if target.name == host else target.name
-        made.add_row(name, target.description, {"llvm": "shared library", "c": "C99"}[target.codegen], where)
+        made.add_row(name, escape(target.description), {"llvm": "shared library", "c": "C99"}[target.codegen], where)
     return made
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.errors import InvalidInput
+from graphopt.files import write_atomically
 from graphopt.ir import Graph
-from graphopt.storage import SUFFIX, to_bytes, write_atomically
+from graphopt.storage import SUFFIX, to_bytes
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -30,6 +30,7 @@ from graphopt.ir import (
     rebuild,
     verify,
 )
+from graphopt.ir.registry import register as register_rule
 from graphopt.rewrite.driver import stamp
 
 OPSET = 21
@@ -49,7 +50,7 @@ def export_rule(*kinds: type[O]) -> Callable[[Callable[[O, At], None]], Callable
     """Register the rule that writes these operators."""
 
     def register(rule: Callable[[O, At], None]) -> Callable[[O, At], None]:
-        RULES.update(dict.fromkeys(kinds, rule))
+        register_rule(RULES, kinds, rule, "a rule that writes it")
         return rule
 
     return register
@@ -59,7 +60,7 @@ def export_parts(*kinds: type[Op]) -> Callable[[Parts], Parts]:
     """Register what is written instead of nodes of these operators that their rule cannot express."""
 
     def register(parts: Parts) -> Parts:
-        PARTS.update(dict.fromkeys(kinds, parts))
+        register_rule(PARTS, kinds, parts, "parts that are written for it")
         return parts
 
     return register

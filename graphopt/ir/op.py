@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, dataclass_transform
 
 import numpy as np
 import numpy.typing as npt
 
 from graphopt.errors import InvalidGraph, Unsupported
+from graphopt.ir.registry import place, redefines, succeed
 from graphopt.ir.types import Batch, TensorType, bind_dim
 
 if TYPE_CHECKING:
@@ -20,6 +23,22 @@ T = TypeVar("T")
 
 REGISTRY: dict[str, type[Op]] = {}
 """Every concrete operator by its name in the text form."""
+
+FLOATS: ContextVar[str | None] = ContextVar("FLOATS", default=None)
+"""The dtype that float32 stands for just now, see ``floats_as``."""
+
+
+@contextmanager
+def floats_as(dtype: str) -> Iterator[None]:
+    """Whatever is applied in this context has its float32 turned to ``dtype``, as ``cast_floats`` does it for a graph.
+
+    So a pass can be checked on a graph in float64: the float32 constants that its author writes fit there, too.
+    """
+    token = FLOATS.set(dtype)
+    try:
+        yield
+    finally:
+        FLOATS.reset(token)
 
 
 class Sampler(Protocol):
@@ -56,10 +75,13 @@ class Op:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         if name is None:
             return
-        if name in REGISTRY:
-            raise InvalidGraph(f"operator {name!r} is registered twice")
+        known = REGISTRY.get(name)
+        if known is not None and not redefines(cls, known):
+            raise InvalidGraph(f"the operator {name!r} is defined already, by {place(known)}")
         cls.name, cls.version = name, version
         REGISTRY[name] = cls
+        if known is not None:
+            succeed(known, cls)
 
     def infer(self, *inputs: TensorType) -> TensorType | tuple[TensorType, ...]:
         """The result type or types; raises ``InvalidGraph`` where the inputs do not fit."""
@@ -95,9 +117,11 @@ class Op:
         """A new node of this operator, its types inferred."""
         from graphopt.ir.graph import Node
 
-        inferred = self.infer(*(v.type for v in inputs))
+        dtype = FLOATS.get()
+        op = self if dtype is None else self.with_float_dtype(dtype)
+        inferred = op.infer(*(v.type for v in inputs))
         types = inferred if isinstance(inferred, tuple) else (inferred,)
-        return Node(self, inputs, types, name, origins or ((name,) if name else ()))
+        return Node(op, inputs, types, name, origins or ((name,) if name else ()))
 
     def __call__(self, *inputs: Value, name: str = "", origins: tuple[str, ...] = ()) -> Value:
         """The one result of applying this operator; use ``apply(...).results`` for several."""

@@ -7,7 +7,7 @@ from graphopt.passes.contract import Bounded, Close, Contract, Exact, Masked, ch
 from graphopt.passes.default import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
-from graphopt.passes.pipeline import Pipeline, Step, parse_passes
+from graphopt.passes.pipeline import Pipeline, Step
 from graphopt.passes.prune import (
     CompressWeights,
     Factorize,
@@ -17,7 +17,6 @@ from graphopt.passes.prune import (
     analyze_sensitivity,
 )
 from graphopt.passes.quantize import (
-    Alarm,
     CorrectBias,
     EqualizeLayers,
     InsertQuantization,
@@ -30,10 +29,10 @@ from graphopt.passes.quantize import (
     StoreHalf,
     analyze_quantization,
 )
+from graphopt.passes.text import parse_passes
 
 __all__ = [
     "PASSES",
-    "Alarm",
     "Bounded",
     "Close",
     "CommonSubexpressions",

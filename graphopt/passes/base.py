@@ -6,8 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, dataclass_transform
 
-from graphopt.errors import InvalidGraph
-from graphopt.ir import Graph
+from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput
+from graphopt.ir import Graph, verify
+from graphopt.ir.registry import place, redefines
 from graphopt.passes.contract import Contract
 from graphopt.passes.data import Data
 from graphopt.rewrite import RewriteLog, Rule, rewrite
@@ -18,15 +19,25 @@ PASSES: dict[str, type[Pass]] = {}
 
 @dataclass(frozen=True)
 class Note:
-    """Something a pass did, or would not do, at a node."""
+    """Something a pass did, or would not do, at a node; an ``alarm`` is what nobody should miss."""
 
     pass_name: str
     node: str
     text: str
     declined: bool = False
+    alarm: bool = False
 
     def __str__(self) -> str:
         return f"{self.pass_name}: {self.node}: {self.text}"
+
+    @property
+    def for_users(self) -> bool:
+        """Whether a user must know it unasked: alarms, and what the passes decline that he asked for by name.
+
+        Why a rule of a clean-up did not fit is for whoever writes it.
+        """
+        known = PASSES.get(self.pass_name)
+        return self.alarm or (self.declined and known is not None and known.tells_users)
 
 
 @dataclass
@@ -55,6 +66,8 @@ class Pass:
 
     name: ClassVar[str]
     contract: ClassVar[Contract]
+    tells_users: ClassVar[bool] = False
+    """Whether what it declines is told to users unasked (see ``Note.for_users``), not to authors of passes alone."""
 
     def __init_subclass__(cls, *, name: str | None = None, contract: Contract | None = None) -> None:
         super().__init_subclass__()
@@ -63,8 +76,9 @@ class Pass:
             return
         if contract is None:
             raise InvalidGraph("a pass must declare its contract", where=name, advice="contract=Exact(), for one")
-        if (known := PASSES.get(name)) and known.__qualname__ != cls.__qualname__:
-            raise InvalidGraph(f"the name {name!r} is taken by {known.__module__}", where=cls.__name__)
+        if (known := PASSES.get(name)) and not redefines(cls, known):
+            what = f"the name {name!r} is taken by {place(known)}"
+            raise InvalidGraph(what, where=cls.__name__, advice="choose another")
         cls.name, cls.contract = name, contract
         PASSES[name] = cls
 
@@ -78,9 +92,24 @@ class Pass:
         """The transformed graph."""
         raise NotImplementedError(f"{type(self).__name__}.run")
 
-    def __call__(self, graph: Graph) -> Graph:
-        """Run this pass alone."""
-        return self.run(graph, Context())
+    def __call__(self, graph: Graph, context: Context | None = None) -> Graph:
+        """Run this pass alone, and verify the types of its result; an error says which pass it comes from.
+
+        Raises ``InvalidGraph`` where the pass fails in another way than by an error of graphopt's, or gives no graph.
+        """
+        try:
+            result = self.run(graph, context or Context())
+            if not isinstance(result, Graph):
+                what = f"it gave {type(result).__name__}, which is no graph"
+                raise InvalidGraph(what, advice="return the new graph from run")
+            verify(result)
+        except GraphoptError as error:
+            if error.where and error.where.startswith(self.name):
+                raise
+            raise error.told(where=f"{self.name}: {error.where}" if error.where else self.name) from error
+        except Exception as error:
+            raise InvalidGraph(f"it failed with {type(error).__name__}: {error}", where=self.name) from error
+        return result
 
 
 def default_of(option: dataclasses.Field[Any]) -> object:
@@ -93,6 +122,16 @@ class RewritePass(Pass):
     """A pass that applies rules to a fixed point."""
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+
+    def __init_subclass__(cls, *, name: str | None = None, contract: Contract | None = None) -> None:
+        rules = cls.rules if isinstance(cls.rules, list | tuple) else (cls.rules,)
+        if wrong := [rule for rule in rules if not isinstance(rule, Rule)]:
+            advice = (
+                "decorate functions with @rule(lambda relu, x: relu(x)) or @node_rule(Relu), and write rules = (a, b)"
+            )
+            raise InvalidInput(f"{wrong[0]!r} is no rule", where=f"{cls.__name__}.rules", advice=advice)
+        cls.rules = tuple(rules)
+        super().__init_subclass__(name=name, contract=contract)
 
     def run(self, graph: Graph, context: Context) -> Graph:
         log = RewriteLog()

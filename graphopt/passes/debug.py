@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from graphopt.errors import InvalidInput
+from graphopt.errors import InvalidInput, printable
 
 if TYPE_CHECKING:
     from graphopt.passes.base import Note
@@ -35,9 +35,8 @@ def tell(step: Step, notes: Sequence[Note]) -> None:
     counts = " -> ".join(str(len(graph.nodes)) for graph in (step.before, step.after))
     lines = [f"graphopt: {step.pass_.name}: {counts} nodes, {step.seconds * 1e3:.1f} ms"]
     if asked >= 2:
-        lines += [
-            f"graphopt:   {note.node}: {note.text}{' (declined)' * note.declined}" for note in dict.fromkeys(notes)
-        ]
+        told = (f"{note.node}: {note.text}{' (declined)' * note.declined}" for note in dict.fromkeys(notes))
+        lines += [f"graphopt:   {printable(text)}" for text in told]
     if asked >= 3:
         lines.append(str(step.after))
     print("\n".join(lines), file=sys.stderr)

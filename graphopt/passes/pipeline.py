@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import difflib
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, verify
 from graphopt.passes import debug
-from graphopt.passes.base import PASSES, Context, Pass
+from graphopt.passes.base import Context, Pass
 from graphopt.passes.contract import Bounded, Inputs, check_contract
 from graphopt.passes.data import batches
+from graphopt.passes.text import as_passes
 
 
 @dataclass(frozen=True)
@@ -31,14 +28,24 @@ class Step:
 class Pipeline:
     """Runs passes in order; a type error in a result is raised at once, with the pass's name.
 
+    A pass may also stand there as its class, or as text, ``"fuse"`` or ``"quantize{weights=int4}"``.
+
     ``check`` also holds every pass to its contract, on random inputs and on the ``samples`` given; passes that only
     bound the noise, on the samples or else on calibration data alone.
     The variable ``GRAPHOPT_DEBUG`` makes it tell of each pass on stderr (see ``debug``).
     """
 
-    passes: Sequence[Pass]
+    passes: str | Sequence[Pass | type[Pass] | str]
     check: bool = False
     samples: Sequence[Inputs] = ()
+
+    @property
+    def order(self) -> tuple[Pass, ...]:
+        """The passes that run, one after the other."""
+        return as_passes(self.passes)
+
+    def __post_init__(self) -> None:
+        as_passes(self.passes)  # what is no pass is an error here, and not at the first graph
 
     def __call__(
         self, graph: Graph, context: Context | None = None, on_step: Callable[[Step], None] | None = None
@@ -46,10 +53,9 @@ class Pipeline:
         """The transformed graph; ``context`` gathers notes, ``on_step`` is called after each pass."""
         context = context or Context()
         verify(graph)
-        for pass_ in self.passes:
+        for pass_ in self.order:
             started, told = time.perf_counter(), len(context.notes)
-            after = pass_.run(graph, context)
-            verify(after)
+            after = pass_(graph, context)
             if self.check:
                 self.hold(pass_, graph, context)
             step = Step(pass_, graph, after, time.perf_counter() - started)
@@ -68,31 +74,4 @@ class Pipeline:
         if not samples and context.calibration is not None:
             samples = [next(batches(context.calibration, graph))]
         again = replace(context, notes=[])
-        check_contract(lambda g: pass_.run(g, again), graph, pass_.contract, pass_.name, samples)
-
-
-def parse_passes(text: str) -> list[Pass]:
-    """Passes from their command-line form: ``fold-batch-norm,my-pass{ratio=0.5}``.
-
-    Raises ``InvalidInput`` for an unknown pass or option, and for what does not parse.
-    """
-    items = re.findall(r"([\w-]+)(?:\{([^{}]*)\})?(?:,|$)", text)
-    if not items or ",".join(n + (f"{{{o}}}" if o else "") for n, o in items) != text.strip(","):
-        raise InvalidInput(f"cannot read the passes {text!r}", advice="write: pass-a,pass-b{option=1}")
-    return [make_pass(name, options) for name, options in items]
-
-
-def make_pass(name: str, options: str) -> Pass:
-    """One pass from its name and its ``key=value`` options, the values being Python literals."""
-    if name not in PASSES:
-        close = difflib.get_close_matches(name, PASSES, 3) or sorted(PASSES)
-        raise InvalidInput(f"no pass is called {name!r}", advice=f"did you mean {', '.join(close)}?")
-    known = list(PASSES[name].options())
-    try:
-        keywords = ast.parse(f"f({options})", mode="eval").body.keywords  # type: ignore[attr-defined]
-        values = {k.arg: ast.literal_eval(k.value) for k in keywords}
-    except (SyntaxError, ValueError) as error:
-        raise InvalidInput(f"cannot read the options {options!r}", where=name, advice="write key=value") from error
-    if unknown := set(values) - set(known):
-        raise InvalidInput(f"unknown options {sorted(unknown)}", where=name, advice=f"it has {known or 'none'}")
-    return PASSES[name](**values)
+        check_contract(lambda g: pass_(g, again), graph, pass_.contract, pass_.name, samples)

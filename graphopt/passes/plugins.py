@@ -25,15 +25,20 @@ def load_file(path: str | Path) -> None:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidInput(f"failed with {type(error).__name__}: {error}", where=str(path)) from error
 
 
-def load_entry_points() -> None:
-    """Import every installed module that declares passes in the group ``graphopt.passes``."""
+def load_entry_points() -> list[str]:
+    """Import every installed module that declares passes in the group ``graphopt.passes``.
+
+    One that fails keeps nobody from using the others: what went wrong with each is returned.
+    """
+    failures = []
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             point.load()
-        except Exception as error:
-            where = f"entry point {point.name} = {point.value}"
-            raise InvalidInput(f"cannot be loaded: {error}", where=where) from error
+        except (Exception, SystemExit) as error:
+            why = f"{type(error).__name__}: {error}"
+            failures.append(f"the passes of {point.name} = {point.value} are left out: {why}")
+    return failures

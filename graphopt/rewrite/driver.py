@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from graphopt.errors import InvalidGraph
+from graphopt.errors import GraphoptError, InvalidGraph
 from graphopt.ir import Graph, Node, Value, rebuild, topological
 from graphopt.rewrite.rule import Decline, Rule
 
 MAX_SWEEPS = 100
+MAX_GROWTH = 1000
+"""The nodes that rules may add, beyond as many as there were, in what they made themselves."""
 
 
 @dataclass
@@ -23,16 +25,17 @@ class RewriteLog:
 def rewrite(graph: Graph, rules: Sequence[Rule], log: RewriteLog | None = None, limit: int | None = None) -> Graph:
     """Apply the rules, the first that fires at each node, until none fires any more, or ``limit`` have fired in all.
 
-    Each sweep matches on the graph as it was and builds a new one, producers first. Raises
-    ``InvalidGraph`` if a rule changes a type, or if the rules never come to rest: for
-    ``MAX_SWEEPS`` sweeps they fired, and the graph got no smaller.
+    Each sweep matches on the graph as it was and builds a new one, producers first. Raises ``InvalidGraph`` if a rule
+    fails or changes a type, and if the rules never come to rest: for ``MAX_SWEEPS`` sweeps they fired, and the graph
+    got no smaller; or they make the graph grow where they find what they made themselves, see ``Growth``.
     """
     log = log if log is not None else RewriteLog()
     smallest, idle = len(graph.nodes), 0
+    growth = Growth(len(rules), len(graph.nodes) + MAX_GROWTH)
     while idle < MAX_SWEEPS:
         fired = len(log.fired)
         log.declined.clear()
-        graph = Sweep(graph, rules, log, limit).run()
+        graph = Sweep(graph, rules, log, limit, growth).run()
         if len(log.fired) in (fired, limit):
             return graph
         idle = 0 if len(graph.nodes) < smallest else idle + 1
@@ -40,8 +43,41 @@ def rewrite(graph: Graph, rules: Sequence[Rule], log: RewriteLog | None = None, 
     raise InvalidGraph(
         f"no fixed point after {MAX_SWEEPS} sweeps that made the graph no smaller",
         where=log.fired[-1][0],
-        advice="two of the rules undo each other",
+        advice="two of the rules undo each other, or what a rule makes holds what it looks for",
     )
+
+
+class Growth:
+    """Tells rules that unfold a model from those that feed on themselves.
+
+    What was there at first has age 0, and what a rule makes is a step older than the oldest of what it matched. Among
+    more steps than there are rules, one of the rules is twice: it has found what it made itself, or what another made
+    of that. To do so is fine where it comes to an end, as when a sum of many is split into halves, which adds no more
+    nodes than the sum has operands; it is stopped when more nodes came of it than the graph had, and some.
+    """
+
+    def __init__(self, rules: int, limit: int) -> None:
+        self.rules, self.left = rules, limit
+        self.ages: dict[Node, int] = {}
+
+    def fired(self, rule: Rule, where: str, matched: Sequence[Value], made: Sequence[Node]) -> None:
+        """Count one firing; raises ``InvalidGraph`` when there is no end to it."""
+        age = 1 + max((self.ages.get(v.node, 0) for v in matched), default=0)
+        self.ages.update(dict.fromkeys(made, age))
+        if age > self.rules:
+            self.left -= max(0, len(made) - len(matched))
+        if self.left < 0:
+            raise InvalidGraph(
+                f"rule {rule.name} makes the graph grow without end",
+                where=where,
+                why="what it makes holds what it looks for",
+                advice="let it decline where it has been: raise Decline, or look at the operand or an attribute",
+            )
+
+    def rebuilt(self, old: Node, new: Node) -> None:
+        """A node that no rule touched is as old as it was."""
+        if new is not old and old in self.ages:
+            self.ages[new] = self.ages[old]
 
 
 class Sweep:
@@ -51,8 +87,8 @@ class Sweep:
     on what is gone; the next sweep tries it again.
     """
 
-    def __init__(self, graph: Graph, rules: Sequence[Rule], log: RewriteLog, limit: int | None) -> None:
-        self.graph, self.rules, self.log, self.limit = graph, rules, log, limit
+    def __init__(self, graph: Graph, rules: Sequence[Rule], log: RewriteLog, limit: int | None, growth: Growth) -> None:
+        self.graph, self.rules, self.log, self.limit, self.growth = graph, rules, log, limit, growth
         self.new: dict[Value, Value] = {}
         self.known: set[Node] = set()
         self.replaced: set[Node] = set()
@@ -63,7 +99,9 @@ class Sweep:
     def transform(self, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         results = self.apply_first(node)
         if results is None:
-            results = node.with_inputs(inputs).results
+            kept = node.with_inputs(inputs)
+            self.growth.rebuilt(node, kept)
+            results = kept.results
         else:
             self.replaced.add(node)
         self.new.update(zip(node.results, results, strict=True))
@@ -95,14 +133,33 @@ class Sweep:
             except Decline as why:
                 reasons.append(str(why))
                 continue
+            except Exception as error:
+                raise failure(rule, where, error) from error
             if built is not None:
-                results = (built,) if isinstance(built, Value) else tuple(built)
-                if tuple(v.type for v in results) != node.types:
-                    raise InvalidGraph(f"rule {rule.name} turned {node.types} into {results}", where=where)
-                return stamp(results, node, candidate.matched, self.known)
+                results = checked(built, rule, node, where)
+                made = renewed(results, node, candidate.matched, self.known)
+                self.growth.fired(rule, where, candidate.matched, list(made.values()))
+                return in_place(results, made)
         for why_not in dict.fromkeys(reasons if fits else misfits):
             self.log.declined.append((rule.name, where, why_not))
         return None
+
+
+def failure(rule: Rule, where: str, error: Exception) -> InvalidGraph:
+    """The error of a rule that failed: which one, at which node, of what."""
+    why = str(error) if isinstance(error, GraphoptError) else f"{type(error).__name__}: {error}"
+    return InvalidGraph(f"rule {rule.name} failed", where=where, why=why)
+
+
+def checked(built: object, rule: Rule, node: Node, where: str) -> tuple[Value, ...]:
+    """What a rule made, if it can stand for the node; raises ``InvalidGraph`` for another type or what is no value."""
+    results = (built,) if isinstance(built, Value) else tuple(built) if isinstance(built, list | tuple) else ()
+    if not results or not all(isinstance(v, Value) for v in results):
+        what = f"rule {rule.name} returned {type(built).__name__}, which is no value"
+        raise InvalidGraph(what, where=where, advice="return the new value, or the results of the new node")
+    if tuple(v.type for v in results) != node.types:
+        raise InvalidGraph(f"rule {rule.name} turned {node.types} into {results}", where=where)
+    return results
 
 
 def stamp(results: Sequence[Value], root: Node, matched: Sequence[Value], known: set[Node]) -> tuple[Value, ...]:
@@ -110,13 +167,22 @@ def stamp(results: Sequence[Value], root: Node, matched: Sequence[Value], known:
 
     The nodes in ``known`` were there before; those made are added to it.
     """
+    return in_place(results, renewed(results, root, matched, known))
+
+
+def renewed(results: Sequence[Value], root: Node, matched: Sequence[Value], known: set[Node]) -> dict[Node, Node]:
+    """For each node that a rule made, the one of the same with its name and origins; see ``stamp``."""
     origins = tuple(dict.fromkeys(o for v in reversed(matched) for o in v.node.origins))
     roots = {v.node for v in results}
-    renewed: dict[Node, Node] = {}
+    made: dict[Node, Node] = {}
     for node in topological(results, after=known):
         name = root.name if node in roots else node.name or f"{root.name}.{node.op.name}" * bool(root.name)
         kept = node.origins if node.origins and node not in roots else origins
-        inputs = tuple(renewed.get(v.node, v.node).results[v.index] for v in node.inputs)
-        renewed[node] = replace(node, inputs=inputs, name=name, origins=kept)
-    known.update(renewed.values())
-    return tuple(renewed.get(v.node, v.node).results[v.index] for v in results)
+        inputs = tuple(made.get(v.node, v.node).results[v.index] for v in node.inputs)
+        made[node] = replace(node, inputs=inputs, name=name, origins=kept)
+    known.update(made.values())
+    return made
+
+
+def in_place(results: Sequence[Value], made: Mapping[Node, Node]) -> tuple[Value, ...]:
+    return tuple(made.get(v.node, v.node).results[v.index] for v in results)

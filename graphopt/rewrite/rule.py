@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, Node, Op, Value
@@ -50,10 +50,7 @@ def rule(pattern: Callable[..., Apply]) -> Callable[[Callable[..., Results]], Ru
     """
 
     def decorate(build: Callable[..., Results]) -> Rule:
-        hints = get_type_hints(build)
-        tree = pattern(**{name: _placeholder(name, hints[name]) for name in inspect.signature(pattern).parameters})
-        if not isinstance(tree, Apply):
-            raise InvalidInput("the pattern must be the application of an operator", where=build.__name__)
+        tree = _read(pattern, _placeholders(pattern, build), build.__name__)
         wanted = tuple(inspect.signature(build).parameters)
 
         def candidates(node: Node, graph: Graph, report: Report) -> Iterator[Candidate]:
@@ -72,6 +69,9 @@ def node_rule(*ops: type[Op]) -> Callable[[Callable[[Node, tuple[Value, ...]], R
     where the rule is not about this node.
     """
 
+    if wrong := [op for op in ops if not (isinstance(op, type) and issubclass(op, Op))] or not ops:
+        raise InvalidInput(f"{wrong} are no operators", where="node_rule", advice="write @node_rule(Relu, Clip)")
+
     def decorate(build: Callable[[Node, tuple[Value, ...]], Results]) -> Rule:
         def candidates(node: Node, graph: Graph, report: Report) -> Iterator[Candidate]:
             yield Candidate(node.results[:1], lambda new: build(node, tuple(new[v] for v in node.inputs)))
@@ -81,10 +81,41 @@ def node_rule(*ops: type[Op]) -> Callable[[Callable[[Node, tuple[Value, ...]], R
     return decorate
 
 
-def _placeholder(name: str, hint: Any) -> Hole | OpPattern:
-    options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+def _read(pattern: Callable[..., Apply], placeholders: Mapping[str, Hole | OpPattern], where: str) -> Apply:
+    """The tree that a pattern is, with what stands for each of its names."""
+    advice = "write calls of the operators over the other names: lambda add, relu, x, y: add(relu(x), y)"
+    try:
+        tree = pattern(**placeholders)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InvalidInput("the pattern cannot be read", where=where, why=why, advice=advice) from error
+    if not isinstance(tree, Apply):
+        raise InvalidInput("the pattern must be the application of an operator", where=where, advice=advice)
+    return tree
+
+
+def _placeholders(pattern: Callable[..., Apply], build: Callable[..., Results]) -> dict[str, Hole | OpPattern]:
+    """What stands for each name of a pattern, by the annotations of the function."""
+    where, names = build.__name__, tuple(inspect.signature(pattern).parameters)
+    try:
+        hints = get_type_hints(build)
+    except NameError as error:
+        advice = "import it where the function is, at the top of the file"
+        raise InvalidInput("an annotation cannot be read", where=where, why=str(error), advice=advice) from error
+    if unknown := [name for name in inspect.signature(build).parameters if name not in names]:
+        advice = "the pattern and the function have the same names"
+        raise InvalidInput(f"{', '.join(unknown)} is not in the pattern", where=where, advice=advice)
+    return {name: _placeholder(name, hints.get(name), where) for name in names}
+
+
+def _placeholder(name: str, hint: Any, where: str) -> Hole | OpPattern:
+    options = get_args(hint) if isinstance(hint, types.UnionType) or get_origin(hint) is Union else (hint,)
     if all(isinstance(o, type) and get_origin(o) is None and issubclass(o, Op) for o in options):
         return OpPattern(options, name)
+    if hint not in (Value, Const):
+        what = f"{name} has no annotation" if hint is None else f"{name}: {hint} stands for nothing in a pattern"
+        advice = f"annotate an operator, {name}: Relu, any value, {name}: Value, or a constant, {name}: Const"
+        raise InvalidInput(what, where=where, advice=advice)
     return Hole(name, constant=hint is Const)
 
 

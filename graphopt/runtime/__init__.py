@@ -1,6 +1,7 @@
 """The runtime: building, running and keeping compiled programs. It knows nothing of graphs or TVM."""
 
 from graphopt.runtime.execute import Run
+from graphopt.runtime.folder import Saved
 from graphopt.runtime.program import Program, Sizes
 
-__all__ = ["Program", "Run", "Sizes"]
+__all__ = ["Program", "Run", "Saved", "Sizes"]

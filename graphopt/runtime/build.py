@@ -10,6 +10,8 @@ from pathlib import Path
 
 from graphopt.errors import ToolFailed
 from graphopt.runtime.machine import Memory, Runner, Toolchain
+from graphopt.runtime.manifest import MANIFEST, read_manifest
+from graphopt.runtime.templates import NOTICE, render
 
 BOARDS = Path(__file__).parent / "boards"
 
@@ -36,13 +38,16 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def build_library(files: Mapping[str, bytes], name: str, toolchain: Toolchain) -> bytes:
-    """A shared library of an artifact's driver, weights and kernels that exports the driver alone."""
+    """A shared library of an artifact's driver, weights and kernels that exports the driver and its sizes alone."""
     compiler = require(toolchain.compiler, toolchain.package)
-    exports = f"{{ global: {name}_run; {name}_run_static; local: *; }};\n"
+    exports = f"{{ global: {name}_run; {name}_run_static; {name}_sizes; local: *; }};\n"
+    manifest = read_manifest(files.get(MANIFEST))
+    ports = {kind: manifest[kind] for kind in ("inputs", "outputs")}
+    sizes = render("sizes.c", notice=NOTICE, p=name, P=name.upper(), **ports)
     with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
         folder = Path(temporary)
-        write_files({**files, "exports.map": exports.encode()}, folder)
-        sources = [f"{name}.c", f"{name}_static.c", f"{name}_weights.S", f"{name}_kernels.o"]
+        write_files({**files, "exports.map": exports.encode(), "sizes.c": sizes.encode()}, folder)
+        sources = ["sizes.c", f"{name}.c", f"{name}_static.c", f"{name}_weights.S", f"{name}_kernels.o"]
         link = ["-shared", "-fPIC", "-Wl,--version-script=exports.map", "-Wl,--build-id=none", "-s"]
         run_tool([compiler, *toolchain.flags, "-O2", *link, *sources, "-lm", "-o", "library.so"], folder)
         return (folder / "library.so").read_bytes()

@@ -20,7 +20,9 @@ import numpy.typing as npt
 from graphopt.errors import BudgetExceeded, ToolFailed
 from graphopt.runtime.build import build_counter, build_harness, build_image, require, symbols
 from graphopt.runtime.machine import Memory, Runner, Toolchain
-from graphopt.runtime.templates import render
+from graphopt.runtime.manifest import ADVICE
+from graphopt.runtime.sizes import check_sizes, header_sizes, library_sizes
+from graphopt.runtime.templates import NOTICE, render
 
 Array = npt.NDArray[Any]
 Sample = Sequence[Array]
@@ -44,7 +46,9 @@ def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], c
     runner, toolchain = runner_of(manifest), toolchain_of(manifest)
     if runner.kind == "native":
         return execute_native(folder, manifest, samples)
-    context = {"notice": "SPDX-License-Identifier: Apache-2.0", "p": manifest["name"], "P": manifest["name"].upper()}
+    header = (folder / f"{manifest['name']}.h").read_text(errors="replace")
+    check_sizes(header_sizes(header, manifest), manifest, f"{manifest['name']}.h")
+    context = {"notice": NOTICE, "p": manifest["name"], "P": manifest["name"].upper()}
     ports = {k: [port_context(p) for p in manifest[k]] for k in ("inputs", "outputs")}
     (folder / "harness.c").write_text(render("harness.c", **context, **ports))
     write_samples(folder / "inputs.bin", samples)
@@ -96,9 +100,14 @@ def run_emulator(command: Sequence[str], folder: Path) -> str:
 
 
 def execute_native(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample]) -> Run:
-    """Load the shared library into this process, call it, and let go of it."""
-    library = ctypes.CDLL(str(folder / f"lib{manifest['name']}.so"))
+    """Load the shared library into this process, compare its sizes, call it, and let go of it."""
+    file = f"lib{manifest['name']}.so"
     try:
+        library = ctypes.CDLL(str(folder / file))
+    except OSError as error:
+        raise ToolFailed("cannot be loaded", where=file, why=str(error), advice=ADVICE) from error
+    try:
+        check_sizes(library_sizes(library, manifest["name"]), manifest, file)
         return call_library(library[f"{manifest['name']}_run"], manifest, samples)
     finally:
         _ctypes.dlclose(library._handle)

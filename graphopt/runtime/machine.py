@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 ABI_VERSION = 1
 """The version of the interface between an artifact and what calls it."""
+
+UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
+"""Powers of two: memories are built so, and their makers count so."""
+
+
+def bytes_of(text: str) -> int:
+    """A size in bytes from text: ``65536``, ``64K``, ``64KB``, ``64 KiB``, ``1.5M``; raises ``ValueError``."""
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([KMG]?)(?:I?B)?\s*", text.upper())
+    size = float(found[1]) * 2 ** UNITS[found[2]] if found else 0.5
+    if size != int(size):
+        raise ValueError(f"{text[:60]!r} is no number of bytes; write 65536, 64K, 64KiB or 1M")
+    return int(size)
 
 
 @dataclass(frozen=True)

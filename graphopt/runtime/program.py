@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.errors import InvalidInput
+from graphopt.errors import InvalidInput, printable
 from graphopt.runtime.build import code_bytes, write_files
 from graphopt.runtime.execute import Array, Run, execute, toolchain_of
-from graphopt.runtime.machine import ABI_VERSION
+from graphopt.runtime.folder import Saved, save_folder
+from graphopt.runtime.manifest import MANIFEST, read_manifest, verified
+
+PORTS_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,29 @@ class Sizes:
     workspace: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
     """The files of an artifact by name, among them its manifest."""
 
     files: Mapping[str, bytes]
 
+    def __repr__(self) -> str:
+        try:
+            known = self.manifest
+        except InvalidInput as error:
+            return f"<Program of {len(self.files)} files: {printable(error.what)}>"
+        taken, given = (ports_text(known[kind]) for kind in ("inputs", "outputs"))
+        sizes = f"{known['weight_bytes']:,} bytes of weights, {known['workspace_bytes']:,} of workspace"
+        return printable(f"<Program {known['name']} for {known['target']}: {taken} -> {given}; {sizes}>")
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What the program is: name, target, ports, sizes, kernels, and how to build and run it."""
-        found: dict[str, Any] = json.loads(self.files["manifest.json"])
-        return found
+        """What the program is: name, target, ports, sizes, kernels, and how to build and run it.
+
+        Raises ``InvalidInput`` if any of it is missing, of another type or out of its range, and if the shared library
+        is not the one that it was made for: a damaged one brings down whoever loads it.
+        """
+        return verified(self.files)
 
     def run(self, /, *inputs: Array, **named: Array) -> Array | tuple[Array, ...]:
         """The outputs for the given inputs, by position or name; one array if there is one output.
@@ -110,42 +123,39 @@ class Program:
             code = code_bytes(folder, manifest["name"], toolchain, manifest["cflags"], manifest["codegen"])
         return Sizes(code, manifest["weight_bytes"], manifest["workspace_bytes"])
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path) -> Saved:
         """Write the artifact to a folder, whole or not at all.
 
-        An earlier artifact there is replaced; a folder that holds anything else is refused.
+        Of an earlier artifact there, the files that graphopt wrote and nobody edited are replaced or removed. What the
+        user added stays, and so do ``main.c``, ``Makefile``, ``CMakeLists.txt`` and ``README.md`` where they were
+        edited: the result says which. Raises ``InvalidInput`` for a folder that holds anything else, where another file
+        of the artifact was edited, and where the folder cannot be written; everything is then as it was.
         """
-        folder = Path(path).resolve()
-        if (
-            folder.exists()
-            and not (folder / "manifest.json").is_file()
-            and (not folder.is_dir() or any(folder.iterdir()))
-        ):
-            raise InvalidInput("exists, and is not an artifact", where=str(folder), advice="choose another folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            write_files(self.files, fresh)
-            fresh.chmod(0o755)
-            exchange(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        return save_folder(self.files, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Program:
-        """The program that ``save`` wrote to a folder; raises ``InvalidInput`` if it is not one."""
+        """The program that ``save`` wrote to a folder; raises ``InvalidInput`` if it is not one, or is damaged.
+
+        Sources may have been edited; a shared library must be the one that was written.
+        """
         folder = Path(path)
-        if not (folder / "manifest.json").is_file():
-            raise InvalidInput("is not an artifact: it has no manifest.json", where=str(folder))
-        program = cls({file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()})
+        if not (folder / MANIFEST).is_file():
+            raise InvalidInput(f"is not an artifact: it has no {MANIFEST}", where=str(folder))
         try:
-            version = program.manifest["abi_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInput("its manifest.json is not one of graphopt's", where=str(folder)) from error
-        if version != ABI_VERSION:
-            what = f"it has version {version} of the interface, this graphopt runs version {ABI_VERSION}"
-            raise InvalidInput(what, where=str(folder), advice="compile the model again")
-        return program
+            data = (folder / MANIFEST).read_bytes()
+            listed = [folder / name for name in read_manifest(data).get("files", ())]
+            files = {**{path.name: path.read_bytes() for path in listed if path.is_file()}, MANIFEST: data}
+            verified(files)
+        except InvalidInput as error:
+            raise InvalidInput("is no artifact that can be used", where=str(folder), why=str(error)) from error
+        return cls(files)
+
+
+def ports_text(ports: Sequence[Mapping[str, Any]]) -> str:
+    """Names and types of inputs or outputs, of many the first."""
+    shown = [f"{port['name'][:40]} {port['dtype']}{port['shape']}" for port in ports[:PORTS_SHOWN]]
+    return ", ".join([*shown, *([f"{len(ports) - PORTS_SHOWN} more"] if len(ports) > PORTS_SHOWN else [])])
 
 
 def quantized(data: Array, port: Mapping[str, Any]) -> Array:
@@ -160,24 +170,6 @@ def quantized(data: Array, port: Mapping[str, Any]) -> Array:
 def divides(batch: int, samples: int) -> bool:
     """Whether this many samples make whole batches, one at least."""
     return samples > 0 and samples % batch == 0
-
-
-def exchange(fresh: Path, folder: Path) -> None:
-    """Move ``fresh`` to the place of ``folder``; where that fails, what was there is put back."""
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    old = aside / "old"
-    try:
-        folder.rename(old)
-        fresh.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        aside.rmdir()
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def join(runs: list[list[Array]]) -> tuple[Array, ...]:

@@ -91,7 +91,7 @@ def common_context(lowered: Lowered, target: Target, name: str) -> dict[str, Any
         "alignment": target.alignment,
         "inputs": [port_context(p) for p in lowered.inputs],
         "outputs": [port_context(p) for p in lowered.outputs],
-        "target": target.name,
+        "target": label(target.name),
         "weight_bytes": lowered.constant_bytes,
         "cflags": " ".join([*STRICT, *OPTIMIZE]),
         "options": " ".join([*STRICT[1:], *OPTIMIZE]),

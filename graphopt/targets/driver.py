@@ -8,6 +8,7 @@ from dataclasses import replace
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, bind_batch, verify
 from graphopt.runtime.build import build_library
+from graphopt.runtime.manifest import sealed
 from graphopt.runtime.program import Program
 from graphopt.targets.reserved import RESERVED
 from graphopt.targets.target import Target, get_target
@@ -53,9 +54,9 @@ def compile(
     ports = with_parameters(lowered.inputs, taken), with_parameters(lowered.outputs, given)
     lowered = replace(lowered, inputs=ports[0], outputs=ports[1])
     if machine.codegen == "c":
-        return Program(artifact_files(lowered, machine, name, batched, None))
+        return Program(sealed(artifact_files(lowered, machine, name, batched, None)))
     kernels = {f"{name}_{k}": built for k, built in lowered.kernels.items()}
     files = artifact_files(lowered, machine, name, batched, compile_object(kernels, machine))
     library = build_library(files, name, machine.toolchain)
     kept = {f: files[f] for f in (f"{name}.h", "manifest.json")}
-    return Program({f"lib{name}.so": library, **kept})
+    return Program(sealed({f"lib{name}.so": library, **kept}))

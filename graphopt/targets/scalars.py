@@ -11,8 +11,9 @@ import numpy as np
 from tvm import tirx
 from tvm_ffi import structural_equal
 
-from graphopt.errors import InvalidGraph, Unsupported
+from graphopt.errors import Unsupported
 from graphopt.ir import Op
+from graphopt.ir.registry import register as register_rule
 from graphopt.ops import (
     Abs,
     Add,
@@ -52,10 +53,7 @@ def scalar_rule(op: type[Op], codegen: str | None = None) -> Callable[[ScalarRul
 
     def register(rule: ScalarRule) -> ScalarRule:
         table: dict[Any, ScalarRule] = HELPED if codegen else SCALARS
-        key = (op, codegen) if codegen else op
-        if key in table:
-            raise InvalidGraph(f"{op.name} has a scalar rule already")
-        table[key] = rule
+        register_rule(table, [(op, codegen) if codegen else op], rule, "a scalar rule")
         return rule
 
     return register

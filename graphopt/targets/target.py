@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from graphopt.errors import InvalidInput
-from graphopt.runtime.machine import Memory, Runner, Toolchain
+from graphopt.runtime.machine import Memory, Runner, Toolchain, bytes_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Target:
 
 X86_HOSTS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
 """Each runs what those before it run."""
+MEMORIES = ("flash", "ram", "size")
 RUNNERS = ("native", "user", "board")
 CHOICES: dict[str, tuple[Any, ...]] = {"codegen": ("llvm", "c"), "lanes": (1, 4, 8, 16)}
 EXAMPLE = 'write, for one:\n  [my-board]\n  base = "cortex-m4"\n  ram = 65536'
@@ -115,13 +116,20 @@ def _table(table: Any, where: str) -> dict[str, Any]:
 def _made(kind: type[T], table: Any, where: str) -> T:
     """A dataclass from a table, each field checked; ``ValueError`` names the one at fault."""
     hints = get_type_hints(kind)
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in _table(table, where).items()}
+    fields = {k: _value(k, v) for k, v in _table(table, where).items()}
     if unknown := sorted(set(fields) - set(hints)):
         raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(hints)}")
     for name, value in fields.items():
         if not _fits(value, hints[name]):
             raise ValueError(f"{where}: {name} = {value!r} is not {getattr(hints[name], '__name__', hints[name])}")
     return kind(**fields)
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value of TOML as a field has it: lists are tuples, and the sizes of memories may be written ``64K``."""
+    if isinstance(value, str) and name in MEMORIES:
+        return bytes_of(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -140,8 +148,21 @@ def read_text(path: Path) -> str:
         raise InvalidInput("cannot be read", where=str(path), why=str(error)) from error
 
 
+def target_of_file(path: str, name: str) -> Target:
+    """The target of a file, by name if it has several; raises ``InvalidInput`` where it is not clear which."""
+    if not Path(path).is_file():
+        raise InvalidInput("no such target file", where=path)
+    found = read_targets(read_text(Path(path)), path, builtin_targets())
+    if not found:
+        raise InvalidInput("no target in this file", where=path, advice=EXAMPLE)
+    if name in found or (not name and len(found) == 1):
+        return found[name or next(iter(found))]
+    what = f"no target is called {name!r}" if name else f"there are {len(found)} targets in this file"
+    raise InvalidInput(what, where=path, advice=f"write {' or '.join(f'{path}:{n}' for n in found)}")
+
+
 def get_target(name: str | Target) -> Target:
-    """A target by name (``host`` is this machine), or from the last table of a ``.toml`` file.
+    """A target by name (``host`` is this machine), or from a file: ``board.toml``, or ``boards.toml:name`` of several.
 
     Raises ``InvalidInput`` for an unknown name, with the nearest ones.
     """
@@ -149,13 +170,9 @@ def get_target(name: str | Target) -> Target:
         return name
     if name == "host":
         return dataclasses.replace(builtin_targets()[host_name()], name="host")
-    if name.endswith(".toml"):
-        if not Path(name).is_file():
-            raise InvalidInput("no such target file", where=name)
-        found = list(read_targets(read_text(Path(name)), name, builtin_targets()).values())
-        if not found:
-            raise InvalidInput("no target in this file", where=name, advice=EXAMPLE)
-        return found[-1]
+    file, suffix, table = name.partition(".toml")
+    if suffix and (not table or table[0] == ":"):
+        return target_of_file(file + suffix, table[1:])
     if name not in builtin_targets():
         close = difflib.get_close_matches(name, builtin_targets(), 3) or sorted(builtin_targets())
         raise InvalidInput(

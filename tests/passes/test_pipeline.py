@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from graphopt.errors import ContractViolation, InvalidGraph, InvalidInput
+from graphopt.errors import ContractViolation, GraphoptError, InvalidGraph, InvalidInput
 from graphopt.ir import Batch, Graph, Value, arg, constant
-from graphopt.ops import Add, BatchNorm, Conv, Neg, Relu, Reshape, Tanh
+from graphopt.ops import Add, BatchNorm, Conv, Mul, Neg, Relu, Reshape, Tanh
 from graphopt.passes import (
     PASSES,
     Close,
@@ -19,11 +21,11 @@ from graphopt.passes import (
     Pass,
     Pipeline,
     RemoveIdentities,
+    RewritePass,
     Step,
-    default_pipeline,
     optimize,
-    parse_passes,
 )
+from graphopt.rewrite import rule
 
 
 class Probe(Pass, name="test-probe", contract=Close(rtol=0.0, atol=0.0)):
@@ -40,29 +42,6 @@ class Probe(Pass, name="test-probe", contract=Close(rtol=0.0, atol=0.0)):
 def relu_graph() -> Graph:
     x = arg("x", "float32", (Batch(), 3))
     return Graph((x,), (Relu()(x),))
-
-
-def test_passes_are_read_from_text() -> None:
-    assert parse_passes("fold-batch-norm,test-probe{x=1, axes=(1, 2)}") == [FoldBatchNorm(), Probe(x=1, axes=(1, 2))]
-    assert [type(p) for p in parse_passes(",".join(p.name for p in default_pipeline()))] == [
-        type(p) for p in default_pipeline()
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("fold-batchnorm", "did you mean fold-batch-norm"),
-        ("test-probe{y=1}", r"unknown options \['y'\]"),
-        ("test-probe{x=}", "cannot read the options"),
-        ("test-probe{x=open('f')}", "cannot read the options"),
-        ("test-probe{x=1", "cannot read the passes"),
-        ("", "cannot read the passes"),
-    ],
-)
-def test_what_cannot_be_read_is_refused_with_advice(text: str, message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        parse_passes(text)
 
 
 def test_names_of_passes_are_unique_and_contracts_required() -> None:
@@ -100,6 +79,99 @@ def test_ill_typed_result_of_a_pass_is_an_error() -> None:
             Pipeline([IllTyped()])(relu_graph())
     finally:
         del PASSES["test-ill-typed"]
+
+
+def passing(run: Callable[[Graph, Context], object]) -> Pass:
+    """A pass of a function, for one test."""
+
+    class Passing(Pass, name="test-passing", contract=Exact()):
+        def run(self, graph: Graph, context: Context) -> Graph:
+            return run(graph, context)  # type: ignore[return-value]
+
+    del PASSES["test-passing"]
+    return Passing()
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda g, c: None, "test-passing: it gave NoneType, which is no graph"),
+        (lambda g, c: g.nodes[100], "test-passing: it failed with IndexError"),
+        (lambda g, c: g.node("no such"), "test-passing: no node is called"),
+    ],
+)
+def test_errors_of_a_pass_name_it(run: Callable[[Graph, Context], object], message: str) -> None:
+    for pipeline in (Pipeline([passing(run)]), passing(run)):
+        with pytest.raises(GraphoptError, match=message) as caught:
+            pipeline(relu_graph())
+        assert caught.value.__cause__ is not None
+
+
+def double(dtype: Callable[[float], object]) -> Pass:
+    @rule(lambda add, x: add(x, x))
+    def twice(add: Add, x: Value) -> Value:
+        return Mul()(x, constant(dtype(2)))  # type: ignore[arg-type]
+
+    class Double(RewritePass, name="test-double", contract=Exact()):
+        """x + x to 2 x."""
+
+        rules = (twice,)
+
+    del PASSES["test-double"]
+    return Double()
+
+
+def test_constants_of_a_rule_fit_the_check_in_float64() -> None:
+    x = arg("x", "float32", (2, 3))
+    graph = Graph((x,), (Add()(x, x),))
+    for check in (False, True):
+        result = Pipeline([double(np.float32)], check=check)(graph)
+        assert [n.op.name for n in result.nodes] == ["input", "constant", "mul"]
+        assert result.outputs[0].type.dtype == "float32"
+    assert str(constant(np.float32(2)).type) == "float32[]", "the check leaves nothing behind"
+
+
+def test_an_error_of_the_check_says_where_it_runs() -> None:
+    def strict(graph: Graph, context: Context) -> Graph:
+        assert graph.inputs[0].type.dtype == "float32"
+        return graph
+
+    with pytest.raises(InvalidGraph, match="copy of the graph in float64"):
+        Pipeline([passing(strict)], check=True)(relu_graph())
+    with pytest.raises(InvalidGraph) as caught:
+        Pipeline([double(np.int32)], check=True)(Graph((x := arg("x", "float32", (3,)),), (Add()(x, x),)))
+    assert "float64" not in str(caught.value), "this one fails at once"
+
+
+class Needy(Pass, name="test-needy", contract=Exact()):
+    """Has an option that must be given."""
+
+    ratio: float
+
+
+def test_a_pipeline_takes_what_people_write_for_a_pass() -> None:
+    wanted = (FoldBatchNorm(), Probe(x=1.0))
+    text = "fold-batch-norm,test-probe{x=1.0}"
+    for given in (text, [text], text.split(","), [FoldBatchNorm, Probe(x=1.0)], [FoldBatchNorm(), "test-probe{x=1.0}"]):
+        assert Pipeline(given).order == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([Needy], r"write Needy\(ratio=\.\.\.\)"),
+        (["test-needy"], "cannot have the options"),
+        (["fuze"], "did you mean fuse"),
+        (FoldBatchNorm(), r"write Pipeline\(\[Fuse\(\)\]\)"),
+        (FoldBatchNorm, r"write Pipeline\(\[Fuse\(\)\]\)"),
+        ([Graph], "is no pass\n.*'fuse'"),
+        ([[FoldBatchNorm()]], "is no pass"),
+        ([None], "None is no pass"),
+    ],
+)
+def test_what_is_no_pass_is_refused_with_what_to_write(given: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Pipeline(given)
 
 
 def test_notes_say_what_was_done_and_what_was_not() -> None:

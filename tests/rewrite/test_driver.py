@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Graph, Node, Value, arg, constant, verify
-from graphopt.ops import Abs, Add, Mul, Neg, Relu, Reshape, Sub, Tanh
+from graphopt.ops import Abs, Add, Concat, Mul, Neg, Relu, Reshape, Sub, Tanh
+from graphopt.passes import PASSES, Exact, Pipeline, RewritePass
 from graphopt.rewrite import Const, Decline, RewriteLog, node_rule, rewrite, rule
 
 
@@ -99,6 +101,105 @@ def test_rules_that_undo_each_other_are_an_error() -> None:
     x = x4()
     with pytest.raises(InvalidGraph, match="no fixed point"):
         rewrite(Graph((x,), (Relu()(x),)), [to_abs, to_relu])
+
+
+def test_a_rule_that_holds_its_own_pattern_is_stopped() -> None:
+    @rule(lambda relu, a: relu(a))
+    def grow(relu: Relu, a: Value) -> Value:
+        return Relu()(Relu()(a))
+
+    x = x4()
+    started = time.process_time()
+    with pytest.raises(InvalidGraph, match="rule grow makes the graph grow without end"):
+        rewrite(Graph((x,), (Relu()(x),)), [grow])
+    assert time.process_time() - started < 1
+
+
+def test_rules_that_feed_each_other_are_stopped() -> None:
+    @node_rule(Relu)
+    def to_abs(node: Node, inputs: tuple[Value, ...]) -> Value:
+        return Abs()(Abs()(*inputs))
+
+    @node_rule(Abs)
+    def to_relu(node: Node, inputs: tuple[Value, ...]) -> Value:
+        return Relu()(Relu()(*inputs))
+
+    @node_rule(Tanh)
+    def bystander(node: Node, inputs: tuple[Value, ...]) -> None:
+        return None
+
+    x = x4()
+    with pytest.raises(InvalidGraph, match="grow without end"):
+        rewrite(Graph((x,), (Relu()(x),)), [bystander, to_abs, to_relu])
+
+
+def test_a_rule_that_adds_one_to_itself_is_stopped() -> None:
+    @node_rule(Relu)
+    def wrap(node: Node, inputs: tuple[Value, ...]) -> Value:
+        return Abs()(Relu()(*inputs))
+
+    x = x4()
+    with pytest.raises(InvalidGraph, match="holds what it looks for"):
+        rewrite(Graph((x,), (Relu()(x),)), [wrap])
+
+
+@pytest.mark.parametrize("operands", [4, 3000])
+def test_a_rule_that_unfolds_what_it_made_comes_to_its_end(operands: int) -> None:
+    """Splitting in halves, as long as there is something to split."""
+
+    @node_rule(Concat)
+    def halve(node: Node, inputs: tuple[Value, ...]) -> Value | None:
+        if len(inputs) <= 2:
+            return None
+        half = len(inputs) // 2
+        parts = (Concat(axis=0)(*part) if len(part) > 1 else part[0] for part in (inputs[:half], inputs[half:]))
+        return Concat(axis=0)(*parts)
+
+    x = x4()
+    result = rewrite(Graph((x,), (Concat(axis=0)(*(Neg()(x) for _ in range(operands))),)), [halve])
+    assert sum(isinstance(n.op, Concat) for n in result.nodes) == operands - 1
+
+
+def test_one_node_may_become_very_many() -> None:
+    @node_rule(Tanh)
+    def unroll(node: Node, inputs: tuple[Value, ...]) -> Value:
+        (value,) = inputs
+        for _ in range(20_000):
+            value = Neg()(value)
+        return value
+
+    x = x4()
+    assert len(rewrite(Graph((x,), (Tanh()(x),)), [unroll]).nodes) == 20_001
+
+
+def raises(node: Node, inputs: tuple[Value, ...]) -> Value:
+    raise KeyError("weights")
+
+
+def ill_formed(node: Node, inputs: tuple[Value, ...]) -> Value:
+    return Add()(inputs[0], constant(np.ones((7, 7), np.float32)))
+
+
+def nothing_of_the_kind(node: Node, inputs: tuple[Value, ...]) -> Value:
+    return np.ones(4)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [(raises, "KeyError: 'weights'"), (ill_formed, "failed"), (nothing_of_the_kind, "returned ndarray, which is no")],
+)
+def test_an_error_names_pass_rule_and_node(build: Callable[..., Value], why: str) -> None:
+    class Failing(RewritePass, name="test-failing", contract=Exact()):
+        rules = (node_rule(Relu)(build),)
+
+    x = x4()
+    try:
+        with pytest.raises(InvalidGraph, match=rf"^test-failing: act: rule {build.__name__} .*{why}") as caught:
+            Pipeline([Failing()])(Graph((x,), (Relu()(x, name="act"),)))
+    finally:
+        del PASSES["test-failing"]
+    cause = caught.value.__cause__
+    assert cause is not None and (build is nothing_of_the_kind or cause.__cause__ is not None)
 
 
 def test_rule_that_changes_a_type_is_an_error() -> None:

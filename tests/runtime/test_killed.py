@@ -15,7 +15,7 @@ import graphopt
 from graphopt import Program, compile
 from graphopt.testing import random_graph
 
-EVENTS = {"open", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"}
+EVENTS = {"open", "os.chmod", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"}
 """What Python tells an audit hook of the steps by which files change, each before it is done."""
 
 
@@ -61,16 +61,24 @@ def test_a_program_killed_while_it_is_saved(over: bool, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     found = set()
 
+    def before() -> None:
+        if over:
+            old.save(folder)
+            (folder / "notes").mkdir(exist_ok=True)
+            (folder / "notes" / "mine.txt").write_text("precious")
+
     def check() -> None:
         state = Program.load(folder).files if folder.exists() else None
-        assert state in ((old.files, new.files, None) if over else (new.files, None))
+        assert not over or (folder / "notes" / "mine.txt").read_text() == "precious"
+        assert state in ((old.files, new.files) if over else (new.files, None))
         found.add("none" if state is None else "old" if state == old.files else "new")
 
-    count = steps(lambda: old.save(folder) if over else None, lambda: new.save(folder), check)
+    count = steps(before, lambda: new.save(folder), check)
     assert count > len(new.files)
     assert found >= ({"old", "new"} if over else {"none"})
     new.save(folder)
     assert Program.load(folder).files == new.files, "what is left behind is in nobody's way"
+    assert [f.name for f in tmp_path.iterdir()] == ["out"], "and is gone"
 
 
 @pytest.mark.parametrize("suffix", [".gopt", ".onnx"])
@@ -88,3 +96,5 @@ def test_a_graph_killed_while_it_is_saved(suffix: str, tmp_path: Path) -> None:
 
     assert steps(lambda: graphopt.save(old, path), lambda: graphopt.save(new, path), check) >= 2
     assert len(sizes) == 1 and len(wanted) == 2
+    graphopt.save(new, path)
+    assert [f.name for f in tmp_path.iterdir()] == [path.name]

@@ -30,7 +30,7 @@ from graphopt.ops import (
     Transpose,
     Where,
 )
-from graphopt.targets import builtin_targets, get_target
+from graphopt.targets import Target, builtin_targets, get_target
 from graphopt.targets.samples import samples_apart
 from graphopt.targets.target import host_name
 
@@ -42,7 +42,7 @@ ram = 65536
 """
 
 
-def read(tmp_path: Path, text: str) -> object:
+def read(tmp_path: Path, text: str) -> Target:
     path = tmp_path / "board.toml"
     path.write_text(text)
     return get_target(str(path))
@@ -68,9 +68,23 @@ def test_the_host_can_be_made_a_lesser_one(monkeypatch: pytest.MonkeyPatch) -> N
         uncached()
 
 
-def test_the_last_table_may_build_on_those_before(tmp_path: Path) -> None:
-    target = read(tmp_path, f'{BOARD}\n[bigger]\nbase = "my-board"\nram = 131072\n')
-    assert (target.name, target.ram, target.description) == ("bigger", 131072, "my own")  # type: ignore[attr-defined]
+def test_a_table_may_build_on_those_before_and_is_chosen_by_name(tmp_path: Path) -> None:
+    two = f'{BOARD}\n[bigger]\nbase = "my-board"\nram = "128 KiB"\n'
+    with pytest.raises(InvalidInput, match=r"2 targets in this file\n.*board\.toml:my-board or .*board\.toml:bigger"):
+        read(tmp_path, two)
+    target = get_target(f"{tmp_path / 'board.toml'}:bigger")
+    assert (target.name, target.ram, target.description) == ("bigger", 131072, "my own")
+    assert get_target(f"{tmp_path / 'board.toml'}:my-board").ram == 65536
+    with pytest.raises(InvalidInput, match="no target is called 'small'"):
+        get_target(f"{tmp_path / 'board.toml'}:small")
+
+
+@pytest.mark.parametrize("text", ["64K", "64k", "64KB", "64 KiB", "65536", "0.0625M", "65536B"])
+def test_sizes_of_memories_may_have_units(text: str, tmp_path: Path) -> None:
+    runner = f'{{ kind = "board", ram = {{ origin = 0, size = "{text}" }} }}'
+    target = read(tmp_path, f'[b]\nbase = "cortex-m4"\nflash = "1M"\nram = "{text}"\nrunner = {runner}')
+    assert target.runner.ram is not None
+    assert (target.flash, target.ram, target.runner.ram.size) == (1 << 20, 65536, 65536)
 
 
 BAD = {
@@ -80,7 +94,9 @@ BAD = {
     "unknown base": ('[b]\nbase = "cortx-m4"', "cortex-m4"),
     "base of another type": ("[b]\nbase = [1]", "base"),
     "unknown field": ('[b]\nbase = "cortex-m4"\nsram = 3', "sram"),
-    "text for a number": ('[b]\nbase = "cortex-m4"\nram = "64K"', "ram = '64K'"),
+    "text for a number": ('[b]\nbase = "cortex-m4"\nlanes = "4K"', "lanes = '4K'"),
+    "an unknown unit": ('[b]\nbase = "cortex-m4"\nram = "64Q"', "64Q"),
+    "part of a byte": ('[b]\nbase = "cortex-m4"\nram = "0.3K"', "0.3K"),
     "negative": ('[b]\nbase = "cortex-m4"\nram = -1', "ram = -1"),
     "true for a number": ('[b]\nbase = "cortex-m4"\nlanes = true', "lanes = True"),
     "odd lanes": ('[b]\nbase = "cortex-m4"\nlanes = 3', "lanes = 3"),

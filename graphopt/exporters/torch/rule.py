@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from graphopt.errors import InvalidGraph
 from graphopt.ir import Op
+from graphopt.ir.registry import register as register_rule
 
 Result = Tensor | tuple[Tensor, ...]
 Rule = Callable[..., Result]
@@ -31,10 +31,7 @@ def torch_rule(*kinds: type[Op], training: bool = False) -> Callable[[R], R]:
     """Register the rule of these operators."""
 
     def register(rule: R) -> R:
-        table = TRAINING if training else RULES
-        if twice := [kind.name for kind in kinds if kind in table]:
-            raise InvalidGraph(f"{', '.join(twice)} has a rule for PyTorch already")
-        table.update(dict.fromkeys(kinds, rule))
+        register_rule(TRAINING if training else RULES, kinds, rule, "a rule for PyTorch")
         return rule
 
     return register

@@ -13,6 +13,7 @@ from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Scope
 from graphopt.ir import Array, Batch, Dim, Graph, Input, TensorType, Value, numel
 from graphopt.ir import Node as GraphNode
+from graphopt.ir.registry import register as register_rule
 
 Known = Array
 """A tensor whose elements are known: numbers, or Python integers and ``Batch`` in an object array."""
@@ -36,7 +37,7 @@ def onnx_rule(*names: str, folded: bool = True) -> Callable[[R], R]:
     """Register the rule of these operators; those not ``folded`` are not evaluated though their inputs are known."""
 
     def register(rule: R) -> R:
-        RULES.update((name, rule) for name in names)
+        register_rule(RULES, names, rule, "an importer rule")
         UNFOLDED.update(() if folded else names)
         return rule
 
@@ -47,7 +48,7 @@ def known_rule(*names: str) -> Callable[[R], R]:
     """Register the rule that computes these operators from known inputs."""
 
     def register(rule: R) -> R:
-        KNOWN_RULES.update((name, rule) for name in names)
+        register_rule(KNOWN_RULES, names, rule, "a rule for known inputs")
         return rule
 
     return register

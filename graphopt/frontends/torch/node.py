@@ -12,6 +12,7 @@ import torch
 from graphopt.errors import InvalidGraph
 from graphopt.frontends.build import Derived, Scope
 from graphopt.ir import Batch, Shape, TensorType, Value
+from graphopt.ir.registry import register as register_rule
 from graphopt.ops import Cast
 
 Rule = Callable[..., Any]
@@ -29,7 +30,7 @@ def aten_rule(*names: str, of: str = "aten") -> Callable[[R], R]:
     """Register the rule of the operators of these names, without their ``aten.``, or the other namespace."""
 
     def register(rule: R) -> R:
-        RULES.update((f"{of}.{name}", rule) for name in names)
+        register_rule(RULES, [f"{of}.{name}" for name in names], rule, "an importer rule")
         return rule
 
     return register

@@ -38,6 +38,7 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     outputs on it.
     """
 
+    tells_users = True
     ratio: float | None = None
     importance: str | Importance | ScoreFunction = "magnitude"
     scope: str = "global"

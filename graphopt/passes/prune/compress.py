@@ -24,6 +24,8 @@ class CompressWeights(Pass, name="compress-weights", contract=Exact()):
     weights packed ahead. Run it last, in front of ``fuse``: later passes see weights that are computed.
     """
 
+    tells_users = True
+
     def run(self, graph: Graph, context: Context) -> Graph:
         made: dict[Value, Value] = {}
 

@@ -47,6 +47,7 @@ class Factorize(Pass, name="factorize", contract=Masked()):
     Declines: groups, weights that are not constant, and layers of which the factors would cost no less.
     """
 
+    tells_users = True
     energy: float = 0.95
     rank: int | None = None
     keep: tuple[str, ...] | list[str] = ()

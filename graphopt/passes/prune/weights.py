@@ -32,6 +32,7 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
     target has a kernel that skips zeros, so none gets faster.
     """
 
+    tells_users = True
     sparsity: float = 0.5
     pattern: str = "unstructured"
     importance: str | Importance | ScoreFunction = "magnitude"

@@ -1,6 +1,5 @@
 """Quantisation: parameters from data, quantize and dequantize around operators, operators on integers."""
 
-from graphopt.passes.quantize.alarm import Alarm
 from graphopt.passes.quantize.analyze import QuantizationReport, analyze_quantization
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.mixed import MixedPrecision
@@ -12,7 +11,6 @@ from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.store_half import StoreHalf
 
 __all__ = [
-    "Alarm",
     "CorrectBias",
     "EqualizeLayers",
     "InsertQuantization",

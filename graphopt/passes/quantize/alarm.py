@@ -32,10 +32,6 @@ SHOWN = 6
 """The runs of channels that a text names."""
 
 
-class Alarm(Note):
-    """A note of what should be looked at before a network is used."""
-
-
 def kept_ratios(got: Array, want: Array, borne: Array) -> Array:
     """Decibels [channels] of the variance of each channel over its errors; infinite where there is none to lose.
 
@@ -72,14 +68,14 @@ def alarms(before: Graph, after: Graph, data: Data, name: str) -> list[Note]:
         borne = borne_errors(before, value)
         (whole,) = kept_ratios(flat(got), flat(want), np.atleast_1d(borne.min(initial=np.inf)))
         if whole < LEAST_WHOLE:
-            found.append(Alarm(name, output, f"this output keeps {whole:.1f} dB of signal to noise", declined=True))
+            found.append(Note(name, output, f"this output keeps {whole:.1f} dB of signal to noise", alarm=True))
             continue
         for axis in channel_axes(value):
             least = along([borne], axis).min(axis=1, initial=np.inf)
             ratios = kept_ratios(along(got, axis), along(want, axis), least)
             lost = np.flatnonzero(ratios < LEAST_CHANNEL)
             if len(lost):
-                found.append(Alarm(name, output, alarm_text(lost, ratios[lost], axis, whole), declined=True))
+                found.append(Note(name, output, alarm_text(lost, ratios[lost], axis, whole), alarm=True))
     return found
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Node, Op, Value, constant, fixed_point
+from graphopt.ir.registry import redefines, remember, taken
 from graphopt.ops import Binarize, Dequantize, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 
@@ -152,9 +153,10 @@ def integer_rule(
     """Register the integer form of operators; see ``IntegerRule``."""
 
     def register(lower: Lower) -> Lower:
+        remember(RULES)
         for op in ops:
-            if op in RULES:
-                raise InvalidGraph(f"{op.name} has an integer form already")
+            if op in RULES and not redefines(lower, RULES[op].lower):
+                raise taken(op, RULES[op].lower, "an integer form")
             RULES[op] = IntegerRule(lower, weights, bias, states, move, activates, fixed)
         return lower
 

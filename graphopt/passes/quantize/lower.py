@@ -35,6 +35,8 @@ class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
     costs. Constants that are dequantized for it are floats from here on.
     """
 
+    tells_users = True
+
     def run(self, graph: Graph, context: Context) -> Graph:
         if not any(isinstance(node.op, Quantize | Dequantize) for node in graph.nodes):
             return graph

@@ -38,6 +38,7 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
     name or a lone array each; on the command line they come with --calibration.
     """
 
+    tells_users = True
     weights: str = "int8"
     activations: str = "int8"
     per_channel: bool = True
@@ -77,7 +78,7 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     ``recover`` names passes that recover accuracy, of equalize-layers, round-weights and correct-bias; by default
     round-weights where any weights have less than 8 bits, and else none. With ``mode`` dynamic there is no calibration:
     the scales of activations are computed at run time (``quantize_dynamically``), which suits recurrent networks and
-    transformers. Outputs, and channels of them, of which little is left on the calibration data are noted as ``Alarm``.
+    transformers. Outputs, and channels of them, of which little is left on the calibration data are noted as alarms.
     See ``InsertQuantization`` for the other options.
     """
 

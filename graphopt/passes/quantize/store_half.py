@@ -29,6 +29,8 @@ class StoreHalf(Pass, name="store-float16", contract=Bounded(50.0)):
     for float16 is coarse below 2^-14.
     """
 
+    tells_users = True
+
     def run(self, graph: Graph, context: Context) -> Graph:
         graph = unfused(graph, context, self.name)
         names = graph.names

@@ -7,6 +7,9 @@ from typing import Any
 
 import jinja2
 
+NOTICE = "SPDX-License-Identifier: Apache-2.0"
+"""Of what the runtime makes for itself; an artifact has another one."""
+
 
 @cache
 def environment() -> jinja2.Environment:

@@ -14,6 +14,7 @@ from tvm.script.ir_builder import tirx as builder
 
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Array, Constant, Op, Value
+from graphopt.ir.registry import redefines, remember, taken
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.region import Region
 from graphopt.targets.scalars import find_scalar
@@ -137,8 +138,13 @@ def kernel_rule(*ops: type[Op], isa: str | None = None) -> Callable[[KernelRule]
     """Register the kernel of an anchor operator; one with ``isa`` is preferred on targets that have it."""
 
     def register(rule: KernelRule) -> KernelRule:
+        remember(RULES)
         for op in ops:
-            RULES.setdefault(op, []).append((isa, rule))
+            others = [(other, known) for other, known in RULES.get(op, []) if other != isa]
+            same = [known for other, known in RULES.get(op, []) if other == isa]
+            if same and not redefines(rule, same[0]):
+                raise taken(op, same[0], f"a kernel rule for {isa or 'all instruction sets'}")
+            RULES[op] = [*others, (isa, rule)]
         return rule
 
     return register

@@ -14,7 +14,7 @@ from graphopt import save
 from graphopt.cli import main
 from graphopt.ir import Array, Batch, Graph, Op, Value, arg, constant
 from graphopt.ops import Conv, Linear, Relu, Reshape, Sigmoid, Softmax, Transpose
-from graphopt.passes import Alarm, Context, Quantize
+from graphopt.passes import Context, Quantize
 
 RNG = np.random.default_rng(0)
 X = arg("x", "float32", (Batch(), 3, 6, 6))
@@ -33,7 +33,7 @@ def alarms(*outputs: Value, overrides: Mapping[str, str] | None = None, data: li
     context = Context()
     graph = Graph((X,), outputs, tuple(f"y{i}" for i in range(len(outputs))))
     Quantize(calibration=data, overrides=overrides or {}, recover=()).run(graph, context)
-    return [str(note) for note in context.notes if isinstance(note, Alarm)]
+    return [str(note) for note in context.notes if note.alarm]
 
 
 def test_ruined_channels_are_named() -> None:
@@ -88,7 +88,7 @@ def test_of_a_single_sample_and_of_zeros() -> None:
 def test_the_nets_raise_none(name: str, shared: Path) -> None:
     context = Context()
     Quantize(calibration=calibration(shared, name)[:32]).run(graphs(shared, name)[0], context)
-    assert not [str(note) for note in context.notes if isinstance(note, Alarm)]
+    assert not [str(note) for note in context.notes if note.alarm]
 
 
 @pytest.mark.parametrize(

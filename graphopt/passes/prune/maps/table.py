@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from graphopt.ir import Array, Graph, Node, Op, Value
+from graphopt.ir.registry import register as register_rule
 from graphopt.passes.prune.maps.symbols import symbol_axes
 from graphopt.passes.prune.relations import ChannelAxis, Relations
 
@@ -30,7 +31,7 @@ def channel_map(*ops: type[Op]) -> Callable[[Relate], Relate]:
     """
 
     def register(function: Relate) -> Relate:
-        MAPS.update(dict.fromkeys(ops, function))
+        register_rule(MAPS, ops, function, "an index map")
         return function
 
     return register
@@ -40,7 +41,7 @@ def shrinks(*ops: type[Op]) -> Callable[[Shrink], Shrink]:
     """Register how operators whose attributes speak of sizes are applied anew; all others just are."""
 
     def register(function: Shrink) -> Shrink:
-        SHRINKS.update(dict.fromkeys(ops, function))
+        register_rule(SHRINKS, ops, function, "a way to shrink")
         return function
 
     return register
@@ -52,7 +53,7 @@ def unsupported(why: str, *ops: type[Op]) -> None:
     def keep(node: Node, relations: Relations) -> None:
         keep_all(node, relations, why)
 
-    MAPS.update(dict.fromkeys(ops, keep))
+    register_rule(MAPS, ops, keep, "an index map")
 
 
 def keep_all(node: Node, relations: Relations, why: str) -> None:

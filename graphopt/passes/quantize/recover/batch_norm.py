@@ -24,6 +24,7 @@ class ReestimateBatchNorm(Pass, name="reestimate-batch-norm", contract=Bounded(0
     then has mean 0 and variance 1 on the data, as it had in training. ``calibration`` are batches.
     """
 
+    tells_users = True
     calibration: Data | None = field(default=None, compare=False, repr=False)
 
     def run(self, graph: Graph, context: Context) -> Graph:

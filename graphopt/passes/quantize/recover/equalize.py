@@ -58,6 +58,8 @@ class EqualizeLayers(Pass, name="equalize-layers", contract=Exact(float32=1e-5))
     homogeneous, and channels that others read too.
     """
 
+    tells_users = True
+
     def run(self, graph: Graph, context: Context) -> Graph:
         graph = unfused(graph, context, self.name)
         pairs = list(self.pairs(graph, context))

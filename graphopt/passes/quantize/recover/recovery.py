@@ -45,6 +45,7 @@ class Recovery(Pass):
     the context behind ``InsertQuantization``. Layer after layer is renewed, from what those before it give by now.
     """
 
+    tells_users = True
     calibration: Data | None = field(default=None, compare=False, repr=False)
     reference: Graph | None = field(default=None, compare=False, repr=False)
 

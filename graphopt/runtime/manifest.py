@@ -1,0 +1,255 @@
+"""The manifest of an artifact: sealed with the digests of its files, and believed only once every field was checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphopt.errors import InvalidInput
+from graphopt.runtime.machine import ABI_VERSION
+
+MANIFEST = "manifest.json"
+GENERATOR = "graphopt"
+MAX_MANIFEST = 64 << 20
+"""Bytes of a manifest; one of ten thousand kernels has less than two million."""
+MAX_BYTES = 1 << 40
+"""Of a memory, a port, the weights."""
+ADVICE = "compile the model again"
+
+Check = Callable[[Any, str], None]
+"""Raises ``InvalidInput`` for a value that is not what it is for, naming the place."""
+
+
+def sealed(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files, with a manifest that has the SHA-256 of each of them, and of itself without that entry.
+
+    By these ``save`` knows later which files are still as graphopt wrote them.
+    """
+    manifest = read_manifest(files.get(MANIFEST))
+    digests = {name: sha256(data) for name, data in sorted(files.items()) if name != MANIFEST}
+    if manifest.get("files") == digests and is_sealed(manifest):
+        return dict(files)
+    manifest = {**manifest, "generator": GENERATOR, "files": digests}
+    manifest["seal"] = seal_of(manifest)
+    return {**files, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
+
+
+def is_sealed(manifest: Mapping[str, Any]) -> bool:
+    """Whether graphopt wrote a manifest, and nobody edited it since."""
+    return manifest.get("generator") == GENERATOR and manifest.get("seal") == seal_of(manifest)
+
+
+def seal_of(manifest: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "seal"}
+    return sha256(json.dumps(rest, sort_keys=True).encode())
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def verified(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The manifest of an artifact that is all there; sources may have been edited, a shared library not.
+
+    Raises ``InvalidInput`` as ``read_manifest`` does, and for a file that is missing or damaged: a damaged library
+    brings down whoever loads it.
+    """
+    manifest = read_manifest(files.get(MANIFEST))
+    for name, digest in manifest.get("files", {}).items():
+        if name not in files:
+            raise InvalidInput("is missing", where=name, advice=ADVICE)
+        if name.endswith(".so") and sha256(files[name]) != digest:
+            raise InvalidInput("is not the library that was compiled", where=name, advice=ADVICE)
+    return manifest
+
+
+def read_manifest(data: bytes | None) -> dict[str, Any]:
+    """A manifest with every field of the right type and in its range.
+
+    Raises ``InvalidInput`` naming the field at fault, for one that is damaged, and for one of another version.
+    """
+    manifest = parse(data)
+    version = manifest.get("abi_version")
+    if type(version) is int and version != ABI_VERSION:
+        what = f"it has version {version} of the interface, this graphopt runs version {ABI_VERSION}"
+        raise InvalidInput(what, where=MANIFEST, advice=ADVICE)
+    CHECK(manifest, "")
+    for kind in ("inputs", "outputs"):
+        names = [port["name"] for port in manifest[kind]]
+        expect(len(set(names)) == len(names), kind, names, "names that differ")
+        for port in manifest[kind]:
+            check_port(port, manifest["batched"])
+    return manifest
+
+
+def parse(data: bytes | None) -> dict[str, Any]:
+    """The object in a manifest; raises ``InvalidInput`` for what is none."""
+    if data is None:
+        raise InvalidInput(f"there is no {MANIFEST}", advice=ADVICE)
+    if len(data) > MAX_MANIFEST:
+        raise InvalidInput(f"has more than {MAX_MANIFEST:,} bytes", where=MANIFEST, advice=ADVICE)
+    try:
+        found = json.loads(data.decode(), parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("is not one of graphopt's", where=MANIFEST, why=str(error), advice=ADVICE) from error
+    if not isinstance(found, dict):
+        raise InvalidInput("is not one of graphopt's", where=MANIFEST, why="it is no object", advice=ADVICE)
+    return found
+
+
+def refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def check_port(port: Mapping[str, Any], batched: bool) -> None:
+    """What no field of a port shows alone: its bytes, its batch, and what its integers stand for."""
+    where, shape = f"port {port['name']!r}", port["shape"]
+    expect(math.prod(shape) * np.dtype(port["dtype"]).itemsize <= MAX_BYTES, where, shape, "a shape that fits memory")
+    expect(bool(shape) or not batched, where, shape, "a shape with a batch")
+    expect(("scale" in port) == ("zero_point" in port), where, port, "a scale with a zero point")
+    if "scale" in port:
+        expect(port["dtype"] in INTEGERS, where, port["dtype"], "an integer that can be quantized to")
+        limits = np.iinfo(port["dtype"])
+        expect(limits.min <= port["zero_point"] <= limits.max, where, port["zero_point"], f"a {port['dtype']}")
+
+
+def expect(holds: bool, where: str, value: Any, wanted: str) -> None:
+    if not holds:
+        text = repr(value)
+        shown = text if len(text) <= 60 else f"{text[:57]}..."
+        raise InvalidInput(f"{shown} is not {wanted}", where=f"{MANIFEST}: {where}", advice=ADVICE)
+
+
+def plain(value: Any, where: str) -> None:
+    expect(isinstance(value, str) and value.isprintable(), where, value, "a printable text")
+
+
+def text(value: Any, where: str) -> None:
+    expect(isinstance(value, str), where, value, "a text")
+
+
+def flag(value: Any, where: str) -> None:
+    expect(isinstance(value, bool), where, value, "true or false")
+
+
+def whole(low: int, high: int) -> Check:
+    def check(value: Any, where: str) -> None:
+        expect(type(value) is int and low <= value <= high, where, value, f"a whole number of {low} to {high}")
+
+    return check
+
+
+def positive(value: Any, where: str) -> None:
+    limits = np.finfo(np.float32)
+    number = type(value) in (int, float) and limits.smallest_subnormal <= value <= limits.max
+    expect(number, where, value, "a positive number of float32")
+
+
+def power_of_two(value: Any, where: str) -> None:
+    expect(type(value) is int and 0 < value <= 1 << 16 and not value & (value - 1), where, value, "a power of two")
+
+
+def one_of(*options: str) -> Check:
+    def check(value: Any, where: str) -> None:
+        expect(isinstance(value, str) and value in options, where, value, f"one of {', '.join(options)}")
+
+    return check
+
+
+def matching(pattern: str, wanted: str) -> Check:
+    def check(value: Any, where: str) -> None:
+        expect(isinstance(value, str) and re.fullmatch(pattern, value) is not None, where, value, wanted)
+
+    return check
+
+
+def listed(item: Check) -> Check:
+    def check(value: Any, where: str) -> None:
+        expect(isinstance(value, list), where, value, "a list")
+        for position, element in enumerate(value):
+            item(element, f"{where}[{position}]")
+
+    return check
+
+
+def mapped(key: Check, item: Check) -> Check:
+    def check(value: Any, where: str) -> None:
+        expect(isinstance(value, dict), where, value, "an object")
+        for name, element in value.items():
+            key(name, where)
+            item(element, f"{where}.{name[:60]}")
+
+    return check
+
+
+def optional(item: Check) -> Check:
+    return lambda value, where: None if value is None else item(value, where)
+
+
+def fields(required: Mapping[str, Check], others: Mapping[str, Check] | None = None) -> Check:
+    """An object of just these fields; those of ``others`` may be left out."""
+    known = {**required, **(others or {})}
+
+    def check(value: Any, where: str) -> None:
+        expect(isinstance(value, dict), where, value, "an object")
+        for what, names in (
+            ("lacks", [k for k in required if k not in value]),
+            ("has no field", set(value) - set(known)),
+        ):
+            if names:
+                place = f"{MANIFEST}: {where}" if where else MANIFEST
+                raise InvalidInput(f"{what} {', '.join(sorted(names))[:200]}", where=place, advice=ADVICE)
+        for name, element in value.items():
+            known[name](element, f"{where}.{name}" if where else name)
+
+    return check
+
+
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32")
+DTYPES = ("float32", "float64", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+SIZE = whole(0, MAX_BYTES)
+DIGEST = matching("[0-9a-f]{64}", "a SHA-256")
+FILE_NAME = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}", "the name of a file")
+PREFIX = matching("[a-z][a-z0-9_]{0,30}", "a C prefix")
+MEMORY = fields({"origin": whole(0, (1 << 32) - 1), "size": whole(1, 1 << 32)})
+PORT = fields(
+    {"name": text, "dtype": one_of(*DTYPES), "shape": listed(whole(1, MAX_BYTES))},
+    {"scale": positive, "zero_point": whole(-(1 << 31), (1 << 31) - 1)},
+)
+CHECK = fields(
+    {
+        "name": PREFIX,
+        "abi_version": whole(ABI_VERSION, ABI_VERSION),
+        "graphopt": text,
+        "target": text,
+        "codegen": one_of("llvm", "c"),
+        "toolchain": fields({"compiler": plain, "flags": listed(plain), "package": plain}),
+        "runner": fields(
+            {
+                "kind": one_of("native", "user", "board"),
+                "emulator": plain,
+                "arguments": listed(plain),
+                "package": plain,
+                "machine": plain,
+                "flash": optional(MEMORY),
+                "ram": optional(MEMORY),
+            }
+        ),
+        "cflags": listed(plain),
+        "alignment": power_of_two,
+        "workspace_bytes": SIZE,
+        "weight_bytes": SIZE,
+        "batched": flag,
+        "inputs": listed(PORT),
+        "outputs": listed(PORT),
+        "kernels": listed(fields({"node": text, "kernel": text, "operators": text})),
+    },
+    {"generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
+)
+"""What stands in a manifest. A name is any text, for models have any; it is cleaned where it is printed."""
