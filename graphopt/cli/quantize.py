@@ -1,4 +1,4 @@
-"""The command that says where quantisation loses accuracy, and the warnings of those that quantize."""
+"""The command that says where quantisation loses accuracy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import tables_quantization as tables
-from graphopt.cli.common import KeyOption, ModelArgument, ShapeOption, app, load_model, out, print_text, working
+from graphopt.cli.common import (
+    ConstantOption,
+    KeyOption,
+    ModelArgument,
+    ShapeOption,
+    app,
+    load_model,
+    out,
+    print_text,
+    working,
+)
 
 
 @app.command()
