@@ -20,6 +20,7 @@ from graphopt.cli.common import (
     check_keys,
     load_model,
     out,
+    print_text,
     show_notes,
     working,
 )
@@ -99,7 +100,7 @@ def prune(
     if output is not None:
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))
-    out.print(f"{left.output}: {left}", markup=False, highlight=False, soft_wrap=True)
+    print_text(f"{left.output}: {left}")
     if not left.enough:
         alarm(little_left(left, importance))
 

@@ -79,7 +79,7 @@ def test_inputs_are_frozen(bound: str, shell: Shell, switched: Path) -> None:
     shape = [int(n) for n in bound.rpartition("=")[2].split(",")]
     assert "--constant wanted=..." in shell("inspect", switched, "--shape", "rank=1", status=2)
     assert f"float32{shape}" in shell("inspect", switched, *bound.split())
-    for command in (["opt"], ["prune"], ["bench", "-t", "cortex-m4"]):
+    for command in (["opt"], ["prune", "--dead"], ["bench", "-t", "cortex-m4"]):
         shell(command[0], switched, *command[1:], *bound.split())
     assert "nothing to reduce" in shell("reduce", switched, *bound.split(), status=2)
     shell("opt", switched, "-o", switched.with_suffix(".gopt"), *bound.split())

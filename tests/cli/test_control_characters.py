@@ -50,7 +50,7 @@ COMMANDS = {
     "run with nothing": ("run {1}/a --input z={0}/x.npy", 2),
     "bench": ("bench {0}/evil.onnx -t host", 0),
     "analyze": ("analyze {0}/evil.onnx --data {0}/x.npy", 0),
-    "prune": ("prune {0}/evil.onnx --explain", 0),
+    "prune": ("prune {0}/evil.onnx --dead --explain", 0),
     "diff": ("diff {0}/evil.onnx {1}/evil.gopt", 1),
     "bisect": ("opt {0}/evil.onnx --bisect", 0),
     "reduce": ("reduce {0}/evil.onnx -o {1}/r.gopt", 2),
