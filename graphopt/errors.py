@@ -45,10 +45,11 @@ class GraphoptError(Exception):
         text += f"\n  {advice}" if advice else ""
         super().__init__(indented(text))
 
-    def told(self, *, where: str | None = None, why: str | None = None) -> Self:
-        """The same error with more said of where it is or why; of the same class, whatever that is."""
+    def told(self, *, what: str | None = None, where: str | None = None, why: str | None = None) -> Self:
+        """The same error with more said of it; of the same class, whatever that is."""
         made = copy.copy(self)
-        GraphoptError.__init__(made, self.what, where=where or self.where, why=why or self.why, advice=self.advice)
+        said = {"where": where or self.where, "why": why or self.why, "advice": self.advice}
+        GraphoptError.__init__(made, what or self.what, **said)
         return made
 
 

@@ -145,10 +145,11 @@ class Sweep:
         return None
 
 
-def failure(rule: Rule, where: str, error: Exception) -> InvalidGraph:
+def failure(rule: Rule, where: str, error: Exception) -> GraphoptError:
     """The error of a rule that failed: which one, at which node, of what."""
-    why = str(error) if isinstance(error, GraphoptError) else f"{type(error).__name__}: {error}"
-    return InvalidGraph(f"rule {rule.name} failed", where=where, why=why)
+    if isinstance(error, GraphoptError):
+        return error.told(what=f"rule {rule.name} failed: {error.what}", where=where)
+    return InvalidGraph(f"rule {rule.name} failed", where=where, why=f"{type(error).__name__}: {error}")
 
 
 def checked(built: object, rule: Rule, node: Node, where: str) -> tuple[Value, ...]:
