@@ -94,7 +94,7 @@ REFUSED = {
     "division": (
         body([node("Div", ["seven", "whole"], ["q"]), node("Cast", ["q"], ["a"], to=1)], "a"),
         KEPT,
-        "branch not taken, where integers may be divided by zero",
+        "branch not taken: integers may be divided by zero .at 'if.q'",
     ),
     "index": (body([node("Gather", ["x", "rows"], ["a"])], "a"), KEPT, "an index may be outside its axis"),
     "results": (body([node("Relu", ["x"], ["a"])], "a", "a"), KEPT, "its branches have 2 and 1 results"),

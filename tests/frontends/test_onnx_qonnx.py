@@ -171,9 +171,21 @@ def net(bits: int) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_a_model_runs_on_integers(bits: int) -> None:
-    model = net(bits)
+def normed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with a batch norm behind its convolution, some of the factors negative."""
+    rng = np.random.default_rng(3)
+    drawn = {"gain": rng.uniform(-1.5, 1.5, 8), "shift": rng.standard_normal(8), "mean": rng.standard_normal(8)}
+    drawn["variance"] = rng.uniform(0.5, 2, 8)
+    model.graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), k) for k, v in drawn.items())
+    place = [n.name for n in model.graph.node].index("conv")
+    model.graph.node[place].output[0] = "before"
+    model.graph.node.insert(place + 1, helper.make_node("BatchNormalization", ["before", *drawn], ["c"], name="norm"))
+    return model
+
+
+@pytest.mark.parametrize(("bits", "norm"), [(2, False), (4, False), (8, False), (4, True), (8, True)])
+def test_a_model_runs_on_integers(bits: int, norm: bool) -> None:
+    model = normed(net(bits)) if norm else net(bits)
     graph, x = load(model), floats(1, 3, 8, 6, seed=1)
     (want,) = ReferenceEvaluator(model, new_ops=[Quant]).run(None, {"x": x})
     step = float(numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "ys")))

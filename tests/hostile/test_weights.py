@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 import graphopt
 from graphopt.ir import Graph, arg, constant
 from graphopt.ops import Fused, Linear, Relu
-from hostile.sources import floats, one
+from hostile.sources import floats, node, one
 from hostile.weights import masks, spoiled, unbounded
 
 
@@ -20,6 +20,19 @@ from hostile.weights import masks, spoiled, unbounded
 def test_weights_that_are_not_finite_are_refused(name: str) -> None:
     with pytest.raises(graphopt.GraphoptError, match=r"weight '.*' has .* NaN or infinite"):
         graphopt.load(unbounded()[name])
+
+
+def test_a_constant_that_is_quantized_must_be_numbers() -> None:
+    made = one("Add", spoiled(floats(4)))
+    made.graph.initializer.extend(one("Add", np.float32(0.1), np.int8(0)).graph.initializer)
+    names = ("w", "s", "z")
+    for tensor, name in zip(made.graph.initializer, names, strict=True):
+        tensor.name = name
+    made.graph.node[0].input[1] = "d"
+    made.graph.node.insert(0, node("QuantizeLinear", names, ["q"], "quantized"))
+    made.graph.node.insert(1, node("DequantizeLinear", ["q", "s", "z"], ["d"]))
+    with pytest.raises(graphopt.GraphoptError, match=r"quantized \(QuantizeLinear\): .* has elements NaN"):
+        graphopt.load(made)
 
 
 def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:

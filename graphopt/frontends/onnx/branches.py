@@ -62,8 +62,8 @@ def selected(at: Node, condition: Value, advice: str) -> list[Tensor | None]:
             raise Unsupported(what, advice=advice)
         for node in topological((a, b), after=before):
             if fails := FAILING.get(type(node.op), never)(node):
-                what = f"its condition is computed by the model, and so would be the branch not taken, where {fails}"
-                raise Unsupported(what, where=node.name, advice=advice)
+                what = f"its condition is computed by the model, and so would be the branch not taken: {fails}"
+                raise Unsupported(what, why=f"at {node.name!r}", advice=advice)
         results.append(at.emit(ops.Where(), condition, a, b))
     return results
 

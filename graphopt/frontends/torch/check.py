@@ -105,7 +105,7 @@ def checked(graph: Graph, example: Example, fixed: Callable[[], Graph]) -> Graph
             warn(f"{graph.name}: imported with a fixed batch of {batch}: {reason}")
             return narrow
     except NotComparable as error:
-        warn(f"{graph.name}: the graph was not compared with the model: {error}")
+        warn_not_compared(graph.name, error)
         return graph
     raise Unsupported(
         "the traced graph does not give what the model gives on the example inputs",
@@ -243,6 +243,11 @@ def state_kept(model: torch.nn.Module) -> Iterator[None]:
         for buffer, data in elements:
             if not torch.equal(buffer, data):
                 buffer.copy_(data)
+
+
+def warn_not_compared(name: str, reason: object) -> None:
+    """Tell the user that nothing is known of how a graph and its model agree."""
+    warn(f"{name}: the graph was not compared with the model: {reason}")
 
 
 def warn(text: str) -> None:

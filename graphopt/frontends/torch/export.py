@@ -17,7 +17,7 @@ from torch.export import ExportedProgram, ShapesCollection
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import warn_fixed_batch
 from graphopt.frontends.torch import rules as rules  # they register when they are imported
-from graphopt.frontends.torch.check import Example, checked
+from graphopt.frontends.torch.check import Example, checked, warn_not_compared
 from graphopt.frontends.torch.example import (
     batched_tensors,
     evaluating,
@@ -89,7 +89,12 @@ def trace_program(program: ExportedProgram, dynamic_batch: bool, name: str, chec
     if not check or program.example_inputs is None:
         return graph
     args, kwargs = program.example_inputs
-    example = Example(program.module(), args, kwargs, exported=True)
+    try:
+        module = program.module()
+    except Exception as error:  # torch makes no module of some programs, as of those that it cannot guard
+        warn_not_compared(name, first_line(error))
+        return graph
+    example = Example(module, args, kwargs, exported=True)
     return checked(graph, example, lambda: import_program(program, batch, False, name))
 
 

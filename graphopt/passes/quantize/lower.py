@@ -19,6 +19,7 @@ from graphopt.passes.quantize import rules as _rules
 from graphopt.passes.quantize.float_only import FLOAT_ONLY
 from graphopt.passes.quantize.form import Operand, Wanted, dequantized, rescaled, rule_of
 from graphopt.passes.quantize.kept import with_kept_integers
+from graphopt.passes.quantize.norms import with_folded_norms
 from graphopt.passes.quantize.signed import with_signed
 from graphopt.passes.quantize.splits import without_splits
 from graphopt.passes.quantize.unfuse import unfused
@@ -40,7 +41,9 @@ class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
     def run(self, graph: Graph, context: Context) -> Graph:
         if not any(isinstance(node.op, Quantize | Dequantize) for node in graph.nodes):
             return graph
-        graph = with_signed(with_kept_integers(without_splits(unfused(graph, context, self.name))))
+        graph = unfused(graph, context, self.name)
+        for prepared in (without_splits, with_kept_integers, with_signed, with_folded_norms):
+            graph = prepared(graph)
         reasons: dict[Node, str] = {}
         lowered = rebuild(graph, lowering(graph, context.notes, reasons))
         names = lowered.names

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from graphopt import ops
-from graphopt.errors import Unsupported
+from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import cast, emit, single
 from graphopt.frontends.onnx.node import Node, onnx_rule
@@ -56,6 +56,8 @@ def zero_point(at: Node, index: int, scale: Value, dtype: str) -> Value:
 @onnx_rule("QuantizeLinear")
 def quantize(at: Node) -> Value:
     x, dtype = at.value(0), stored_dtype(at)
+    if at.is_known(0) and np.isnan(at.known(0)).any():
+        raise InvalidInput("it quantizes a constant that has elements NaN")
     precision = at.whole("precision", 0)
     wide = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(precision))) if precision else x.type.dtype
     scale = at.value(1)
