@@ -15,6 +15,7 @@ from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
+from graphopt.passes.quantize.masks import ENDLESS
 from graphopt.passes.quantize.quantize import Quantize
 from graphopt.passes.quantize.recover.replay import Reference, Replay
 from graphopt.passes.quantize.regions import Region, in_float, override_names, regions
@@ -131,10 +132,10 @@ class Analysis:
             name=self.whole.names[region.head],
             operator=region.head.op.name,
             output_sqnr=worst_sqnr(outputs, self.wanted),
-            sqnr=signal_to_noise(own, seen.wanted),
-            max_error=largest_error(own, seen.wanted),
-            cumulative_sqnr=signal_to_noise(seen.got, seen.wanted),
-            cumulative_error=largest_error(seen.got, seen.wanted),
+            sqnr=signal_to_noise(*unmasked(own, seen.wanted)),
+            max_error=largest_error(*unmasked(own, seen.wanted)),
+            cumulative_sqnr=signal_to_noise(*unmasked(seen.got, seen.wanted)),
+            cumulative_error=largest_error(*unmasked(seen.got, seen.wanted)),
             saturation=seen.saturation,
             range_used=seen.range_used,
         )
@@ -159,6 +160,12 @@ class Analysis:
         return seen
 
 
+def unmasked(*arrays: Array) -> list[Array]:
+    """The elements of arrays where the last of them is not endless, as behind a mask."""
+    counted = np.abs(arrays[-1]) < ENDLESS
+    return [array[counted] for array in arrays]
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """The results of a region, flat over all batches: as quantized, and as they should be; and the use of integers."""
@@ -171,8 +178,9 @@ class Seen:
     @classmethod
     def of(cls, real: Array, integers: Array, region: Region, wanted: Array) -> Seen:
         parameters, limits = region.parameters, np.iinfo(integers.dtype)
-        steps = np.rint(real / parameters.scale) + parameters.zero_point
-        beyond = float(((steps < limits.min) | (steps > limits.max)).mean())
+        (counted,) = unmasked(real)
+        steps = np.rint(counted / parameters.scale) + parameters.zero_point
+        beyond = float(((steps < limits.min) | (steps > limits.max)).sum() / max(steps.size, 1))
         used = (int(integers.max()) - int(integers.min())) / (limits.max - limits.min)
         return cls(parameters.dequantize(integers), wanted, beyond, used)
 

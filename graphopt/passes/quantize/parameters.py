@@ -36,7 +36,10 @@ class Ranges:
     def own(self, value: Value) -> QParams:
         """The parameters of a value that shares them with no other."""
         bits, rule = self.bits(value), self.layout.rules.get(value.node)
-        low, high = OBSERVERS[self.observer](self.histograms[value], bits)
+        histogram = self.histograms[value]
+        low, high = OBSERVERS[self.observer](histogram, bits)
+        if histogram.ends_unseen:  # a mask saturates there, and is in no count
+            low = histogram.low
         if rule and rule.fixed and bits == 8:
             low, high = rule.fixed
         return asymmetric(low, high, bits)

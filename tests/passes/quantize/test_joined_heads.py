@@ -168,8 +168,9 @@ def several_scales() -> Value:
 
 def anchors_in_channels() -> Value:
     """Two anchors of 9 features in 18 channels, as YOLOv3 has them."""
-    weight = np.concatenate([conv(X, 9, "a", first=4).node.inputs[1].constant] * 2)  # type: ignore[list-item]
-    raw = Conv()(X, constant(weight), constant(np.full(18, -1, "float32")), name="heads")
+    weight = conv(X, 9, "a", first=4).node.inputs[1].constant
+    assert weight is not None
+    raw = Conv()(X, constant(np.concatenate([weight, weight])), constant(np.full(18, -1, "float32")), name="heads")
     return decoded(Reshape(shape=(Batch(), 2, 9, 36))(raw), axis=2)
 
 

@@ -13,7 +13,7 @@ import graphopt
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant
 from graphopt.ops import Add, Div, Linear, MatMul, Mul, ReduceMax, Reshape, Softmax, Sqrt, Sub, Where
-from graphopt.passes import Fuse, Quantize
+from graphopt.passes import Fuse, Quantize, analyze_quantization
 from graphopt.passes.contract import signal_to_noise
 
 STEP = 1 / 256
@@ -123,6 +123,16 @@ def test_masks_that_are_inputs(low: float | str, scale: float) -> None:
         assert signal_to_noise(shares, wanted) > 25
 
 
+@pytest.mark.parametrize("observer", ["percentile", "mse", "entropy"])
+def test_observers_leave_masks_below(observer: str) -> None:
+    """Whatever they cut off on the other side."""
+    graph = attention(given)
+    batch = {"x": samples(LENGTH, 8)[0], "m": np.where(HIDDEN, -np.inf, 0).astype("float32")}
+    shares = Quantize(calibration=[batch], observer=observer)(graph)(**batch)[1]
+    assert np.abs(shares[HIDDEN]).max() == 0
+    assert signal_to_noise(shares, graph(**batch)[1]) > 20
+
+
 def masked_by_torch(low: float) -> tuple[Graph, list[dict[str, Array]]]:
     torch.manual_seed(0)
     given = torch.randn(2, LENGTH, 8), torch.zeros(2, LENGTH, LENGTH)
@@ -162,6 +172,13 @@ def test_infinity_saturates_where_there_is_no_softmax() -> None:
     got = Quantize(calibration=data)(Graph((x,), (y,)))(data[0])[0]
     assert np.all(got[:, 0] == got.max())
     assert np.abs(got[:, 1:] - data[0][:, 1:]).max() < 0.02
+
+
+def test_analysis_leaves_masks_out() -> None:
+    graph, data = masked_by_torch(-np.inf)
+    report = analyze_quantization(graph, data)
+    assert all(row.max_error < 1 and row.output_sqnr > 20 for row in report.layers)
+    assert report.sqnr > 30
 
 
 def test_what_others_read_is_not_cut() -> None:
