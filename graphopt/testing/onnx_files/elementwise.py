@@ -16,7 +16,7 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("Atanh",), (-0.9, 0.9)),
     **dict.fromkeys(("Acosh",), (1, 9)),
     **dict.fromkeys(("Log", "Reciprocal"), (0.1, 9)),
-    **dict.fromkeys(("Sqrt",), (0, 9)),
+    **dict.fromkeys(("Sqrt",), (0.01, 9)),
     **dict.fromkeys(("Tan",), (-1.4, 1.4)),
     **dict.fromkeys(("Asinh", "Atan", "Cos", "Erf", "Sigmoid", "Sin", "Tanh"), (-9, 9)),
     **dict.fromkeys(("Cosh", "Exp", "Sinh"), (-4, 4)),

@@ -15,12 +15,12 @@ import numpy as np
 import onnx
 
 from graphopt.ir import Array
-from graphopt.testing.onnx_files import elementwise, layers, moves
+from graphopt.testing.onnx_files import composed, elementwise, layers, moves
 from graphopt.testing.onnx_files.drawing import Drawing
 from graphopt.testing.onnx_files.examine import WAYS, Outcome, blamed, examine
 from graphopt.testing.onnx_files.table import DRAWS, has, opsets
 
-TABLES = (elementwise, layers, moves)
+TABLES = (composed, elementwise, layers, moves)
 """The modules that fill the table of operators."""
 ATTEMPTS, MORE, HOST_EVERY = 8, 3, 10
 

@@ -1,13 +1,17 @@
-"""The rule of ONNX GridSample: positions computed in floats, elements gathered from rows of channels, and mixed."""
+"""The rules of ONNX GridSample (positions computed in floats, elements gathered from rows of channels, and mixed) and
+AffineGrid."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
+
 from graphopt import ops
-from graphopt.errors import Unsupported
+from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.limits import room
 from graphopt.frontends.onnx.emit import cast, emit
 from graphopt.frontends.onnx.node import Node, onnx_rule
 from graphopt.ir import Value, numel
@@ -162,3 +166,24 @@ class Sampled:
             weight = share if weight is None else at.emit(ops.Mul(), weight, share, part="weight")
         clipped = at.emit(ops.Clip(low=0.0, high=self.size - 1.0), v, part="clipped")
         return Place(cast(at, clipped, "int64", "place"), weight)
+
+
+@onnx_rule("AffineGrid")
+def affine_grid(at: Node) -> Value:
+    """The centers or, aligned, the corners of cells in [-1, 1], [*sizes, axes + 1], times theta [n, axes, axes + 1].
+
+    ONNX's own function squeezes theta without axes, and so does not hold for a batch of one.
+    """
+    theta, (batch, _, *sizes), aligned = at.value(0), at.dims(1), bool(at.whole("align_corners", 0))
+    spans = [size for size in sizes if isinstance(size, int)]
+    if theta.type.shape != (batch, len(spans), len(spans) + 1) or len(spans) < len(sizes):
+        raise InvalidGraph(f"a grid of {tuple(sizes)} for a batch of {batch} by {theta.type}")
+    if aligned and 1 in spans:
+        raise Unsupported("an aligned grid of one element along an axis", advice="use align_corners=0")
+    room(len(spans) + 1, *spans)
+    edges = [1.0 if aligned else 1 - 1 / size for size in spans]
+    lines = [np.linspace(-edge, edge, size) for edge, size in zip(edges, spans, strict=True)]
+    points = np.stack([*np.meshgrid(*lines, indexing="ij")[::-1], np.ones(spans)], -1)
+    table = points.reshape(-1, len(spans) + 1).astype(theta.type.dtype)
+    y = normal.linear(at, theta, at.constant(table, "points"), None)
+    return normal.reshape(at, normal.transpose(at, y, (0, 2, 1), "coordinates"), (batch, *spans, len(spans)))
