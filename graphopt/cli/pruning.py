@@ -24,7 +24,7 @@ from graphopt.cli.common import (
     show_notes,
     working,
 )
-from graphopt.errors import InvalidInput
+from graphopt.errors import InvalidInput, printable
 
 if TYPE_CHECKING:
     from graphopt.ir import Array, Graph
@@ -100,7 +100,7 @@ def prune(
     if output is not None:
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))
-    print_text(f"{left.output}: {left}")
+    print_text(printable(f"{left.output}: {left}"))
     if not left.enough:
         alarm(little_left(left, importance))
 
