@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from graphopt.cli import tables
 from graphopt.cli.common import ModelArgument, ShapeOption, app, err, load_model, out, read_samples, working
-from graphopt.errors import InvalidInput
+from graphopt.errors import GraphoptError, InvalidInput
 
 if TYPE_CHECKING:
     from graphopt.ir import Graph
@@ -57,7 +57,6 @@ def prune(
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
-    from graphopt.passes.prune import signal_left
 
     if dead and (ratio, target_macs, target_bytes) != (None, None, None):
         raise InvalidInput("a ratio or budget has no say in what is dead", where="--dead", advice="give one of them")
@@ -79,15 +78,12 @@ def prune(
     context = Context()
     with working("pruning"):
         small = Pipeline([chosen], check=check)(graph, context)
-        left = signal_left(graph, small, samples, labels)
     if explain:
         out.print(tables.notes_table(context.notes))
     if output is not None:
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))
-    out.print(f"{left.output}: {left}", markup=False, highlight=False, soft_wrap=True)
-    if not left.enough:
-        warn(left, importance)
+    tell_what_is_left(graph, small, samples, labels, importance)
 
 
 def read_data(path: Path | None, labels: str | None, graph: Graph) -> Data | None:
@@ -128,13 +124,32 @@ def criterion(name: str, graph: Graph, samples: Data | None, labels: str | None)
     return (Taylor if name == "taylor" else Hessian)(*task)
 
 
-def warn(left: SignalLeft, importance: str) -> None:
-    """What can be done where little is left."""
-    advice = ["fine-tune it before use", "remove less"]
-    if importance not in BY_DATA:
-        advice.append("choose by data (--data samples.npz --importance hessian)")
-    text = f"little is left of the output, {left.decibels:.1f} dB: as it is, the model may be of no use."
-    text += f" You can {', or '.join(advice)}."
-    if not left.on_data:
-        text += " Random inputs say little about a trained model: give --data to know."
+def tell_what_is_left(graph: Graph, small: Graph, samples: Data | None, labels: str | None, importance: str) -> None:
+    """Print how much the outputs have in common, and warn where that is little, or cannot be told."""
+    from graphopt.passes.prune import signal_left
+
+    try:
+        with working("comparing the outputs"):
+            left = signal_left(graph, small, samples, labels)
+    except GraphoptError as error:
+        if samples is not None:
+            raise
+        warn(f"what is left of the outputs is not known, for random inputs do not do ({error}). Give --data.")
+        return
+    out.print(f"{left.output}: {left}", markup=False, highlight=False, soft_wrap=True)
+    if not left.enough:
+        warn(advice(left, importance))
+
+
+def warn(text: str) -> None:
     err.print(f"[bold red]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def advice(left: SignalLeft, importance: str) -> str:
+    """What can be done where little is left."""
+    steps = ["fine-tune it before use", "remove less"]
+    if importance not in BY_DATA:
+        steps.append("choose by data (--data samples.npz --importance hessian)")
+    text = f"little is left of the output, {left.decibels:.1f} dB: as it is, the model may be of no use."
+    text += f" You can {', or '.join(steps)}."
+    return text if left.on_data else f"{text} Random inputs say little about a trained model: give --data to know."
