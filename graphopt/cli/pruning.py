@@ -24,7 +24,7 @@ from graphopt.cli.common import (
     show_notes,
     working,
 )
-from graphopt.errors import InvalidInput, printable
+from graphopt.errors import GraphoptError, InvalidInput, printable
 
 if TYPE_CHECKING:
     from graphopt.ir import Array, Graph
@@ -72,7 +72,6 @@ def prune(
     from graphopt.cli.samples import read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
-    from graphopt.passes.prune import signal_left
 
     if dead and (ratio, target_macs, target_bytes) != (None, None, None):
         raise InvalidInput("a ratio or budget has no say in what is dead", where="--dead", advice="give one of them")
@@ -95,14 +94,11 @@ def prune(
     context = Context()
     with working("pruning"):
         small = Pipeline([chosen], check=check)(graph, context)
-        left = signal_left(graph, small, samples, labels)
     show_notes(context.notes, explain)
     if output is not None:
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))
-    print_text(printable(f"{left.output}: {left}"))
-    if not left.enough:
-        alarm(little_left(left, importance))
+    tell_what_is_left(graph, small, samples, labels, importance)
 
 
 def criterion(name: str, graph: Graph, samples: Mapping[str, Array] | None, labels: str | None) -> str | Importance:
@@ -121,16 +117,33 @@ def criterion(name: str, graph: Graph, samples: Mapping[str, Array] | None, labe
     return (Taylor if name == "taylor" else Hessian)(*task)
 
 
-def little_left(left: SignalLeft, importance: str) -> str:
+def tell_what_is_left(
+    graph: Graph, small: Graph, samples: Mapping[str, Array] | None, labels: str | None, importance: str
+) -> None:
+    """Print how much the outputs have in common, and warn where that is little, or cannot be told."""
+    from graphopt.passes.prune import signal_left
+
+    try:
+        with working("comparing the outputs"):
+            left = signal_left(graph, small, samples, labels)
+    except GraphoptError as error:
+        if samples is not None:
+            raise
+        alarm(f"what is left of the outputs is not known, for random inputs do not do ({error}). Give --data.")
+        return
+    print_text(printable(f"{left.output}: {left}"))
+    if not left.enough:
+        alarm(advice(left, importance))
+
+
+def advice(left: SignalLeft, importance: str) -> str:
     """What can be done where little is left."""
-    advice = ["fine-tune it before use", "remove less"]
+    steps = ["fine-tune it before use", "remove less"]
     if importance not in BY_DATA:
-        advice.append("choose by data (--data samples.npz --importance hessian)")
+        steps.append("choose by data (--data samples.npz --importance hessian)")
     text = f"little is left of the output, {left.decibels:.1f} dB: as it is, the model may be of no use."
-    text += f" You can {', or '.join(advice)}."
-    if not left.on_data:
-        text += " Random inputs say little about a trained model: give --data to know."
-    return text
+    text += f" You can {', or '.join(steps)}."
+    return text if left.on_data else f"{text} Random inputs say little about a trained model: give --data to know."
 
 
 def part_or_bytes(text: str | None) -> float | None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pruning.nets import residual_net, weight
+from pruning.nets import Builder, residual_net, weight
 
 import graphopt
 from graphopt.cli import main
+from graphopt.ir import Graph, arg
+from graphopt.ops import Gather
 
 
 def graphopt_prune(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -99,8 +101,20 @@ def test_without_data_random_inputs_are_taken_and_said_to_be(
 ) -> None:
     assert graphopt_prune(monkeypatch, str(model), "--ratio", "0.9") == 0
     told = capsys.readouterr()
-    assert "dB of signal to noise are left of the output, on 8 random inputs" in told.out
+    assert "dB of signal to noise are left of the output, on 32 random inputs" in told.out
     assert "give --data to know" in told.err
+
+
+def test_what_random_inputs_cannot_tell_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """A table of three rows, of which random indices read others."""
+    b, x, small = Builder(), arg("x", "int64", (4,)), tmp_path / "small.gopt"
+    net = Graph((x,), (b.linear(Gather()(b.w("table", 3, 8), x), 2, "head"),))
+    graphopt.save(net, tmp_path / "model.gopt")
+    assert graphopt_prune(monkeypatch, str(tmp_path / "model.gopt"), "--ratio", "0.5", "-o", str(small)) == 0
+    assert "what is left of the outputs is not known" in capsys.readouterr().err
+    assert weight(graphopt.load(small), "head.weight").shape == (2, 4)
 
 
 def test_nothing_is_warned_of_where_all_is_left(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from graphopt.ir import Array, Batch, Graph, Value, bind_batch
+from graphopt.ops.macs import count_macs
 from graphopt.passes.contract import random_inputs, signal_to_noise
-from graphopt.passes.data import Data, batches, inputs_of
+from graphopt.passes.data import CHUNK, Data, batches, inputs_of
 
-SAMPLES = 128
-"""About as many are measured: the figure is a warning, not an evaluation."""
+MOST, LEAST, WORK = 128, 8, 10**10
+"""Of samples; where they would take more multiply-accumulates, fewer: the figure is a warning, no evaluation."""
 
 ENOUGH = 10.0
 """Decibels; with less, the error is more than a third of what the outputs vary by."""
@@ -79,16 +81,18 @@ def signal_left(before: Graph, after: Graph, data: Data | None = None, labels: s
 
 def measured(graph: Graph, data: Data | None) -> Iterator[dict[str, Array]]:
     """Batches until there are samples enough."""
-    if data is None:
-        bound = bind_batch(graph, SAMPLES // 4)
-        yield from (random_inputs(bound, seed) for seed in range(4))
-        return
-    count = 0
-    for batch in batches(data, graph):
+    most = CHUNK if data is None else MOST
+    left = min(most, max(LEAST, WORK // max(count_macs(graph), 1)))
+    for batch in random_batches(graph) if data is None else batches(data, graph):
         yield batch
-        count += max((len(a) for a in batch.values() if np.ndim(a)), default=1)
-        if count >= SAMPLES:
+        left -= max((len(a) for a in batch.values() if np.ndim(a)), default=1)
+        if left <= 0:
             return
+
+
+def random_batches(graph: Graph) -> Iterator[dict[str, Array]]:
+    bound = bind_batch(graph, LEAST)
+    return (random_inputs(bound, seed) for seed in itertools.count())
 
 
 def joined(output: Value, runs: Sequence[Array]) -> Array:
