@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm import tirx
+from tvm_ffi import structural_equal
 
 from graphopt import ops
 from graphopt.ir import Op
 from graphopt.targets.scalars import constant, product, scalar_rule, sigmoid
-from graphopt.targets.tir import Expr, at_least, at_most, lanes_of
+from graphopt.targets.tir import Expr, at_least, at_most, is_float, lanes_of
 
 
 def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
@@ -120,8 +121,13 @@ def opposite(x: Expr) -> Expr:
     return select(x, constant(False, x), constant(True, x))
 
 
+def equal(a: Expr, b: Expr) -> Expr:
+    """a == b. TVM takes x == x for true, by which others ask whether x is NaN."""
+    return opposite(tirx.isnan(a)) if is_float(a) and structural_equal(a, b) else tirx.EQ(a, b)
+
+
 COMPARISONS: dict[type[Op], Callable[[Expr, Expr], Expr]] = {
-    ops.Equal: tirx.EQ,
+    ops.Equal: equal,
     ops.Less: tirx.LT,
     ops.LessOrEqual: tirx.LE,
     ops.Greater: tirx.GT,

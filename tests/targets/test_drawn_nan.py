@@ -105,14 +105,25 @@ def well_conditioned(results: list[Array]) -> bool:
     return all(np.abs(y[np.isfinite(y)]).max(initial=0) < 1e4 for y in results if y.dtype.kind == "f")
 
 
-@pytest.mark.parametrize("fused", [False, True], ids=["single", "fused"])
-@settings(max_examples=250)
-@given(graph=chains(), x=arrays(), y=arrays())
-def test_on_the_host(fused: bool, graph: Graph, x: Array, y: Array) -> None:
+def check(graph: Graph, fused: bool, target: str, x: Array, y: Array) -> None:
     with np.errstate(all="ignore"):
         want = [np.asarray(a) for a in graph(x, y)]
     if not well_conditioned(want):
         return
-    program = compile(Fuse()(graph) if fused else graph)
+    program = compile(Fuse()(graph) if fused else graph, target)
     (got,) = program.measure({"x": x, "y": y}, count=False).outputs
     assert_close(want, got)
+
+
+@settings(max_examples=15)
+@given(graph=chains(), fused=st.booleans(), x=arrays(), y=arrays())
+def test_on_the_host(graph: Graph, fused: bool, x: Array, y: Array) -> None:
+    check(graph, fused, "host", x, y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["host", "x86-64-v2", "aarch64", "cortex-m4"])
+@settings(max_examples=200)
+@given(graph=chains(), fused=st.booleans(), x=arrays(), y=arrays())
+def test_many(target: str, graph: Graph, fused: bool, x: Array, y: Array) -> None:
+    check(graph, fused, target, x, y)

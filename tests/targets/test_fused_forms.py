@@ -33,7 +33,8 @@ from graphopt.ops import (
 from graphopt.passes import Fuse
 from graphopt.passes.contract import random_inputs
 
-TARGETS = [*NATIVE[:-1], "host", pytest.param("aarch64", marks=pytest.mark.slow), "cortex-m4"]
+SLOW = [pytest.param(t, marks=pytest.mark.slow) for t in (*NATIVE[:-1], "aarch64")]
+TARGETS = [*SLOW, "host", "cortex-m4"]
 
 
 def convolved(g: Weights) -> Value:

@@ -155,9 +155,7 @@ def test_programs(target: str, fused: bool) -> None:
         assert_close([np.asarray(want)], [data], name)
 
 
-ELEMENTWISE = [
-    op for _, op in sorted(REGISTRY.items()) if issubclass(op, Unary) and op.__module__.startswith("graphopt")
-]
+UNARY = [op for _, op in sorted(REGISTRY.items()) if issubclass(op, Unary) and op.__module__.startswith("graphopt")]
 
 
 def test_elementwise_operators() -> None:
