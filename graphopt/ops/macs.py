@@ -44,8 +44,9 @@ def conv_transpose_macs(node: Node) -> int:
 
 def xnor_macs(node: Node) -> int:
     """As of the convolution of the signs that stand in the words."""
+    assert isinstance(node.op, ConvXnor)
     kernel = node.inputs[1].type.static_shape[2:]
-    return math.prod((*node.types[0].static_shape, node.op.channels, *kernel))  # type: ignore[attr-defined]
+    return math.prod(node.types[0].static_shape) * node.op.channels * math.prod(kernel)
 
 
 def sequence_macs(node: Node) -> int:
