@@ -103,7 +103,7 @@ def region_of(node: Node, supported: set[type[Op]]) -> Region:
 
 
 def fold_moves(body: Graph) -> Graph:
-    """With reshapes and casts of constants done, but for the result: parameters that a decomposition brings into form."""
+    """With reshapes and casts of constants done: parameters that a decomposition brings into form."""
     (result,) = body.outputs
 
     def fold(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -149,7 +149,8 @@ def tiles(tail: Node) -> bool:
 def legalize(graph: Graph, supported: set[type[Op]], keep: Callable[[Node], bool] = lambda node: False) -> Graph:
     """Decompose every operator that has no lowering, again and again, but for nodes to ``keep``.
 
-    What comes of a node has its name and its origins. Raises ``Unsupported`` with all nodes that have neither a lowering nor a decomposition.
+    What comes of a node has its name and its origins. Raises ``Unsupported`` with all nodes that have neither a
+    lowering nor a decomposition.
     """
     stuck: list[str] = []
     while True:

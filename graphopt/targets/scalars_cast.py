@@ -1,4 +1,4 @@
-"""The scalar rule of casts: of floats to integers as ``graphopt.ops.Cast`` defines it, whatever the machine would do."""
+"""The scalar rule of casts: of floats to integers as ``graphopt.ops.Cast`` defines it, on every machine."""
 
 from __future__ import annotations
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm import tirx
+from tvm_ffi import structural_equal
 
 from graphopt import ops
 from graphopt.ir import Op
 from graphopt.targets.scalars import constant, product, scalar_rule, sigmoid
-from graphopt.targets.tir import Expr, at_least, at_most, lanes_of
+from graphopt.targets.tir import Expr, at_least, at_most, is_float, lanes_of
 
 
 def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
@@ -115,20 +116,30 @@ def shrink(op: Any, x: Expr) -> Expr:
     return select(x < low, x + bias, select(x > limit, x - bias, constant(0.0, x)))
 
 
+def opposite(x: Expr) -> Expr:
+    """Whether x is false. TVM takes not (a < b) for b <= a, which is false too where one of them is NaN."""
+    return select(x, constant(False, x), constant(True, x))
+
+
+def equal(a: Expr, b: Expr) -> Expr:
+    """a == b. TVM takes x == x for true, by which others ask whether x is NaN."""
+    return opposite(tirx.isnan(a)) if is_float(a) and structural_equal(a, b) else tirx.EQ(a, b)
+
+
 COMPARISONS: dict[type[Op], Callable[[Expr, Expr], Expr]] = {
-    ops.Equal: tirx.EQ,
+    ops.Equal: equal,
     ops.Less: tirx.LT,
     ops.LessOrEqual: tirx.LE,
     ops.Greater: tirx.GT,
     ops.GreaterOrEqual: tirx.GE,
     ops.And: tirx.And,
     ops.Or: tirx.Or,
-    ops.Xor: lambda a, b: tirx.Or(tirx.And(a, tirx.Not(b)), tirx.And(tirx.Not(a), b)),
+    ops.Xor: lambda a, b: tirx.Or(tirx.And(a, opposite(b)), tirx.And(opposite(a), b)),
 }
 for _operator, _compare in COMPARISONS.items():
     scalar_rule(_operator)(lambda op, a, b, compare=_compare: compare(a, b))
 
-scalar_rule(ops.Not)(lambda op, x: tirx.Not(x))
+scalar_rule(ops.Not)(unary(opposite))
 scalar_rule(ops.BitwiseAnd)(lambda op, a, b: tirx.bitwise_and(a, b))
 scalar_rule(ops.BitwiseOr)(lambda op, a, b: tirx.bitwise_or(a, b))
 scalar_rule(ops.BitwiseXor)(lambda op, a, b: tirx.bitwise_xor(a, b))
@@ -165,7 +176,7 @@ def is_inf(op: Any, x: Expr) -> Expr:
     wanted = [tirx.EQ(x, constant(float("inf"), x))] if op.positive else []
     wanted += [tirx.EQ(x, constant(float("-inf"), x))] if op.negative else []
     if not wanted:
-        return tirx.const(False, "bool")
+        return tirx.LT(x, constant(-math.inf, x))
     return wanted[0] if len(wanted) == 1 else tirx.Or(*wanted)
 
 

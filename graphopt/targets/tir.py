@@ -121,20 +121,18 @@ class Tensor:
     def load(self, at: Point) -> Expr:
         address = self.address(at.index)
         stride = self.strides[at.lane_axis] if at.lanes > 1 else 1
-        if at.lanes == 1:
-            # a bool is kept as a byte
-            return (
-                tirx.NE(self.buffer[address], tirx.const(0, "uint8")) if self.dtype == "bool" else self.buffer[address]
-            )
-        if stride == 0:
-            return tirx.Broadcast(self.buffer[address], at.lanes)
-        return self.buffer[tirx.Ramp(address, stride, at.lanes)]
+        if at.lanes > 1 and stride == 0:
+            value = tirx.Broadcast(self.buffer[address], at.lanes)
+        else:
+            value = self.buffer[address if at.lanes == 1 else tirx.Ramp(address, stride, at.lanes)]
+        # a bool is kept as a byte
+        return tirx.NE(value, tirx.const(0, str(value.ty))) if self.dtype == "bool" else value
 
     def store(self, at: Point, value: Expr) -> None:
         address = self.address(at.index)
         if at.lanes > 1:
             address = tirx.Ramp(address, self.strides[at.lane_axis], at.lanes)
-        value = tirx.Cast("uint8", value) if self.dtype == "bool" else value
+        value = cast(value, "uint8") if self.dtype == "bool" else value
         builder.buffer_store(self.buffer, value, [address])
 
     def broadcast(self, shape: tuple[int, ...]) -> Tensor:

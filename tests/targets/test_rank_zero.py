@@ -53,7 +53,7 @@ from graphopt.passes import Fuse
 
 S = arg("s", "float32", ())
 V = arg("v", "float32", (4,))
-I = arg("i", "int64", ())
+AT_TWO = arg("i", "int64", ())
 B = arg("b", "int8", ())
 M = arg("m", "float32", (2, 3))
 DATA: dict[str, Array] = {
@@ -81,9 +81,9 @@ CASES: dict[str, tuple[Value, Callable[..., object]]] = {
     "transpose": (Transpose(perm=())(S), lambda s, v, i, b, m: s),
     "pad": (Pad(pads=())(S), lambda s, v, i, b, m: s),
     "tile": (Tile(repeats=())(S), lambda s, v, i, b, m: s),
-    "gather": (Gather(axis=0)(V, I), lambda s, v, i, b, m: v[i]),
-    "gather of a constant": (Gather(axis=0)(constant(DATA["v"]), I), lambda s, v, i, b, m: v[i]),
-    "gather of rows": (Gather(axis=1)(M, I), lambda s, v, i, b, m: m[:, i]),
+    "gather": (Gather(axis=0)(V, AT_TWO), lambda s, v, i, b, m: v[i]),
+    "gather of a constant": (Gather(axis=0)(constant(DATA["v"]), AT_TWO), lambda s, v, i, b, m: v[i]),
+    "gather of rows": (Gather(axis=1)(M, AT_TWO), lambda s, v, i, b, m: m[:, i]),
     "gather_nd": (GatherNd()(V, AT), lambda s, v, i, b, m: v[2]),
     "scatter_nd": (ScatterNd()(V, AT, S), lambda s, v, i, b, m: np.where(np.arange(4) == 2, s, v)),
     "scatter_nd that adds": (
@@ -102,9 +102,9 @@ CASES: dict[str, tuple[Value, Callable[..., object]]] = {
     "where of scalars": (Where()(Less()(S, number(0)), S, number(5)), lambda s, v, i, b, m: np.float32(5)),
     "not": (Not()(Greater()(S, number(1))), lambda s, v, i, b, m: np.True_),
     "prelu": (PRelu()(V, S), lambda s, v, i, b, m: np.where(v < 0, s * v, v)),
-    "integers": (Mod()(Sub()(I, number(7, "int64")), number(3, "int64")), lambda s, v, i, b, m: (i - 7) % 3),
-    "division": (Div()(I, number(3, "int64")), lambda s, v, i, b, m: i // 3),
-    "equal": (Equal()(I, number(2, "int64")), lambda s, v, i, b, m: np.True_),
+    "integers": (Mod()(Sub()(AT_TWO, number(7, "int64")), number(3, "int64")), lambda s, v, i, b, m: (i - 7) % 3),
+    "division": (Div()(AT_TWO, number(3, "int64")), lambda s, v, i, b, m: i // 3),
+    "equal": (Equal()(AT_TWO, number(2, "int64")), lambda s, v, i, b, m: np.True_),
     "cast": (Cast(to="int8")(Mul()(S, number(-10))), lambda s, v, i, b, m: np.int8(-7)),
     "quantize": (Quantize()(S, number(0.5), number(3, "int8")), lambda s, v, i, b, m: np.int8(5)),
     "dequantize": (Dequantize()(B, number(0.5), number(3, "int8")), lambda s, v, i, b, m: np.float32(-5)),
@@ -128,7 +128,7 @@ CASES: dict[str, tuple[Value, Callable[..., object]]] = {
         (ReduceProd, np.prod),
     )
 }
-INPUTS = (S, V, I, B, M)
+INPUTS = (S, V, AT_TWO, B, M)
 
 
 def wanted() -> list[Array]:
@@ -155,14 +155,12 @@ def test_programs(target: str, fused: bool) -> None:
         assert_close([np.asarray(want)], [data], name)
 
 
-ELEMENTWISE = [
-    op for _, op in sorted(REGISTRY.items()) if issubclass(op, Unary) and op.__module__.startswith("graphopt")
-]
+UNARY = [op for _, op in sorted(REGISTRY.items()) if issubclass(op, Unary) and op.__module__.startswith("graphopt")]
 
 
 def test_elementwise_operators() -> None:
     """Each of them, in one program."""
-    made = [op()(S) for op in ELEMENTWISE if accepts(op)]
+    made = [op()(S) for op in UNARY if accepts(op)]
     assert len(made) > 30
     whole = Graph((S,), tuple(made))
     with np.errstate(invalid="ignore"):

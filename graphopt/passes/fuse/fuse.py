@@ -9,14 +9,19 @@ from graphopt.ops import (
     AveragePool,
     BatchNorm,
     Binary,
+    BitwiseNot,
     Cast,
+    Comparison,
     Conv,
     ConvInteger,
     ConvTranspose,
     ConvXnor,
     Fused,
     IntegerProduct,
+    IntegerSqrt,
+    IsNan,
     Linear,
+    Logical,
     MatMul,
     MatMulInteger,
     MaxPool,
@@ -29,11 +34,15 @@ from graphopt.ops import (
     SumPool,
     Unary,
     WeightedSum,
+    Where,
 )
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Exact
 
-ELEMENTWISE = (Unary, Binary, BatchNorm, Cast, MulInteger, Requantize, WeightedSum)
+ELEMENTWISE = (
+    *(Unary, Binary, BatchNorm, Cast, MulInteger, Requantize, WeightedSum, IntegerSqrt),
+    *(Comparison, Logical, BitwiseNot, Where, IsNan),
+)
 PRODUCTS = (Conv, ConvTranspose, ConvXnor, Linear, MatMul, IntegerProduct, MatMulInteger)
 ANCHORS = (*PRODUCTS, Pool, SumPool, Reduction, Resize, *ELEMENTWISE)
 
@@ -123,9 +132,9 @@ class Fuse(Pass, name="fuse", contract=Exact()):
     """Make one ``fused`` node of an anchor and the operators behind it.
 
     An anchor is a conv, conv_transpose, linear, matmul, pooling, reduction, resize, or an elementwise
-    operator (unary, binary, batch_norm). Elementwise operators follow it as long as they keep the type
-    of the result; the other operands of binary operators and of batch_norm may be any values. Behind a
-    conv, one pooling may end the group: a mean over all spatial axes, or a max_pool or average_pool
+    operator (unary, binary, batch_norm, comparisons, logic, where). Elementwise operators follow it as long
+    as they keep the shape of the result; the other operands of those that have several may be any values.
+    Behind a conv, one pooling may end the group: a mean over all spatial axes, or a max_pool or average_pool
     whose windows tile its input (strides equal the kernel, which divides the sizes; no pads, no
     dilations).
 
@@ -134,7 +143,7 @@ class Fuse(Pass, name="fuse", contract=Exact()):
     the body keep theirs.
 
     Declines: a value with other readers (the graph's outputs among them); an operator that broadcasts
-    the result to another type; other poolings. An operator that could follow two anchors goes to the
+    the result to another shape; other poolings. An operator that could follow two anchors goes to the
     later. Notes say why.
 
     No cycle can arise. Only the last value of a group leaves it, and it depends on all of the group; so

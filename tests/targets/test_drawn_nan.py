@@ -1,0 +1,129 @@
+"""Drawn chains on drawn inputs, of which some are NaN or infinite: the program has what the evaluator has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from compiling import assert_close
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphopt import compile
+from graphopt.ir import Array, Graph, Value, arg, constant
+from graphopt.ops import (
+    Abs,
+    Add,
+    ArgMax,
+    ArgMin,
+    AveragePool,
+    Cast,
+    Clip,
+    Div,
+    Elu,
+    Equal,
+    Exp,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    Less,
+    LessOrEqual,
+    Maximum,
+    MaxPool,
+    Minimum,
+    Mul,
+    Neg,
+    Not,
+    ReduceMax,
+    ReduceMean,
+    ReduceMin,
+    ReduceSum,
+    Relu,
+    Round,
+    Sigmoid,
+    Sign,
+    Softmax,
+    Softplus,
+    Sqrt,
+    Sub,
+    Tanh,
+    ThresholdedRelu,
+    TopK,
+    Where,
+)
+from graphopt.passes import Fuse
+
+SHAPE = (1, 3, 4, 4)
+NUMBERS = [np.nan, np.inf, -np.inf, 0.0, -1.5, 0.25, 2.0]
+CONSTANTS = [0.0, -0.0, 1.0, -2.0, 0.5, float("inf"), float("nan")]
+
+Step = Callable[[Value, Value], Value]
+UNARY = (
+    *(Relu(), Clip(low=0.0, high=6.0), Clip(low=-1.0, high=1.0), LeakyRelu(), LeakyRelu(alpha=0.0), Elu(), Sign()),
+    *(HardSigmoid(), HardSwish(), Sigmoid(), Tanh(), Softplus(), Exp(), Abs(), Neg(), Round(), ThresholdedRelu()),
+    *(Sqrt(), Softmax(axis=1)),
+)
+BINARY = (Add(), Sub(), Mul(), Div(), Maximum(), Minimum())
+COMPARISONS = (Less(), LessOrEqual(), Equal())
+ENDS = (
+    *(ReduceMax(axes=(1, 2)), ReduceMin(axes=(2, 3)), ReduceSum(axes=(2, 3)), ReduceMean(axes=(2, 3))),
+    *(MaxPool(kernel=(2, 2)), MaxPool(kernel=(3, 3), pads=(1, 1, 1, 1), strides=(2, 2)), AveragePool(kernel=(2, 2))),
+    *(ArgMax(axis=1), ArgMin(axis=3, last=True), TopK(k=2, axis=3), TopK(k=3, axis=1, largest=False)),
+    *(Cast(to="int8"), Cast(to="uint32"), Cast(to="int64"), Cast(to="bool")),
+)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Graph:
+    """Up to six steps, each on the last value, with another operand or a constant; then perhaps an end."""
+    x, y = arg("x", "float32", SHAPE), arg("y", "float32", SHAPE)
+    made: list[Value] = [x, y]
+    for _ in range(draw(st.integers(1, 6))):
+        last = made[-1]
+        other = draw(st.sampled_from([*made, *(constant(np.float32(c)) for c in CONSTANTS)]))
+        pair = draw(st.permutations([last, other]))
+        step = draw(st.sampled_from(("unary", "binary", "select")))
+        if step == "unary":
+            made.append(draw(st.sampled_from(UNARY))(last))
+        elif step == "binary":
+            made.append(draw(st.sampled_from(BINARY))(*pair))
+        else:
+            test = draw(st.sampled_from(COMPARISONS))(*pair)
+            made.append(Where()(draw(st.sampled_from([test, Not()(test)])), last, other))
+    end = draw(st.sampled_from(ENDS)).apply(made[-1]).results
+    return Graph((x, y), (made[-1], *end))
+
+
+def arrays() -> st.SearchStrategy[Array]:
+    numbers = st.lists(st.sampled_from(NUMBERS), min_size=48, max_size=48)
+    return numbers.map(lambda values: np.array(values, "float32").reshape(SHAPE))
+
+
+def well_conditioned(results: list[Array]) -> bool:
+    """Whether no rounding error decides: infinities that overflow makes, or integers of sums of many digits."""
+    return all(np.abs(y[np.isfinite(y)]).max(initial=0) < 1e4 for y in results if y.dtype.kind == "f")
+
+
+def check(graph: Graph, fused: bool, target: str, x: Array, y: Array) -> None:
+    with np.errstate(all="ignore"):
+        want = [np.asarray(a) for a in graph(x, y)]
+    if not well_conditioned(want):
+        return
+    program = compile(Fuse()(graph) if fused else graph, target)
+    (got,) = program.measure({"x": x, "y": y}, count=False).outputs
+    assert_close(want, got)
+
+
+@settings(max_examples=15)
+@given(graph=chains(), fused=st.booleans(), x=arrays(), y=arrays())
+def test_on_the_host(graph: Graph, fused: bool, x: Array, y: Array) -> None:
+    check(graph, fused, "host", x, y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["host", "x86-64-v2", "aarch64", "cortex-m4"])
+@settings(max_examples=200)
+@given(graph=chains(), fused=st.booleans(), x=arrays(), y=arrays())
+def test_many(target: str, graph: Graph, fused: bool, x: Array, y: Array) -> None:
+    check(graph, fused, target, x, y)
