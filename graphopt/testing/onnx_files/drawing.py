@@ -188,16 +188,13 @@ class Drawing:
 
     # the file
 
-    @property
-    def departures(self) -> list[str]:
-        """Where ONNX Runtime leaves ONNX's text in this file."""
-        found = []
-        for node in self.nodes:
-            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            operands = [self.array(name) if name else None for name in node.input]
-            known = (d for d in DEPARTURES if d.op == node.op_type)
-            found += [f"{d.op}: {d.why}" for d in known if d.applies(attributes, operands, self.array(node.output[0]))]
-        return found
+    def departure(self, node: onnx.NodeProto) -> str:
+        """How ONNX Runtime leaves ONNX's text in a node of this file; empty if it does not."""
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        operands = [self.array(name) if name else None for name in node.input]
+        known = (d for d in DEPARTURES if d.op == node.op_type)
+        found = (d for d in known if d.applies(attributes, operands, self.array(node.output[0])))
+        return next((f"{d.op}: {d.why}" for d in found), "")
 
     def model(self, free_batch: bool) -> onnx.ModelProto:
         """The file, its outputs with their shapes stated; with ``free_batch`` its inputs have N where the batch is."""

@@ -1,5 +1,7 @@
-"""The rules of ONNX GridSample (positions computed in floats, elements gathered from rows of channels, and mixed) and
-AffineGrid."""
+"""The rules of ONNX GridSample and AffineGrid.
+
+A sample computes positions in floats, gathers elements from rows of channels, and mixes them.
+"""
 
 from __future__ import annotations
 
