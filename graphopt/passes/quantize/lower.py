@@ -31,9 +31,10 @@ __all__ = ["LowerInteger", "_rules"]
 class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
     """Turn dequantize, operator, quantize into the operator on integers, with one requantisation.
 
-    A ReLU or clip between operator and quantize becomes its clamp. Unsigned integers become signed ones.
-    Moves of integers stay integers, and batch norms behind quantized weights go into their scales. What has no integer form, or declines one, stays float between a dequantize and a quantize; a note says why, and what it
-    costs. Constants that are dequantized for it are floats from here on.
+    A ReLU or clip between operator and quantize becomes its clamp. Unsigned integers become signed ones. Moves of
+    integers stay integers, and batch norms behind quantized weights go into their scales. What has no integer form,
+    or declines one, stays float between a dequantize and a quantize; a note says why, and what it costs. Constants
+    that are dequantized for it are floats from here on.
     """
 
     tells_users = True
