@@ -31,8 +31,8 @@ COORDINATES = (
     "tf_half_pixel_for_nn",
 )
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
-TOLERANCE = 6e-6
-"""Of max|y|: both compute weights in float32, and sum in another order."""
+TOLERANCE = 3e-6
+"""Of max|x|, for results may cancel: both compute weights in float32, and sum in another order."""
 
 
 def by_scales(x: Array, scales: Sequence[float], opset: int = 19, **attrs: Any) -> onnx.ModelProto:
@@ -64,7 +64,7 @@ def hold(model: onnx.ModelProto, x: Array, tolerance: float = TOLERANCE) -> None
         return
     (got,) = load(model)(x)
     assert got.shape == want.shape, (got.shape, want.shape)
-    assert np.abs(got - want).max() <= tolerance * np.abs(want).max(), str(model.graph.node[0])
+    assert np.abs(got - want).max() <= tolerance * np.abs(x).max(), str(model.graph.node[0])
 
 
 def hold_nearest(lengths: Sequence[int], scales: Sequence[float], sizes: Sequence[int]) -> None:
@@ -186,7 +186,7 @@ def test_aligned_corners_of_a_model_from_pytorch(scale: float) -> None:
     torch.onnx.export(net, (x,), file, dynamo=False, opset_version=13)
     want = net(x).numpy()
     for graph in (load(onnx.load_from_string(file.getvalue())), graphopt.trace(net, (x,))):
-        assert np.abs(graph(x.numpy())[0] - want).max() <= TOLERANCE * np.abs(want).max()
+        assert np.abs(graph(x.numpy())[0] - want).max() <= TOLERANCE * x.abs().max()
 
 
 class Nearest(nn.Module):

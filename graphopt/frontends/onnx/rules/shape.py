@@ -35,7 +35,8 @@ def squeeze(at: Node) -> Value:
     x, axes = at.value(0), at.integers("axes", 1)
     if axes is None:
         if any(isinstance(d, Batch) for d in x.type.shape):
-            raise InvalidGraph(f"which axes of {x.type} have one element depends on the batch")
+            what = f"which axes of {x.type} have one element depends on the batch"
+            raise InvalidGraph(what, advice="state the axes in the model, or give the batch")
         gone = [a for a, d in enumerate(x.type.shape) if d == 1]
     else:
         gone = list(normal.axes_of(axes, x.type.rank))
