@@ -40,7 +40,7 @@ from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, sma
 SUMS = (tirx.Add, tirx.Sub)
 ScalarRule = Callable[..., Expr]
 SCALARS: dict[type[Op], ScalarRule] = {}
-"""From operator class to ``rule(op, *operands)``."""
+"""From operator class to ``rule(op, *operands)``; tables, read at computed places, are tensors."""
 
 
 HELPED: dict[tuple[type[Op], str], ScalarRule] = {}
