@@ -11,7 +11,7 @@ from tvm_ffi import structural_equal
 
 from graphopt import ops
 from graphopt.ir import Op
-from graphopt.targets.scalars import constant, product, scalar_rule, sigmoid
+from graphopt.targets.scalars import check_divisor, constant, product, scalar_rule, sigmoid
 from graphopt.targets.tir import Expr, at_least, at_most, is_float, lanewise
 
 
@@ -177,7 +177,7 @@ def fmod(a: Expr, b: Expr) -> Expr:
 def mod(op: Any, a: Expr, b: Expr) -> Expr:
     if str(a.ty).startswith("float"):
         return lanewise(fmod)(a, b)
-    rest = tirx.truncmod(a, b)
+    rest = tirx.truncmod(a, check_divisor(b))
     if op.fmod or str(a.ty).startswith("uint"):
         return rest
     zero = constant(0, a)
