@@ -18,6 +18,7 @@ from graphopt.ops import (
     Fused,
     IntegerProduct,
     Linear,
+    Lookup,
     MatMul,
     MatMulInteger,
     MaxPool,
@@ -64,14 +65,19 @@ class Region:
     def epilogue_operands(self) -> tuple[Value, ...]:
         """What the epilogue reads beside the results of the region's own nodes."""
         own = set(self.compute)
-        return tuple(dict.fromkeys(v for n in self.epilogue for v in n.inputs if v.node not in own))
+        return tuple(dict.fromkeys(v for n in self.epilogue for v in elements_of(n) if v.node not in own))
+
+    @cached_property
+    def tables(self) -> tuple[Value, ...]:
+        """What the epilogue reads at computed places."""
+        return tuple(dict.fromkeys(v for n in self.epilogue for v in tables_of(n)))
 
     @cached_property
     def pointwise_operands(self) -> tuple[Value, ...]:
         """The inputs of the body whose elements are each read just before the result's is written, and not again."""
         if self.tail is not None or (self.anchor is not None and not isinstance(self.anchor.op, IN_PLACE_ANCHORS)):
             return ()
-        elsewhere = self.anchor.inputs if self.anchor else ()
+        elsewhere = (*(self.anchor.inputs if self.anchor else ()), *self.tables)
         candidates = [v for v in self.body.inputs if v in self.epilogue_operands and v not in elsewhere]
         return tuple(v for v in candidates if v.type == self.head.type)
 
@@ -79,6 +85,16 @@ class Region:
     def head(self) -> Value:
         """The value that the anchor and the epilogue give, before the tail."""
         return self.tail.inputs[0] if self.tail else self.body.outputs[0]
+
+
+def tables_of(node: Node) -> tuple[Value, ...]:
+    """The operands of an elementwise operator that are read at computed places."""
+    return node.inputs[1:] if isinstance(node.op, Lookup) else ()
+
+
+def elements_of(node: Node) -> tuple[Value, ...]:
+    """The operands of an elementwise operator that are read element by element."""
+    return node.inputs[:1] if isinstance(node.op, Lookup) else node.inputs
 
 
 def region_of(node: Node, supported: set[type[Op]]) -> Region:
@@ -129,7 +145,8 @@ def check_form(region: Region) -> None:
     anchor, tail, head = region.anchor, region.tail, region.head
     scalar = all(type(n.op) in SCALARS for n in region.epilogue)
     leads = anchor is None or (anchor is region.compute[0] and anchor.types[0].shape == head.type.shape)
-    if not scalar or not leads or (tail is not None and not tiles(tail)):
+    computed = any(v.node in region.compute for v in region.tables)
+    if not scalar or not leads or computed or (tail is not None and not tiles(tail)):
         what = f"a kernel of {', '.join(n.op.name for n in region.compute)} has no lowering"
         raise Unsupported(what, where=region.node.name or None, advice="fuse with graphopt.passes.Fuse, or not at all")
 

@@ -41,7 +41,7 @@ from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, sma
 SUMS = (tirx.Add, tirx.Sub)
 ScalarRule = Callable[..., Expr]
 SCALARS: dict[type[Op], ScalarRule] = {}
-"""From operator class to ``rule(op, *operands)``."""
+"""From operator class to ``rule(op, *operands)``; tables, read at computed places, are tensors."""
 
 
 HELPED: dict[tuple[type[Op], str], ScalarRule] = {}
@@ -105,6 +105,14 @@ def wrapping(compute: Callable[[Expr, Expr], Expr]) -> ScalarRule:
     return rule
 
 
+def check_divisor(x: Expr) -> Expr:
+    """An integer to divide by. Raises ``Unsupported`` if it is 0 for certain."""
+    one = x.value if isinstance(x, tirx.Broadcast) else x
+    if isinstance(one, tirx.IntImm) and int(one) == 0:
+        raise Unsupported("a division of integers by zero", advice="no machine gives it a value: mend the model")
+    return x
+
+
 def number(x: Expr) -> float | None:
     """The float that an expression is in all its lanes, if it is a constant."""
     x = x.value if isinstance(x, tirx.Broadcast) else x
@@ -132,7 +140,7 @@ def quotient(a: Expr, b: Expr) -> Expr:
         return a * constant(math.copysign(math.inf, divisor), a)
     if number(a) == 0:
         return tirx.Select(tirx.abs(b) > constant(0.0, b), a, constant(math.nan, b))
-    return tirx.div(a, b)
+    return tirx.div(a, check_divisor(b))
 
 
 scalar_rule(Identity)(lambda op, x: x)

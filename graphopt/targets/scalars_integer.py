@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
 from graphopt import ops
 from graphopt.targets.scalars import constant, scalar_rule
-from graphopt.targets.tir import Expr, cast
+from graphopt.targets.tir import Expr, Point, Tensor, cast, lanewise
 
 
 def accumulator_of(*operands: Expr) -> str:
@@ -31,6 +32,17 @@ def mul_integer(op: Any, a: Expr, b: Expr) -> Expr:
     wide = accumulator_of(a, b)
     a, b = cast(a, wide), cast(b, wide)
     return (a - constant(op.a_zero_point, a)) * (b - constant(op.b_zero_point, b))
+
+
+@scalar_rule(ops.Lookup)
+def lookup(op: Any, x: Expr, table: Tensor) -> Expr:
+    """Every int8 or uint8 has its place among the 256 elements; lanes are looked up one by one."""
+    lowest = int(np.iinfo(str(x.ty).partition("x")[0]).min)
+
+    def element(one: Expr) -> Expr:
+        return table.load(Point((cast(one, "int32") - lowest,)))
+
+    return lanewise(element)(x)
 
 
 @scalar_rule(ops.IntegerSqrt)

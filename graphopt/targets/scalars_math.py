@@ -11,21 +11,8 @@ from tvm_ffi import structural_equal
 
 from graphopt import ops
 from graphopt.ir import Op
-from graphopt.targets.scalars import constant, product, scalar_rule, sigmoid
-from graphopt.targets.tir import Expr, at_least, at_most, is_float, lanes_of
-
-
-def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
-    """A function that LLVM has for scalars alone, on the lanes of vectors one by one."""
-
-    def apply(*operands: Expr) -> Expr:
-        lanes = lanes_of(operands[0])
-        if lanes == 1:
-            return function(*operands)
-        parts = [function(*(tirx.Shuffle([x], [i]) for x in operands)) for i in range(lanes)]
-        return tirx.Shuffle(parts, list(range(lanes)))
-
-    return apply
+from graphopt.targets.scalars import check_divisor, constant, product, scalar_rule, sigmoid
+from graphopt.targets.tir import Expr, at_least, at_most, is_float, lanewise
 
 
 def unary(function: Callable[[Expr], Expr]) -> Callable[[Any, Expr], Expr]:
@@ -190,7 +177,7 @@ def fmod(a: Expr, b: Expr) -> Expr:
 def mod(op: Any, a: Expr, b: Expr) -> Expr:
     if str(a.ty).startswith("float"):
         return lanewise(fmod)(a, b)
-    rest = tirx.truncmod(a, b)
+    rest = tirx.truncmod(a, check_divisor(b))
     if op.fmod or str(a.ty).startswith("uint"):
         return rest
     zero = constant(0, a)

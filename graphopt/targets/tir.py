@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,6 +58,19 @@ class Locals:
 def lanes_of(x: Expr) -> int:
     """How many lanes an expression has; 1 for a scalar."""
     return int(x.ty.dtype.lanes) if "x" in str(x.ty) else 1
+
+
+def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
+    """A function that LLVM has for scalars alone, on the lanes of vectors one by one."""
+
+    def apply(*operands: Expr) -> Expr:
+        lanes = lanes_of(operands[0])
+        if lanes == 1:
+            return function(*operands)
+        parts = [function(*(tirx.Shuffle([x], [i]) for x in operands)) for i in range(lanes)]
+        return tirx.Shuffle(parts, list(range(lanes)))
+
+    return apply
 
 
 def cast(x: Expr, dtype: str) -> Expr:

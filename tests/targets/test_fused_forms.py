@@ -14,18 +14,22 @@ from graphopt.ops import (
     BitwiseNot,
     Cast,
     Conv,
+    ConvInteger,
     Greater,
     IntegerSqrt,
     IsInf,
     IsNan,
     Less,
     Linear,
+    Lookup,
     Mul,
+    Neg,
     Not,
     Or,
     Quantize,
     ReduceMean,
     Relu,
+    Requantize,
     Sqrt,
     Where,
     Xor,
@@ -73,6 +77,17 @@ def rooted(g: Weights) -> Value:
     return IntegerSqrt()(Cast(to="int64")(Relu()(Mul()(y, constant(np.float32(1000))))))
 
 
+def looked_up(g: Weights) -> Value:
+    """A table behind the requantized sums, and sums of two numbers looked up."""
+    rng = np.random.default_rng(5)
+    weight = constant(rng.integers(-127, 128, (19, 3, 3, 3)).astype("int8"))
+    acc = ConvInteger(pads=(1, 1, 1, 1))(g.x(1, 3, 5, 6, dtype="int8"), weight, constant(np.zeros(19, "int32")))
+    multiplier = constant(np.full((1, 19, 1, 1), 1 << 30, "int32"))
+    q = Requantize(to="int8", low=-128, high=127)(acc, multiplier, constant(np.full((1, 19, 1, 1), 37, "int32")))
+    first = Lookup()(q, constant(rng.integers(-128, 128, 256).astype("int8")))
+    return Add()(Lookup()(first, constant(rng.normal(size=256).astype("float32"))), g.x(1, 19, 5, 6))
+
+
 def pooled(g: Weights) -> Value:
     return ReduceMean(axes=(2, 3))(Where()(Less()(convolved(g), g.x(*SHAPE)), g.x(*SHAPE), constant(np.float32(1))))
 
@@ -85,6 +100,7 @@ FORMS = {
     "integers": integers,
     "root": rooted,
     "pooled": pooled,
+    "lookup": looked_up,
 }
 
 
@@ -119,3 +135,14 @@ def test_parts_of_a_decomposition_have_the_name_of_the_node() -> None:
     kernels = compile(Graph(tuple(g.inputs), made.results[:1])).manifest["kernels"]
     assert len(kernels) > 1
     assert all(k["node"].startswith("encoder.lstm") for k in kernels)
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_a_table_that_is_computed_is_no_part_of_a_kernel(target: str) -> None:
+    g = Weights()
+    table, x = Neg()(g.x(256, dtype="int8")), g.x(256, dtype="int8")
+    graph = g.graph(Lookup()(x, table), Lookup()(Neg()(x), Neg()(Neg()(table))))
+    inputs = random_inputs(graph, seed=0)
+    (got,) = compile(Fuse()(graph), target).measure(inputs, count=False).outputs
+    for y, want in zip(got, graph(**inputs), strict=True):
+        np.testing.assert_array_equal(y, want)

@@ -10,7 +10,7 @@ from compiling import assert_close, check_program, in_long_runs, joined, lowered
 
 from graphopt import compile
 from graphopt.errors import InvalidGraph, Unsupported
-from graphopt.ir import REGISTRY, Constant, Graph, Input, arg, cast_floats, constant
+from graphopt.ir import REGISTRY, Constant, Graph, Input, Op, arg, cast_floats, constant
 from graphopt.ops import (
     Abs,
     Add,
@@ -131,6 +131,13 @@ def test_dtypes_without_kernels_are_refused_by_name() -> None:
     x = arg("camera", "float16", (2, 3))
     with pytest.raises(Unsupported, match="camera"):
         compile(Graph((x,), (Concat(axis=1)(x, x),)), "cortex-m4")
+
+
+@pytest.mark.parametrize("op", [Div(), Mod()])
+def test_a_division_of_integers_by_zero_is_refused(op: Op) -> None:
+    x = arg("x", "int32", (2, 3))
+    with pytest.raises(Unsupported, match="by zero"):
+        compile(Graph((x,), (op(x, constant(np.int32(0))),)), "host")
 
 
 def test_a_power_of_integers_is_refused() -> None:

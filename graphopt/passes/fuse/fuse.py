@@ -22,6 +22,7 @@ from graphopt.ops import (
     IsNan,
     Linear,
     Logical,
+    Lookup,
     MatMul,
     MatMulInteger,
     MaxPool,
@@ -41,7 +42,7 @@ from graphopt.passes.contract import Exact
 
 ELEMENTWISE = (
     *(Unary, Binary, BatchNorm, Cast, MulInteger, Requantize, WeightedSum, IntegerSqrt),
-    *(Comparison, Logical, BitwiseNot, Where, IsNan),
+    *(Comparison, Logical, BitwiseNot, Where, IsNan, Lookup),
 )
 PRODUCTS = (Conv, ConvTranspose, ConvXnor, Linear, MatMul, IntegerProduct, MatMulInteger)
 ANCHORS = (*PRODUCTS, Pool, SumPool, Reduction, Resize, *ELEMENTWISE)
@@ -103,6 +104,8 @@ class Grouping:
             return f"that has {uses} uses"
         if not isinstance(node.op, ELEMENTWISE):
             return tail_obstacle(node, value.type)
+        if isinstance(node.op, Lookup) and value is not node.inputs[0]:
+            return "it is the table of a lookup"
         if node.types[0].shape != value.type.shape:
             return f"it broadcasts {value.type} to {node.types[0]}"
         return None
@@ -132,7 +135,7 @@ class Fuse(Pass, name="fuse", contract=Exact()):
     """Make one ``fused`` node of an anchor and the operators behind it.
 
     An anchor is a conv, conv_transpose, linear, matmul, pooling, reduction, resize, or an elementwise
-    operator (unary, binary, batch_norm, comparisons, logic, where). Elementwise operators follow it as long
+    operator (unary, binary, batch_norm, comparisons, logic, where, lookup). Elementwise operators follow it as long
     as they keep the shape of the result; the other operands of those that have several may be any values.
     Behind a conv, one pooling may end the group: a mean over all spatial axes, or a max_pool or average_pool
     whose windows tile its input (strides equal the kernel, which divides the sizes; no pads, no

@@ -16,7 +16,7 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Array, Constant, Op, Value
 from graphopt.ir.registry import redefines, remember, taken
 from graphopt.targets.layout import Layout, row_major
-from graphopt.targets.region import Region
+from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import find_scalar
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Point, Tensor
@@ -122,8 +122,9 @@ class Frame:
             if region.anchor is not None:
                 values[region.anchor.results[0]] = result
             for node in region.epilogue:
-                operands = [values[v] if v in values else read(v, at) for v in node.inputs]
-                values[node.results[0]] = find_scalar(type(node.op), codegen)(node.op, *operands)
+                elements = [values[v] if v in values else read(v, at) for v in elements_of(node)]
+                tables = [self.tensors[v] for v in tables_of(node)]
+                values[node.results[0]] = find_scalar(type(node.op), codegen)(node.op, *elements, *tables)
             return values[region.head]
 
         return apply
@@ -177,7 +178,7 @@ def build(task: Task, kernel: Kernel) -> Built:
     """Write the TIR function of a kernel: operands, then constants, then the result, all flat buffers."""
     body = task.region.body
     epilogue = {v for v in task.region.epilogue_operands if v.constant is not None and v.constant.size > 1}
-    read = {*epilogue, *(v for v in task.operands if v not in kernel.replaced)}
+    read = {*epilogue, *task.region.tables, *(v for v in task.operands if v not in kernel.replaced)}
     plain = [n.results[0] for n in body.nodes if isinstance(n.op, Constant) and n.results[0] in read]
     constants = [(v.node.name or "constant", _array(v)) for v in plain]
     constants += [(name, np.ascontiguousarray(data)) for name, data in kernel.packed.items()]

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-import numpy as np
 from tvm import tirx
 
-from graphopt.ops import Gather, GatherElements, GatherNd, Lookup, ScatterElements, ScatterNd, Tile
+from graphopt.ops import Gather, GatherElements, GatherNd, ScatterElements, ScatterNd, Tile
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.moves import gather
 from graphopt.targets.kernels.nest import Index, emit_nest
-from graphopt.targets.tir import Expr, Point, Tensor, cast, largest, loop, smallest
+from graphopt.targets.tir import Expr, Point, Tensor, largest, loop, smallest
 
 COMBINE = {
     "none": lambda old, new: new,
@@ -49,19 +48,6 @@ def gather_kernel(task: Task) -> Kernel:
         emit_nest(frame, value)
 
     return Kernel("gather", emit, {})
-
-
-@kernel_rule(Lookup)
-def lookup_kernel(task: Task) -> Kernel:
-    """A table of 256 elements, which every int8 or uint8 has a place in."""
-    xv, tv = task.inputs
-    lowest = int(np.iinfo(xv.type.dtype).min)
-
-    def emit(frame: Frame) -> None:
-        x, table = frame.tensors[xv], frame.tensors[tv]
-        emit_nest(frame, lambda index: table.load(Point((cast(x.load(Point(index)), "int32") - lowest,))))
-
-    return Kernel("lookup", emit, {})
 
 
 @kernel_rule(GatherElements)
