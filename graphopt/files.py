@@ -31,7 +31,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         else:
             replace_file(target, data)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
 
 
 def replace_file(target: Path, data: bytes) -> None:

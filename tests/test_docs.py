@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from graphopt.cli import main
 from graphopt.ir import REGISTRY
 from graphopt.passes import PASSES
 from graphopt.testing.onnx_files import DRAWS
@@ -19,30 +22,50 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+Snapshot = tuple[dict[str, Any], dict[str, Any]]
+TABLES: tuple[dict[str, Any], ...] = (REGISTRY, PASSES, DRAWS)
+BUILT_IN: list[Snapshot] = [(table, dict(table)) for table in TABLES]
+
+
+@contextmanager
+def tables_kept() -> Iterator[None]:
+    """The tables of operators and passes afterwards as they were."""
+    known = [(table, dict(table)) for table in TABLES]
+    try:
+        yield
+    finally:
+        restore(known)
+
+
+def restore(known: list[Snapshot]) -> None:
+    for table, before in known:
+        table.clear()
+        table.update(before)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    known = [(table, dict(table)) for table in (REGISTRY, PASSES, DRAWS)]
     namespace: dict[str, object] = {"__name__": "page"}
-    try:
+    with tables_kept():
         for kind, code in BLOCK.findall(page.read_text()):
             if kind == "console":
-                run_commands(code)
+                run_commands(code, monkeypatch)
                 continue
             if name := re.match(r"# file: (\S+)", code):
                 Path(name.group(1)).write_text(code)
             exec(compile(code, str(page), "exec"), namespace)
-    finally:
-        for table, before in known:
-            table.clear()
-            table.update(before)
 
 
-def run_commands(code: str) -> None:
+def run_commands(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in this process, which saves seconds, and without what the page has defined."""
     for line in code.splitlines():
         if line.startswith("$ graphopt "):
-            arguments = shlex.split(line.removeprefix("$ graphopt "))
-            subprocess.run([sys.executable, "-c", "from graphopt.cli import main; main()", *arguments], check=True)
+            monkeypatch.setattr(sys, "argv", shlex.split(line.removeprefix("$ ")))
+            with tables_kept(), pytest.raises(SystemExit) as end:
+                restore(BUILT_IN)
+                main()
+            assert not end.value.code, line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

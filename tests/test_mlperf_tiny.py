@@ -17,7 +17,7 @@ POINT = 0.001
 """A tenth of a percentage point: what accuracy may differ by from ONNX Runtime's."""
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", ["kws", "ad", *in_long_runs("resnet8", "vww")])
 def test_is_as_accurate_as_onnx_runtime(name: str, shared: Path) -> None:
     net = NETS[name]
     samples = np.concatenate(list(net.samples(shared)))

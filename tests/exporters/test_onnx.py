@@ -78,8 +78,8 @@ def test_every_operator_has_a_rule_or_parts(name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "shape"),
     [
-        (lambda: models.mobilenet_v2(0.35, 10), (1, 3, 64, 64)),
-        (lambda: models.resnet18(10), (1, 3, 64, 64)),
+        pytest.param(lambda: models.mobilenet_v2(0.35, 10), (1, 3, 64, 64), marks=pytest.mark.slow),
+        pytest.param(lambda: models.resnet18(10), (1, 3, 64, 64), marks=pytest.mark.slow),
         (lambda: models.tiny_yolo(), (1, 3, 64, 64)),
     ],
     ids=["mobilenet_v2", "resnet18", "tiny_yolo"],

@@ -107,7 +107,7 @@ def thinned(graph: Graph, seed: int) -> Graph:
     return rebuild(graph, transform)
 
 
-@settings(max_examples=150)
+@settings(max_examples=70)
 @given(graph=prunable())
 def test_on_structures_with_dead_channels(graph: Graph) -> None:
     check_pass(RemoveDeadChannels(), thinned(graph, seed=len(graph.nodes)))

@@ -48,7 +48,7 @@ def check_random_removal(graph: Graph, seed: int) -> int:
     return len(units)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(graph=prunable(), seed=st.integers(0, 1 << 16))
 def test_any_removal_from_structures_is_the_masked_original(graph: Graph, seed: int) -> None:
     check_random_removal(graph, seed)

@@ -72,7 +72,7 @@ def test_conv_geometries(geometry: str, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", MANY)
-@pytest.mark.parametrize("channels", [1, 3, 5, 17, 33])
+@pytest.mark.parametrize("channels", [1, 5, 33, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 17))])
 def test_conv_channel_counts(channels: int, target: str) -> None:
     """Full vectors, what is left over, and a lone channel, in and out."""
     g = Weights()

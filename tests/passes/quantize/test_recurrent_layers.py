@@ -147,6 +147,7 @@ def test_what_has_no_integer_form_says_why() -> None:
     assert any(n.declined and "an initial state goes beyond 1" in n.text for n in context.notes)
 
 
+@pytest.mark.slow
 def test_heartbeats(shared: Path) -> None:
     """A GRU trained here, in short: int8 loses at most half a point, and a Cortex-M4 gives the integers of the host."""
     data = beats.load(shared)

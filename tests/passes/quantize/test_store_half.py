@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from compiling import KINDS_OF_CODE, NATIVE, Weights, check_program
+from compiling import KINDS_OF_CODE, NATIVE, Weights, check_program, in_long_runs
 from mlperf import NETS, graphs, program, score_of_split
 from onnx import TensorProto
 
@@ -134,7 +134,7 @@ def test_every_number_is_read_exactly(core: str) -> None:
     np.testing.assert_array_equal(np.ravel(got), numbers)
 
 
-@pytest.mark.parametrize("core", KINDS_OF_CODE)
+@pytest.mark.parametrize("core", ["host", "cortex-m4", *in_long_runs("aarch64", "armv7", "cortex-m0")])
 def test_programs_store_halves_and_compute_what_the_evaluator_does(core: str) -> None:
     half = Fuse()(stored(layers())[0])
     bytes_of = [check_program(graph, core).manifest["weight_bytes"] for graph in (half, Fuse()(layers()))]
