@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from graphopt.errors import ToolFailed
@@ -67,19 +68,26 @@ def build_image(folder: Path, name: str, toolchain: Toolchain, runner: Runner, c
     """The image that runs an artifact's C project, in ``folder``, on a bare board."""
     compiler = require(toolchain.compiler, toolchain.package)
     flags = [*toolchain.flags, "-std=c99", *cflags, "-ffunction-sections", "-fdata-sections"]
-    sources = [f"{name}.c", f"{name}_weights.c"]
-    board = [str(BOARDS / "semihosting.c"), "harness.c"]
-    for source in (*sources, *board):
-        standard = ["-std=gnu99"] if source in board else []
-        run_tool(
-            [compiler, *flags, *standard, f"-I{BOARDS}", "-I.", "-c", source, "-o", f"{Path(source).stem}.o"], folder
-        )
-    objects = [f"{Path(s).stem}.o" for s in (*sources, *board)]
+    for source in (name, f"{name}_weights"):
+        run_tool([compiler, *flags, "-I.", "-c", f"{source}.c", "-o", f"{source}.o"], folder)
+    on_board = [*flags, "-std=gnu99", f"-I{BOARDS}"]
+    run_tool([compiler, *on_board, "-I.", "-c", "harness.c", "-o", "harness.o"], folder)
+    (folder / "semihosting.o").write_bytes(semihosting_object(compiler, tuple(on_board)))
+    objects = [f"{name}.o", f"{name}_weights.o", "harness.o", "semihosting.o"]
     link = ["-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments"]
     memory = [*memory_symbols("FLASH", runner.flash), *memory_symbols("RAM", runner.ram)]
     link += [*memory, "-T", str(BOARDS / "board.ld")]
     run_tool([compiler, *toolchain.flags, *link, *objects, "-lm", "-o", "image.elf"], folder)
     return folder / "image.elf"
+
+
+@cache
+def semihosting_object(compiler: str, flags: tuple[str, ...]) -> bytes:
+    """What starts a board and talks to its emulator: the same for all programs of a target."""
+    with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
+        folder = Path(temporary)
+        run_tool([compiler, *flags, "-c", str(BOARDS / "semihosting.c"), "-o", "semihosting.o"], folder)
+        return (folder / "semihosting.o").read_bytes()
 
 
 def memory_symbols(name: str, memory: Memory | None) -> list[str]:

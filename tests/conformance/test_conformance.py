@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 import pytest
+from compiling import in_long_runs
 
 from conformance.backend import PASSED, WRONG, Outcome, cases, run
 
@@ -71,7 +72,7 @@ def test_a_sample() -> None:
     assert sum(o.program == PASSED for o in outcomes) > len(outcomes) // 2
 
 
-@pytest.mark.parametrize("target", EMULATED)
+@pytest.mark.parametrize("target", ["cortex-m7", *in_long_runs("aarch64")])
 def test_a_few_on_emulators(target: str) -> None:
     outcomes = [one(i, target) for i in range(0, len(cases()), SELDOM)]
     check(outcomes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from compiling import NATIVE, check_program, lowerable_graphs
+from compiling import NATIVE, check_program, in_long_runs, lowerable_graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,13 +26,13 @@ def test_on_the_host(optimized: bool, graph: Graph, batch: int) -> None:
 
 
 @pytest.mark.parametrize("target", NATIVE[:-1])
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(graph=lowerable_graphs(), optimized=st.booleans(), batch=BATCHES)
 def test_on_lesser_hosts(target: str, graph: Graph, optimized: bool, batch: int) -> None:
     check_drawn(graph, target, optimized, batch)
 
 
-@pytest.mark.parametrize("target", EMULATED)
+@pytest.mark.parametrize("target", ["aarch64", "cortex-m4", *in_long_runs("armv7", "cortex-m0")])
 @settings(max_examples=10)
 @given(graph=lowerable_graphs(max_ops=8), optimized=st.booleans(), batch=BATCHES)
 def test_under_emulation(target: str, graph: Graph, optimized: bool, batch: int) -> None:

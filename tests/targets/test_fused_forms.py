@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiling import NATIVE, Weights
+from compiling import NATIVE, Weights, in_long_runs
 
 from graphopt import compile
 from graphopt.ir import Graph, Value, constant
@@ -37,8 +37,7 @@ from graphopt.ops import (
 from graphopt.passes import Fuse
 from graphopt.passes.contract import random_inputs
 
-SLOW = [pytest.param(t, marks=pytest.mark.slow) for t in (*NATIVE[:-1], "aarch64")]
-TARGETS = [*SLOW, "host", "cortex-m4"]
+TARGETS = ["host", *in_long_runs(*NATIVE[:-1], "aarch64", "cortex-m4")]
 
 
 def convolved(g: Weights) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiling import in_long_runs
 
 from graphopt import compile
 from graphopt.ir import Array, Graph, Value, arg, constant
@@ -54,7 +55,7 @@ def softmax_sum() -> Graph:
 
 
 @pytest.mark.parametrize("fuse", [False, True])
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize("target", ["host", *in_long_runs("cortex-m4")])
 @pytest.mark.parametrize("build", [residual, read_again, anchor_reads_it, softmax_sum])
 def test_results_are_right(build: type[Graph], target: str, fuse: bool) -> None:
     graph = build()

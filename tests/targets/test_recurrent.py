@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiling import in_long_runs
 
 import graphopt
 from graphopt.ir import Graph, Value, arg, cast_floats, constant
@@ -65,7 +66,7 @@ def test_in_float64() -> None:
         hold(cast_floats(graph_of(op, (3, 2, 3), 5, initial=True), "float64"), bound=1e-12)
 
 
-@pytest.mark.parametrize("target", ["aarch64", "cortex-m4"])
+@pytest.mark.parametrize("target", ["cortex-m4", *in_long_runs("aarch64")])
 @pytest.mark.parametrize("op", LAYERS, ids=str)
 def test_elsewhere(op: Recurrent, target: str) -> None:
     hold(graph_of(op, (4, 2, 5), 7, initial=True), target=target)

@@ -13,7 +13,7 @@ from graphopt import compile
 from graphopt.passes import Fuse, Pipeline, PruneChannels, Quantize, RemoveDeadChannels
 
 
-@pytest.mark.parametrize("name", ["kws", "ad", *in_long_runs("resnet8", "vww")])
+@pytest.mark.parametrize("name", ["kws", *in_long_runs("resnet8", "vww", "ad")])
 def test_prune_quantize_compile(name: str, shared: Path) -> None:
     data = calibration(shared, name)[:64]
     passes = [RemoveDeadChannels(), PruneChannels(ratio=0.3), Quantize(calibration=data), Fuse()]
