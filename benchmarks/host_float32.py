@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import graphopt
-from graphopt.passes.contract import worst_difference
+from graphopt.ir import worst_difference
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.models import mobilenet_v2, resnet18

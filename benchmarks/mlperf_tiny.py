@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 import graphopt
-from graphopt.passes.contract import random_inputs, worst_difference
+from graphopt.ir import worst_difference
+from graphopt.passes.contract import random_inputs
 
 # instructions of the C that onnx2c makes of each, GCC 12.2 -O3, Cortex-M4
 ONNX2C = {

@@ -26,10 +26,14 @@ sys.path.insert(0, str(ROOT / "tests"))
 from pruning.acceptance import CASES, Case  # noqa: E402
 
 import graphopt  # noqa: E402
-from graphopt.ir import Array, Graph  # noqa: E402
+from graphopt.ir import (  # noqa: E402
+    Array,
+    Graph,
+    worst_difference,
+)
 from graphopt.ops.macs import count_macs  # noqa: E402
 from graphopt.passes import PruneChannels  # noqa: E402
-from graphopt.passes.contract import random_inputs, worst_difference  # noqa: E402
+from graphopt.passes.contract import random_inputs  # noqa: E402
 from graphopt.passes.prune import Activation, GeometricMedian, Importance, Magnitude, Random, Scores, couple  # noqa: E402
 from graphopt.passes.prune.coupling import separate_vectors  # noqa: E402
 from graphopt.training import Hessian, Taylor  # noqa: E402

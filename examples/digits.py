@@ -15,8 +15,8 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 import graphopt
+from graphopt.ir import worst_difference
 from graphopt.passes import Pipeline, default_pipeline
-from graphopt.passes.contract import worst_difference
 
 EPOCHS = 40
 

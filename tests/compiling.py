@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from graphopt import compile
 from graphopt.errors import InvalidGraph, Unsupported
-from graphopt.ir import REGISTRY, Array, Graph, Op, TensorType, Value, arg, bind_batch, constant
+from graphopt.ir import REGISTRY, Array, Graph, Op, TensorType, Value, arg, bind_batch, constant, worst_difference
 from graphopt.ops import (
     Conv,
     Exp,
@@ -30,7 +30,7 @@ from graphopt.ops import (
     rounded_to_half,
 )
 from graphopt.passes import Fuse
-from graphopt.passes.contract import random_inputs, worst_difference
+from graphopt.passes.contract import random_inputs
 from graphopt.runtime import Program
 from graphopt.targets import Target
 from graphopt.targets.kernels import RULES

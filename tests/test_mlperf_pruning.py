@@ -9,10 +9,9 @@ import pytest
 from mlperf import NETS, graphs, program
 
 from graphopt import compile, optimize
-from graphopt.ir import Array, Graph
+from graphopt.ir import Array, Graph, worst_difference
 from graphopt.ops.macs import count_macs
 from graphopt.passes import Pipeline, PruneChannels, RemoveDeadChannels
-from graphopt.passes.contract import worst_difference
 
 
 def score(shared: Path, name: str, graph: Graph) -> tuple[float, Array]:

@@ -82,7 +82,7 @@ def bench(
 
 def agrees(program: Program, graph: Graph, inputs: Mapping[str, Array], run: Run) -> bool:
     """Whether every output is the evaluator's: quantized ones to the bit."""
-    from graphopt.passes.contract import worst_difference
+    from graphopt.ir import worst_difference
 
     given = program.dequantize(*run.outputs[0])
     outputs = given if isinstance(given, tuple) else (given,)

@@ -98,8 +98,8 @@ def diff(
     constant: ConstantOption = None,
 ) -> None:
     """Show how two models differ, in text and, where inputs and outputs agree, in numbers; exit code 1 if they do."""
-    from graphopt.ir import bind_batch
-    from graphopt.passes.contract import random_inputs, worst_difference
+    from graphopt.ir import bind_batch, worst_difference
+    from graphopt.passes.contract import random_inputs
     from graphopt.report import graph_diff
     from graphopt.storage import SUFFIX
     from graphopt.testing import signature

@@ -9,10 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from graphopt.errors import ContractViolation, GraphoptError
-from graphopt.ir import Array, Graph, bind_batch, cast_floats
-from graphopt.ir import (
-    worst_difference as worst_difference,
-)  # it is of this module to those who hold passes to contracts
+from graphopt.ir import Array, Graph, bind_batch, cast_floats, worst_difference
 from graphopt.ir.op import floats_as
 
 Inputs = Mapping[str, Array]

@@ -21,9 +21,9 @@ import numpy as np
 
 from graphopt.errors import GraphoptError, InvalidInput, Unsupported
 from graphopt.exporters import save, to_onnx, to_torch
-from graphopt.ir import Array, Constant, Graph, Input, bind_batch, cast_floats
+from graphopt.ir import Array, Constant, Graph, Input, bind_batch, cast_floats, worst_difference
 from graphopt.passes import optimize
-from graphopt.passes.contract import random_inputs, worst_difference
+from graphopt.passes.contract import random_inputs
 from graphopt.targets import compile, get_target
 from graphopt.testing import onnx_files
 from graphopt.testing.drawing import random_graph

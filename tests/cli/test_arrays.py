@@ -138,6 +138,7 @@ def labelled(tmp_path: Path) -> Path:
     images = rng.standard_normal((8, 3, 6, 6))
     np.savez(tmp_path / "named.npz", x=images, y_train=np.arange(8))
     np.savez(tmp_path / "other.npz", images=images, labels=np.arange(8))
+    np.savez(tmp_path / "two.npz", train=images, test=images)
     np.save(tmp_path / "labels.npy", np.arange(8))
     return tmp_path
 
@@ -146,9 +147,11 @@ def test_labels_beside_the_samples(shell: Shell, model: Path, labelled: Path) ->
     words = ("compile", model, "-o", labelled / "out", "-t", "cortex-m4", "--quantize", "int8", "--calibration")
     shell(*words, labelled / "named.npz")
     assert "takes y_train: ignored" in shell.errors
-    error = shell(*words, labelled / "other.npz", status=2)
-    assert "nothing for x (it has images float64[8, 3, 6, 6], labels int64[8])" in error and "--key" in error
-    shell(*words, labelled / "other.npz", "--key", "x=images")
+    shell(*words, labelled / "other.npz")
+    assert "takes labels: ignored" in shell.errors
+    error = shell(*words, labelled / "two.npz", status=2)
+    assert "nothing for x (it has train float64[8, 3, 6, 6], test float64[8, 3, 6, 6])" in error and "--key" in error
+    shell(*words, labelled / "two.npz", "--key", "x=train")
     shell("opt", model, "-p", "quantize", "--calibration", labelled / "other.npz", "--key", "images")
     assert "has no array 'image'" in shell(*words, labelled / "other.npz", "--key", "image", status=2)
     assert "'z' is no input" in shell(*words, labelled / "other.npz", "--key", "z=images", status=2)

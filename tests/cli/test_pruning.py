@@ -128,7 +128,7 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     ((), "neither a ratio nor a budget says how much is to go"),
     (("--ratio", "0.1", "--importance", "taylor"), "--importance taylor: it needs samples"),
     (("--ratio", "0.1", "--labels", "classes"), "labels need samples"),
-    (("--ratio", "0.1", "--data", "SAMPLES"), "say which array it is: --key array"),
+    (("--ratio", "0.1", "--data", "SAMPLES", "--key", "pictures"), "has no array 'pictures'"),
     (("--ratio", "0.1", "--data", "SAMPLES", "--labels", "names"), "--labels names: no array is called so"),
     (("--ratio", "0.1", "--dead"), "a ratio or budget has no say in what is dead"),
 ]

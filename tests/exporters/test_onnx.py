@@ -14,10 +14,23 @@ from oracle import run
 import graphopt
 from graphopt.errors import Unsupported
 from graphopt.exporters.onnx import RULES, legalize
-from graphopt.ir import REGISTRY, Array, Batch, Constant, Graph, Input, Op, TensorType, arg, bind_batch, constant
+from graphopt.ir import (
+    REGISTRY,
+    Array,
+    Batch,
+    Constant,
+    Graph,
+    Input,
+    Op,
+    TensorType,
+    arg,
+    bind_batch,
+    constant,
+    worst_difference,
+)
 from graphopt.ops import Add, Conv, Expand, Identity, Linear, Relu, Reshape, Resize, Silu
 from graphopt.passes import optimize
-from graphopt.passes.contract import random_inputs, worst_difference
+from graphopt.passes.contract import random_inputs
 from graphopt.testing import random_graph, signature
 from graphopt.testing.strategies import graphs
 

@@ -14,7 +14,19 @@ import graphopt
 from graphopt.exporters.torch import rules
 from graphopt.exporters.torch.module import TorchGraph
 from graphopt.exporters.torch.rule import RULES
-from graphopt.ir import REGISTRY, Array, Batch, Graph, Op, TensorType, arg, bind_batch, cast_floats, constant
+from graphopt.ir import (
+    REGISTRY,
+    Array,
+    Batch,
+    Graph,
+    Op,
+    TensorType,
+    arg,
+    bind_batch,
+    cast_floats,
+    constant,
+    worst_difference,
+)
 from graphopt.ops import (
     Add,
     ArgMax,
@@ -72,7 +84,7 @@ from graphopt.ops import (
     Transpose,
 )
 from graphopt.passes import optimize
-from graphopt.passes.contract import FLOAT64_BOUND, random_inputs, worst_difference
+from graphopt.passes.contract import FLOAT64_BOUND, random_inputs
 from graphopt.passes.quantize import InsertQuantization, Quantize
 from graphopt.testing import random_graph
 from graphopt.testing.strategies import graphs

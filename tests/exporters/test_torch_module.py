@@ -14,7 +14,7 @@ from torch import nn
 
 import graphopt
 from graphopt.errors import InvalidInput
-from graphopt.ir import REGISTRY, Array, Batch, Constant, Graph, Op, TensorType, Value, arg, constant
+from graphopt.ir import REGISTRY, Array, Batch, Constant, Graph, Op, TensorType, Value, arg, constant, worst_difference
 from graphopt.ops import (
     Add,
     BatchNorm,
@@ -34,7 +34,6 @@ from graphopt.ops import (
     Transpose,
 )
 from graphopt.passes import Fuse
-from graphopt.passes.contract import worst_difference
 
 
 def weights(*shape: int, name: str = "", seed: int = 0) -> Value:

@@ -7,10 +7,9 @@ import pytest
 from compiling import in_long_runs
 
 from graphopt import compile
-from graphopt.ir import Array, Graph, Value, arg, constant
+from graphopt.ir import Array, Graph, Value, arg, constant, worst_difference
 from graphopt.ops import Add, Conv, MaxPool, Relu, Softmax, Sub
 from graphopt.passes import Fuse
-from graphopt.passes.contract import worst_difference
 from graphopt.targets import get_target
 from graphopt.targets.lowering import lower
 

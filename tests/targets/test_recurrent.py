@@ -10,9 +10,8 @@ import pytest
 from compiling import in_long_runs
 
 import graphopt
-from graphopt.ir import Graph, Value, arg, cast_floats, constant
+from graphopt.ir import Graph, Value, arg, cast_floats, constant, worst_difference
 from graphopt.ops import GRU, LSTM, RNN, Recurrent
-from graphopt.passes.contract import worst_difference
 
 LAYERS: list[Recurrent] = [
     LSTM(),

@@ -14,8 +14,7 @@ from onnxruntime import InferenceSession
 from oracle import session
 
 import graphopt
-from graphopt.ir import Array, Batch, Graph
-from graphopt.passes.contract import worst_difference
+from graphopt.ir import Array, Batch, Graph, worst_difference
 from graphopt.runtime import Program
 from zoo.catalogue import Entry
 

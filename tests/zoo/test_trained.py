@@ -21,9 +21,8 @@ from torch import nn
 from torch.nn import functional
 
 import graphopt
-from graphopt.ir import Array
+from graphopt.ir import Array, worst_difference
 from graphopt.passes import Fuse, Quantize
-from graphopt.passes.contract import worst_difference
 
 pytestmark = pytest.mark.slow
 BOUND = 1e-4

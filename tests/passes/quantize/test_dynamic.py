@@ -9,10 +9,10 @@ from compiling import Weights, in_long_runs
 
 import graphopt
 from graphopt import compile
-from graphopt.ir import Graph, bind_batch
+from graphopt.ir import Graph, bind_batch, worst_difference
 from graphopt.ops import Conv, ConvInteger, Linear, LinearInteger, MatMul, MatMulInteger, Relu
 from graphopt.passes import Context, Fuse, Quantize
-from graphopt.passes.contract import random_inputs, signal_to_noise, worst_difference
+from graphopt.passes.contract import random_inputs, signal_to_noise
 
 
 def conv_graph() -> Graph:

@@ -18,7 +18,9 @@ def data_of(given: Data | None, context: Context, where: str) -> Data:
     """The batches given to a pass, else those of the context. Raises ``InvalidInput`` where there are none."""
     data = given if given is not None else context.calibration
     if data is None:
-        raise InvalidInput("there is no calibration data", where=where, advice="give calibration=batches")
+        raise InvalidInput(
+            "there is no calibration data", where=where, advice="give calibration=batches, or --calibration samples.npz"
+        )
     return data
 
 
