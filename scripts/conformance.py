@@ -117,7 +117,7 @@ def report(outcomes: Sequence[Outcome], emulated: Mapping[str, Sequence[Outcome]
             "as inputs at run time, and the test gives them to `load(..., constants=...)`.",
             "",
             "Made by `.venv/bin/python scripts/conformance.py` "
-            f"in {seconds:.0f} s; `make test` runs every twelfth test, `make test-all` all.",
+            f"in {seconds:.0f} s; `make test` runs a sample of the tests, `make test-all` all.",
             "",
             *table(outcomes),
             *sampled(emulated),

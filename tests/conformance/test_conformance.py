@@ -14,7 +14,7 @@ from compiling import in_long_runs
 from conformance.backend import PASSED, WRONG, Outcome, cases, run
 
 EVERY = 36
-"""The fast test takes each twelfth case, one after the other in the order of their names."""
+"""The fast test takes one case in so many, in the order of their names."""
 EMULATED = ("aarch64", "cortex-m7")
 SELDOM = 300
 """The fast tests on emulators take each of so many."""
