@@ -33,10 +33,8 @@ from graphopt.passes import Fuse
 from graphopt.passes.contract import random_inputs
 from graphopt.runtime import Program
 from graphopt.targets import Target
-from graphopt.targets.kernels import RULES
-from graphopt.targets.lowering import check_types
+from graphopt.targets.lowering import check_types, lowered_operators
 from graphopt.targets.region import legalize
-from graphopt.targets.scalars import SCALARS
 from graphopt.targets.target import X86_HOSTS, host_name
 from graphopt.testing import MOTIFS, Drawing
 from graphopt.testing.drawing import ATTEMPTS, attempt, named, outputs
@@ -103,7 +101,7 @@ def lowered_ops() -> tuple[str, ...]:
         graph = sampled_graph(op)
         try:
             if graph is not None:
-                legalize(graph, {*SCALARS, *RULES})
+                legalize(graph, lowered_operators())
                 check_types(graph)
                 found.append(name)
         except Unsupported:

@@ -30,7 +30,7 @@ from graphopt.ir import (
     rebuild,
     verify,
 )
-from graphopt.ir.registry import register as register_rule
+from graphopt.ir.registry import Table
 from graphopt.rewrite.driver import stamp
 
 OPSET = 21
@@ -39,10 +39,10 @@ MAX_BYTES = 2**31 - 1
 """A protobuf message is no larger."""
 
 O = TypeVar("O", bound=Op)  # noqa: E741
-RULES: dict[type[Op], Callable[[Any, At], None]] = {}
+RULES: Table[type[Op], Callable[[Any, At], None]] = Table("a rule that writes it")
 """The rules by operator class."""
 Parts = Callable[[Node, tuple[Value, ...]], Sequence[Value] | None]
-PARTS: dict[type[Op], Parts] = {}
+PARTS: Table[type[Op], Parts] = Table("parts that are written for it")
 """Of operators with a rule: the parts that are written instead of some nodes, or None for the others."""
 
 
@@ -50,7 +50,7 @@ def export_rule(*kinds: type[O]) -> Callable[[Callable[[O, At], None]], Callable
     """Register the rule that writes these operators."""
 
     def register(rule: Callable[[O, At], None]) -> Callable[[O, At], None]:
-        register_rule(RULES, kinds, rule, "a rule that writes it")
+        RULES.enter(rule, *kinds)
         return rule
 
     return register
@@ -60,7 +60,7 @@ def export_parts(*kinds: type[Op]) -> Callable[[Parts], Parts]:
     """Register what is written instead of nodes of these operators that their rule cannot express."""
 
     def register(parts: Parts) -> Parts:
-        register_rule(PARTS, kinds, parts, "parts that are written for it")
+        PARTS.enter(parts, *kinds)
         return parts
 
     return register

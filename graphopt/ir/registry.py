@@ -1,17 +1,55 @@
-"""Tables that are filled where things are defined: a cell of a notebook run again replaces what it defined before.
+"""Tables that are filled where rules are defined: a cell of a notebook run again replaces what it defined before.
 
 Anything else of the same name is refused, for the first one would be lost without a word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from graphopt.errors import InvalidGraph
 
-TABLES: list[MutableMapping[Any, Any]] = []
-"""Every table of rules by operator class."""
+K = TypeVar("K")
+R = TypeVar("R")
+
+
+class Table(dict[K, R], Generic[K, R]):
+    """Rules by operator class, by a class and what it is for, or by the name of an operator elsewhere.
+
+    ``what`` names a rule in messages, such as "a scalar rule"; ``definition`` gives the function that a rule was made
+    of, where it is not the rule itself.
+    """
+
+    def __init__(self, what: str, definition: Callable[[R], Any] = lambda rule: rule) -> None:
+        super().__init__()
+        self.what, self.definition = what, definition
+        TABLES.append(self)
+
+    def enter(self, rule: R, *keys: K) -> None:
+        """Enter a rule under some keys; raises ``InvalidGraph`` where another one stands."""
+        for key in keys:
+            if key in self and not redefines(self.definition(rule), self.definition(self[key])):
+                found = place(self.definition(self[key]))
+                raise InvalidGraph(
+                    f"{text_of(key)} has {self.what} already, {found}",
+                    advice="one rule holds at a time: define yours for an operator of your own",
+                )
+            self[key] = rule
+
+    def find(self: Table[type, R], kind: type) -> R | None:
+        """The rule of a class, or else of the nearest one that it derives from."""
+        return next((self[known] for known in kind.__mro__ if known in self), None)
+
+
+TABLES: list[Table[Any, Any]] = []
+"""Every table."""
+
+
+def text_of(key: Any) -> str:
+    """A key in a message: the names of operators, and what else is in it."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return " for ".join(str(getattr(part, "name", part)) for part in parts if part is not None)
 
 
 def redefines(new: Any, old: Any) -> bool:
@@ -24,31 +62,8 @@ def place(definition: Any) -> str:
     return f"{definition.__module__}.{getattr(definition, '__qualname__', repr(definition))}"
 
 
-def register(table: MutableMapping[Any, Any], keys: Iterable[Any], rule: Any, what: str) -> None:
-    """Enter a rule under some keys; raises ``InvalidGraph`` where another one stands.
-
-    ``what`` names the rule in the message, such as "a scalar rule".
-    """
-    remember(table)
-    for key in keys:
-        if key in table and not redefines(rule, table[key]):
-            raise taken(key, table[key], what)
-        table[key] = rule
-
-
-def taken(key: Any, rule: Any, what: str) -> InvalidGraph:
-    """The error that a key has a rule already."""
-    what = f"{getattr(key, 'name', key)} has {what} already, {place(rule)}"
-    return InvalidGraph(what, advice="one rule holds at a time: define yours for an operator of your own")
-
-
-def remember(table: MutableMapping[Any, Any]) -> None:
-    if not any(known is table for known in TABLES):
-        TABLES.append(table)
-
-
 def succeed(old: type, new: type) -> None:
     """Give a class that redefines an operator the rules of the one before, until they are defined anew as well."""
     for table in TABLES:
-        if old in table:
-            table[new] = table[old]
+        for key in [k for k in table if k is old or (isinstance(k, tuple) and k[0] is old)]:
+            table[(new, *key[1:]) if isinstance(key, tuple) else new] = table[key]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.errors import BudgetExceeded, Unsupported
-from graphopt.ir import Array, Constant, Graph, Input, Node, Value, verify
+from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
 from graphopt.ops import Identity, Reshape
-from graphopt.targets.kernels import RULES, Built, Task, build, find_rule
+from graphopt.targets.kernels import Built, Task, build, find_rule, has_kernel
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
 from graphopt.targets.naming import identifier, unique
@@ -55,13 +55,18 @@ class Lowered:
         return sum(data.nbytes for _, data in self.constants)
 
 
+def lowered_operators() -> set[type[Op]]:
+    """The operators that need not be decomposed."""
+    return {*SCALARS, *has_kernel()}
+
+
 def lower(graph: Graph, target: Target) -> Lowered:
     """Lower a bound graph for a target.
 
     Raises ``Unsupported`` naming every node without a lowering, and ``BudgetExceeded`` naming the
     layers that need the memory.
     """
-    supported = {*SCALARS, *RULES}
+    supported = lowered_operators()
     graph = copy_outputs(legalize(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     verify(graph)
     check_types(graph)
@@ -125,7 +130,7 @@ class Lowering:
 
     def add(self, node: Node) -> None:
         """Build the kernel of a node and record its call; equal kernels are one function."""
-        region = region_of(node, {*SCALARS, *RULES})
+        region = region_of(node, lowered_operators())
         out = self.layouts[node.results[0]]
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])

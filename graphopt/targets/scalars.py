@@ -13,7 +13,7 @@ from tvm_ffi import structural_equal
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Op
-from graphopt.ir.registry import register as register_rule
+from graphopt.ir.registry import Table
 from graphopt.ops import (
     Abs,
     Add,
@@ -40,11 +40,11 @@ from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, sma
 
 SUMS = (tirx.Add, tirx.Sub)
 ScalarRule = Callable[..., Expr]
-SCALARS: dict[type[Op], ScalarRule] = {}
+SCALARS: Table[type[Op], ScalarRule] = Table("a scalar rule")
 """From operator class to ``rule(op, *operands)``; tables, read at computed places, are tensors."""
 
 
-HELPED: dict[tuple[type[Op], str], ScalarRule] = {}
+HELPED: Table[tuple[type[Op], str], ScalarRule] = Table("a scalar rule")
 """Rules for one code generator, which has a function for the operator; they stand before those for all."""
 
 
@@ -52,8 +52,10 @@ def scalar_rule(op: type[Op], codegen: str | None = None) -> Callable[[ScalarRul
     """Register what an elementwise operator computes, given the operator and TIR operands."""
 
     def register(rule: ScalarRule) -> ScalarRule:
-        table: dict[Any, ScalarRule] = HELPED if codegen else SCALARS
-        register_rule(table, [(op, codegen) if codegen else op], rule, "a scalar rule")
+        if codegen is None:
+            SCALARS.enter(rule, op)
+        else:
+            HELPED.enter(rule, (op, codegen))
         return rule
 
     return register

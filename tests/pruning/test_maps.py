@@ -15,7 +15,7 @@ from graphopt.ops import Concat, Conv, Linear, Relu, Reshape, Slice, Softmax, Tr
 from graphopt.passes import PruneChannels
 from graphopt.passes.contract import check_contract
 from graphopt.passes.prune import couple
-from graphopt.passes.prune.maps import MAPS, map_of
+from graphopt.passes.prune.maps import MAPS
 from graphopt.passes.prune.relations import ChannelAxis, Relations
 from graphopt.passes.prune.reshape import Segment, segments
 from pruning.acceptance import CASES
@@ -28,7 +28,7 @@ def built_in() -> list[type[Op]]:
 
 @pytest.mark.parametrize("op", built_in(), ids=lambda op: op.name)
 def test_every_operator_has_a_map_or_says_why_not(op: type[Op]) -> None:
-    assert map_of(op) is not None, f"{op.name} has neither a channel map nor unsupported(...)"
+    assert MAPS.find(op) is not None, f"{op.name} has neither a channel map nor unsupported(...)"
 
 
 def weights(rng: np.random.Generator, *shape: int) -> Value:

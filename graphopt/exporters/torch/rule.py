@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from graphopt.ir import Op
-from graphopt.ir.registry import register as register_rule
+from graphopt.ir.registry import Table
 
 Result = Tensor | tuple[Tensor, ...]
 Rule = Callable[..., Result]
 O = TypeVar("O", bound=Op)  # noqa: E741
 R = TypeVar("R", bound=Rule)
 
-RULES: dict[type[Op], Rule] = {}
+RULES: Table[type[Op], Rule] = Table("a rule for PyTorch")
 """The rules by operator class."""
 
-TRAINING: dict[type[Op], Rule] = {}
+TRAINING: Table[type[Op], Rule] = Table("a rule for PyTorch while it trains")
 """Of operators that act differently while a module trains, what they do then."""
 
 
@@ -31,7 +31,7 @@ def torch_rule(*kinds: type[Op], training: bool = False) -> Callable[[R], R]:
     """Register the rule of these operators."""
 
     def register(rule: R) -> R:
-        register_rule(TRAINING if training else RULES, kinds, rule, "a rule for PyTorch")
+        (TRAINING if training else RULES).enter(rule, *kinds)
         return rule
 
     return register

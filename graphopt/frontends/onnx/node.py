@@ -13,7 +13,7 @@ from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Scope
 from graphopt.ir import Array, Batch, Dim, Graph, Input, TensorType, Value, numel
 from graphopt.ir import Node as GraphNode
-from graphopt.ir.registry import register as register_rule
+from graphopt.ir.registry import Table
 
 Known = Array
 """A tensor whose elements are known: numbers, or Python integers and ``Batch`` in an object array."""
@@ -21,9 +21,9 @@ Tensor = Value | Known
 Rule = Callable[["Node"], Tensor | Sequence[Tensor | None]]
 R = TypeVar("R", bound=Rule)
 
-RULES: dict[str, Rule] = {}
+RULES: Table[str, Rule] = Table("an importer rule")
 """The rules of operators, by name."""
-KNOWN_RULES: dict[str, Rule] = {}
+KNOWN_RULES: Table[str, Rule] = Table("a rule for known inputs")
 """The rules that compute at once, for nodes all of whose inputs are known, where sizes may be among them; what the
 other rules make of known inputs is evaluated."""
 FROM_SHAPES = "it must be a constant or follow from shapes"
@@ -37,7 +37,7 @@ def onnx_rule(*names: str, folded: bool = True) -> Callable[[R], R]:
     """Register the rule of these operators; those not ``folded`` are not evaluated though their inputs are known."""
 
     def register(rule: R) -> R:
-        register_rule(RULES, names, rule, "an importer rule")
+        RULES.enter(rule, *names)
         UNFOLDED.update(() if folded else names)
         return rule
 
@@ -48,7 +48,7 @@ def known_rule(*names: str) -> Callable[[R], R]:
     """Register the rule that computes these operators from known inputs."""
 
     def register(rule: R) -> R:
-        register_rule(KNOWN_RULES, names, rule, "a rule for known inputs")
+        KNOWN_RULES.enter(rule, *names)
         return rule
 
     return register

@@ -12,13 +12,13 @@ import torch
 from graphopt.errors import InvalidGraph
 from graphopt.frontends.build import Derived, Scope
 from graphopt.ir import Batch, Shape, TensorType, Value
-from graphopt.ir.registry import register as register_rule
+from graphopt.ir.registry import Table
 from graphopt.ops import Cast
 
 Rule = Callable[..., Any]
 R = TypeVar("R", bound=Rule)
 
-RULES: dict[str, Rule] = {}
+RULES: Table[str, Rule] = Table("an importer rule")
 """The rules by the name of the aten operator. A rule gets the node and every argument of the schema, in order."""
 
 
@@ -30,7 +30,7 @@ def aten_rule(*names: str, of: str = "aten") -> Callable[[R], R]:
     """Register the rule of the operators of these names, without their ``aten.``, or the other namespace."""
 
     def register(rule: R) -> R:
-        register_rule(RULES, [f"{of}.{name}" for name in names], rule, "an importer rule")
+        RULES.enter(rule, *(f"{of}.{name}" for name in names))
         return rule
 
     return register

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Node, Op, Value, constant, fixed_point
-from graphopt.ir.registry import redefines, remember, taken
+from graphopt.ir.registry import Table
 from graphopt.ops import Binarize, Dequantize, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 
@@ -137,7 +137,7 @@ class IntegerRule:
     """The range of the result, where it is known without looking."""
 
 
-RULES: dict[type[Op], IntegerRule] = {}
+RULES: Table[type[Op], IntegerRule] = Table("an integer form", lambda rule: rule.lower)
 """From an operator, or a family of them, to its rule."""
 
 
@@ -153,11 +153,7 @@ def integer_rule(
     """Register the integer form of operators; see ``IntegerRule``."""
 
     def register(lower: Lower) -> Lower:
-        remember(RULES)
-        for op in ops:
-            if op in RULES and not redefines(lower, RULES[op].lower):
-                raise taken(op, RULES[op].lower, "an integer form")
-            RULES[op] = IntegerRule(lower, weights, bias, states, move, activates, fixed)
+        RULES.enter(IntegerRule(lower, weights, bias, states, move, activates, fixed), *ops)
         return lower
 
     return register
@@ -165,7 +161,7 @@ def integer_rule(
 
 def rule_of(op: Op) -> IntegerRule | None:
     """The rule of an operator: its own, or that of its nearest family."""
-    return next((RULES[kind] for kind in type(op).__mro__ if kind in RULES), None)
+    return RULES.find(type(op))
 
 
 def quantized(operand: Operand, what: str) -> Quantized:

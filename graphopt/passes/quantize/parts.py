@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from graphopt.ir import Array, Graph, Node, Op, Value, constant
+from graphopt.ir.registry import Table
 from graphopt.ops import Binary, Concat, Conv, ConvTranspose, Gather, Linear, Reshape, Slice, Transpose, Unary
 from graphopt.rewrite import Decline
 
@@ -50,7 +51,7 @@ class Parts:
 
     def part(self, value: Value, taken: Selection, alone: bool) -> Value:
         """The part of a value; ``alone`` says that nothing but its parts is read. Raises ``Decline``."""
-        rule = next((DIVISIONS[kind] for kind in type(value.op).__mro__ if kind in DIVISIONS), None)
+        rule = DIVISIONS.find(type(value.op))
         if rule is None or not (alone or isinstance(value.op, MOVES)):
             raise Decline(f"{value.op.name} is not divided")
         return rule(self, value.node, taken, alone)
@@ -161,14 +162,10 @@ def divide_layer(parts: Parts, node: Node, taken: Selection, alone: bool) -> Val
 
 
 MOVES = (Concat, Transpose, Reshape)
-DIVISIONS: dict[type[Op], Division] = {
-    Concat: divide_concat,
-    Transpose: divide_transpose,
-    Reshape: divide_reshape,
-    Unary: divide_elementwise,
-    Binary: divide_elementwise,
-    Conv: divide_layer,
-    ConvTranspose: divide_layer,
-    Linear: divide_layer,
-}
+DIVISIONS: Table[type[Op], Division] = Table("a division")
 """From an operator, or a family of them, to how a part of its result is had."""
+DIVISIONS.enter(divide_concat, Concat)
+DIVISIONS.enter(divide_transpose, Transpose)
+DIVISIONS.enter(divide_reshape, Reshape)
+DIVISIONS.enter(divide_elementwise, Unary, Binary)
+DIVISIONS.enter(divide_layer, Conv, ConvTranspose, Linear)

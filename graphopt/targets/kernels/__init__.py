@@ -13,7 +13,7 @@ from graphopt.targets.kernels import (
     scan,
     sparse,
 )
-from graphopt.targets.kernels.base import RULES, Built, Kernel, Task, build, find_rule, kernel_rule
+from graphopt.targets.kernels.base import RULES, Built, Kernel, Task, build, find_rule, has_kernel, kernel_rule
 
 __all__ = [
     "RULES",
@@ -25,6 +25,7 @@ __all__ = [
     "channelwise",
     "conv",
     "find_rule",
+    "has_kernel",
     "indexing",
     "integer_recurrent",
     "kernel_rule",

@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as builder
 
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Array, Constant, Op, Value
-from graphopt.ir.registry import redefines, remember, taken
+from graphopt.ir.registry import Table
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import find_scalar
@@ -131,32 +131,30 @@ class Frame:
 
 
 KernelRule = Callable[[Task], Kernel]
-RULES: dict[type[Op], list[tuple[str | None, KernelRule]]] = {}
-"""From anchor operator to rules, each for one instruction set or (None) for all."""
+RULES: Table[tuple[type[Op], str | None], KernelRule] = Table("a kernel rule")
+"""From anchor operator, and the instruction set it is for or (None) all, to the rule."""
 
 
 def kernel_rule(*ops: type[Op], isa: str | None = None) -> Callable[[KernelRule], KernelRule]:
     """Register the kernel of an anchor operator; one with ``isa`` is preferred on targets that have it."""
 
     def register(rule: KernelRule) -> KernelRule:
-        remember(RULES)
-        for op in ops:
-            others = [(other, known) for other, known in RULES.get(op, []) if other != isa]
-            same = [known for other, known in RULES.get(op, []) if other == isa]
-            if same and not redefines(rule, same[0]):
-                raise taken(op, same[0], f"a kernel rule for {isa or 'all instruction sets'}")
-            RULES[op] = [*others, (isa, rule)]
+        RULES.enter(rule, *((op, isa) for op in ops))
         return rule
 
     return register
 
 
+def has_kernel() -> set[type[Op]]:
+    """The operators that a kernel can be built around."""
+    return {op for op, _ in RULES}
+
+
 def find_rule(op: type[Op], target: Target) -> KernelRule:
     """The rule for an operator on a target: the one for its most special instruction set."""
-    rules = dict(RULES.get(op, []))
     for isa in (*target.isa, None):
-        if isa in rules:
-            return rules[isa]
+        if (op, isa) in RULES:
+            return RULES[op, isa]
     raise Unsupported(f"no kernel for {op.name} on {target.name}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from graphopt.ir import Array, Graph, Node, Op, Value
-from graphopt.ir.registry import register as register_rule
+from graphopt.ir.registry import Table
 from graphopt.passes.prune.maps.symbols import symbol_axes
 from graphopt.passes.prune.relations import ChannelAxis, Relations
 
@@ -17,8 +17,8 @@ Kept = Mapping[ChannelAxis, Array]
 Shrink = Callable[[Node, tuple[Value, ...], Kept], Sequence[Value]]
 """The results of a node on operands that have shrunk already; ``kept`` is told by the values of the old node."""
 
-MAPS: dict[type[Op], Relate] = {}
-SHRINKS: dict[type[Op], Shrink] = {}
+MAPS: Table[type[Op], Relate] = Table("an index map")
+SHRINKS: Table[type[Op], Shrink] = Table("a way to shrink")
 
 F = TypeVar("F", Relate, Shrink)
 
@@ -31,7 +31,7 @@ def channel_map(*ops: type[Op]) -> Callable[[Relate], Relate]:
     """
 
     def register(function: Relate) -> Relate:
-        register_rule(MAPS, ops, function, "an index map")
+        MAPS.enter(function, *ops)
         return function
 
     return register
@@ -41,7 +41,7 @@ def shrinks(*ops: type[Op]) -> Callable[[Shrink], Shrink]:
     """Register how operators whose attributes speak of sizes are applied anew; all others just are."""
 
     def register(function: Shrink) -> Shrink:
-        register_rule(SHRINKS, ops, function, "a way to shrink")
+        SHRINKS.enter(function, *ops)
         return function
 
     return register
@@ -53,7 +53,7 @@ def unsupported(why: str, *ops: type[Op]) -> None:
     def keep(node: Node, relations: Relations) -> None:
         keep_all(node, relations, why)
 
-    register_rule(MAPS, ops, keep, "an index map")
+    MAPS.enter(keep, *ops)
 
 
 def keep_all(node: Node, relations: Relations, why: str) -> None:
@@ -61,16 +61,11 @@ def keep_all(node: Node, relations: Relations, why: str) -> None:
         relations.keep_value(value, why)
 
 
-def map_of(op: type[Op]) -> Relate | None:
-    """The index map of an operator: its own, or that of the nearest class that it derives from."""
-    return next((MAPS[c] for c in op.__mro__ if c in MAPS), None)
-
-
 def relate(graph: Graph) -> Relations:
     """All relations of a graph. Around an operator without an index map, nothing shrinks."""
     relations = Relations(graph)
     for node in graph.nodes:
-        rule = map_of(type(node.op))
+        rule = MAPS.find(type(node.op))
         if rule is None:
             keep_all(node, relations, f"{node.op.name} has no channel map")
         else:
@@ -86,5 +81,5 @@ def relate(graph: Graph) -> Relations:
 
 def shrink(node: Node, inputs: tuple[Value, ...], kept: Kept) -> Sequence[Value]:
     """The results of a node on operands that have shrunk."""
-    rule = next((SHRINKS[c] for c in type(node.op).__mro__ if c in SHRINKS), None)
+    rule = SHRINKS.find(type(node.op))
     return rule(node, inputs, kept) if rule else node.with_inputs(inputs).results
