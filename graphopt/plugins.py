@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from graphopt.errors import InvalidInput
+from graphopt.targets.target import add_targets
 
 KINDS = ("operators", "rules", "passes", "targets")
 """What a package may bring, each in an entry-point group ``graphopt.<kind>``, in the order in which it is loaded."""
@@ -28,15 +29,13 @@ def load_plugins() -> list[str]:
                 if kind == "targets":
                     load_targets(found)
             except (Exception, SystemExit) as error:
-                why = f"{type(error).__name__}: {error}"
+                why = " ".join(f"{type(error).__name__}: {error}".split())
                 failures.append(f"the {kind} of {point.name} = {point.value} are left out: {why}")
     return failures
 
 
 def load_targets(file: object) -> None:
     """Make the targets of a TOML file known by name. Raises ``InvalidInput`` for anything but the path of one."""
-    from graphopt.targets.target import add_targets  # which imports TVM: only for packages that bring targets
-
     if not isinstance(file, Path):
         raise InvalidInput(f"is a {type(file).__name__}, not the pathlib.Path of a TOML file")
     add_targets(file)
