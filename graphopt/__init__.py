@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from graphopt.passes import analyze_quantization as analyze_quantization
     from graphopt.passes import analyze_sensitivity as analyze_sensitivity
     from graphopt.passes import optimize as optimize
+    from graphopt.plugins import load_plugins as load_plugins
     from graphopt.runtime import Program as Program
     from graphopt.targets import Target as Target
     from graphopt.targets import compile as compile
@@ -47,6 +48,7 @@ PUBLIC = {
     "compile": "graphopt.targets",
     "get_target": "graphopt.targets",
     "load": "graphopt.frontends",
+    "load_plugins": "graphopt.plugins",
     "optimize": "graphopt.passes",
     "parse": "graphopt.ir",
     "save": "graphopt.exporters",

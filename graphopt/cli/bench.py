@@ -21,6 +21,7 @@ from graphopt.cli.common import (
     check_keys,
     choose_passes,
     load_model,
+    load_outside,
     out,
     show_notes,
     working,
@@ -58,7 +59,8 @@ def bench(
     from graphopt.passes.data import batches
     from graphopt.targets import compile
 
-    chosen = choose_passes(passes, load, quantize)
+    load_outside(load)
+    chosen = choose_passes(passes, quantize)
     check_keys(calibration, key)
     graph = load_model(model, shape, constant)
     context = Context(calibration=read_samples(calibration, graph, key))

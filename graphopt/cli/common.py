@@ -26,7 +26,9 @@ ModelArgument = Annotated[Path, typer.Argument(help="an ONNX model, or a .gopt f
 PassesOption = Annotated[
     str | None, typer.Option("-p", "--passes", help="pass-a,pass-b{option=1}; by default the usual pipeline")
 ]
-LoadOption = Annotated[list[Path] | None, typer.Option("--load", help="a Python file that defines passes")]
+LoadOption = Annotated[
+    list[Path] | None, typer.Option("--load", help="a Python file that defines passes, operators or rules")
+]
 ShapeOption = Annotated[
     list[str] | None, typer.Option("--shape", help="binds a dynamic dimension, seq=16, or an input, x=1,3,32,32")
 ]
@@ -55,6 +57,16 @@ def working(text: str) -> Iterator[None]:
     """A spinner while something takes long."""
     with err.status(escape(printable(text))):
         yield
+
+
+def load_outside(files: list[Path] | None = None) -> None:
+    """Make known what installed packages bring, and what the user's files define."""
+    from graphopt.plugins import load_file, load_plugins
+
+    for failure in load_plugins():
+        warn(failure)
+    for file in files or []:
+        load_file(file)
 
 
 def load_model(path: Path, shapes: list[str] | None = None, constants: list[str] | None = None) -> Graph:
@@ -100,20 +112,14 @@ def parse_number(text: str) -> float:
     return int(text) if text.strip("+-").isdecimal() else float(text)
 
 
-def choose_passes(text: str | None, files: list[Path] | None, quantize: str | None = None) -> list[Pass]:
-    """The passes named on the command line, with those of the user's files known."""
+def choose_passes(text: str | None, quantize: str | None = None) -> list[Pass]:
+    """The passes named on the command line."""
     from graphopt.passes import Fuse, Quantize, default_pipeline, parse_passes
-    from graphopt.passes.plugins import load_entry_points, load_file
 
     if quantize is not None:
         if text is not None:
             raise InvalidInput("--quantize and --passes both say what to do", advice="put quantize among the passes")
         return [Quantize(weights=quantize), Fuse()]
-
-    for failure in load_entry_points():
-        warn(failure)
-    for file in files or []:
-        load_file(file)
     return default_pipeline() if text is None else parse_passes(text)
 
 

@@ -16,6 +16,7 @@ from graphopt.cli.common import (
     app,
     choose_passes,
     load_model,
+    load_outside,
     print_diff,
     print_text,
     working,
@@ -71,7 +72,8 @@ def reduce(
     listing = output.with_suffix(".txt")
     if listing.exists() and not listing.read_bytes().startswith(b"graph "):
         raise InvalidInput("exists, and is not the text of a graph", where=str(listing), advice="choose another -o")
-    chosen = choose_passes(passes, load)
+    load_outside(load)
+    chosen = choose_passes(passes)
     graph = load_model(model, shape, constant)
 
     def failure(g: Graph) -> tuple[str, type[GraphoptError]] | None:
@@ -94,6 +96,7 @@ def diff(
     a: ModelArgument,
     b: ModelArgument,
     seed: Annotated[int, typer.Option(help="of the random inputs")] = 0,
+    load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
 ) -> None:
@@ -104,6 +107,7 @@ def diff(
     from graphopt.storage import SUFFIX
     from graphopt.testing import signature
 
+    load_outside(load)
     before, after = (load_model(m) if m.suffix == SUFFIX else load_model(m, shape, constant) for m in (a, b))
     changes = graph_diff(before, after)
     if not changes:

@@ -26,6 +26,7 @@ from graphopt.cli.common import (
     choose_passes,
     err,
     load_model,
+    load_outside,
     out,
     print_diff,
     print_text,
@@ -70,7 +71,8 @@ def compile_command(
     from graphopt.passes import Context, Pipeline
     from graphopt.targets import compile
 
-    chosen = choose_passes(passes, load, quantize)
+    load_outside(load)
+    chosen = choose_passes(passes, quantize)
     check_calibration(chosen, quantize, calibration, key)
     graph = load_model(model, shape, constant)
     context = Context(calibration=read_samples(calibration, graph, key))
@@ -118,7 +120,8 @@ def opt(
     from graphopt.passes import Context, Pipeline, Step
     from graphopt.report import graph_diff
 
-    chosen = choose_passes(passes, load)
+    load_outside(load)
+    chosen = choose_passes(passes)
     check_calibration(chosen, None, calibration, key)
     graph = load_model(model, shape, constant)
     if bisect:
@@ -188,11 +191,13 @@ def write_npz(path: Path, arrays: dict[str, Array]) -> None:
 def inspect(
     model: ModelArgument,
     batch: BatchOption = 1,
+    load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
     layers: Annotated[bool, typer.Option("--layers", help="a table of all layers")] = False,
 ) -> None:
     """Show what a model is made of, what it costs, and where it needs the most memory."""
+    load_outside(load)
     graph = load_model(model, shape, constant)
     out.print(tables.ports_table(graph))
     out.print(tables.operators_table(graph, batch))
@@ -204,26 +209,28 @@ def inspect(
 @app.command()
 def targets() -> None:
     """List the targets."""
-    from graphopt.targets.target import builtin_targets, host_name
+    from graphopt.targets.target import host_name, known_targets
 
-    out.print(tables.targets_table(list(builtin_targets().values()), host_name()))
+    load_outside()
+    out.print(tables.targets_table(list(known_targets().values()), host_name()))
 
 
 @app.command()
 def passes(load: LoadOption = None) -> None:
     """List the passes, with their options and contracts."""
-    choose_passes(None, load)
     from graphopt.passes import PASSES
 
+    load_outside(load)
     out.print(tables.passes_table(PASSES))
 
 
 @app.command()
 def doctor() -> None:
     """Check that compilers and emulators are there; say how to install what is not."""
-    from graphopt.targets.target import builtin_targets
+    from graphopt.targets import known_targets
 
-    table, missing = tables.doctor_table(list(builtin_targets().values()))
+    load_outside()
+    table, missing = tables.doctor_table(list(known_targets().values()))
     out.print(table)
     if missing:
         out.print(f"to install what is missing:\n  sudo apt-get install -y {' '.join(missing)}")

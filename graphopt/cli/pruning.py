@@ -13,12 +13,14 @@ from graphopt.cli.common import (
     ConstantOption,
     ExplainOption,
     KeyOption,
+    LoadOption,
     ModelArgument,
     ShapeOption,
     alarm,
     app,
     check_keys,
     load_model,
+    load_outside,
     out,
     print_text,
     show_notes,
@@ -63,6 +65,7 @@ def prune(
     keep: Annotated[list[str] | None, typer.Option(help="a pattern of layers that keep their channels")] = None,
     min_channels: Annotated[int, typer.Option(help="leave at least so many channels")] = 1,
     steps: Annotated[int, typer.Option(help="go there in so many steps")] = 1,
+    load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
     explain: ExplainOption = False,
@@ -75,6 +78,7 @@ def prune(
 
     if dead and (ratio, target_macs, target_bytes) != (None, None, None):
         raise InvalidInput("a ratio or budget has no say in what is dead", where="--dead", advice="give one of them")
+    load_outside(load)
     graph = load_model(model, shape, constant)
     check_keys(data, key, "--data")
     samples = read_samples(data, graph, key, labels)

@@ -11,10 +11,12 @@ from graphopt.cli import tables_quantization as tables
 from graphopt.cli.common import (
     ConstantOption,
     KeyOption,
+    LoadOption,
     ModelArgument,
     ShapeOption,
     app,
     load_model,
+    load_outside,
     out,
     print_text,
     working,
@@ -30,6 +32,7 @@ def analyze(
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="one scale for all weights of a layer")] = False,
     observer: Annotated[str, typer.Option(help="of ranges: minmax, percentile, mse or entropy")] = "minmax",
     key: KeyOption = None,
+    load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,
@@ -38,6 +41,7 @@ def analyze(
     from graphopt.cli.samples import read_samples
     from graphopt.passes import Quantize, analyze_quantization
 
+    load_outside(load)
     graph = load_model(model, shape, constant)
     samples = read_samples(data, graph, key)
     assert samples is not None

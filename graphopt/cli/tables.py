@@ -190,8 +190,9 @@ def targets_table(targets: Sequence[Target], host: str) -> Table:
     for target in targets:
         runner = target.runner
         where = {"native": "this machine", "user": runner.emulator, "board": f"QEMU {runner.machine}"}[runner.kind]
-        name = f"{target.name} [green](host)[/]" if target.name == host else target.name
-        made.add_row(name, escape(target.description), {"llvm": "shared library", "c": "C99"}[target.codegen], where)
+        name = escape(target.name) + " [green](host)[/]" * (target.name == host)
+        code = {"llvm": "shared library", "c": "C99"}[target.codegen]
+        made.add_row(name, escape(target.description), code, escape(where))
     return made
 
 
@@ -200,7 +201,7 @@ def passes_table(passes: Mapping[str, type[Pass]]) -> Table:
     for name, pass_ in sorted(passes.items()):
         options = ", ".join(f"{option}={default!r}" for option, default in pass_.options().items())
         what = (pass_.__doc__ or "").strip().split("\n\n")[0]
-        made.add_row(name, escape(" ".join(what.split())), escape(options), escape(str(pass_.contract)))
+        made.add_row(escape(name), escape(" ".join(what.split())), escape(options), escape(str(pass_.contract)))
     return made
 
 
@@ -218,6 +219,6 @@ def doctor_table(targets: Sequence[Target]) -> tuple[Table, list[str]]:
                 users.setdefault((tool, package), []).append(target.name)
     for (tool, package), names in users.items():
         path = shutil.which(tool)
-        made.add_row(tool, ", ".join(names), f"[green]{path}[/]" if path else "[red]missing[/]")
+        made.add_row(escape(tool), escape(", ".join(names)), f"[green]{path}[/]" if path else "[red]missing[/]")
         missing.update(dict.fromkeys([] if path else package.split()))
     return made, list(missing)

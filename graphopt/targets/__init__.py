@@ -2,6 +2,6 @@
 
 from graphopt.targets.cost import TargetCost
 from graphopt.targets.driver import compile
-from graphopt.targets.target import Target, builtin_targets, get_target
+from graphopt.targets.target import Target, builtin_targets, get_target, known_targets
 
-__all__ = ["Target", "TargetCost", "builtin_targets", "compile", "get_target"]
+__all__ = ["Target", "TargetCost", "builtin_targets", "compile", "get_target", "known_targets"]

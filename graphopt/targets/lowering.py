@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
 from graphopt.ops import Identity, Reshape
+from graphopt.targets.debug import tell_kernel
 from graphopt.targets.kernels import Built, Task, build, find_rule, has_kernel
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
@@ -135,8 +136,10 @@ class Lowering:
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         task = Task(region, self.target, layouts, out, operand)
-        rule = find_rule(type(region.anchor.op), self.target) if region.anchor else elementwise_nest
-        built = build(task, rule(task))
+        rule, isa = find_rule(type(region.anchor.op), self.target) if region.anchor else (elementwise_nest, None)
+        kernel = rule(task)
+        tell_kernel(self.graph.names[node], task, rule, isa, kernel)
+        built = build(task, kernel)
         name = self.names.get(built.key)
         if name is None:
             name = unique(identifier(built.name), self.kernels)

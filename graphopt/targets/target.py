@@ -70,6 +70,30 @@ def builtin_targets() -> dict[str, Target]:
     return read_targets(text, "builtin.toml", {})
 
 
+ADDED: dict[str, Target] = {}
+"""The targets of installed packages, by name."""
+
+
+def known_targets() -> dict[str, Target]:
+    """Every target that has a name: those that come with graphopt, then those of installed packages."""
+    return {**builtin_targets(), **ADDED}
+
+
+def add_targets(file: Path) -> None:
+    """Make all targets of a TOML file known by name.
+
+    Raises ``InvalidInput`` for a file with none, and for a name that another target has.
+    """
+    found = read_targets(read_text(file), str(file), known_targets())
+    if not found:
+        raise InvalidInput("no target in this file", where=str(file), advice=EXAMPLE)
+    known = {**known_targets(), "host": None}
+    for name, target in found.items():
+        if known.get(name, target) != target:
+            raise InvalidInput(f"there is a target {name!r} already", where=str(file), advice="choose another name")
+    ADDED.update(found)
+
+
 def read_targets(text: str, where: str, known: dict[str, Target]) -> dict[str, Target]:
     """Targets from TOML: a table each; ``base`` names a target whose other fields it takes.
 
@@ -152,7 +176,7 @@ def target_of_file(path: str, name: str) -> Target:
     """The target of a file, by name if it has several; raises ``InvalidInput`` where it is not clear which."""
     if not Path(path).is_file():
         raise InvalidInput("no such target file", where=path)
-    found = read_targets(read_text(Path(path)), path, builtin_targets())
+    found = read_targets(read_text(Path(path)), path, known_targets())
     if not found:
         raise InvalidInput("no target in this file", where=path, advice=EXAMPLE)
     if name in found or (not name and len(found) == 1):
@@ -173,12 +197,13 @@ def get_target(name: str | Target) -> Target:
     file, suffix, table = name.partition(".toml")
     if suffix and (not table or table[0] == ":"):
         return target_of_file(file + suffix, table[1:])
-    if name not in builtin_targets():
-        close = difflib.get_close_matches(name, builtin_targets(), 3) or sorted(builtin_targets())
+    known = known_targets()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 3) or sorted(known)
         raise InvalidInput(
             f"no target is called {name!r}", advice=f"there are {', '.join(close)}, host, or a .toml file"
         )
-    return builtin_targets()[name]
+    return known[name]
 
 
 @cache

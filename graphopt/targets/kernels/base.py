@@ -18,6 +18,7 @@ from graphopt.ir.registry import Table
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import find_scalar
+from graphopt.targets.schedule import Tile
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Point, Tensor
 
@@ -81,13 +82,15 @@ class Kernel:
     """What a rule makes of a task.
 
     ``packed`` are constants in the form that the kernel wants, by name; ``replaced`` are the
-    constants of the body that it therefore does not read. ``emit`` writes the loops.
+    constants of the body that it therefore does not read. ``emit`` writes the loops, over a register
+    ``tile`` where there is one, which is given to be told.
     """
 
     name: str
     emit: Callable[[Frame], None]
     packed: Mapping[str, Array]
     replaced: tuple[Value, ...] = ()
+    tile: Tile | None = None
 
 
 @dataclass(frozen=True)
@@ -150,11 +153,11 @@ def has_kernel() -> set[type[Op]]:
     return {op for op, _ in RULES}
 
 
-def find_rule(op: type[Op], target: Target) -> KernelRule:
-    """The rule for an operator on a target: the one for its most special instruction set."""
+def find_rule(op: type[Op], target: Target) -> tuple[KernelRule, str | None]:
+    """The rule for an operator on a target, and which it is for: the most special of the target's sets, or all."""
     for isa in (*target.isa, None):
         if (op, isa) in RULES:
-            return RULES[op, isa]
+            return RULES[op, isa], isa
     raise Unsupported(f"no kernel for {op.name} on {target.name}")
 
 

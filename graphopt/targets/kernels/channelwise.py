@@ -17,7 +17,7 @@ from graphopt.targets.kernels.nest import pool_nest, reduce_nest
 from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import limits
-from graphopt.targets.schedule import Segment, balanced, channel_segments
+from graphopt.targets.schedule import Segment, Tile, balanced, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, largest, loop
 
 MAX_PIXELS = 8
@@ -55,7 +55,8 @@ def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Ke
         return Combine(biases.load, step, lambda acc, count: acc)
 
     name = "depthwise_{}x{}".format(*plane.window.kernel)
-    return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, replaced=task.inputs[1:])
+    tile = window_tile(task, plane)
+    return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, replaced=task.inputs[1:], tile=tile)
 
 
 @kernel_rule(MaxPool, AveragePool, SumPool)
@@ -66,7 +67,7 @@ def pool_kernel(task: Task) -> Kernel:
         return pool_nest(task)
     plane = plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window())
     combine = pooling(task.op, plane, x.type.dtype, task.result.type.dtype)
-    return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {})
+    return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {}, tile=window_tile(task, plane))
 
 
 def pooling(op: Any, plane: Plane, dtype: str, wide: str) -> Combine:
@@ -83,7 +84,8 @@ def mean_kernel(task: Task) -> Kernel:
         return reduce_nest(task)
     pool = AveragePool(kernel=x.type.static_shape[2:])
     plane = plane_of(x.type.static_shape[2:], (1,) * (x.type.rank - 2), pool.window())
-    return Kernel("global_average", lambda f: emit_windows(f, plane, mean(pool, plane, x.type.dtype)), {})
+    combine = mean(pool, plane, x.type.dtype)
+    return Kernel("global_average", lambda f: emit_windows(f, plane, combine), {}, tile=window_tile(task, plane))
 
 
 def spread(value: Expr, at: Point) -> Expr:
@@ -122,12 +124,17 @@ def mean(op: Any, plane: Plane, dtype: str) -> Combine:
     return Combine(lambda at: spread(tirx.const(0.0, dtype), at), lambda acc, x, tap, at: acc + x, finish)
 
 
+def window_tile(task: Task, plane: Plane) -> Tile:
+    """One vector of channels by pixels that take a quarter of the registers at most."""
+    inside = max(1, plane.interior(1)[1] - plane.interior(1)[0])
+    return Tile(balanced(inside, max(1, min(MAX_PIXELS, task.target.registers // 4))), 1)
+
+
 def emit_windows(frame: Frame, plane: Plane, combine: Combine) -> None:
     """Loops over batch, channel vectors, rows and tiles of pixels; the columns of a window are written out."""
     x = as_plane(frame.tensors[frame.task.inputs[0]])
     lanes = frame.task.target.lanes
-    inside = max(1, plane.interior(1)[1] - plane.interior(1)[0])
-    pixels = balanced(inside, max(1, min(MAX_PIXELS, frame.task.target.registers // 4)))
+    pixels = window_tile(frame.task, plane).pixels
     with loop("n", 0, x.shape[0]) as n:
         for segment in channel_segments(x.shape[1], lanes, 1):
             with loop("block", 0, segment.blocks) as block, loop("y", 0, plane.out[0]) as y:

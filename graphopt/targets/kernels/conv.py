@@ -113,7 +113,7 @@ def tiled_kernel(
     def emit(frame: Frame) -> None:
         TiledConv(frame, channels, plane, view, tile.pixels, zero_point, bits).emit(batch, segments)
 
-    return Kernel(name, emit, packed, replaced=(w, b))
+    return Kernel(name, emit, packed, replaced=(w, b), tile=tile)
 
 
 @dataclass(frozen=True)
