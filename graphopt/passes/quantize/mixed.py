@@ -137,7 +137,7 @@ def choose_cheapest(losses: Array, costs: Array, budget: float) -> list[int]:
     unit = max(int(np.gcd.reduce(costs.astype(np.int64), axis=None)), budget / STEPS, 1)
     steps = np.ceil(costs / unit - 1e-9).reshape(1, -1)
     solved = milp(
-        known.ravel() * (LARGEST_LOSS / (known.max() or 1)),
+        known.ravel() / (known.max() or 1) * LARGEST_LOSS,
         integrality=np.ones(losses.size),
         bounds=Bounds(0, finite.ravel()),
         constraints=[
