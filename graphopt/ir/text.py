@@ -19,9 +19,8 @@ import ast
 import dataclasses
 import json
 import re
-import types
 from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.ir.graph import Constant, Graph, Input, Node, Value, constant
 from graphopt.ir.op import REGISTRY, Array, Op
 from graphopt.ir.types import Batch, TensorType
+from graphopt.records import field_types, fits, type_name
 
 INLINE_ELEMENTS = 4
 """Constants of up to this many elements are printed in full."""
@@ -95,31 +95,6 @@ TOKEN = re.compile(
 
 Upgrade = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Brings the attributes of an operator, as they are written, to its present version."""
-
-
-ATTRIBUTE_TYPES: dict[type[Op], dict[str, Any]] = {}
-
-
-def attribute_types(op: type[Op]) -> dict[str, Any]:
-    """The annotated types of the attributes of an operator, by name; remembered, for they take long to find."""
-    if op not in ATTRIBUTE_TYPES:
-        hints = get_type_hints(op)
-        ATTRIBUTE_TYPES[op] = {f.name: hints[f.name] for f in dataclasses.fields(op)}
-    return ATTRIBUTE_TYPES[op]
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a parsed value is of the annotated type of an attribute. An integer is a float, a bool is no integer."""
-    if isinstance(hint, types.UnionType):
-        return any(fits(value, option) for option in get_args(hint))
-    if get_origin(hint) is tuple:
-        items = get_args(hint)
-        same = items[-1:] == (...,)
-        hints = items[:1] * len(value) if same and isinstance(value, tuple) else items
-        return isinstance(value, tuple) and len(value) == len(hints) and all(map(fits, value, hints))
-    if hint is float:
-        return type(value) in (int, float)
-    return type(value) is hint if isinstance(hint, type) else hint is Any
 
 
 class Parser:
@@ -259,14 +234,12 @@ class Parser:
     def operator(self, op: type[Op], attributes: dict[str, Any]) -> Op:
         """An operator with attributes of the right types."""
         attributes = self.upgrade(op.name, attributes)
-        hints = attribute_types(op)
+        hints = field_types(op)
         for key, value in attributes.items():
             if key not in hints:
                 raise TypeError(f"{op.name} has no attribute {key!r}")
             if not fits(value, hints[key]):
-                raise TypeError(
-                    f"attribute {key} = {value!r} is not of type {getattr(hints[key], '__name__', hints[key])}"
-                )
+                raise TypeError(f"attribute {key} = {value!r} is not of type {type_name(hints[key])}")
             if hints[key] is float:
                 attributes[key] = float(value)
         return op(**attributes)

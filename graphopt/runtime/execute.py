@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphopt.errors import BudgetExceeded, ToolFailed
+from graphopt.records import record
 from graphopt.runtime.build import build_counter, build_harness, build_image, require, symbols
-from graphopt.runtime.machine import Memory, Runner, Toolchain
+from graphopt.runtime.machine import Runner, Toolchain
 from graphopt.runtime.manifest import ADVICE
 from graphopt.runtime.sizes import check_sizes, header_sizes, library_sizes
 from graphopt.runtime.templates import NOTICE, render
@@ -174,15 +175,9 @@ def port_context(port: dict[str, Any]) -> dict[str, Any]:
 
 def toolchain_of(manifest: dict[str, Any]) -> Toolchain:
     """The toolchain of a manifest."""
-    return Toolchain(**lists_to_tuples(manifest["toolchain"]))
+    return record(Toolchain, manifest["toolchain"], "toolchain")
 
 
 def runner_of(manifest: dict[str, Any]) -> Runner:
-    """The runner of a manifest, its memories made whole again."""
-    fields = lists_to_tuples(manifest["runner"])
-    memories = {k: Memory(**fields[k]) for k in ("flash", "ram") if fields[k]}
-    return Runner(**{**fields, **memories})
-
-
-def lists_to_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    """The runner of a manifest."""
+    return record(Runner, manifest["runner"], "runner")

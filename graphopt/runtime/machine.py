@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 ABI_VERSION = 1
 """The version of the interface between an artifact and what calls it."""
@@ -19,6 +20,10 @@ def bytes_of(text: str) -> int:
     if size != int(size):
         raise ValueError(f"{text[:60]!r} is no number of bytes; write 65536, 64K, 64KiB or 1M")
     return int(size)
+
+
+Size = Annotated[int, bytes_of]
+"""Bytes, which a file may give as text."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,11 @@ class Memory:
     """A memory of a board: the address it starts at, and its size in bytes."""
 
     origin: int
-    size: int
+    size: Size
+
+    def __post_init__(self) -> None:
+        if self.origin < 0 or self.size < 1:
+            raise ValueError(f"there is no memory of {self.size} bytes at {self.origin}")
 
 
 @dataclass(frozen=True)

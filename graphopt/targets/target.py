@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from graphopt.errors import InvalidInput
-from graphopt.runtime.machine import Memory, Runner, Toolchain, bytes_of
+from graphopt.records import record, table
+from graphopt.runtime.machine import Runner, Size, Toolchain
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Target:
     lanes: int = 1
     registers: int = 16
     alignment: int = 16
-    flash: int | None = None
-    ram: int | None = None
+    flash: Size | None = None
+    ram: Size | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -48,6 +49,9 @@ class Target:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is none of {', '.join(map(str, allowed))}")
         if self.alignment < 1 or self.alignment & (self.alignment - 1):
             raise ValueError(f"alignment = {self.alignment} is not a power of two")
+        for name in ("flash", "ram"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)} is negative")
         if self.registers < 4:
             raise ValueError(f"registers = {self.registers} are too few")
         if self.runner.kind not in RUNNERS:
@@ -56,11 +60,9 @@ class Target:
 
 X86_HOSTS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
 """Each runs what those before it run."""
-MEMORIES = ("flash", "ram", "size")
 RUNNERS = ("native", "user", "board")
 CHOICES: dict[str, tuple[Any, ...]] = {"codegen": ("llvm", "c"), "lanes": (1, 4, 8, 16)}
 EXAMPLE = 'write, for one:\n  [my-board]\n  base = "cortex-m4"\n  ram = 65536'
-T = TypeVar("T")
 
 
 @cache
@@ -104,65 +106,25 @@ def read_targets(text: str, where: str, known: dict[str, Target]) -> dict[str, T
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput("not a TOML file", where=where, why=str(error)) from error
     found: dict[str, Target] = {}
-    for name, table in tables.items():
+    for name, data in tables.items():
         try:
-            found[name] = _target(name, table, {**known, **found})
+            found[name] = _target(name, data, {**known, **found})
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"bad target: {error}", where=f"{where}: {name}") from error
     return found
 
 
-def _target(name: str, table: Any, known: dict[str, Target]) -> Target:
-    fields = dict(_table(table, name))
+def _target(name: str, data: Any, known: dict[str, Target]) -> Target:
+    fields = dict(table(data, name))
     base = fields.pop("base", None)
     if "name" in fields:
         raise ValueError("the name of a target is that of its table")
-    if "toolchain" in fields:
-        fields["toolchain"] = _made(Toolchain, fields["toolchain"], "toolchain")
-    if "runner" in fields:
-        runner = _table(fields["runner"], "runner")
-        memories = {k: _made(Memory, runner[k], f"runner.{k}") for k in ("flash", "ram") if k in runner}
-        fields["runner"] = _made(Runner, {**runner, **memories}, "runner")
     if base is None:
-        return _made(Target, {**fields, "name": name}, name)
+        return record(Target, {**fields, "name": name}, name)
     if base not in list(known):
         close = difflib.get_close_matches(str(base), known, 3) or sorted(known)
         raise ValueError(f"base = {base!r} is no target; there are {', '.join(close)}")
-    return _made(Target, {**vars(known[base]), **fields, "name": name}, name)
-
-
-def _table(table: Any, where: str) -> dict[str, Any]:
-    if not isinstance(table, dict):
-        raise ValueError(f"{where} = {table!r} is not a table")
-    return table
-
-
-def _made(kind: type[T], table: Any, where: str) -> T:
-    """A dataclass from a table, each field checked; ``ValueError`` names the one at fault."""
-    hints = get_type_hints(kind)
-    fields = {k: _value(k, v) for k, v in _table(table, where).items()}
-    if unknown := sorted(set(fields) - set(hints)):
-        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(hints)}")
-    for name, value in fields.items():
-        if not _fits(value, hints[name]):
-            raise ValueError(f"{where}: {name} = {value!r} is not {getattr(hints[name], '__name__', hints[name])}")
-    return kind(**fields)
-
-
-def _value(name: str, value: Any) -> Any:
-    """A value of TOML as a field has it: lists are tuples, and the sizes of memories may be written ``64K``."""
-    if isinstance(value, str) and name in MEMORIES:
-        return bytes_of(value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type, a union, or a tuple of texts; numbers are sizes, never negative."""
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(isinstance(v, str) for v in value)
-    if isinstance(value, bool) or (isinstance(value, int) and value < 0):
-        return False
-    return isinstance(value, get_args(hint) or hint)
+    return record(Target, {**vars(known[base]), **fields, "name": name}, name)
 
 
 def read_text(path: Path) -> str:

@@ -47,7 +47,7 @@ def scan(at: Node) -> Sequence[Tensor | None]:
     """A loop over slices of its last inputs. Opset 8 has a batch in front of everything."""
     if at.opset < 9:
         raise Unsupported("a scan of opset 8", advice="convert the model to a newer opset")
-    scanned = at.whole("num_scan_inputs", 0)
+    scanned = at.whole("num_scan_inputs")
     count = len(at.inputs) - scanned
     carried: list[Tensor | None] = list(at.inputs[:count])
     sources = [at.value(i) for i in range(count, len(at.inputs))]

@@ -31,7 +31,17 @@ from graphopt.frontends.onnx import known as known  # its rules register when it
 from graphopt.frontends.onnx import refused as onnx_refused
 from graphopt.frontends.onnx import rules as rules  # they register when they are imported
 from graphopt.frontends.onnx.inputs import Frozen, empty_inputs, frozen_inputs, input_shapes, tensor_dtype
-from graphopt.frontends.onnx.node import KNOWN_RULES, RULES, UNFOLDED, Known, Node, Tensor, constant_values, node_name
+from graphopt.frontends.onnx.node import (
+    KNOWN_RULES,
+    RULES,
+    STANDARD,
+    UNFOLDED,
+    Known,
+    Node,
+    Tensor,
+    constant_values,
+    node_name,
+)
 from graphopt.frontends.onnx.outputs import check_outputs, is_bound
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant, evaluate, verify
 from graphopt.ir.types import DTYPES
@@ -240,7 +250,7 @@ class Importer:
     def version(self, domain: str | None) -> int:
         """The opset of a domain."""
         versions = {d.domain: d.version for d in self.surgeon.import_domains or ()}
-        return self.opset if domain in (None, "", "ai.onnx") else int(versions.get(domain, 1))
+        return self.opset if domain in STANDARD else int(versions.get(domain, 1))
 
     def check_results(self, node: gs.Node, results: Sequence[Tensor | None]) -> None:
         """Refuse a node of which a result is used that the rule does not give, or that has no elements."""
@@ -268,4 +278,4 @@ def computed(results: Sequence[Tensor | None], budget: Budget) -> list[Tensor | 
 
 
 def foreign(node: gs.Node) -> bool:
-    return node.domain not in (None, "", "ai.onnx")
+    return node.domain not in STANDARD

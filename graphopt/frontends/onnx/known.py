@@ -85,7 +85,7 @@ def cast(at: Node) -> Known:
 
 @known_rule("Gather")
 def gather(at: Node) -> Known:
-    return tidy(np.asarray(np.take(at.known(0), numbers(at, 1), axis=at.whole("axis", 0))))
+    return tidy(np.asarray(np.take(at.known(0), numbers(at, 1), axis=at.whole("axis"))))
 
 
 @known_rule("Slice")
@@ -100,7 +100,7 @@ def slice_known(at: Node) -> Known:
 
 @known_rule("Concat")
 def concat(at: Node) -> Known:
-    return tidy(np.concatenate(at.knowns, axis=at.whole("axis", 1)))
+    return tidy(np.concatenate(at.knowns, axis=at.whole("axis")))
 
 
 @known_rule("Unsqueeze")
@@ -119,13 +119,13 @@ def squeeze(at: Node) -> Known:
 def reshape(at: Node) -> Known:
     data = at.known(0)
     wanted = at.integers("shape", 1) or []
-    dims = [data.shape[i] if d == 0 and not at.whole("allowzero", 0) else d for i, d in enumerate(wanted)]
+    dims = [data.shape[i] if d == 0 and not at.flag("allowzero") else d for i, d in enumerate(wanted)]
     return data.reshape(dims)
 
 
 @known_rule("Flatten")
 def flatten(at: Node) -> Known:
-    data, axis = at.known(0), at.whole("axis", 1)
+    data, axis = at.known(0), at.whole("axis")
     return data.reshape(math.prod(data.shape[:axis]), -1)
 
 
@@ -260,14 +260,14 @@ def reduce(at: Node) -> Known:
         raise InvalidGraph(f"{at.op} of {data.tolist()} depends on the batch")
     axes = at.integers("axes", 1)
     over = tuple(axes) if axes else None
-    if over is None and at.whole("noop_with_empty_axes", 0):
+    if over is None and at.flag("noop_with_empty_axes"):
         return data
-    return tidy(np.asarray(functions[at.op](data, axis=over, keepdims=bool(at.whole("keepdims", 1)))))
+    return tidy(np.asarray(functions[at.op](data, axis=over, keepdims=at.flag("keepdims"))))
 
 
 @known_rule("Split")
 def split(at: Node) -> list[Known]:
-    data, axis = at.known(0), at.whole("axis", 0)
+    data, axis = at.known(0), at.whole("axis")
     width = -(-data.shape[axis] // at.outputs)
     stops = np.cumsum(at.integers("split", 1) or [width] * at.outputs)[:-1]
     return [tidy(part) for part in np.split(data, stops, axis)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
@@ -29,6 +31,9 @@ other rules make of known inputs is evaluated."""
 FROM_SHAPES = "it must be a constant or follow from shapes"
 MAX_WRITTEN = 16
 """The most elements of an input that a refusal suggests to freeze where others are computed from it."""
+STANDARD = (None, "", "ai.onnx")
+"""What the domain of ONNX's own operators is called."""
+SCALARS = (onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT, onnx.AttributeProto.STRING)
 UNFOLDED: set[str] = set()
 """The operators not evaluated though their inputs are known: quantised weights stay so, bodies read other tensors."""
 
@@ -75,7 +80,7 @@ class Node(Scope):
         super().__init__(importer.prefix + node_name(node), importer.derived)
         self.op, self.opset, self.outputs = str(node.op), importer.opset, len(node.outputs)
         self.inputs, self._names = inputs, [t.name for t in node.inputs]
-        self._attrs, self._importer = node.attrs, importer
+        self._attrs, self._domain, self._importer = node.attrs, node.domain, importer
 
     def has(self, index: int) -> bool:
         """Whether an optional input is there."""
@@ -159,14 +164,28 @@ class Node(Scope):
             raise InvalidInput(f"attribute {name!r} is {shown[:80]}, not of type {kind.__name__}")
         return found
 
-    def whole(self, name: str, default: int) -> int:
-        return int(self.attr(name, int, default))
+    def whole(self, name: str, default: int | None = None) -> int:
+        """A whole number: where the node has none the default of ONNX, and ``default`` where ONNX has none either."""
+        return int(self.attr(name, int, self.unsaid(name, default)))
 
-    def real(self, name: str, default: float) -> float:
-        return float(self.attr(name, float, default))
+    def real(self, name: str, default: float | None = None) -> float:
+        return float(self.attr(name, float, self.unsaid(name, default)))
 
-    def text(self, name: str, default: str) -> str:
-        return str(self.attr(name, str, default))
+    def text(self, name: str, default: str | None = None) -> str:
+        return str(self.attr(name, str, self.unsaid(name, default)))
+
+    def flag(self, name: str) -> bool:
+        """A switch; it is off in opsets that do not know it."""
+        return bool(self.whole(name, 0))
+
+    def unsaid(self, name: str, default: Any) -> Any:
+        """What an attribute is where the node does not say; raises ``InvalidInput`` where it must."""
+        if name in self._attrs:
+            return None
+        found = default if self._domain not in STANDARD else defaults_of(self.op, self.opset).get(name, default)
+        if found is None:
+            raise InvalidInput(f"attribute {name!r} is missing", why="ONNX has no default for it", advice="write it")
+        return found
 
     def ints(self, name: str) -> tuple[int, ...]:
         """A list of integers, empty if it is not there."""
@@ -191,6 +210,32 @@ class Node(Scope):
     def raw(self, name: str) -> Any:
         """An attribute as graphsurgeon gives it, None if it is not there."""
         return self._attrs.get(name)
+
+
+@cache
+def defaults_of(op: str, opset: int) -> dict[str, int | float | str]:
+    """The attributes of an ONNX operator that have a default, with it.
+
+    An operator that is newer than the opset is read as in the newest one: ONNX Runtime writes such models.
+    """
+    for version in (opset, onnx.defs.onnx_opset_version()):
+        try:
+            attributes = onnx.defs.get_schema(op, version, "").attributes.values()
+        except onnx.defs.SchemaError:
+            continue
+        return {a.name: plain(onnx.helper.get_attribute_value(a.default_value)) for a in attributes if has_default(a)}
+    return {}
+
+
+def has_default(attribute: onnx.defs.OpSchema.Attribute) -> bool:
+    return attribute.default_value.type in SCALARS
+
+
+def plain(default: int | float | bytes) -> int | float | str:
+    """A default as its authors wrote it: the schema has the nearest float32 of, say, 0.01."""
+    if isinstance(default, bytes):
+        return default.decode()
+    return float(str(np.float32(default))) if isinstance(default, float) else default
 
 
 def is_setting(kind: TensorType) -> bool:

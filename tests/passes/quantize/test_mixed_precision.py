@@ -13,12 +13,12 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant
 from graphopt.ops import Add, Linear, Relu
 from graphopt.passes import Context, MixedPrecision
-from graphopt.passes.quantize.knapsack import choose_cheapest
 from graphopt.passes.quantize.layers import packed_weights, quantized_layers
+from graphopt.passes.quantize.mixed import choose_cheapest
 
 
 @given(data=st.data(), rows=st.integers(1, 5), choices=st.integers(1, 3))
-def test_the_knapsack_is_packed_as_well_as_can_be(data: st.DataObject, rows: int, choices: int) -> None:
+def test_the_choice_is_as_good_as_can_be(data: st.DataObject, rows: int, choices: int) -> None:
     numbers = st.lists(st.integers(0, 20), min_size=rows * choices, max_size=rows * choices)
     losses, costs = (np.array(data.draw(numbers), float).reshape(rows, choices) for _ in range(2))
     budget = costs.min(axis=1).sum() + data.draw(st.integers(0, 30))
@@ -27,6 +27,21 @@ def test_the_knapsack_is_packed_as_well_as_can_be(data: st.DataObject, rows: int
     chosen = choose_cheapest(losses, costs, budget)
     assert costs[np.arange(rows), chosen].sum() <= budget
     assert losses[np.arange(rows), chosen].sum() == best
+
+
+@pytest.mark.parametrize("scale", [1, 10**4, 10**9])
+def test_the_budget_holds_whatever_the_size_of_the_costs(scale: int) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        losses, costs = 10 ** rng.uniform(-9, 0, (6, 3)), rng.integers(1, 1000 * scale, (6, 3)).astype(float)
+        budget = costs[np.arange(6), rng.integers(0, 3, 6)].sum()
+        assert costs[np.arange(6), choose_cheapest(losses, costs, budget)].sum() <= budget
+
+
+def test_a_choice_that_ruins_the_outputs_is_not_taken() -> None:
+    losses, costs = np.array([[1.0, np.inf], [0.0, np.nan]]), np.array([[8.0, 4.0], [8.0, 4.0]])
+    assert choose_cheapest(losses, costs, 16) == [0, 0]
+    assert choose_cheapest(losses, costs, 12) == [1, 1]
 
 
 def chain() -> Graph:

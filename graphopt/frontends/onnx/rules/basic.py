@@ -26,24 +26,24 @@ def matmul(at: Node) -> Value:
 @onnx_rule("Gemm")
 def gemm(at: Node) -> Value:
     """alpha * A' * B' + beta * C: a linear operator where B is fixed and C a fixed row."""
-    alpha, beta = at.real("alpha", 1.0), at.real("beta", 1.0)
+    alpha, beta = at.real("alpha"), at.real("beta")
     a, b, c = at.value(0), at.value(1), at.optional(2)
-    a = normal.transpose(at, a, (1, 0), "transposed") if at.whole("transA", 0) else a
+    a = normal.transpose(at, a, (1, 0), "transposed") if at.flag("transA") else a
     if b.constant is not None or (alpha == 1.0 and normal.is_fixed(b)):
-        weight, size = gemm_weight(at, b, alpha), b.type.static_shape[0 if at.whole("transB", 0) else 1]
+        weight, size = gemm_weight(at, b, alpha), b.type.static_shape[0 if at.flag("transB") else 1]
         row = c is None or gemm_row(c, beta, size)
         if row:
             return normal.linear(at, a, weight, None if c is None or beta == 0 else gemm_bias(at, c, beta, size))
         y = at.emit(ops.Linear(), a, weight, normal.zero_bias(at, weight, size), part="product")
     else:
-        b = normal.transpose(at, b, (1, 0), "transposed") if at.whole("transB", 0) else b
+        b = normal.transpose(at, b, (1, 0), "transposed") if at.flag("transB") else b
         y = scaled(at, at.emit(ops.MatMul(), a, b, part="product"), alpha, "alpha")
     return y if c is None or beta == 0 else at.emit(ops.Add(), y, scaled(at, c, beta, "beta"))
 
 
 def gemm_weight(at: Node, b: Value, alpha: float) -> Value:
     """alpha * B as [out, in]."""
-    transposed = bool(at.whole("transB", 0))
+    transposed = at.flag("transB")
     if transposed and alpha == 1.0:
         return b
     if alpha == 1.0:
@@ -102,7 +102,7 @@ def convolution(at: Node, x: Value, weight: Value, bias: Value | None) -> Value:
     """The convolution that the attributes of the node describe."""
     window = Window.of(weight.type.shape[2:], at.ints("strides"), at.ints("pads"), at.ints("dilations"))
     pads = explicit_pads(at, x, window)
-    op = ops.Conv(strides=window.strides, pads=pads, dilations=window.dilations, group=at.whole("group", 1))
+    op = ops.Conv(strides=window.strides, pads=pads, dilations=window.dilations, group=at.whole("group"))
     return normal.conv(at, op, x, weight, bias)
 
 
@@ -117,7 +117,7 @@ def conv_transpose(at: Node) -> Value:
         pads=pads,
         dilations=window.dilations,
         output_padding=extra,
-        group=at.whole("group", 1),
+        group=at.whole("group"),
     )
     return normal.conv(at, op, x, weight, at.optional(2))
 
@@ -156,7 +156,7 @@ def max_pool(at: Node) -> Value:
     x = at.value(0)
     if not x.type.is_float and x.type.dtype not in ("int8", "uint8"):
         raise Unsupported(f"max pooling of {x.type.dtype}")
-    return normal.max_pool(at, ops.MaxPool(**pool_window(at, x)), x, bool(at.whole("ceil_mode", 0)))
+    return normal.max_pool(at, ops.MaxPool(**pool_window(at, x)), x, at.flag("ceil_mode"))
 
 
 @onnx_rule("AveragePool")
@@ -169,9 +169,9 @@ def averaged(at: Node, x: Value) -> Value:
 
     Where padding counts, but not what rounding up adds, the padding is made part of the input.
     """
-    op = ops.AveragePool(count_include_pad=bool(at.whole("count_include_pad", 0)), **pool_window(at, x))
-    if not at.whole("ceil_mode", 0) or not op.count_include_pad or not any(op.pads):
-        return normal.average_pool(at, op, x, bool(at.whole("ceil_mode", 0)))
+    op = ops.AveragePool(count_include_pad=at.flag("count_include_pad"), **pool_window(at, x))
+    if not at.flag("ceil_mode") or not op.count_include_pad or not any(op.pads):
+        return normal.average_pool(at, op, x, at.flag("ceil_mode"))
     rank = len(op.kernel)
     added = tuple(full - own for full, own in zip(normal.ceil_pads(op, x), op.pads, strict=True))
     x = normal.pad(at, x, (0, 0, *op.pads[:rank]), (0, 0, *op.pads[rank:]))
@@ -181,9 +181,9 @@ def averaged(at: Node, x: Value) -> Value:
 @onnx_rule("LpPool")
 def lp_pool(at: Node) -> Value:
     """The p-norm of every window; padding is zero."""
-    x, p = at.value(0), at.whole("p", 2)
+    x, p = at.value(0), at.whole("p")
     fields = pool_window(at, x)
-    if at.whole("ceil_mode", 0):
+    if at.flag("ceil_mode"):
         fields["pads"] = normal.ceil_pads(ops.MaxPool(**fields), x)
     means = at.emit(normal.plain(ops.AveragePool(count_include_pad=True, **fields)), powers(at, x, p), part="means")
     sums = emit(at, ops.Mul(), means, math.prod(fields["kernel"]), part="sums")

@@ -20,7 +20,7 @@ Term = tuple[Value, Labels]
 @onnx_rule("Einsum")
 def einsum(at: Node) -> Value:
     values = at.values
-    inputs, output = parse(at.text("equation", ""), [v.type.rank for v in values])
+    inputs, output = parse(at.text("equation"), [v.type.rank for v in values])
     terms = [diagonal(at, v, labels) for v, labels in zip(values, inputs, strict=True)]
     for i, (value, labels) in enumerate(terms):
         others = {*output, *(label for j, (_, seen) in enumerate(terms) if j != i for label in seen)}

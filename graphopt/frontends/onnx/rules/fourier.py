@@ -43,10 +43,10 @@ def dft(at: Node) -> Value:
     An inverse gives real numbers: to complex ones its imaginary parts would be what rounding leaves.
     """
     x, rank = at.value(0), at.value(0).type.rank
-    axis = int(at.known(2).item()) if at.has(2) else at.whole("axis", 1 if at.opset < 20 else -2)
+    axis = int(at.known(2).item()) if at.has(2) else at.whole("axis", -2)
     axis = normal.axis_of(axis, rank)
     have, parts = sizes(x, axis)
-    inverse, onesided = bool(at.whole("inverse", 0)), bool(at.whole("onesided", 0))
+    inverse, onesided = at.flag("inverse"), at.flag("onesided")
     if inverse and not onesided:
         raise Unsupported("an inverse transform to complex numbers", advice="use onesided=1 for real signals")
     length = int(at.known(1).item()) if at.has(1) else (have - 1) * 2 if inverse and onesided else have
@@ -77,7 +77,7 @@ def stft(at: Node) -> Value:
     frames = pick(at, x, 1, places, "frames")
     if window is not None:
         frames = at.emit(ops.Mul(), frames, normal.reshape(at, window, (length, 1), "window"), part="windowed")
-    matrix = fourier(length, parts, length, inverse=False, onesided=bool(at.whole("onesided", 1)))
+    matrix = fourier(length, parts, length, inverse=False, onesided=at.flag("onesided"))
     flat = normal.reshape(at, frames, (x.type.shape[0], count, length * parts), "flat")
     y = normal.linear(at, flat, at.constant(matrix.astype(x.type.dtype), "waves"), None)
     return normal.reshape(at, y, (x.type.shape[0], count, matrix.shape[0] // 2, 2))

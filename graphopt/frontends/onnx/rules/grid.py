@@ -33,9 +33,9 @@ class Place:
 @onnx_rule("GridSample")
 def grid_sample(at: Node) -> Value:
     x, grid = at.value(0), at.value(1)
-    mode = at.text("mode", "linear" if at.opset >= 20 else "bilinear")
+    mode = at.text("mode")
     mode = MODES.get(mode, mode)
-    padding, aligned = at.text("padding_mode", "zeros"), bool(at.whole("align_corners", 0))
+    padding, aligned = at.text("padding_mode"), at.flag("align_corners")
     sizes, points = normal.spatial(x), grid.type.shape[1:-1]
     rank = len(sizes)
     if mode not in ("nearest", "linear", "cubic") or padding not in ("zeros", "border", "reflection"):
@@ -176,7 +176,7 @@ def affine_grid(at: Node) -> Value:
 
     ONNX's own function squeezes theta without axes, and so does not hold for a batch of one.
     """
-    theta, (batch, _, *sizes), aligned = at.value(0), at.dims(1), bool(at.whole("align_corners", 0))
+    theta, (batch, _, *sizes), aligned = at.value(0), at.dims(1), at.flag("align_corners")
     spans = [size for size in sizes if isinstance(size, int)]
     if theta.type.shape != (batch, len(spans), len(spans) + 1) or len(spans) < len(sizes):
         raise InvalidGraph(f"a grid of {tuple(sizes)} for a batch of {batch} by {theta.type}")

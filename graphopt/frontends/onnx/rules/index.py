@@ -17,7 +17,7 @@ from graphopt.ir import Value
 def gather(at: Node) -> Value:
     """By known indices, regular ones are a slice."""
     x = at.value(0)
-    axis = normal.axis_of(at.whole("axis", 0), x.type.rank)
+    axis = normal.axis_of(at.whole("axis"), x.type.rank)
     if not at.is_known(1):
         return at.emit(ops.Gather(axis=axis), x, at.value(1))
     indices = at.known(1)
@@ -29,7 +29,7 @@ def gather(at: Node) -> Value:
 @onnx_rule("GatherElements")
 def gather_elements(at: Node) -> Value:
     x = at.value(0)
-    return at.emit(ops.GatherElements(axis=normal.axis_of(at.whole("axis", 0), x.type.rank)), x, at.value(1))
+    return at.emit(ops.GatherElements(axis=normal.axis_of(at.whole("axis"), x.type.rank)), x, at.value(1))
 
 
 @onnx_rule("GatherND")
@@ -40,7 +40,7 @@ def gather_nd(at: Node) -> Value:
 @onnx_rule("Scatter", "ScatterElements")
 def scatter_elements(at: Node) -> Value:
     x, indices, updates = at.values
-    axis = normal.axis_of(at.whole("axis", 0), x.type.rank)
+    axis = normal.axis_of(at.whole("axis"), x.type.rank)
     return at.emit(ops.ScatterElements(axis=axis, reduction=at.text("reduction", "none")), x, indices, updates)
 
 
@@ -63,7 +63,7 @@ def compress(at: Node) -> Value:
 def one_hot(at: Node) -> Value:
     """``off`` everywhere but, along a new axis, ``on`` at the index; negative indices count from the end."""
     indices, depth, values = at.value(0), int(at.known(1).item()), at.value(2)
-    axis = normal.axis_of(at.whole("axis", -1), indices.type.rank + 1)
+    axis = normal.axis_of(at.whole("axis"), indices.type.rank + 1)
     places = cast(at, indices, "int64", "integers")
     places = normal.reshape(at, places, (*places.type.shape[:axis], 1, *places.type.shape[axis:]), "places")
     wrapped = emit(at, ops.Mod(), places, depth, part="wrapped")
@@ -86,7 +86,7 @@ def trilu(at: Node) -> Value:
     k = int(at.known(1).item()) if at.has(1) else 0
     room(rows, columns)
     ones = np.ones((rows, columns), bool)
-    kept = np.triu(ones, k) if at.whole("upper", 1) else np.tril(ones, k)
+    kept = np.triu(ones, k) if at.flag("upper") else np.tril(ones, k)
     return at.emit(ops.Where(), at.constant(kept, "kept"), x, at.constant(np.zeros((), x.type.dtype), "zero"))
 
 
@@ -94,7 +94,7 @@ def trilu(at: Node) -> Value:
 def reverse_sequence(at: Node) -> Value:
     """Every sequence of the batch turned round up to its length."""
     x, lengths = at.value(0), at.value(1)
-    time, batch = at.whole("time_axis", 0), at.whole("batch_axis", 1)
+    time, batch = at.whole("time_axis"), at.whole("batch_axis")
     steps = x.type.shape[time]
     if not isinstance(steps, int) or {time, batch} != {0, 1}:
         raise InvalidGraph(f"reverse_sequence along {time} of {x.type}")
@@ -111,12 +111,12 @@ def reverse_sequence(at: Node) -> Value:
 def tensor_scatter(at: Node) -> Value:
     """A cache updated along its sequence axis from a position a batch entry on, round the end if circular."""
     past, update = at.value(0), at.value(1)
-    axis = normal.axis_of(at.whole("axis", -2), past.type.rank)
+    axis = normal.axis_of(at.whole("axis"), past.type.rank)
     size, count, rank = whole(past, (axis,)), whole(update, (axis,)), past.type.rank
     places = counted(at, count, rank, axis)
     if at.has(2):
         first = normal.reshape(at, at.value(2), (past.type.shape[0], *(1,) * (rank - 1)), "first")
         places = at.emit(ops.Add(), places, first, part="places")
-    if at.text("mode", "linear") == "circular":
+    if at.text("mode") == "circular":
         places = emit(at, ops.Mod(), places, size, part="round")
     return at.emit(ops.ScatterElements(axis=axis), past, normal.expand(at, places, update.type.shape, "all"), update)

@@ -67,28 +67,28 @@ for name, kind in {
 }.items():
     onnx_rule(name)(plain(kind))
 
-onnx_rule("LeakyRelu")(unary(lambda at: ops.LeakyRelu(alpha=at.real("alpha", 0.01))))
-onnx_rule("HardSigmoid")(unary(lambda at: ops.HardSigmoid(alpha=at.real("alpha", 0.2), beta=at.real("beta", 0.5))))
-onnx_rule("Elu")(unary(lambda at: ops.Elu(alpha=at.real("alpha", 1.0))))
-onnx_rule("Celu")(unary(lambda at: ops.Celu(alpha=at.real("alpha", 1.0))))
-onnx_rule("Selu")(
-    unary(lambda at: ops.Selu(alpha=at.real("alpha", ops.Selu.alpha), gamma=at.real("gamma", ops.Selu.gamma)))
-)
-onnx_rule("Gelu")(unary(lambda at: ops.Gelu(tanh=at.text("approximate", "none") == "tanh")))
-onnx_rule("ThresholdedRelu")(unary(lambda at: ops.ThresholdedRelu(alpha=at.real("alpha", 1.0))))
-onnx_rule("Shrink")(unary(lambda at: ops.Shrink(bias=at.real("bias", 0.0), lambd=at.real("lambd", 0.5))))
-onnx_rule("IsInf")(
+onnx_rule("LeakyRelu")(unary(lambda at: ops.LeakyRelu(alpha=at.real("alpha"))))
+onnx_rule("HardSigmoid")(unary(lambda at: ops.HardSigmoid(alpha=at.real("alpha"), beta=at.real("beta"))))
+onnx_rule("Elu")(unary(lambda at: ops.Elu(alpha=at.real("alpha"))))
+onnx_rule("Celu")(unary(lambda at: ops.Celu(alpha=at.real("alpha"))))
+onnx_rule("Selu")(  # the defaults of the operator have all digits
     unary(
-        lambda at: ops.IsInf(
-            negative=bool(at.whole("detect_negative", 1)), positive=bool(at.whole("detect_positive", 1))
+        lambda at: ops.Selu(
+            alpha=at.attr("alpha", float, ops.Selu.alpha), gamma=at.attr("gamma", float, ops.Selu.gamma)
         )
     )
+)
+onnx_rule("Gelu")(unary(lambda at: ops.Gelu(tanh=at.text("approximate") == "tanh")))
+onnx_rule("ThresholdedRelu")(unary(lambda at: ops.ThresholdedRelu(alpha=at.real("alpha"))))
+onnx_rule("Shrink")(unary(lambda at: ops.Shrink(bias=at.real("bias"), lambd=at.real("lambd"))))
+onnx_rule("IsInf")(
+    unary(lambda at: ops.IsInf(negative=at.flag("detect_negative"), positive=at.flag("detect_positive")))
 )
 
 
 @onnx_rule("Swish")
 def swish(at: Node) -> Value:
-    alpha = at.real("alpha", 1.0)
+    alpha = at.real("alpha")
     return at.emit(ops.Silu() if alpha == 1.0 else ops.Swish(alpha=alpha), at.value(0))
 
 
@@ -103,9 +103,9 @@ def prelu(at: Node) -> Value:
 
 @onnx_rule("Clip")
 def clip(at: Node) -> Value:
-    """Limits are attributes up to opset 6, then inputs, of which some may be computed."""
+    """Limits are attributes up to opset 6, then inputs, of which some may be computed; what is not given is none."""
     x = at.value(0)
-    limits = [at.real("min", -math.inf), at.real("max", math.inf)]
+    limits = [float(at.attr("min", float, -math.inf)), float(at.attr("max", float, math.inf))]
     computed: list[Value | None] = [None, None]
     for index in (0, 1):
         limit = at.known(index + 1).item() if at.is_known(index + 1) else None
@@ -139,7 +139,7 @@ def binary(op: Op) -> Callable[[Node], Value]:
 
     def rule(at: Node) -> Value:
         first, *rest = at.values
-        if at.opset < 7 and at.whole("broadcast", 0):
+        if at.opset < 7 and at.flag("broadcast"):
             rest = [aligned(at, first, rest[0])]
         if not rest and at.op in ("Max", "Min", "Sum"):
             return first
@@ -195,8 +195,8 @@ def mean(at: Node) -> Value:
 def mod(at: Node) -> Value:
     """Of floats with the sign of the divisor: C's remainder, moved by one divisor where the signs differ."""
     a, b = at.values
-    if at.whole("fmod", 0) or not a.type.is_float:
-        return at.emit(ops.Mod(fmod=bool(at.whole("fmod", 0))), a, b)
+    if at.flag("fmod") or not a.type.is_float:
+        return at.emit(ops.Mod(fmod=at.flag("fmod")), a, b)
     rest = at.emit(ops.Mod(fmod=True), a, b, part="rest")
     signs = (emit(at, ops.Less(), v, 0.0, part="negative") for v in (rest, b))
     differ = at.emit(ops.Xor(), *signs, part="differ")
@@ -207,14 +207,14 @@ def mod(at: Node) -> Value:
 
 @onnx_rule("BitShift")
 def shift(at: Node) -> Value:
-    return at.emit(ops.ShiftLeft() if at.text("direction", "LEFT") == "LEFT" else ops.ShiftRight(), *at.values)
+    return at.emit(ops.ShiftLeft() if at.text("direction") == "LEFT" else ops.ShiftRight(), *at.values)
 
 
 @onnx_rule("Pow")
 def power(at: Node) -> Value:
     """The exponent may have a dtype of its own; a constant one is converted. The result has that of the base."""
     base, exponent = at.value(0), at.value(1)
-    if at.opset < 7 and at.whole("broadcast", 0):
+    if at.opset < 7 and at.flag("broadcast"):
         exponent = aligned(at, base, exponent)
     dtype = base.type.dtype
     if exponent.type.is_float and not base.type.is_float:
@@ -232,7 +232,7 @@ def cast_rule(at: Node) -> Value:
 
 def cast_dtype(at: Node) -> str:
     """The dtype that a cast asks for."""
-    kind = at.whole("to", 0)
+    kind = at.whole("to")
     if kind not in onnx.helper.get_all_tensor_dtypes():
         raise InvalidInput(f"there is no type of number {kind}")
     wanted = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))
@@ -255,4 +255,4 @@ def eye_like(at: Node) -> Value:
     room(rows, columns)
     wanted = at.raw("dtype")
     dtype = at.dtype(0) if wanted is None else onnx.helper.tensor_dtype_to_np_dtype(int(wanted))
-    return at.constant(np.eye(rows, columns, at.whole("k", 0), np.dtype(dtype)), "")
+    return at.constant(np.eye(rows, columns, at.whole("k"), np.dtype(dtype)), "")

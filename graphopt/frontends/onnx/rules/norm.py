@@ -19,7 +19,7 @@ def along_axis(make: Callable[[Node, Value, int, str], Value]) -> Callable[[Node
 
     def rule(at: Node) -> Value:
         x, old = at.value(0), at.opset < 13
-        axis = normal.axis_of(at.whole("axis", 1 if old else -1), x.type.rank)
+        axis = normal.axis_of(at.whole("axis"), x.type.rank)
         if not old or axis == x.type.rank - 1:
             return make(at, x, axis, "")
         flat = normal.reshape(at, x, normal.flattened(x, axis), "flat")
@@ -55,11 +55,11 @@ onnx_rule("Hardmax")(along_axis(hardmax))
 @onnx_rule("BatchNormalization")
 def batch_norm(at: Node) -> Value:
     """Scale, bias and statistics may be of other dtypes than the data; computed ones are written out."""
-    if at.whole("training_mode", 0) or not at.whole("spatial", 1):
+    if at.flag("training_mode") or not at.whole("spatial", 1):
         raise Unsupported("batch norm in training mode, or not by channel", advice="export in evaluation mode")
     x, *parameters = at.values
     scale, bias, average, var = (cast(at, p, x.type.dtype, "parameter") for p in parameters)
-    epsilon = at.real("epsilon", 1e-5)
+    epsilon = at.real("epsilon")
     if all(p.constant is not None for p in (scale, bias, average, var)):
         return normal.batch_norm(at, x, scale, bias, average, var, epsilon)
     column = (*scale.type.shape, *(1,) * (x.type.rank - 2))
@@ -92,13 +92,13 @@ def affine(at: Node, x: Value, scale: Value, bias: Value | None) -> Value:
 def layer_norm(at: Node) -> Sequence[Value]:
     """Over the last axes, in float32 at least; the second and third results are the mean and 1 / deviation."""
     x, scale, bias = at.value(0), at.value(1), at.optional(2)
-    first = normal.axis_of(at.whole("axis", -1), x.type.rank)
+    first = normal.axis_of(at.whole("axis"), x.type.rank)
     if at.outputs < 2 and stash(at, x) == x.type.dtype and scale.type == x.type.with_shape(x.type.shape[first:]):
         bias = at.constant(np.zeros(scale.type.static_shape, x.type.dtype), "bias") if bias is None else bias
-        return [at.emit(ops.LayerNorm(epsilon=at.real("epsilon", 1e-5)), x, scale, bias)]
+        return [at.emit(ops.LayerNorm(epsilon=at.real("epsilon")), x, scale, bias)]
     wide = cast(at, x, stash(at, x), "wide")
     middle, deviation, variance = centred(at, wide, range(first, x.type.rank))
-    inverse = inverse_root(at, variance, at.real("epsilon", 1e-5))
+    inverse = inverse_root(at, variance, at.real("epsilon"))
     y = cast(at, at.emit(ops.Mul(), deviation, inverse, part="normal"), x.type.dtype, "narrow")
     return [affine(at, y, scale, bias), middle, inverse]
 
@@ -111,10 +111,10 @@ def stash(at: Node, x: Value) -> str:
 @onnx_rule("RMSNormalization")
 def rms_norm(at: Node) -> Value:
     x, scale = at.value(0), at.value(1)
-    first = normal.axis_of(at.whole("axis", -1), x.type.rank)
+    first = normal.axis_of(at.whole("axis"), x.type.rank)
     wide = cast(at, x, stash(at, x), "wide")
     squares = mean(at, at.emit(ops.Mul(), wide, wide, part="square"), range(first, x.type.rank))
-    y = at.emit(ops.Mul(), wide, inverse_root(at, squares, at.real("epsilon", 1e-5)), part="normal")
+    y = at.emit(ops.Mul(), wide, inverse_root(at, squares, at.real("epsilon")), part="normal")
     return affine(at, cast(at, y, x.type.dtype, "narrow"), scale, None)
 
 
@@ -128,7 +128,7 @@ def instance_norm(at: Node) -> Value:
 def group_norm(at: Node) -> Value:
     """Scale and bias are by channel, before opset 21 by group."""
     x, scale, bias = at.values
-    groups = at.whole("num_groups", 1)
+    groups = at.whole("num_groups")
     if at.opset < 21:
         channels = whole(x, (1,))
         scale, bias = (by_channel(at, p, groups, channels) for p in (scale, bias))
@@ -148,7 +148,7 @@ def group_normal(at: Node, x: Value, groups: int, scale: Value, bias: Value) -> 
     wide = cast(at, x, stash(at, x), "wide")
     rows = normal.reshape(at, wide, (shape[0], groups, whole(x, range(1, x.type.rank)) // groups), "groups")
     _, deviation, variance = centred(at, rows, (2,))
-    y = at.emit(ops.Mul(), deviation, inverse_root(at, variance, at.real("epsilon", 1e-5)), part="normal")
+    y = at.emit(ops.Mul(), deviation, inverse_root(at, variance, at.real("epsilon")), part="normal")
     y = cast(at, normal.reshape(at, y, shape, "back"), x.type.dtype, "narrow")
     column = (*scale.type.shape, *(1,) * (x.type.rank - 2))
     return affine(at, y, normal.reshape(at, scale, column, "scale"), normal.reshape(at, bias, column, "bias"))
@@ -166,8 +166,8 @@ def mean_variance_norm(at: Node) -> Value:
 def lp_norm(at: Node) -> Value:
     """x over its norm along one axis; zeros stay zero."""
     x = at.value(0)
-    axis = normal.axis_of(at.whole("axis", -1), x.type.rank)
-    if at.whole("p", 2) == 1:
+    axis = normal.axis_of(at.whole("axis"), x.type.rank)
+    if at.whole("p") == 1:
         norm = total(at, at.emit(ops.Abs(), x, part="magnitude"), (axis,))
     else:
         norm = at.emit(ops.Sqrt(), total(at, at.emit(ops.Mul(), x, x, part="square"), (axis,)), part="root")
@@ -179,12 +179,12 @@ def lp_norm(at: Node) -> Value:
 @onnx_rule("LRN")
 def local_response(at: Node) -> Value:
     """x / (bias + alpha * mean of squares over neighbouring channels)^beta."""
-    x, size = at.value(0), at.whole("size", 1)
+    x, size = at.value(0), at.whole("size")
     shape = x.type.shape
     squares = at.emit(ops.Mul(), x, x, part="square")
     plane = normal.reshape(at, squares, (shape[0], 1, whole(x, (1,)), whole(x, range(2, x.type.rank))), "plane")
     pool = ops.AveragePool(kernel=(size, 1), pads=((size - 1) // 2, 0, size // 2, 0), count_include_pad=True)
     means = normal.reshape(at, at.emit(pool, plane, part="window"), shape, "means")
-    inner = emit(at, ops.Mul(), means, at.real("alpha", 1e-4), part="scaled")
-    inner = emit(at, ops.Add(), inner, at.real("bias", 1.0), part="biased")
-    return at.emit(ops.Div(), x, emit(at, ops.Pow(), inner, at.real("beta", 0.75), part="power"))
+    inner = emit(at, ops.Mul(), means, at.real("alpha"), part="scaled")
+    inner = emit(at, ops.Add(), inner, at.real("bias"), part="biased")
+    return at.emit(ops.Div(), x, emit(at, ops.Pow(), inner, at.real("beta"), part="power"))

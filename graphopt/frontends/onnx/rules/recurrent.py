@@ -18,23 +18,23 @@ ADVICE = "write it as a loop over steps that is unrolled, or train it without"
 def lstm(at: Node) -> Sequence[Value]:
     if at.has(7) and not (at.is_known(7) and not at.known(7).any()):
         raise Unsupported("an LSTM with peepholes (input P)", advice=ADVICE)
-    if at.whole("input_forget", 0):
+    if at.flag("input_forget"):
         raise Unsupported("an LSTM that couples its input and forget gates (input_forget)", advice=ADVICE)
     check_activations(at, ("Sigmoid", "Tanh", "Tanh"))
-    return recurrent(at, ops.LSTM(direction=at.text("direction", "forward")))
+    return recurrent(at, ops.LSTM(direction=at.text("direction")))
 
 
 @onnx_rule("GRU")
 def gru(at: Node) -> Sequence[Value]:
     check_activations(at, ("Sigmoid", "Tanh"))
-    before = bool(at.whole("linear_before_reset", 0))
-    return recurrent(at, ops.GRU(direction=at.text("direction", "forward"), linear_before_reset=before))
+    before = at.flag("linear_before_reset")
+    return recurrent(at, ops.GRU(direction=at.text("direction"), linear_before_reset=before))
 
 
 @onnx_rule("RNN")
 def rnn(at: Node) -> Sequence[Value]:
     """Of other activations than tanh, relu is known."""
-    direction, given = at.text("direction", "forward"), at.raw("activations")
+    direction, given = at.text("direction"), at.raw("activations")
     activation = "relu" if given and {str(a).lower() for a in given} == {"relu"} else "tanh"
     if activation == "tanh":
         check_activations(at, ("Tanh",))
@@ -44,7 +44,7 @@ def rnn(at: Node) -> Sequence[Value]:
 def check_activations(at: Node, default: tuple[str, ...]) -> None:
     """Refuse other activations than the default ones."""
     given = [str(a) for a in at.raw("activations") or []]
-    directions = 2 if at.text("direction", "forward") == "bidirectional" else 1
+    directions = 2 if at.text("direction") == "bidirectional" else 1
     if given and [a.lower() for a in given] != [a.lower() for a in default * directions]:
         raise Unsupported(f"{at.op} with activations {', '.join(given)}", advice=f"only {', '.join(default)} are known")
 
@@ -55,7 +55,7 @@ def recurrent(at: Node, op: ops.Recurrent) -> Sequence[Value]:
         raise Unsupported(f"{at.op} with clip", advice=ADVICE)
     if op.direction not in ops.DIRECTIONS:
         raise InvalidInput(f"direction {op.direction!r}")
-    batch_first = bool(at.whole("layout", 0))
+    batch_first = at.flag("layout")
     x = at.value(0)
     x = normal.transpose(at, x, (1, 0, 2), "time_first") if batch_first else x
     check_lengths(at, x)

@@ -33,8 +33,8 @@ def settings(at: Node) -> tuple[Sequence[int], bool]:
     """The axes and whether they stay."""
     axes = at.integers("axes", 1)
     if not axes:
-        axes = [] if at.whole("noop_with_empty_axes", 0) else list(range(at.value(0).type.rank))
-    return axes, bool(at.whole("keepdims", 1))
+        axes = [] if at.flag("noop_with_empty_axes") else list(range(at.value(0).type.rank))
+    return axes, at.flag("keepdims")
 
 
 def reduce(at: Node, op: type[ops.Reduction], x: Value, axes: Sequence[int], keep: bool, whole: bool) -> Value:
@@ -95,8 +95,8 @@ LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": 1.79
 def extreme(op: type[ops.ArgMax] | type[ops.ArgMin]) -> Callable[[Node], Value]:
     def rule(at: Node) -> Value:
         x = at.value(0)
-        axis = normal.axis_of(at.whole("axis", 0), x.type.rank)
-        keep, last = bool(at.whole("keepdims", 1)), bool(at.whole("select_last_index", 0))
+        axis = normal.axis_of(at.whole("axis"), x.type.rank)
+        keep, last = at.flag("keepdims"), at.flag("select_last_index")
         return at.emit(op(axis=axis, keepdims=keep, last=last), x)
 
     return rule
@@ -110,7 +110,7 @@ def running(op: type[ops.CumSum] | type[ops.CumProd]) -> Callable[[Node], Value]
     def rule(at: Node) -> Value:
         x = at.value(0)
         axis = normal.axis_of(int(at.known(1).item()), x.type.rank)
-        exclusive, reverse = bool(at.whole("exclusive", 0)), bool(at.whole("reverse", 0))
+        exclusive, reverse = at.flag("exclusive"), at.flag("reverse")
         return at.emit(op(axis=axis, exclusive=exclusive, reverse=reverse), x)
 
     return rule
@@ -123,15 +123,15 @@ onnx_rule("CumProd")(running(ops.CumProd))
 @onnx_rule("TopK")
 def top_k(at: Node) -> Sequence[Value]:
     x = at.value(0)
-    k = int(at.known(1).item()) if at.opset >= 10 else at.whole("k", 0)
-    axis = normal.axis_of(at.whole("axis", -1), x.type.rank)
+    k = int(at.known(1).item()) if at.opset >= 10 else at.whole("k")
+    axis = normal.axis_of(at.whole("axis"), x.type.rank)
     return at.emit_all(ops.TopK(k=k, axis=axis, largest=bool(at.whole("largest", 1))), x)
 
 
 @onnx_rule("GlobalLpPool")
 def global_lp_pool(at: Node) -> Value:
     """The p-norm over all spatial axes."""
-    x, p = at.value(0), at.whole("p", 2)
+    x, p = at.value(0), at.whole("p")
     axes = tuple(range(2, x.type.rank))
     powered = powers(at, x, p)
     return rooted(at, at.emit(ops.ReduceSum(axes=axes), powered, part="sum"), p)

@@ -55,7 +55,7 @@ class Manner:
 def upsample(at: Node) -> Value:
     """Opsets before 11 say nothing of rounding: ONNX Runtime takes the next element where it shrinks an axis."""
     x, scales = at.value(0), at.known(1) if at.has(1) else np.array(at.attr("scales", list, []))
-    manner = Manner(at.text("mode", "nearest"), "asymmetric", "floor_or_ceil")
+    manner = Manner(at.text("mode"), "asymmetric", "floor_or_ceil")
     return resized(at, x, by_scales(x, range(x.type.rank), scales), manner)
 
 
@@ -66,13 +66,13 @@ def resize(at: Node) -> Value:
         return upsample(at)
     x = at.value(0)
     manner = Manner(
-        at.text("mode", "nearest"),
-        at.text("coordinate_transformation_mode", "half_pixel"),
-        at.text("nearest_mode", "round_prefer_floor"),
-        at.real("cubic_coeff_a", -0.75),
-        bool(at.whole("antialias", 0)),
-        bool(at.whole("exclude_outside", 0)),
-        at.real("extrapolation_value", 0.0),
+        at.text("mode"),
+        at.text("coordinate_transformation_mode"),
+        at.text("nearest_mode"),
+        at.real("cubic_coeff_a"),
+        at.flag("antialias"),
+        at.flag("exclude_outside"),
+        at.real("extrapolation_value"),
     )
     axes = [normal.axis_of(a, x.type.rank) for a in at.ints("axes")] or list(range(x.type.rank))
     spans = cropped(at, axes) if manner.coordinates == "tf_crop_and_resize" else {}

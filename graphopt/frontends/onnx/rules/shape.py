@@ -21,13 +21,13 @@ def reshape(at: Node) -> Value:
     x, wanted = at.value(0), at.setting("shape", 1)
     if wanted is None:
         raise InvalidInput("a reshape needs a shape")
-    return normal.reshape(at, x, normal.target_shape(x, wanted, not at.whole("allowzero", 0)))
+    return normal.reshape(at, x, normal.target_shape(x, wanted, not at.flag("allowzero")))
 
 
 @onnx_rule("Flatten")
 def flatten(at: Node) -> Value:
     x = at.value(0)
-    return normal.reshape(at, x, normal.flattened(x, at.whole("axis", 1)))
+    return normal.reshape(at, x, normal.flattened(x, at.whole("axis")))
 
 
 @onnx_rule("Squeeze")
@@ -68,7 +68,7 @@ def transpose(at: Node) -> Value:
 def concat(at: Node) -> Tensor:
     """Known parts without elements, as caches are at first, are left out."""
     parts = [i for i, t in enumerate(at.inputs) if isinstance(t, Value) or (t is not None and t.size)]
-    return normal.concat(at, [at.value(i) for i in parts], at.whole("axis", 1))
+    return normal.concat(at, [at.value(i) for i in parts], at.whole("axis"))
 
 
 @onnx_rule("Slice")
@@ -92,7 +92,7 @@ def slice_value(at: Node) -> Value:
 def split(at: Node) -> Sequence[Tensor]:
     """Parts without elements are known to be empty."""
     x, sizes = at.value(0), at.integers("split", 1)
-    axis = normal.axis_of(at.whole("axis", 0), x.type.rank)
+    axis = normal.axis_of(at.whole("axis"), x.type.rank)
     size = x.type.shape[axis]
     if sizes is None:
         count = at.whole("num_outputs", at.outputs)
@@ -111,7 +111,7 @@ def pad(at: Node) -> Value:
     before, after = [0] * x.type.rank, [0] * x.type.rank
     for axis, low, high in zip(places, pads[: len(places)], pads[len(places) :], strict=True):
         before[axis], after[axis] = low, high
-    if (mode := at.text("mode", "constant")) == "constant":
+    if (mode := at.text("mode")) == "constant":
         value = float(at.known(2).item()) if at.has(2) else at.real("value", 0.0)
         return normal.pad(at, x, before, after, value)
     if mode not in ("edge", "reflect", "wrap"):
@@ -155,12 +155,12 @@ def tile(at: Node) -> Value:
 @onnx_rule("DepthToSpace")
 def depth_to_space(at: Node) -> Value:
     mode = at.text("mode", "DCR")
-    return normal.depth_to_space(at, at.value(0), at.whole("blocksize", 1), depth_first=mode == "DCR")
+    return normal.depth_to_space(at, at.value(0), at.whole("blocksize"), depth_first=mode == "DCR")
 
 
 @onnx_rule("SpaceToDepth")
 def space_to_depth(at: Node) -> Value:
-    x, block, depth_first = at.value(0), at.whole("blocksize", 1), at.text("mode", "DCR") == "DCR"
+    x, block, depth_first = at.value(0), at.whole("blocksize"), at.text("mode", "DCR") == "DCR"
     n, c, h, w = (x.type.shape[0], *x.type.with_shape(x.type.shape[1:]).static_shape)
     y = normal.reshape(at, x, (n, c, h // block, block, w // block, block), "blocks")
     y = normal.transpose(at, y, (0, 3, 5, 1, 2, 4) if depth_first else (0, 1, 3, 5, 2, 4), "gather")

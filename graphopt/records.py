@@ -1,0 +1,79 @@
+"""Dataclasses from what files say: every field of its annotated type, the one at fault named."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+FIELD_TYPES: dict[type, dict[str, Any]] = {}
+
+
+def record(kind: type[T], data: Any, where: str) -> T:
+    """A dataclass from a table of TOML or an object of JSON; those within it may be made already.
+
+    Lists are tuples. An integer annotated with a function may be a text, which that turns into it. Raises
+    ``ValueError`` naming the field at fault and what it should be, ``TypeError`` for a field that is missing.
+    """
+    hints = field_types(kind)
+    data = table(data, where)
+    if unknown := sorted(set(data) - set(hints)):
+        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(hints)}")
+    return kind(**{name: read(value, hints[name], where, name) for name, value in data.items()})
+
+
+def table(data: Any, where: str) -> dict[str, Any]:
+    """The data as a dictionary; raises ``ValueError`` where it is none."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{where} = {data!r} is not a table")
+    return data
+
+
+def read(value: Any, hint: Any, where: str, name: str) -> Any:
+    """The value of a field from what is written."""
+    value = tuple(value) if isinstance(value, list) else value
+    for option in options(hint):
+        if isinstance(value, str) and get_origin(option) is Annotated:
+            return get_args(option)[1](value)
+        made = value is None or type(value) is option
+        if isinstance(option, type) and dataclasses.is_dataclass(option) and not made:
+            return record(option, value, f"{where}.{name}")
+    if not fits(value, hint):
+        raise ValueError(f"{where}: {name} = {value!r} is not {type_name(hint)}")
+    return value
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type. An integer is a float, a bool is no integer."""
+    if len(options(hint)) > 1:
+        return any(fits(value, option) for option in options(hint))
+    if get_origin(hint) is Annotated:
+        return fits(value, get_args(hint)[0])
+    if get_origin(hint) is tuple:
+        items = get_args(hint)
+        same = items[-1:] == (...,)
+        hints = items[:1] * len(value) if same and isinstance(value, tuple) else items
+        return isinstance(value, tuple) and len(value) == len(hints) and all(map(fits, value, hints))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint if isinstance(hint, type) else hint is Any
+
+
+def options(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one that it is."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def type_name(hint: Any) -> str:
+    """A type as a message has it."""
+    bare = [get_args(option)[0] if get_origin(option) is Annotated else option for option in options(hint)]
+    return " or ".join("None" if t is types.NoneType else getattr(t, "__name__", str(t)) for t in bare)
+
+
+def field_types(kind: type) -> dict[str, Any]:
+    """The annotated types of the fields of a dataclass, by name; remembered, for they take long to find."""
+    if kind not in FIELD_TYPES:
+        hints = get_type_hints(kind, include_extras=True)
+        FIELD_TYPES[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return FIELD_TYPES[kind]
