@@ -19,6 +19,7 @@ from graphopt.ir.graph import (
 from graphopt.ir.op import REGISTRY, Array, Op, Sampler, expect, frozen
 from graphopt.ir.qparams import QParams, asymmetric, fixed_point, integer_limits, symmetric
 from graphopt.ir.text import parse, print_graph
+from graphopt.ir.traits import Trait
 from graphopt.ir.types import Batch, Dim, Shape, TensorType, numel
 from graphopt.ir.verify import verify
 
@@ -36,6 +37,7 @@ __all__ = [
     "Sampler",
     "Shape",
     "TensorType",
+    "Trait",
     "Value",
     "arg",
     "asymmetric",

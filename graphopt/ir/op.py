@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir.registry import place, redefines, succeed
+from graphopt.ir.traits import Trait
 from graphopt.ir.types import Batch, TensorType, bind_dim
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ class Op:
     """One operator. Its attributes are its dataclass fields; subclasses are made frozen dataclasses.
 
     A subclass with a ``name`` is concrete and registered; one without is a base for a family.
-    Semantics follow the ONNX operator of the same name where there is one.
+    Semantics follow the ONNX operator of the same name where there is one. ``traits`` say what passes and targets may
+    rely on; a class has those of its family, unless it sets its own, as in ``traits = Unary.traits | Trait.MOVE``.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     commutative: ClassVar[bool] = False
+    traits: ClassVar[Trait] = Trait(0)
 
     def __init_subclass__(cls, *, name: str | None = None, version: int = 1) -> None:
         super().__init_subclass__()

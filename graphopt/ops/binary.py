@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
 from graphopt.ops.conv import Conv
 from graphopt.ops.elementwise import Add, Div, Mul, Neg, Sub
 from graphopt.ops.integer import ConvInteger, LinearInteger, sample_quantized
@@ -56,6 +56,8 @@ def unpack_signs(packed: Array, channels: int) -> Array:
 class Binarize(Op, name="binarize"):
     """-scale where x < 0, and scale elsewhere: x of floats, scale [] of the same dtype."""
 
+    traits = Trait.PER_SAMPLE
+
     def infer(self, *inputs: TensorType) -> TensorType:
         x, scale = inputs
         expect(x.is_float and scale.dtype == x.dtype and scale.rank == 0, f"{self.name} of {x} by {scale}")
@@ -79,6 +81,8 @@ class PackSigns(Op, name="pack_signs"):
 
     Bit i of word j is 1 where channel 32 j + i is below the threshold, the zero point of x; bits beyond c are 0.
     """
+
+    traits = Trait.PER_SAMPLE
 
     threshold: int = 0
 
@@ -124,6 +128,8 @@ class ConvXnor(Op, name="conv_xnor"):
     Products of signs have coarse steps, of which a bias needs parts: that is what ``unit`` is for. Bits beyond the
     channels are 0 in both operands; whoever makes it proves that nothing overflows.
     """
+
+    traits = Trait.PRODUCT | Trait.WINDOW | Trait.PER_SAMPLE
 
     channels: int
     unit: int = 1

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.windows import Window, sample_window
 
 
@@ -16,6 +16,8 @@ class Conv(Op, name="conv"):
     ``pads`` are those before every axis, then those after. Empty tuples mean ones (strides,
     dilations) and zeros (pads). ``half`` asks programs to store the weights as float16, as ``fits_half`` tells.
     """
+
+    traits = Trait.PRODUCT | Trait.WINDOW | Trait.PER_SAMPLE
 
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
@@ -64,6 +66,8 @@ class ConvTranspose(Op, name="conv_transpose"):
 
     s' = (s - 1) * stride + dilation * (k - 1) + 1 - pads + output_padding.
     """
+
+    traits = Trait.PRODUCT | Trait.WINDOW | Trait.PER_SAMPLE
 
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()

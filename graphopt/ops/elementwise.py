@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphopt.errors import InvalidGraph
-from graphopt.ir import Array, Op, Sampler, Shape, TensorType, Value, expect
+from graphopt.ir import Array, Op, Sampler, Shape, TensorType, Trait, Value, expect
 
 
 def broadcast(*shapes: Shape) -> Shape:
@@ -26,6 +26,8 @@ def broadcast(*shapes: Shape) -> Shape:
 class Unary(Op):
     """y[i] = f(x[i]), on floats, and on integers where ``integers`` says so."""
 
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
+
     integers: ClassVar[bool] = False
 
     def infer(self, *inputs: TensorType) -> TensorType:
@@ -40,6 +42,8 @@ class Unary(Op):
 
 class Identity(Unary, name="identity"):
     """y = x."""
+
+    traits = Unary.traits | Trait.MOVE
 
     def infer(self, *inputs: TensorType) -> TensorType:
         return inputs[0]
@@ -168,6 +172,8 @@ class Abs(Unary, name="abs"):
 
 class Binary(Op):
     """y[i] = f(a[i], b[i]) on operands of one dtype, broadcast as numpy does."""
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     def infer(self, *inputs: TensorType) -> TensorType:
         a, b = inputs

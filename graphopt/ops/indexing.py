@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from graphopt.errors import InvalidGraph
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
 from graphopt.ops.logic import Cast
 
 INDEX_DTYPES = ("int32", "int64")
@@ -36,6 +36,8 @@ class Gather(Op, name="gather"):
     Indices count from the end where negative; one outside the axis is undefined.
     """
 
+    traits = Trait.MOVE
+
     axis: int = 0
 
     def infer(self, *inputs: TensorType) -> TensorType:
@@ -61,6 +63,8 @@ class Gather(Op, name="gather"):
 
 class GatherElements(Op, name="gather_elements"):
     """y[i, j, ...] = x[i, indices[i, j, ...], ...], the index being that of one axis."""
+
+    traits = Trait.MOVE
 
     axis: int = 0
 
@@ -89,6 +93,8 @@ class GatherElements(Op, name="gather_elements"):
 
 class GatherNd(Op, name="gather_nd"):
     """Slices of x at the positions that the last axis of the indices gives, after ``batch_dims`` axes in common."""
+
+    traits = Trait.MOVE
 
     batch_dims: int = 0
 
@@ -197,6 +203,8 @@ def _scatter(x: Array, at: tuple[Array, ...], updates: Array, reduction: str) ->
 
 class Tile(Op, name="tile"):
     """x repeated along every axis."""
+
+    traits = Trait.MOVE
 
     repeats: tuple[int, ...]
 

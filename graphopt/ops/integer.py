@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
 from graphopt.ops.conv import Conv, ConvTranspose
 from graphopt.ops.linear import Linear, MatMul
 from graphopt.ops.quantized import Quantize
@@ -50,6 +50,8 @@ class IntegerProduct(Op):
     weights of 4 bits lie in that range once divided by their factors (``factors_of``), which are stored too.
     """
 
+    traits = Trait.PRODUCT | Trait.PER_SAMPLE
+
     zero_point: int = 0
     bits: int = 8
     grouped: bool = False
@@ -81,6 +83,8 @@ class IntegerProduct(Op):
 
 class ConvInteger(IntegerProduct, name="conv_integer"):
     """The integer form of conv: y = b + sum (x - zero_point) * w over each window."""
+
+    traits = IntegerProduct.traits | Trait.WINDOW
 
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
@@ -114,6 +118,8 @@ class ConvInteger(IntegerProduct, name="conv_integer"):
 
 class ConvTransposeInteger(IntegerProduct, name="conv_transpose_integer"):
     """The integer form of conv_transpose."""
+
+    traits = IntegerProduct.traits | Trait.WINDOW
 
     strides: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
@@ -163,6 +169,8 @@ class LinearInteger(IntegerProduct, name="linear_integer"):
 class MatMulInteger(Op, name="matmul_integer"):
     """The integer form of matmul, of two quantized activations with a zero point each."""
 
+    traits = Trait.PRODUCT | Trait.PER_SAMPLE
+
     a_zero_point: int = 0
     b_zero_point: int = 0
 
@@ -190,6 +198,8 @@ class MatMulInteger(Op, name="matmul_integer"):
 
 class SumPool(Op, name="sum_pool"):
     """The sum of (x - zero_point) over the elements of each window that lie inside x: [n, c, *s] -> [n, c, *s']."""
+
+    traits = Trait.WINDOW | Trait.PER_SAMPLE
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...] = ()

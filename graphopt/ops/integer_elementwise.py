@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.elementwise import Mul, broadcast
 from graphopt.ops.integer import accumulator, sample_quantized
 from graphopt.ops.logic import Cast
@@ -15,6 +15,8 @@ class WeightedSum(Op, name="weighted_sum"):
 
     Whoever makes it proves that no partial sum overflows.
     """
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     factors: tuple[int, ...]
     offset: int = 0
@@ -46,6 +48,8 @@ class WeightedSum(Op, name="weighted_sum"):
 class MulInteger(Op, name="mul_integer"):
     """(a - a_zero_point) * (b - b_zero_point), broadcast: int32 of 8-bit operands, else int64."""
 
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
+
     a_zero_point: int = 0
     b_zero_point: int = 0
 
@@ -71,6 +75,8 @@ class MulInteger(Op, name="mul_integer"):
 
 class IntegerSqrt(Op, name="integer_sqrt"):
     """floor(sqrt(x)) of int64 in [0, 2^52)."""
+
+    traits = Trait.ELEMENTWISE
 
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.elementwise import broadcast
 
 
@@ -13,6 +13,8 @@ class Linear(Op, name="linear"):
 
     ``half`` asks programs to store the weights as float16, as ``fits_half`` tells.
     """
+
+    traits = Trait.PRODUCT | Trait.PER_SAMPLE
 
     half: bool = False
 
@@ -37,6 +39,8 @@ class Linear(Op, name="linear"):
 
 class MatMul(Op, name="matmul"):
     """ONNX MatMul of operands of rank two and more: [..., m, k] times [..., k, n], leading axes broadcast."""
+
+    traits = Trait.PRODUCT | Trait.PER_SAMPLE
 
     def infer(self, *inputs: TensorType) -> TensorType:
         a, b = inputs

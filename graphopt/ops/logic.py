@@ -6,13 +6,15 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
 from graphopt.ir.types import DTYPES
 from graphopt.ops.elementwise import Binary, broadcast
 
 
 class Comparison(Op):
     """Two operands of one dtype, broadcast as numpy does, to bool."""
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     function: ClassVar[str]
 
@@ -54,6 +56,8 @@ class GreaterOrEqual(Comparison, name="greater_or_equal"):
 
 class Logical(Op):
     """Operands of bool, broadcast as numpy does."""
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     function: ClassVar[str]
 
@@ -129,6 +133,8 @@ class BitwiseXor(Integral, name="bitwise_xor"):
 class BitwiseNot(Op, name="bitwise_not"):
     """All bits flipped."""
 
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
+
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
         expect("int" in x.dtype, f"{self.name} of {x}: it works on integers")
@@ -184,6 +190,8 @@ class Mod(Binary, name="mod"):
 class IsNan(Op, name="is_nan"):
     """Whether x is not a number."""
 
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
+
     def infer(self, *inputs: TensorType) -> TensorType:
         expect(inputs[0].is_float, f"{self.name} of {inputs[0]}: it works on floats")
         return inputs[0].with_dtype("bool")
@@ -209,6 +217,8 @@ class IsInf(IsNan, name="is_inf"):
 
 class Where(Op, name="where"):
     """a where the condition holds, else b; the three broadcast as numpy does."""
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     def infer(self, *inputs: TensorType) -> TensorType:
         condition, a, b = inputs
@@ -246,6 +256,8 @@ class Cast(Op, name="cast"):
     beyond them. So uint8 of [-1, -50.7, 300, 3e9] is [255, 206, 44, 0]. uint32 and uint64 wrap around as the signed
     dtype of as many bits below half their range, 2^(b-1), and are 2^(b-1) more than x - 2^(b-1) from there on.
     """
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     to: str
 

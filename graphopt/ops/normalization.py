@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
 from graphopt.ops.elementwise import Add, Div, Mul, Sqrt, Sub
 from graphopt.ops.reduction import ReduceMean
 
@@ -14,6 +14,8 @@ class BatchNorm(Op, name="batch_norm"):
 
     x [n, c, ...]; scale, bias, mean and var [c].
     """
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     epsilon: float = 1e-5
 

@@ -6,12 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.windows import Window, sample_window
 
 
 class Pool(Op):
     """A pooling. Empty tuples mean ones (strides, dilations) and zeros (pads); pads are smaller than the window."""
+
+    traits = Trait.WINDOW | Trait.PER_SAMPLE
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
 from graphopt.ops.elementwise import Add, Clip, Div, Mul, Sub, broadcast
 from graphopt.ops.logic import Cast, Greater, Where
 from graphopt.ops.math import Round
@@ -15,6 +15,8 @@ STORED = ("int8", "uint8", "int16", "uint16")
 
 class Quantization(Op):
     """x, scale and zero point, each of the latter a scalar, one number an element of ``axis``, or of the rank of x."""
+
+    traits = Trait.PER_SAMPLE
 
     axis: int = 1
 

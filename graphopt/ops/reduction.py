@@ -6,12 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.logic import Cast
 
 
 class Reduction(Op):
     """A reduction over ``axes`` (sorted, not negative), which stay as ones if ``keepdims``."""
+
+    traits = Trait.REDUCTION
 
     axes: tuple[int, ...]
     keepdims: bool = True

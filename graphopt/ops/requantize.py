@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
+from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
 from graphopt.ops.elementwise import broadcast
 from graphopt.ops.integer import sample_quantized
 from graphopt.ops.logic import Cast
@@ -19,6 +19,8 @@ class Requantize(Op, name="requantize"):
     a magnitude below 2^46 with 17 <= shift <= 62. It multiplies by m / 2^t and rounds halves up. For t <= 32 this is
     sat(zero_point + ((sat32(acc * 2^(32 - t)) * m + 2^31) >> 32)), one SMMLAR and SSAT on a Cortex-M with DSP.
     """
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     zero_point: int = 0
     low: int = -128
@@ -72,6 +74,8 @@ def scaled_wide(acc: Array, multiplier: Array, shift: Array) -> Array:
 
 class Lookup(Op, name="lookup"):
     """table[x - lowest of x's dtype] element by element: x int8 or uint8, table [256] of any dtype."""
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, table = inputs

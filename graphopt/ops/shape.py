@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.errors import InvalidGraph
-from graphopt.ir import Array, Dim, Op, Sampler, Shape, TensorType, Value, expect, numel
+from graphopt.ir import Array, Dim, Op, Sampler, Shape, TensorType, Trait, Value, expect, numel
 from graphopt.ops.elementwise import broadcast
 
 
 class Reshape(Op, name="reshape"):
     """The same elements in row-major order under another shape. No -1 and no 0: frontends resolve those."""
+
+    traits = Trait.MOVE | Trait.PER_SAMPLE
 
     shape: Shape
 
@@ -37,6 +39,8 @@ class Reshape(Op, name="reshape"):
 class Transpose(Op, name="transpose"):
     """Axes permuted: axis i of the result is axis perm[i] of x."""
 
+    traits = Trait.MOVE
+
     perm: tuple[int, ...]
 
     def infer(self, *inputs: TensorType) -> TensorType:
@@ -56,6 +60,8 @@ class Transpose(Op, name="transpose"):
 
 class Concat(Op, name="concat"):
     """Its operands, one after the other along an axis."""
+
+    traits = Trait.MOVE
 
     axis: int
 
@@ -85,6 +91,8 @@ class Concat(Op, name="concat"):
 
 class Slice(Op, name="slice"):
     """x[start:stop:step] along one axis; 0 <= start < stop <= size and step > 0: frontends resolve other forms."""
+
+    traits = Trait.MOVE
 
     axis: int
     start: int
@@ -119,6 +127,8 @@ class Slice(Op, name="slice"):
 class Split(Op, name="split"):
     """Consecutive parts of the given sizes along an axis; one result each."""
 
+    traits = Trait.MOVE
+
     axis: int
     sizes: tuple[int, ...]
 
@@ -150,6 +160,8 @@ class Split(Op, name="split"):
 
 class Pad(Op, name="pad"):
     """ONNX Pad in constant mode: ``pads`` elements of ``value`` before every axis, then after every axis."""
+
+    traits = Trait.PER_SAMPLE
 
     pads: tuple[int, ...]
     value: float = 0.0
@@ -183,6 +195,8 @@ class Pad(Op, name="pad"):
 class Expand(Op, name="expand"):
     """x broadcast to a shape."""
 
+    traits = Trait.MOVE | Trait.PER_SAMPLE
+
     shape: Shape
 
     def infer(self, *inputs: TensorType) -> TensorType:
@@ -206,6 +220,8 @@ class Resize(Op, name="resize"):
     ``coordinates`` is ``asymmetric`` (i * s / size) or ``half_pixel`` ((i + 0.5) * s / size - 0.5);
     ``rounding`` is ``floor`` or ``round_prefer_floor``.
     """
+
+    traits = Trait.WINDOW | Trait.PER_SAMPLE
 
     sizes: tuple[int, ...]
     coordinates: str = "asymmetric"

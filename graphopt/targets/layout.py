@@ -7,30 +7,8 @@ from dataclasses import dataclass
 
 from networkx.utils import UnionFind
 
-from graphopt.ir import Constant, Graph, Input, Value
-from graphopt.ops import (
-    Conv,
-    ConvInteger,
-    ConvTranspose,
-    ConvTransposeInteger,
-    ConvXnor,
-    Fused,
-    Linear,
-    LinearInteger,
-    MatMul,
-    MatMulInteger,
-    Pool,
-    Reshape,
-    Resize,
-    SumPool,
-    Transpose,
-)
-
-SPATIAL = (Conv, ConvInteger, ConvTranspose, ConvTransposeInteger, ConvXnor, Pool, Resize, SumPool)
-"""Operators with windows over spatial axes: their kernels vectorise over channels."""
-
-APART = (Linear, LinearInteger, MatMul, MatMulInteger, Transpose)
-"""Operators whose result need not have the layout of what they read."""
+from graphopt.ir import Constant, Graph, Input, Op, Trait, Value
+from graphopt.ops import Fused, Reshape, Transpose
 
 
 @dataclass(frozen=True)
@@ -89,17 +67,25 @@ def assign_layouts(graph: Graph) -> dict[Value, Layout]:
     return layouts
 
 
+def chooses_layout(op: Op) -> bool:
+    """Whether the result need not have the layout of what the operator reads."""
+    return isinstance(op, Transpose) or (Trait.PRODUCT in op.traits and Trait.WINDOW not in op.traits)
+
+
 def spatial_values(graph: Graph) -> set[Value]:
-    """The values with spatial axes that windows read or write, and those that share a layout with one of them."""
+    """The values with spatial axes that windows read or write, and those that share a layout with one of them.
+
+    Kernels of windows vectorise over channels.
+    """
     alike = UnionFind([v for node in graph.nodes for v in node.results])
     windows: list[Value] = []
     for node in graph.nodes:
         ops = [n.op for n in (node.op.body.nodes if isinstance(node.op, Fused) else (node,))]
         if isinstance(node.op, Input | Constant | Reshape):
             continue
-        if any(isinstance(op, SPATIAL) for op in ops):
+        if any(Trait.WINDOW in op.traits for op in ops):
             windows += [v for v in (*node.inputs, *node.results) if v.type.rank > 2]
-        if not any(isinstance(op, APART) for op in ops):
+        if not any(chooses_layout(op) for op in ops):
             same = [v for v in node.inputs if v.type.rank == node.results[0].type.rank and v.constant is None]
             alike.union(*node.results, *same)
     roots = {alike[v] for v in windows}

@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-from graphopt.ir import Batch, Constant, Graph, Input, Node
+from graphopt.ir import Batch, Constant, Graph, Input, Node, Trait
 from graphopt.ops import (
     ArgReduction,
-    BatchNorm,
-    Binarize,
-    Binary,
-    BitwiseNot,
-    Cast,
-    Comparison,
     Concat,
-    Conv,
-    ConvTranspose,
-    ConvXnor,
     Cumulative,
-    Expand,
     Fused,
     Gather,
-    IntegerProduct,
-    IsNan,
     LayerNorm,
-    Linear,
-    Logical,
-    Lookup,
-    MatMul,
-    MatMulInteger,
-    MulInteger,
-    PackSigns,
-    Pad,
-    Pool,
-    Quantization,
     Reduction,
-    Requantize,
-    Reshape,
-    Resize,
     Slice,
     Softmax,
     Split,
-    SumPool,
     TopKIndices,
     Transpose,
-    Unary,
-    WeightedSum,
-    Where,
 )
-
-ELEMENTWISE = (Binarize, Binary, BitwiseNot, Cast, Comparison, IsNan, Logical, Lookup, Unary, Where)
-INTEGER = (MulInteger, PackSigns, Requantize, SumPool, WeightedSum)
-PRODUCTS = (Conv, ConvTranspose, ConvXnor, IntegerProduct, Linear, MatMul, MatMulInteger)
-APART = (*ELEMENTWISE, *INTEGER, *PRODUCTS, BatchNorm, Expand, Pad, Pool, Quantization, Reshape, Resize)
-"""Operators that keep samples apart whenever N is the first axis, and no other, of all they read and give."""
 
 
 def samples_apart(graph: Graph) -> bool:
@@ -89,4 +54,4 @@ def node_apart(node: Node) -> bool:
             return perm[0] == 0
         case Fused(body=body):
             return body_apart(body)
-    return isinstance(node.op, (*APART, Constant, Input))
+    return isinstance(node.op, Constant | Input) or Trait.PER_SAMPLE in node.op.traits

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from graphopt import ops
 from graphopt.exporters.torch.rule import RULES, TRAINING, Rule
-from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, arg, constant
+from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Trait, Value, arg, constant
 from graphopt.ops.quantized import STORED
 
 NATIVE = (ops.Cast, ops.Quantize, ops.Dequantize)
@@ -26,23 +26,9 @@ NATIVE = (ops.Cast, ops.Quantize, ops.Dequantize)
 
 WIDER = {"uint16": torch.int32, "uint32": torch.int64}
 
-CARRIERS = (
-    ops.Concat,
-    ops.Dequantize,
-    ops.Expand,
-    ops.Gather,
-    ops.GatherElements,
-    ops.GatherNd,
-    ops.Identity,
-    ops.Relu,
-    ops.Reshape,
-    ops.Resize,
-    ops.Slice,
-    ops.Split,
-    ops.Tile,
-    ops.Transpose,
-)
-"""The operators that do to floats that hold integers what they do to integers; ``carries`` adds to them."""
+CARRIERS = (ops.Dequantize, ops.Relu, ops.Resize)
+"""The operators that do to floats that hold integers what they do to integers, as all do that only move elements;
+``carries`` adds to them."""
 
 STATISTICS: dict[type[Op], tuple[int, ...]] = {ops.BatchNorm: (3, 4), ops.Quantize: (1, 2), ops.Dequantize: (1, 2)}
 """Operands that are measured, not trained."""
@@ -106,7 +92,7 @@ def carries(op: Op, dtype: str) -> bool:
         return limits.min <= op.value <= limits.max and float(op.value).is_integer()
     if isinstance(op, ops.MaxPool):  # a dilated window may lie in the padding
         return not any(op.pads) or max(op.dilations, default=1) == 1
-    return isinstance(op, CARRIERS)
+    return Trait.MOVE in op.traits or isinstance(op, CARRIERS)
 
 
 class Situation(NamedTuple):

@@ -4,48 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from graphopt.ir import Graph, Node, TensorType, Value, arg
-from graphopt.ops import (
-    AveragePool,
-    BatchNorm,
-    Binary,
-    BitwiseNot,
-    Cast,
-    Comparison,
-    Conv,
-    ConvInteger,
-    ConvTranspose,
-    ConvXnor,
-    Fused,
-    IntegerProduct,
-    IntegerSqrt,
-    IsNan,
-    Linear,
-    Logical,
-    Lookup,
-    MatMul,
-    MatMulInteger,
-    MaxPool,
-    MulInteger,
-    Pool,
-    ReduceMean,
-    Reduction,
-    Requantize,
-    Resize,
-    SumPool,
-    Unary,
-    WeightedSum,
-    Where,
-)
+from graphopt.ir import Graph, Node, TensorType, Trait, Value, arg
+from graphopt.ops import AveragePool, Conv, ConvInteger, Fused, Lookup, MaxPool, Pool, ReduceMean, Reduction
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Exact
 
-ELEMENTWISE = (
-    *(Unary, Binary, BatchNorm, Cast, MulInteger, Requantize, WeightedSum, IntegerSqrt),
-    *(Comparison, Logical, BitwiseNot, Where, IsNan, Lookup),
-)
-PRODUCTS = (Conv, ConvTranspose, ConvXnor, Linear, MatMul, IntegerProduct, MatMulInteger)
-ANCHORS = (*PRODUCTS, Pool, SumPool, Reduction, Resize, *ELEMENTWISE)
+ANCHORS = Trait.PRODUCT | Trait.WINDOW | Trait.REDUCTION | Trait.ELEMENTWISE
 
 
 @dataclass
@@ -71,7 +35,7 @@ class Grouping:
     def __post_init__(self) -> None:
         self.place = {node: i for i, node in enumerate(self.graph.nodes)}
         for node in self.graph.nodes:
-            if not self.join(node) and isinstance(node.op, ANCHORS):
+            if not self.join(node) and node.op.traits & ANCHORS:
                 self.groups[node] = Group([node])
 
     def join(self, node: Node) -> bool:
@@ -82,12 +46,12 @@ class Grouping:
         group = max(open_, key=lambda g: self.place[g.nodes[-1]])
         del self.groups[group.nodes[-1]]
         group.nodes.append(node)
-        group.closed = not isinstance(node.op, ELEMENTWISE)
+        group.closed = Trait.ELEMENTWISE not in node.op.traits
         self.groups[node] = group
         return True
 
     def accepts(self, group: Group, node: Node) -> bool:
-        follows = isinstance(node.op, ELEMENTWISE) or (
+        follows = Trait.ELEMENTWISE in node.op.traits or (
             isinstance(node.op, Pool | Reduction) and isinstance(group.nodes[0].op, Conv | ConvInteger)
         )
         if not follows or group.closed:
@@ -102,7 +66,7 @@ class Grouping:
         value = group.result
         if (uses := self.graph.use_count(value)) > 1:
             return f"that has {uses} uses"
-        if not isinstance(node.op, ELEMENTWISE):
+        if Trait.ELEMENTWISE not in node.op.traits:
             return tail_obstacle(node, value.type)
         if isinstance(node.op, Lookup) and value is not node.inputs[0]:
             return "it is the table of a lookup"
