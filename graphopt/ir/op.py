@@ -94,6 +94,10 @@ class Op:
         """The reference meaning in numpy, in the dtype of the inputs."""
         raise Unsupported(f"operator {self.name} has no reference evaluation")
 
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        """The multiply-accumulates of one application to operands of these types, N being bound; 0 if it has none."""
+        return 0
+
     def decompose(self, *inputs: Value) -> tuple[Value, ...] | None:
         """The same results by other operators, for tables without a rule for this one; None without one."""
         return None

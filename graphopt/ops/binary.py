@@ -6,6 +6,9 @@ c - 2 * (the number of places in which they differ).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
@@ -149,6 +152,11 @@ class ConvXnor(Op, name="conv_xnor"):
         expect(x.shape[1] == w.shape[1] == words, f"{self.channels} channels are {words} words; {x} by {w}")
         expect(b.shape == w.shape[:1], f"bias {b} for {w}")
         return TensorType("int32", (x.shape[0], w.shape[0], *self.window(w).output_shape(x.shape[2:])))
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        """As of the convolution of the signs that stand in the words."""
+        kernel = inputs[1].static_shape[2:]
+        return math.prod(results[0].static_shape) * self.channels * math.prod(kernel)
 
     def evaluate(self, *inputs: Array) -> Array:
         x, w = (unpack_signs(a, self.channels).astype(np.float64) for a in inputs[:2])

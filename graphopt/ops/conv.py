@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.windows import Window, sample_window
+
+
+def window_macs(positions: TensorType, weight: TensorType) -> int:
+    """The multiply-accumulates of a convolution: kernel elements times channels of a group, at each position."""
+    return math.prod(positions.static_shape) * math.prod(weight.static_shape[1:])
 
 
 class Conv(Op, name="conv"):
@@ -36,6 +42,9 @@ class Conv(Op, name="conv"):
         expect(self.group > 0 and x.shape[1] == channels, f"{x} must have {channels} channels for {w}")
         expect(out % self.group == 0 and b.shape == (out,), f"{w} with group {self.group} and bias {b}")
         return x.with_shape((x.shape[0], out, *self.window(w).output_shape(x.shape[2:])))
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return window_macs(results[0], inputs[1])
 
     def evaluate(self, *inputs: Array) -> Array:
         x, w, b = inputs
@@ -95,6 +104,9 @@ class ConvTranspose(Op, name="conv_transpose"):
             expect(room > 0 and size > 0, f"the output of axis {axis} would have {room} elements")
             shape.append(room)
         return x.with_shape((x.shape[0], out, *shape))
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return window_macs(inputs[0], inputs[1])
 
     def evaluate(self, *inputs: Array) -> Array:
         x, w, b = inputs

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 from graphopt.ir import Array, Graph, Op, Sampler, TensorType, Value, arg, bind_batch, cast_floats, evaluate, expect
 from graphopt.ops.elementwise import Neg, Relu
+from graphopt.ops.macs import macs_of
 
 
 class Fused(Op, name="fused"):
@@ -21,6 +23,9 @@ class Fused(Op, name="fused"):
         expect(inputs == wanted, f"operands {', '.join(map(str, inputs))} for a body of {', '.join(map(str, wanted))}")
         expect(len(self.body.outputs) == 1, "the body of a fused operator has one output")
         return self.body.outputs[0].type
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return sum(macs_of(node) for node in self.body.nodes)
 
     def evaluate(self, *inputs: Array) -> Array:
         return evaluate(self.body, inputs)[0]

@@ -7,6 +7,7 @@ int32, and int64 where the activations are int16; whoever makes these operators 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -74,6 +75,9 @@ class IntegerProduct(Op):
     def real(self) -> Op:
         """The operator on reals that this one is the integer form of."""
         raise NotImplementedError
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return self.real().macs(inputs, results)
 
     def evaluate(self, *inputs: Array) -> Array:
         x, w, b = inputs
@@ -180,6 +184,9 @@ class MatMulInteger(Op, name="matmul_integer"):
         expect(a.dtype == b.dtype, f"{self.name} of {a} and {b}")
         result = MatMul().infer(a, b)
         return result.with_dtype(wide)
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return MatMul().macs(inputs, results)
 
     def evaluate(self, *inputs: Array) -> Array:
         a, b = inputs

@@ -30,6 +30,7 @@ from graphopt.ops.elementwise import Clip, Mul
 from graphopt.ops.logic import Cast
 from graphopt.ops.quantized import Quantize
 from graphopt.ops.recurrent import section
+from graphopt.ops.sequence import state_macs
 from graphopt.ops.shape import Concat, Reshape, Transpose
 
 T = TypeVar("T")
@@ -138,6 +139,9 @@ class IntegerSequence(Op):
         expect(len(states) in (0, self.states), f"{self.name} with {len(states)} initial states")
         expect(all(s == gates.with_shape((n, hidden)) for s in states), f"{self.name} from {states}")
         return gates.with_shape((steps + self.rows, n, hidden))
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return state_macs(inputs[0], inputs[1])
 
     def evaluate(self, *inputs: Array) -> Array:
         wide = [a.astype(np.int64) for a in inputs]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.elementwise import broadcast
+
+
+def product_macs(left: TensorType, result: TensorType) -> int:
+    """The multiply-accumulates of a matrix product: the last axis of the left operand, at each result element."""
+    return math.prod(result.static_shape) * left.static_shape[-1]
 
 
 class Linear(Op, name="linear"):
@@ -24,6 +32,9 @@ class Linear(Op, name="linear"):
         expect(b.shape == w.shape[:1], f"bias {b} for weight {w}")
         expect(x.dtype == w.dtype == b.dtype, f"linear mixes {x.dtype}, {w.dtype} and {b.dtype}")
         return x.with_shape((*x.shape[:-1], w.shape[0]))
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return product_macs(inputs[0], results[0])
 
     def evaluate(self, *inputs: Array) -> Array:
         x, w, b = inputs
@@ -47,6 +58,9 @@ class MatMul(Op, name="matmul"):
         expect(a.rank >= 2 and b.rank >= 2 and a.dtype == b.dtype, f"matmul of {a} by {b}")
         expect(a.shape[-1] == b.shape[-2], f"matmul of {a} by {b}: inner dimensions differ")
         return a.with_shape((*broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]))
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return product_macs(inputs[0], results[0])
 
     def evaluate(self, *inputs: Array) -> Array:
         return np.asarray(np.matmul(*inputs))

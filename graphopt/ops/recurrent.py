@@ -6,6 +6,7 @@ has only the recurrent half of the work left: what a step must wait for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,6 +51,12 @@ class Recurrent(Op):
         expect(len(states) in (0, self.states), f"{self.name} with {len(states)} initial states")
         expect(all(s == state for s in states), f"{self.name}: initial states of another type than {state}")
         return (x.with_shape((steps, d, n, hidden)), *[state] * self.states)
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        """Both products of every gate, at each step."""
+        steps, n, size = inputs[0].static_shape
+        directions, rows, hidden = inputs[2].static_shape
+        return steps * n * directions * rows * (size + hidden)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         x, w, r, bias, *states = inputs

@@ -6,6 +6,8 @@ weights r [g*h, h], and the initial states [n, h] or none; it gives the hidden s
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +21,12 @@ from graphopt.ops.shape import Transpose
 def squash(activation: str, x: Array) -> Array:
     """The activation of an RNN."""
     return np.asarray(np.tanh(x) if activation == "tanh" else np.maximum(x, 0))
+
+
+def state_macs(gates: TensorType, weight: TensorType) -> int:
+    """The multiply-accumulates of the states alone: gates [t, n, ...] by weight [rows, h], at each step."""
+    steps, n = gates.static_shape[:2]
+    return steps * n * math.prod(weight.static_shape)
 
 
 class RecurrentSequence(Op):
@@ -47,6 +55,9 @@ class RecurrentSequence(Op):
         expect(len(states) in (0, self.states), f"{self.name} with {len(states)} initial states")
         expect(all(s == gates.with_shape((n, hidden)) for s in states), f"{self.name} from {states}")
         return gates.with_shape((steps + self.rows, n, hidden))
+
+    def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
+        return state_macs(inputs[0], inputs[1])
 
     def evaluate(self, *inputs: Array) -> Array:
         gates, r, *rest = inputs

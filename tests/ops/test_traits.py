@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from graphopt.ir import REGISTRY, Op, Trait, bind_batch
+from graphopt.ops.macs import macs_of
 from graphopt.testing import random_graph
 
 BUILT_IN = sorted(n for n, op in REGISTRY.items() if op.__module__.startswith("graphopt.ops") and op.traits)
@@ -20,6 +21,8 @@ def test_traits_fit_the_shapes_of_drawn_applications(name: str) -> None:
                 assert len(node.types) == 1
             if Trait.ELEMENTWISE in traits:
                 assert np.broadcast_shapes(shape, node.inputs[0].type.static_shape) == shape
+            if Trait.PRODUCT in traits:
+                assert macs_of(node) > 0
             if Trait.WINDOW in traits:
                 assert node.inputs[0].type.static_shape[0] == shape[0]
 
