@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import version
 
 import onnx
@@ -12,8 +11,8 @@ from graphopt.errors import Unsupported
 from graphopt.exporters.onnx import rules as rules  # they register when they are imported
 from graphopt.exporters.onnx.rule import PARTS, RULES, At, onnx_dtype
 from graphopt.exporters.onnx.writer import Writer
-from graphopt.ir import Batch, Constant, Graph, Input, Node, Shape, TensorType, Value, rebuild, verify
-from graphopt.rewrite.driver import stamp
+from graphopt.ir import Batch, Graph, Shape, TensorType, verify
+from graphopt.rewrite.legalize import legalize
 
 OPSET = 21
 IR_VERSION = 10
@@ -24,7 +23,7 @@ MAX_BYTES = 2**31 - 1
 def to_onnx(graph: Graph) -> onnx.ModelProto:
     """The graph as an ONNX model; see ``graphopt.exporters.to_onnx``."""
     verify(graph)
-    model = model_of(legalize(graph))
+    model = model_of(writable(graph))
     if model.ByteSize() > MAX_BYTES:
         raise Unsupported(f"{model.ByteSize():,} bytes are more than an ONNX file holds", where=graph.name)
     try:
@@ -39,35 +38,14 @@ def serialized(graph: Graph) -> bytes:
     return bytes(to_onnx(graph).SerializeToString(deterministic=True))
 
 
-def legalize(graph: Graph) -> Graph:
-    """Decompose every operator without a rule. Raises ``Unsupported`` with all that have neither."""
-    stuck: list[str] = []
-    changed = True
+def writable(graph: Graph) -> Graph:
+    """The graph by operators that have a rule. Raises ``Unsupported`` with all that have no decomposition either."""
 
-    def lower(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        nonlocal changed
-        kind = type(node.op)
-        if isinstance(node.op, Input | Constant) or (kind in RULES and kind not in PARTS):
-            return None
-        parts = PARTS[kind](node, inputs) if kind in PARTS else node.op.decompose(*inputs)
-        if parts is None and kind in RULES:
-            return None
-        if parts is None:
-            stuck.append(f"{node.name or node.op.name} ({node.op.name})")
-            return None
-        changed = True
-        return stamp(parts, node, node.results, {v.node for v in inputs})
+    def refusal(nodes: str) -> Unsupported:
+        advice = "give the operator an export_rule or decompose()"
+        return Unsupported(f"ONNX has no operator for {nodes}", where=graph.name, advice=advice)
 
-    while changed:
-        changed = False
-        graph = rebuild(graph, lower)
-        if stuck:
-            raise Unsupported(
-                f"ONNX has no operator for {', '.join(stuck)}",
-                where=graph.name,
-                advice="give the operator an export_rule or decompose()",
-            )
-    return graph
+    return legalize(graph, lambda node: type(node.op) in RULES, refusal, instead=PARTS)
 
 
 def model_of(graph: Graph) -> onnx.ModelProto:

@@ -14,14 +14,13 @@ import numpy as np
 from onnx import helper
 
 from graphopt.exporters.onnx.writer import Writer
-from graphopt.ir import Array, Batch, Dim, Node, Op, Value
+from graphopt.ir import Array, Batch, Dim, Node, Op
 from graphopt.ir.registry import Table
+from graphopt.rewrite.legalize import Parts
 
 O = TypeVar("O", bound=Op)  # noqa: E741
 RULES: Table[type[Op], Callable[[Any, At], None]] = Table("a rule that writes it")
 """The rules by operator class."""
-
-Parts = Callable[[Node, tuple[Value, ...]], Sequence[Value] | None]
 
 PARTS: Table[type[Op], Parts] = Table("parts that are written for it")
 """Of operators with a rule: the parts that are written instead of some nodes, or None for the others."""
