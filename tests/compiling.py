@@ -34,7 +34,7 @@ from graphopt.passes.contract import random_inputs
 from graphopt.runtime import Program
 from graphopt.targets import Target
 from graphopt.targets.lowering import check_types, lowered_operators
-from graphopt.targets.region import legalize
+from graphopt.targets.region import lowerable
 from graphopt.targets.target import X86_HOSTS, host_name
 from graphopt.testing import MOTIFS, Drawing
 from graphopt.testing.drawing import ATTEMPTS, attempt, named, outputs
@@ -101,7 +101,7 @@ def lowered_ops() -> tuple[str, ...]:
         graph = sampled_graph(op)
         try:
             if graph is not None:
-                legalize(graph, lowered_operators())
+                lowerable(graph, lowered_operators())
                 check_types(graph)
                 found.append(name)
         except Unsupported:

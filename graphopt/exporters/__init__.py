@@ -27,7 +27,7 @@ def to_onnx(graph: Graph) -> ModelProto:
     The batch N is a dynamic dimension ``N``, and k*N is ``N_times_k``; ``graphopt.load`` reads both back. A fused
     node becomes its parts. Raises ``Unsupported`` with every node that ONNX has no operator for.
     """
-    from graphopt.exporters.onnx import to_onnx as export
+    from graphopt.exporters.onnx.export import to_onnx as export
 
     return export(graph)
 
@@ -75,7 +75,7 @@ def save(graph: Graph, path: str | Path) -> None:
     if path.suffix == SUFFIX:
         write_atomically(path, to_bytes(graph))
     elif path.suffix == ".onnx":
-        from graphopt.exporters.onnx import serialized
+        from graphopt.exporters.onnx.export import serialized
 
         write_atomically(path, serialized(graph))
     else:

@@ -14,7 +14,7 @@ from graphopt.targets.layout import assign_layouts
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Plan, plan_arena
 from graphopt.targets.ports import Port
-from graphopt.targets.region import Region, is_elementwise, legalize, region_of
+from graphopt.targets.region import Region, is_elementwise, lowerable, region_of
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.target import Target
 
@@ -68,7 +68,7 @@ def lower(graph: Graph, target: Target) -> Lowered:
     layers that need the memory.
     """
     supported = lowered_operators()
-    graph = copy_outputs(legalize(graph, supported, keep=lambda node: is_elementwise(node, supported)))
+    graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     verify(graph)
     check_types(graph)
     lowering = Lowering(graph, target)

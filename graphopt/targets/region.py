@@ -25,7 +25,7 @@ from graphopt.ops import (
     ReduceMean,
     Reshape,
 )
-from graphopt.rewrite.driver import stamp
+from graphopt.rewrite.legalize import legalize
 from graphopt.targets.scalars import SCALARS
 
 IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
@@ -113,7 +113,7 @@ def region_of(node: Node, supported: set[type[Op]]) -> Region:
     inlined = rebuild(body, inline)
     kept = [(v, given[old.node]) for v, old in zip(inlined.inputs, body.inputs, strict=True) if v.constant is None]
     body = Graph(tuple(v for v, _ in kept), inlined.outputs)
-    region = Region(node, fold_moves(legalize(body, supported)), tuple(o for _, o in kept))
+    region = Region(node, fold_moves(lowerable(body, supported)), tuple(o for _, o in kept))
     check_form(region)
     return region
 
@@ -163,30 +163,17 @@ def tiles(tail: Node) -> bool:
     return plain and not any(s % k for s, k in zip(x.static_shape[2:], window.kernel, strict=True))
 
 
-def legalize(graph: Graph, supported: set[type[Op]], keep: Callable[[Node], bool] = lambda node: False) -> Graph:
-    """Decompose every operator that has no lowering, again and again, but for nodes to ``keep``.
+def lowerable(graph: Graph, supported: set[type[Op]], keep: Callable[[Node], bool] = lambda node: False) -> Graph:
+    """The graph by operators that have a lowering, and nodes to ``keep``.
 
     What comes of a node has its name and its origins. Raises ``Unsupported`` with all nodes that have neither a
     lowering nor a decomposition.
     """
-    stuck: list[str] = []
-    while True:
-        changed = False
+    kept = {*supported, Reshape, Fused}
+    graph = legalize(graph, lambda node: type(node.op) in kept or keep(node), no_lowering)
+    verify(graph)
+    return graph
 
-        def lower(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-            nonlocal changed
-            if type(node.op) in {*supported, Input, Constant, Reshape, Fused} or keep(node):
-                return None
-            parts = node.op.decompose(*inputs)
-            if parts is None:
-                stuck.append(f"{node.name or node.op.name} ({node.op.name})")
-                return None
-            changed = True
-            return stamp(parts, node, node.results, {v.node for v in inputs})
 
-        graph = rebuild(graph, lower)
-        if stuck:
-            raise Unsupported(f"no lowering for {', '.join(stuck)}", advice="give the operator a kernel or decompose()")
-        if not changed:
-            verify(graph)
-            return graph
+def no_lowering(nodes: str) -> Unsupported:
+    return Unsupported(f"no lowering for {nodes}", advice="give the operator a kernel or decompose()")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphopt import ops
-from graphopt.exporters.onnx import At, export_rule
+from graphopt.exporters.onnx.rule import At, export_rule
 from graphopt.ops.recurrent import Recurrent
 from graphopt.ops.sequence import RecurrentSequence
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from graphopt import ops
 from graphopt.errors import Unsupported
-from graphopt.exporters.onnx import At, export_parts, export_rule
-from graphopt.exporters.onnx_rules import filled, onnx_dtype
+from graphopt.exporters.onnx.rule import At, export_parts, export_rule, filled, onnx_dtype
 from graphopt.ir import Array, Node, Op, Value
 from graphopt.ops.quantized import Quantization
 

@@ -1,0 +1,1 @@
+"""Graphs as ONNX models: the same function, for any batch."""
