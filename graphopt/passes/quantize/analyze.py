@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from graphopt.ir import Array, Graph
+from graphopt.passes import pipelines
 from graphopt.passes.base import Context
-from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
@@ -87,7 +87,7 @@ def analyze_quantization(graph: Graph, data: Data, quantize: Quantize | None = N
     that is tried for the worst of them.
     """
     graph = unfused(graph, Context(), "analyze")
-    for pass_ in float_pipeline():
+    for pass_ in pipelines.float_pipeline():
         graph = pass_.run(graph, Context())
     return Analysis(graph, quantize or Quantize(), data).report()
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from graphopt.ir import Graph
+from graphopt.passes import pipelines
 from graphopt.passes.base import NO_OPTION, Context, Note, Pass
-from graphopt.passes.clean import float_pipeline
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.alarm import alarms
@@ -88,7 +88,7 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("mode", self.mode, MODES)
         graph = unfused(graph, context, self.name)
-        for pass_ in float_pipeline():
+        for pass_ in pipelines.float_pipeline():
             graph = pass_.run(graph, context)
         if self.mode == "dynamic":
             refuse_signs(self.scheme, self.name)
