@@ -20,9 +20,9 @@ from graphopt.passes.quantize.float_only import FLOAT_ONLY
 from graphopt.passes.quantize.form import Operand, Wanted, dequantized, rescaled, rule_of
 from graphopt.passes.quantize.kept import with_kept_integers
 from graphopt.passes.quantize.norms import with_folded_norms
-from graphopt.passes.quantize.signed import with_signed
 from graphopt.passes.quantize.splits import without_splits
 from graphopt.passes.quantize.unfuse import unfused
+from graphopt.passes.quantize.unsigned_to_signed import with_signed_integers
 from graphopt.rewrite import Decline
 
 __all__ = ["LowerInteger", "_rules"]
@@ -43,7 +43,7 @@ class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
         if not any(isinstance(node.op, Quantize | Dequantize) for node in graph.nodes):
             return graph
         graph = unfused(graph, context, self.name)
-        for prepared in (without_splits, with_kept_integers, with_signed, with_folded_norms):
+        for prepared in (without_splits, with_kept_integers, with_signed_integers, with_folded_norms):
             graph = prepared(graph)
         reasons: dict[Node, str] = {}
         lowered = rebuild(graph, lowering(graph, context.notes, reasons))

@@ -16,6 +16,7 @@ from graphopt.passes.base import Context, Note
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.apart import taken_apart
+from graphopt.passes.quantize.binary_activations import refuse_binary_activations
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.layers import quantized_layers
@@ -24,7 +25,6 @@ from graphopt.passes.quantize.recover.recovery import Seen, data_of
 from graphopt.passes.quantize.recover.replay import Replay
 from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
-from graphopt.passes.quantize.signs import refuse_signs
 from graphopt.rewrite import Decline
 
 UNITS = ("bytes", "mac-bits")
@@ -63,7 +63,7 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
     def choose(self, graph: Graph, data: Data) -> dict[str, str]:
         """The width of each layer of a clean float graph, by name. Raises ``InvalidInput`` where nothing fits."""
         check_choice("unit", self.unit, UNITS)
-        refuse_signs(Scheme(activations=self.activations), self.name)
+        refuse_binary_activations(Scheme(activations=self.activations), self.name)
         for width in self.widths:
             check_choice("widths", width, WEIGHT_BITS)
         noise = {width: self.measure(graph, width, data) for width in self.widths}

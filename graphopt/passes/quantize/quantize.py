@@ -12,6 +12,7 @@ from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
 from graphopt.passes.quantize.alarm import alarms
 from graphopt.passes.quantize.apart import taken_apart
+from graphopt.passes.quantize.binary_activations import binary_activation_parameters, refuse_binary_activations
 from graphopt.passes.quantize.dynamic import quantize_dynamically
 from graphopt.passes.quantize.insert import insert
 from graphopt.passes.quantize.joins import joins_in_float
@@ -23,7 +24,6 @@ from graphopt.passes.quantize.recover.equalize import EqualizeLayers
 from graphopt.passes.quantize.recover.recovery import Recovery, data_of
 from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import Scheme, check_choice, width_bits
-from graphopt.passes.quantize.signs import refuse_signs, sign_parameters
 from graphopt.passes.quantize.unfuse import unfused
 
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
@@ -59,7 +59,7 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
         ranges = apart.ranges.without(floats)
         context.calibration, context.reference = data, apart.graph
         parameters = activation_parameters(ranges)
-        signs = sign_parameters(ranges.layout, ranges.histograms, ranges.scheme, context.notes)
+        signs = binary_activation_parameters(ranges.layout, ranges.histograms, ranges.scheme, context.notes)
         names = apart.graph.names
         context.notes += [
             Note(self.name, part, f"part of {old}, by a scale of its own") for part, old in apart.renamed.items()
@@ -91,7 +91,7 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
         for pass_ in pipelines.float_pipeline():
             graph = pass_.run(graph, context)
         if self.mode == "dynamic":
-            refuse_signs(self.scheme, self.name)
+            refuse_binary_activations(self.scheme, self.name)
             small = quantize_dynamically(graph, self.scheme, context, self.name)
         else:
             small = LowerInteger().run(self.insert(graph, context), context)

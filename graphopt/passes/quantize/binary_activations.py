@@ -13,7 +13,7 @@ from graphopt.passes.quantize.observers import Histogram
 from graphopt.passes.quantize.scheme import XNOR, Scheme
 
 
-def sign_parameters(
+def binary_activation_parameters(
     layout: Layout, histograms: Mapping[Value, Histogram], scheme: Scheme, notes: MutableSequence[Note]
 ) -> dict[Node, QParams]:
     """The parameters, of one bit, of the inputs that layers take the signs of: their scale is the mean of |x|.
@@ -50,7 +50,7 @@ def refusal(node: Node, histograms: Mapping[Value, Histogram]) -> str:
     return ""
 
 
-def refuse_signs(scheme: Scheme, where: str) -> None:
+def refuse_binary_activations(scheme: Scheme, where: str) -> None:
     """Raise ``InvalidInput`` where a scheme has binary activations, for a pass that does not know them."""
     if scheme.activations == "binary" or XNOR in scheme.overrides.values():
         advice = "they are for mode static of quantize; take activations of int8"

@@ -16,7 +16,7 @@ from graphopt.passes.quantize.form import rule_of
 SIGNED = {"uint8": "int8", "uint16": "int16"}
 
 
-def with_signed(graph: Graph) -> Graph:
+def with_signed_integers(graph: Graph) -> Graph:
     """The graph with quantize and dequantize of int8 and int16 in place of those of uint8 and uint16.
 
     So are the operators between them that move integers. What else reads the unsigned integers gets them from the
