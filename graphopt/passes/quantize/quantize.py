@@ -29,14 +29,8 @@ from graphopt.passes.quantize.unfuse import unfused
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
 
 
-class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0)):
-    """Put quantize and dequantize around what has an integer form; the graph still computes in float32.
-
-    ``weights``: int8, int4 or binary, ``activations``: int8, int16 or binary (the signs, where weights are binary),
-    ``per_channel`` weights, the ``observer`` of ranges (minmax, percentile, mse, entropy), and ``overrides``: patterns
-    of node names to widths, see ``Scheme``. ``calibration`` are batches as the graph takes them, a mapping by input
-    name or a lone array each; on the command line they come with --calibration.
-    """
+class QuantizationOptions(Pass):
+    """The options of every pass that inserts quantize and dequantize; ``InsertQuantization`` says what they mean."""
 
     tells_users = True
     weights: str = "int8"
@@ -50,29 +44,41 @@ class InsertQuantization(Pass, name="insert-quantization", contract=Bounded(10.0
     def scheme(self) -> Scheme:
         return Scheme(self.weights, self.activations, self.per_channel, self.overrides)
 
+
+def inserted(graph: Graph, options: QuantizationOptions, context: Context) -> Graph:
+    """The graph calibrated, with quantize and dequantize in it; notes and errors bear the name of the pass asked."""
+    check_choice("observer", options.observer, OBSERVERS)
+    name = options.name
+    data = data_of(options.calibration, context, name)
+    graph = unfused(graph, context, name)
+    apart = taken_apart(graph, options.scheme, options.observer, data)
+    floats = joins_in_float(apart.ranges)
+    ranges = apart.ranges.without(floats)
+    context.calibration, context.reference = data, apart.graph
+    parameters = activation_parameters(ranges)
+    signs = binary_activation_parameters(ranges.layout, ranges.histograms, ranges.scheme, context.notes)
+    names = apart.graph.names
+    context.notes += [Note(name, part, f"part of {old}, by a scale of its own") for part, old in apart.renamed.items()]
+    context.notes += [Note(name, names[node], f"stays float: {why}", declined=True) for node, why in floats.items()]
+    context.notes += [Note(name, names[v.node], str(p)) for v, p in parameters.items()]
+    masked = {v for v in parameters if ranges.histograms[v].ends_unseen}
+    return insert(ranges.layout, parameters, ranges.scheme, signs, masked)
+
+
+class InsertQuantization(QuantizationOptions, name="insert-quantization", contract=Bounded(10.0)):
+    """Put quantize and dequantize around what has an integer form; the graph still computes in float32.
+
+    ``weights``: int8, int4 or binary, ``activations``: int8, int16 or binary (the signs, where weights are binary),
+    ``per_channel`` weights, the ``observer`` of ranges (minmax, percentile, mse, entropy), and ``overrides``: patterns
+    of node names to widths, see ``Scheme``. ``calibration`` are batches as the graph takes them, a mapping by input
+    name or a lone array each; on the command line they come with --calibration.
+    """
+
     def run(self, graph: Graph, context: Context) -> Graph:
-        check_choice("observer", self.observer, OBSERVERS)
-        data = data_of(self.calibration, context, self.name)
-        graph = unfused(graph, context, self.name)
-        apart = taken_apart(graph, self.scheme, self.observer, data)
-        floats = joins_in_float(apart.ranges)
-        ranges = apart.ranges.without(floats)
-        context.calibration, context.reference = data, apart.graph
-        parameters = activation_parameters(ranges)
-        signs = binary_activation_parameters(ranges.layout, ranges.histograms, ranges.scheme, context.notes)
-        names = apart.graph.names
-        context.notes += [
-            Note(self.name, part, f"part of {old}, by a scale of its own") for part, old in apart.renamed.items()
-        ]
-        context.notes += [
-            Note(self.name, names[node], f"stays float: {why}", declined=True) for node, why in floats.items()
-        ]
-        context.notes += [Note(self.name, names[v.node], str(p)) for v, p in parameters.items()]
-        masked = {v for v in parameters if ranges.histograms[v].ends_unseen}
-        return insert(ranges.layout, parameters, ranges.scheme, signs, masked)
+        return inserted(graph, self, context)
 
 
-class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
+class Quantize(QuantizationOptions, name="quantize", contract=Bounded(10.0)):
     """Quantise a trained network: clean it up as the default pipeline does, calibrate, and lower it to integers.
 
     ``recover`` names passes that recover accuracy, of equalize-layers, round-weights and correct-bias; by default
@@ -107,7 +113,7 @@ class Quantize(InsertQuantization, name="quantize", contract=Bounded(10.0)):
             check_choice("recover", name, RECOVERIES)
         if EqualizeLayers.name in steps:
             graph = EqualizeLayers().run(graph, context)
-        graph = super().run(graph, context)
+        graph = inserted(graph, self, context)
         for name, recovery in BEHIND.items():
             if name in steps:
                 graph = recovery().run(graph, context)
