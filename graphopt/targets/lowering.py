@@ -41,6 +41,21 @@ class Call:
 
 
 @dataclass(frozen=True)
+class UnplacedCall:
+    """A call of a kernel before the arena is planned: its arguments are values, or indices of constants."""
+
+    kernel: str
+    arguments: tuple[Value | int, ...]
+    result: Value
+    text: str
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The result and the arguments that are no constants of the kernel."""
+        return (self.result, *(a for a in self.arguments if isinstance(a, Value)))
+
+
+@dataclass(frozen=True)
 class Lowered:
     """All that code generation needs. ``kernels`` has each distinct function once."""
 
@@ -122,7 +137,7 @@ class Lowering:
         self.names: dict[str, str] = {}
         self.constants: dict[tuple[str, bytes], int] = {}
         self.constant_list: list[tuple[str, Array]] = []
-        self.calls: list[tuple[str, tuple[Value | int, ...], Value, str]] = []
+        self.calls: list[UnplacedCall] = []
         self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
         computing = [n for n in graph.nodes if not isinstance(n.op, Reshape)]
         self.last_reader = {storage(v): n for n in computing for v in n.inputs}
@@ -148,7 +163,7 @@ class Lowering:
         constants = tuple(self.constant(self.graph.names[node], *c) for c in built.constants)
         text = ", ".join(n.op.name for n in region.compute)
         read = [o for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
-        self.calls.append((name, (*read, *constants), node.results[0], text))
+        self.calls.append(UnplacedCall(name, (*read, *constants), node.results[0], text))
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
         """The input of the body whose place the result may take: read point by point, and here for the last time."""
@@ -187,10 +202,10 @@ class Lowering:
     def finish(self) -> Lowered:
         plan, offsets = self.plan()
         calls = []
-        for kernel, arguments, result, text in self.calls:
-            places = [Place("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in arguments]
-            node = self.graph.names[result.node]
-            calls.append(Call(kernel, (*places, self.place(result, offsets)), node, text))
+        for call in self.calls:
+            places = [Place("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
+            node = self.graph.names[call.result.node]
+            calls.append(Call(call.kernel, (*places, self.place(call.result, offsets)), node, call.text))
         names = self.graph.names
         inputs = tuple(Port(names[v.node], v.type) for v in self.graph.inputs)
         outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))
@@ -209,8 +224,8 @@ class Lowering:
     def plan(self) -> tuple[Plan, dict[Value, int]]:
         """Lifetimes of what lives in the arena, one step a call, and the plan of them."""
         spans: dict[Value, list[int]] = {}
-        for step, (_, arguments, result, _) in enumerate(self.calls):
-            for value in (result, *(a for a in arguments if isinstance(a, Value))):
+        for step, call in enumerate(self.calls):
+            for value in call.values:
                 held = self.held(value)
                 if self.in_arena(held):
                     spans.setdefault(held, [step, step])[1] = step
