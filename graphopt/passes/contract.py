@@ -107,7 +107,7 @@ def check_contract(
         return
     for dtype in ("float64", "float32"):
         before = graph if dtype == "float32" else cast_floats(graph, dtype)
-        after = transform(before) if dtype == "float32" else widened(transform, before)
+        after = transform(before) if dtype == "float32" else in_float64(transform, before)
         bound, atol = bounds(contract, dtype)
         for batch in (1, 3) if graph.is_symbolic else (1,):
             small, large = bind_batch(after, batch), bind_batch(before, batch)
@@ -116,7 +116,7 @@ def check_contract(
                 compare(large, small, inputs, bound, atol, f"{where} in {dtype}, batch {batch}")
 
 
-def widened(transform: Callable[[Graph], Graph], graph: Graph) -> Graph:
+def in_float64(transform: Callable[[Graph], Graph], graph: Graph) -> Graph:
     """What a transformation makes of a graph in float64, where the float32 that it writes down is float64 as well."""
     try:
         with floats_as("float64"):

@@ -56,10 +56,10 @@ def possible(graph: Graph, nodes: list[Node]) -> Iterator[Graph | None]:
             yield part(graph, (value,))
         for gone in graph.outputs:
             yield part(graph, tuple(v for v in graph.outputs if v is not gone))
-    for node in spread(nodes[:-1]):
+    for node in halving_order(nodes[:-1]):
         for value in node.results:
             yield part(graph, (value,))
-    for node in spread(nodes)[::-1]:
+    for node in halving_order(nodes)[::-1]:
         yield part(graph, graph.outputs, cut=node)
     for node in nodes[::-1]:
         for operand in node.inputs:
@@ -68,7 +68,7 @@ def possible(graph: Graph, nodes: list[Node]) -> Iterator[Graph | None]:
     yield part(graph, graph.outputs)
 
 
-def spread(nodes: list[Node]) -> list[Node]:
+def halving_order(nodes: list[Node]) -> list[Node]:
     """The nodes, those first that halve the list, then those that halve its halves: most steps are large ones."""
     order: list[Node] = []
     ranges = [(0, len(nodes))]

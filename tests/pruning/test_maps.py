@@ -17,7 +17,7 @@ from graphopt.passes.contract import check_contract
 from graphopt.passes.prune import couple
 from graphopt.passes.prune.maps import MAPS
 from graphopt.passes.prune.relations import ChannelAxis, Relations
-from graphopt.passes.prune.reshape import Segment, segments
+from graphopt.passes.prune.reshape import AxisGroup, axis_groups
 from pruning.acceptance import CASES
 
 
@@ -161,13 +161,13 @@ def test_the_contract_sees_a_wrong_map(name: str, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_segments_of_reshapes(before: Shape, after: Shape, wanted: list[tuple[int, ...]]) -> None:
-    assert list(segments(before, after)) == [Segment(a, b, batch=False) for a, b in wanted]
+    assert list(axis_groups(before, after)) == [AxisGroup(a, b, batch=False) for a, b in wanted]
 
 
 def test_segments_that_mix_the_batch() -> None:
-    assert list(segments((4, Batch(), 3), (Batch(4), 3))) == [
-        Segment((0,), (0,), batch=True),
-        Segment((2,), (1,), False),
+    assert list(axis_groups((4, Batch(), 3), (Batch(4), 3))) == [
+        AxisGroup((0,), (0,), batch=True),
+        AxisGroup((2,), (1,), False),
     ]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graphopt.errors import InvalidInput, Unsupported
-from graphopt.exporters.torch.plan import Key, Plan, Situation, Slot, declared
+from graphopt.exporters.torch.plan import ExecutionPlan, Key, Situation, Slot, declared
 from graphopt.ir import Array, Constant, Graph, Node, Value, constant, rebuild, verify
 from graphopt.ir.graph import check_inputs, pair_inputs
 from graphopt.ops import Fused
@@ -24,7 +24,7 @@ class TorchGraph(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self.plan = Plan(graph)
+        self.plan = ExecutionPlan(graph)
         if self.plan.stuck:
             raise Unsupported(
                 f"PyTorch has no way to compute {', '.join(self.plan.stuck)}",

@@ -53,7 +53,7 @@ class Step:
     node: Node
     rule: Rule | None
     training: Rule | None
-    body: Plan | None
+    body: ExecutionPlan | None
     symbolic: bool
     dead: tuple[Value, ...]
     """The values that no later step reads."""
@@ -113,7 +113,7 @@ def settled(tensor: Tensor, value: Value) -> Tensor:
     return tensor if tensor.is_floating_point() else declared(tensor, value)
 
 
-class Plan:
+class ExecutionPlan:
     """The steps of a graph, or of a body, of which ``fixed`` are the inputs that stand for constants.
 
     ``stuck`` names what PyTorch has no way for; with such nodes it cannot run.
@@ -127,7 +127,7 @@ class Plan:
         last_use = {value: node for node in graph.nodes for value in node.inputs}
         self.steps = [self.step(node, last_use) for node in graph.nodes if not isinstance(node.op, Input | Constant)]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ExecutionPlan:
         return self
 
     def step(self, node: Node, last_use: Mapping[Value, Node]) -> Step:
@@ -148,13 +148,13 @@ class Plan:
     def is_fixed(self, value: Value) -> bool:
         return isinstance(value.op, Constant) or value in self.fixed
 
-    def body(self, node: Node) -> Plan | None:
+    def body(self, node: Node) -> ExecutionPlan | None:
         """The plan of a fused node, or of the parts of an operator without a rule."""
         graph = node.op.body if isinstance(node.op, ops.Fused) else decomposed(node)
         if graph is None:
             return None
         pairs = zip(node.inputs, graph.inputs, strict=True)
-        return Plan(graph, frozenset(inner for outer, inner in pairs if self.is_fixed(outer)))
+        return ExecutionPlan(graph, frozenset(inner for outer, inner in pairs if self.is_fixed(outer)))
 
     def run(self, inputs: Sequence[Tensor], at: Situation) -> list[Tensor]:
         values = dict(zip(self.graph.inputs, inputs, strict=True))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graphopt.ir import Array, Batch, Dim, Graph, Node, Value
-from graphopt.passes.prune.reshape import Segment, segments
+from graphopt.passes.prune.reshape import AxisGroup, axis_groups
 
 
 @dataclass(frozen=True)
@@ -129,18 +129,18 @@ class Relations:
     def reshape(self, node: Node) -> None:
         """Relate the axes of a reshape: run by run, those of one axis at once, the others by a choice."""
         (x,), (y,) = node.inputs, node.results
-        for segment in segments(x.type.shape, y.type.shape):
-            self.relate(node, x, y, segment)
+        for group in axis_groups(x.type.shape, y.type.shape):
+            self.relate(node, x, y, group)
 
-    def relate(self, node: Node, x: Value, y: Value, segment: Segment) -> None:
-        if segment.batch:
-            for value, run in ((x, segment.before), (y, segment.after)):
+    def relate(self, node: Node, x: Value, y: Value, group: AxisGroup) -> None:
+        if group.batch:
+            for value, run in ((x, group.before), (y, group.after)):
                 for axis in run:
                     self.keep_axis(value, axis, "a reshape merges it with the batch")
             return
-        before = tuple(ChannelAxis(x, a) for a in segment.before)
-        after = tuple(ChannelAxis(y, a) for a in segment.after)
+        before = tuple(ChannelAxis(x, a) for a in group.before)
+        after = tuple(ChannelAxis(y, a) for a in group.after)
         if len(before) == len(after) == 1:
-            self.link(self.ids(x, segment.before[0]), self.ids(y, segment.after[0]))
+            self.link(self.ids(x, group.before[0]), self.ids(y, group.after[0]))
         elif before and after:
             self.choices.append(Choice(node, before, after))

@@ -12,7 +12,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Segment:
+class AxisGroup:
     """Axes in a row of x and of y with the same elements in the same order; those of length one left out.
 
     An axis k*N counts as N and k behind it: its elements are those k. ``batch`` says that N stands among other axes,
@@ -24,10 +24,10 @@ class Segment:
     batch: bool
 
 
-def segments(x: Shape, y: Shape) -> Iterator[Segment]:
+def axis_groups(x: Shape, y: Shape) -> Iterator[AxisGroup]:
     """The shortest runs of axes of two shapes of equal size that have equal sizes."""
     if 0 in (*x, *y):
-        yield Segment(tuple(range(len(x))), tuple(range(len(y))), batch=False)
+        yield AxisGroup(tuple(range(len(x))), tuple(range(len(y))), batch=False)
         return
     left, right = list(factors(x)), list(factors(y))
     i = j = 0
@@ -42,7 +42,7 @@ def segments(x: Shape, y: Shape) -> Iterator[Segment]:
         runs = left[first:i], right[second:j]
         before, after = (tuple(axis for axis, size in run if size[1] > 1) for run in runs)
         if before or after:
-            yield Segment(before, after, batch=any(size[0] for run in runs for _, size in run))
+            yield AxisGroup(before, after, batch=any(size[0] for run in runs for _, size in run))
 
 
 def factors(shape: Shape) -> Iterator[tuple[int, Size]]:

@@ -18,7 +18,7 @@ from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.masks import ENDLESS
 from graphopt.passes.quantize.quantize import Quantize
 from graphopt.passes.quantize.recover.replay import Reference, Replay
-from graphopt.passes.quantize.regions import Region, in_float, override_names, regions
+from graphopt.passes.quantize.regions import QuantizedRegion, in_float, override_names, regions
 from graphopt.passes.quantize.unfuse import unfused
 
 SUGGESTED = 3
@@ -116,14 +116,14 @@ class Analysis:
         """Of the worst output."""
         return worst_sqnr(joined(runs(graph, graph.outputs, self.data)), self.wanted)
 
-    def suggestion(self, region: Region, how: str, total: float) -> Suggestion:
+    def suggestion(self, region: QuantizedRegion, how: str, total: float) -> Suggestion:
         """What the pass does with overrides for a region."""
         overrides = dict.fromkeys(override_names(self.whole, region), how)
         changed = replace(self.quantize, overrides={**self.quantize.overrides, **overrides})
         sqnr = self.output_sqnr(changed.insert(self.graph, Context(calibration=self.data)))
         return Suggestion(overrides, sqnr, sqnr - total)
 
-    def loss(self, region: Region, seen: Seen) -> LayerLoss:
+    def loss(self, region: QuantizedRegion, seen: Seen) -> LayerLoss:
         others = [r for r in self.regions if r is not region]
         shown = replace(self.whole, outputs=(*self.whole.outputs, *region.dequantize.results), output_names=())
         graph = in_float(shown, self.reference, others, region.nodes)
@@ -140,9 +140,9 @@ class Analysis:
             range_used=seen.range_used,
         )
 
-    def cumulative(self) -> dict[Region, Seen]:
+    def cumulative(self) -> dict[QuantizedRegion, Seen]:
         """What each region gives with everything quantized, and what it gives in float."""
-        names, seen = self.whole.names, dict[Region, Seen]()
+        names, seen = self.whole.names, dict[QuantizedRegion, Seen]()
         by_quantize = {region.quantize: region for region in self.regions}
         wanted = Reference(self.reference, self.data, {names[r.value.node] for r in self.regions})
         replay, floats = Replay(self.whole, self.data), dict[str, list[Array]]()
@@ -176,7 +176,7 @@ class Seen:
     range_used: float
 
     @classmethod
-    def of(cls, real: Array, integers: Array, region: Region, wanted: Array) -> Seen:
+    def of(cls, real: Array, integers: Array, region: QuantizedRegion, wanted: Array) -> Seen:
         parameters, limits = region.parameters, np.iinfo(integers.dtype)
         (counted,) = unmasked(real)
         steps = np.rint(counted / parameters.scale) + parameters.zero_point

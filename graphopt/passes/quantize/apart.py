@@ -34,7 +34,7 @@ class Apart:
 
     @property
     def graph(self) -> Graph:
-        return self.ranges.layout.graph
+        return self.ranges.partition.graph
 
     @property
     def scheme(self) -> Scheme:
@@ -50,8 +50,8 @@ def taken_apart(graph: Graph, scheme: Scheme, observer: str, data: Data) -> Apar
     """
     graph, renamed = without_splits(graph), dict[str, str]()
     for left in reversed(range(ROUNDS + 1)):
-        layout = choose(graph, scheme)
-        ranges = Ranges(layout, observe(graph, layout.values, data), scheme, observer)
+        partition = choose(graph, scheme)
+        ranges = Ranges(partition, observe(graph, partition.values, data), scheme, observer)
         cut, parts = with_parts(ranges) if left else (graph, {})
         if cut is graph:
             break
@@ -63,8 +63,8 @@ def taken_apart(graph: Graph, scheme: Scheme, observer: str, data: Data) -> Apar
 
 def with_parts(ranges: Ranges) -> tuple[Graph, dict[str, str]]:
     """One round, and the names of what was divided by those of its parts; the very graph where nothing was."""
-    graph = ranges.layout.graph
-    unlike = {value: taken for value in ranges.layout.values if (taken := unlike_slices(value, ranges))}
+    graph = ranges.partition.graph
+    unlike = {value: taken for value in ranges.partition.values if (taken := unlike_slices(value, ranges))}
     new: dict[Value, Value] = {}
     parts, made = Parts(graph, new), dict[Node, Value]()
 
@@ -88,7 +88,7 @@ def with_parts(ranges: Ranges) -> tuple[Graph, dict[str, str]]:
 
 def unlike_slices(value: Value, ranges: Ranges) -> dict[Node, Selection]:
     """The slices of a value, if the value's scale is too coarse for one of them."""
-    readers = ranges.layout.graph.uses[value]
+    readers = ranges.partition.graph.uses[value]
     taken = {node: selection for node in readers if (selection := selection_of(node)) is not None}
     if not taken:
         return {}
@@ -114,7 +114,7 @@ def divide(value: Value, slices: Mapping[Node, Selection], parts: Parts) -> dict
 
 def joined_operand(node: Node, ranges: Ranges) -> Node | None:
     """The join of unlike ranges that a node is an elementwise function of, if what is between has no other reader."""
-    graph, value = ranges.layout.graph, node.results[0]
+    graph, value = ranges.partition.graph, node.results[0]
     while isinstance(value.op, Unary | Binary):
         operands = [v for v in value.node.inputs if v.constant is None]
         shared = value.node is not node and graph.use_count(value) > 1
@@ -122,7 +122,7 @@ def joined_operand(node: Node, ranges: Ranges) -> Node | None:
             return None
         value = operands[0]
     join = value.node
-    found = join is not node and join in ranges.layout.rules and unlike_parts(join, ranges)
+    found = join is not node and join in ranges.partition.rules and unlike_parts(join, ranges)
     return join if found and segments(join) else None
 
 

@@ -8,21 +8,21 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Node, QParams, Value, symmetric
 from graphopt.ops import Conv, Linear
 from graphopt.passes.base import Note
-from graphopt.passes.quantize.insert import Layout
+from graphopt.passes.quantize.insert import Partition
 from graphopt.passes.quantize.observers import Histogram
 from graphopt.passes.quantize.scheme import XNOR, Scheme
 
 
 def binary_activation_parameters(
-    layout: Layout, histograms: Mapping[Value, Histogram], scheme: Scheme, notes: MutableSequence[Note]
+    partition: Partition, histograms: Mapping[Value, Histogram], scheme: Scheme, notes: MutableSequence[Note]
 ) -> dict[Node, QParams]:
     """The parameters, of one bit, of the inputs that layers take the signs of: their scale is the mean of |x|.
 
     It is the one of the least squared error, as in XNOR-Net (Rastegari et al., 2016). What takes no signs though the
     scheme has it so is noted, and reads its input as others do.
     """
-    names, found = layout.graph.names, dict[Node, QParams]()
-    for node, rule in layout.rules.items():
+    names, found = partition.graph.names, dict[Node, QParams]()
+    for node, rule in partition.rules.items():
         name = names[node]
         if not rule.weights or not scheme.reads_signs(name):
             continue

@@ -33,7 +33,7 @@ def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Hi
     (``cut_masks``, a third reading where there is one). Raises ``InvalidInput`` naming a value that was NaN, and where.
     """
     seen = without_masks(graph, seen_of(graph, values, data), data)
-    ranges = {v: widened(s.low, s.high) for v, s in seen.items()}
+    ranges = {v: range_for_bins(s.low, s.high) for v, s in seen.items()}
     counts = {v: np.zeros(BINS, np.int64) for v in values}
     for arrays in runs(graph, values, data):
         for value, array in zip(values, arrays, strict=True):
@@ -75,7 +75,7 @@ def without_masks(graph: Graph, seen: Mapping[Value, Seen], data: Data) -> dict[
     return cut_masks(graph, seen, least)
 
 
-def widened(low: float, high: float) -> tuple[float, float]:
+def range_for_bins(low: float, high: float) -> tuple[float, float]:
     """A range that bins fit into: zero is in it where it would be next to nothing.
 
     Of zeros, of what no float32 scale is fine enough for, and of what was never finite, it is [0, 1].

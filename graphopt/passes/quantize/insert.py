@@ -29,9 +29,10 @@ BIAS_STEPS = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
-    """The nodes that are to work on integers, with their rules, and the values between them that stay unquantized.
+class Partition:
+    """A graph and the part of it that is to work on integers.
 
+    ``rules`` has the nodes of that part with their rules, ``absorbed`` the values between them that stay unquantized.
     ``states`` are recurrent states and what is moved from or to them, which need 16 bits; ``initial`` those that a
     layer reads.
     """
@@ -63,8 +64,8 @@ class Layout:
         return [v for node in self.graph.nodes for v in node.results if v in wanted and v not in self.absorbed]
 
 
-def choose(graph: Graph, scheme: Scheme, floats: Collection[Node] = ()) -> Layout:
-    """The layout of a graph: every operator with an integer form, but moves that no such operator is met through.
+def choose(graph: Graph, scheme: Scheme, floats: Collection[Node] = ()) -> Partition:
+    """The part of a graph on integers: every operator with an integer form, but moves that no such one is met through.
 
     ``floats`` are nodes that stay float whatever the scheme says.
     """
@@ -77,7 +78,7 @@ def choose(graph: Graph, scheme: Scheme, floats: Collection[Node] = ()) -> Layou
     useful = met_by_work(graph, candidates)
     rules = {node: rule for node, rule in candidates.items() if node in useful}
     absorbed = frozenset(v for node in rules for v in absorbed_by(graph, node, rules))
-    return Layout(graph, rules, absorbed, frozenset(recurrent_states(graph, rules)))
+    return Partition(graph, rules, absorbed, frozenset(recurrent_states(graph, rules)))
 
 
 def fits(node: Node, rule: IntegerRule) -> bool:
@@ -167,7 +168,7 @@ def quantize_weight(weight: Array, parameters: QParams, grouped: bool = False) -
 
 
 def insert(
-    layout: Layout,
+    partition: Partition,
     parameters: Mapping[Value, QParams],
     scheme: Scheme,
     signs: Mapping[Node, QParams] = MappingProxyType({}),
@@ -178,13 +179,13 @@ def insert(
     ``signs`` are the parameters of the first operand of those nodes that take its signs only. Of ``masked`` values the
     lowest integer stands for -inf: what compares them with that compares with the number of that integer.
     """
-    names = layout.graph.names
+    names = partition.graph.names
     new: dict[Value, Value] = {}
     through: dict[Value, Value] = {}
-    for node in layout.graph.nodes:
-        rule = layout.rules.get(node)
+    for node in partition.graph.nodes:
+        rule = partition.rules.get(node)
         inputs = [new[v] for v in node.inputs]
-        lowest = [parameters[v] for v in node.inputs if v in masked and v.node in layout.rules]
+        lowest = [parameters[v] for v in node.inputs if v in masked and v.node in partition.rules]
         if lowest and asks_for_mask(node):
             inputs = [number_of_mask(v, lowest[0]) if v.constant is not None else new[v] for v in node.inputs]
         if rule is not None:
@@ -205,7 +206,7 @@ def insert(
                 # what is integer anyway is read as such by everyone; what is not, only by those who want it
                 if rule is not None:
                     new[old] = through[old]
-    graph = layout.graph
+    graph = partition.graph
     return replace(graph, inputs=tuple(new[v] for v in graph.inputs), outputs=tuple(new[v] for v in graph.outputs))
 
 

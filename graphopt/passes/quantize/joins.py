@@ -13,7 +13,7 @@ def joins_in_float(ranges: Ranges) -> dict[Node, str]:
     Such a reader is a graph output, or an operator that stays float. It gets the parts as they are dequantized, side by
     side, so that nothing is lost to a common scale. What computes with integers on a whole join has one scale for it.
     """
-    graph, rules = ranges.layout.graph, ranges.layout.rules
+    graph, rules = ranges.partition.graph, ranges.partition.rules
     joined: dict[Node, str] = {}
     for node, rule in rules.items():
         if why := unlike_parts(node, ranges):

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.ir import Node, QParams, Value, asymmetric
 from graphopt.ops import Concat
-from graphopt.passes.quantize.insert import Layout, choose
+from graphopt.passes.quantize.insert import Partition, choose
 from graphopt.passes.quantize.observers import OBSERVERS, Histogram
 from graphopt.passes.quantize.scheme import Scheme
 
@@ -19,23 +19,25 @@ LEAST_LEVELS = 127.5
 
 @dataclass(frozen=True, eq=False)
 class Ranges:
-    """What the values of a layout were seen to be, and how a scheme and an observer take parameters from that."""
+    """What the values of a partition were seen to be, and how a scheme and an observer take parameters from that."""
 
-    layout: Layout
+    partition: Partition
     histograms: Mapping[Value, Histogram]
     scheme: Scheme
     observer: str
 
     def without(self, floats: Collection[Node]) -> Ranges:
         """The same, with some nodes in float."""
-        return replace(self, layout=choose(self.layout.graph, self.scheme, floats)) if floats else self
+        return replace(self, partition=choose(self.partition.graph, self.scheme, floats)) if floats else self
 
     def bits(self, value: Value) -> int:
-        return 16 if value in self.layout.states else self.scheme.activation_bits(self.layout.graph.names[value.node])
+        if value in self.partition.states:
+            return 16
+        return self.scheme.activation_bits(self.partition.graph.names[value.node])
 
     def own(self, value: Value) -> QParams:
         """The parameters of a value that shares them with no other."""
-        bits, rule = self.bits(value), self.layout.rules.get(value.node)
+        bits, rule = self.bits(value), self.partition.rules.get(value.node)
         histogram = self.histograms[value]
         low, high = OBSERVERS[self.observer](histogram, bits)
         if histogram.ends_unseen:  # a mask saturates there, and is in no count
@@ -69,25 +71,25 @@ def activation_parameters(ranges: Ranges) -> dict[Value, QParams]:
     Initial states have their own, since a net may move them out of one input that holds states of several kinds.
     What only a concatenation reads takes the parameters of its result, so that nothing is requantized there.
     """
-    layout, found = ranges.layout, dict[Value, QParams]()
-    initial = layout.initial
-    for value in layout.values:
-        rule = layout.rules.get(value.node)
+    partition, found = ranges.partition, dict[Value, QParams]()
+    initial = partition.initial
+    for value in partition.values:
+        rule = partition.rules.get(value.node)
         shares = rule is not None and rule.move and value not in initial
         moved = next((found[v] for v in value.node.inputs if v in found), None) if shares else None
         found[value] = ranges.own(value) if moved is None else moved
-    return found | shared_with_concat(layout, found)
+    return found | shared_with_concat(partition, found)
 
 
-def shared_with_concat(layout: Layout, found: Mapping[Value, QParams]) -> dict[Value, QParams]:
+def shared_with_concat(partition: Partition, found: Mapping[Value, QParams]) -> dict[Value, QParams]:
     shared = {}
-    for node in layout.rules:
+    for node in partition.rules:
         if not isinstance(node.op, Concat):
             continue
         wanted = found[node.results[0]]
-        for value in layout.operands(node):
-            producer = layout.rules.get(value.node)
-            alone = layout.graph.use_count(value) == 1 and found[value].bits == wanted.bits
+        for value in partition.operands(node):
+            producer = partition.rules.get(value.node)
+            alone = partition.graph.use_count(value) == 1 and found[value].bits == wanted.bits
             if producer and not producer.move and not producer.fixed and alone:
                 shared[value] = wanted
     return shared

@@ -56,13 +56,13 @@ def inserted(graph: Graph, options: QuantizationOptions, context: Context) -> Gr
     ranges = apart.ranges.without(floats)
     context.calibration, context.reference = data, apart.graph
     parameters = activation_parameters(ranges)
-    signs = binary_activation_parameters(ranges.layout, ranges.histograms, ranges.scheme, context.notes)
+    signs = binary_activation_parameters(ranges.partition, ranges.histograms, ranges.scheme, context.notes)
     names = apart.graph.names
     context.notes += [Note(name, part, f"part of {old}, by a scale of its own") for part, old in apart.renamed.items()]
     context.notes += [Note(name, names[node], f"stays float: {why}", declined=True) for node, why in floats.items()]
     context.notes += [Note(name, names[v.node], str(p)) for v, p in parameters.items()]
     masked = {v for v in parameters if ranges.histograms[v].ends_unseen}
-    return insert(ranges.layout, parameters, ranges.scheme, signs, masked)
+    return insert(ranges.partition, parameters, ranges.scheme, signs, masked)
 
 
 class InsertQuantization(QuantizationOptions, name="insert-quantization", contract=Bounded(10.0)):

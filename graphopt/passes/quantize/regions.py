@@ -14,7 +14,7 @@ from graphopt.passes.quantize.lower import wanted_of
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class QuantizedRegion:
     """The nodes from dequantized values to one quantize and its dequantize, and the layer with weights among them."""
 
     nodes: tuple[Node, ...]
@@ -39,7 +39,7 @@ class Region:
         return QParams(scale, zero, 8 * zero.itemsize)
 
 
-def regions(graph: Graph) -> list[Region]:
+def regions(graph: Graph) -> list[QuantizedRegion]:
     """Every quantize of a graph whose parameters are constant scalars, with what it quantizes."""
     layers, found = quantized_layers(graph), []
     edges = {node for node in graph.nodes if isinstance(node.op, Dequantize)}
@@ -48,16 +48,16 @@ def regions(graph: Graph) -> list[Region]:
             inside = [n for n in topological(node.inputs[:1], after=edges) if n.inputs or isinstance(n.op, Input)]
             layer = next((layers[n] for n in inside if n in layers), None)
             readers = [n for n in graph.uses[node.results[0]] if isinstance(n.op, Dequantize)]
-            found += [Region(tuple(inside), node, reader, layer) for reader in readers[:1]]
+            found += [QuantizedRegion(tuple(inside), node, reader, layer) for reader in readers[:1]]
     return found
 
 
-def override_names(graph: Graph, region: Region) -> list[str]:
+def override_names(graph: Graph, region: QuantizedRegion) -> list[str]:
     """The patterns by which ``overrides`` would name the nodes of a region."""
     return [escape(graph.names[n]) for n in region.nodes if rule_of(n.op) is not None]
 
 
-def in_float(graph: Graph, reference: Graph, chosen: Collection[Region], kept: Collection[Node] = ()) -> Graph:
+def in_float(graph: Graph, reference: Graph, chosen: Collection[QuantizedRegion], kept: Collection[Node] = ()) -> Graph:
     """The graph with some regions in float: their results as they are, their constants those of the reference.
 
     Nodes that are ``kept`` stay quantized, for regions share some.

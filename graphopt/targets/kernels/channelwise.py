@@ -88,14 +88,14 @@ def mean_kernel(task: Task) -> Kernel:
     return Kernel("global_average", lambda f: emit_windows(f, plane, combine), {}, tile=window_tile(task, plane))
 
 
-def spread(value: Expr, at: Point) -> Expr:
+def in_lanes(value: Expr, at: Point) -> Expr:
     return tirx.Broadcast(value, at.lanes) if at.lanes > 1 else value
 
 
 def maximum(dtype: str) -> Combine:
     """The largest element; padding never wins."""
     return Combine(
-        lambda at: spread(tirx.const(limits(dtype)[0], dtype), at),
+        lambda at: in_lanes(tirx.const(limits(dtype)[0], dtype), at),
         lambda acc, x, tap, at: largest(acc, x),
         lambda acc, count: acc,
     )
@@ -104,7 +104,7 @@ def maximum(dtype: str) -> Combine:
 def total(zero_point: int, dtype: str) -> Combine:
     """The sum of the centred elements inside the input."""
     return Combine(
-        lambda at: spread(tirx.const(0, dtype), at),
+        lambda at: in_lanes(tirx.const(0, dtype), at),
         lambda acc, x, tap, at: acc + widened(x, zero_point, dtype=dtype),
         lambda acc, count: acc,
     )
@@ -121,7 +121,7 @@ def mean(op: Any, plane: Plane, dtype: str) -> Combine:
         divisor = tirx.Cast(dtype, count)
         return acc / (tirx.Broadcast(divisor, lanes) if lanes > 1 else divisor)
 
-    return Combine(lambda at: spread(tirx.const(0.0, dtype), at), lambda acc, x, tap, at: acc + x, finish)
+    return Combine(lambda at: in_lanes(tirx.const(0.0, dtype), at), lambda acc, x, tap, at: acc + x, finish)
 
 
 def window_tile(task: Task, plane: Plane) -> Tile:

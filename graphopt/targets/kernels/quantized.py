@@ -66,13 +66,13 @@ def load_bits(packed: Tensor, element: Expr, lanes: int, bits: int, dtype: str, 
     if bits == HALF:
         return float_of_half(packed.load(Point((element,), 0, lanes)), lanes, codegen)
     index = element if lanes == 1 else tirx.Ramp(element, 1, lanes)
-    per_byte = spread(8 // bits, lanes)
+    per_byte = splat(8 // bits, lanes)
     byte = cast(packed.buffer[tirx.floordiv(index, per_byte)], "int32")
     place = tirx.floormod(index, per_byte)
     if bits == 1:
-        return cast(spread(1, lanes) - tirx.bitwise_and(tirx.shift_right(byte, place), spread(1, lanes)) * 2, dtype)
-    up = spread(28, lanes) - place * 4
-    return cast(tirx.shift_right(tirx.shift_left(byte, up), spread(28, lanes)), dtype)
+        return cast(splat(1, lanes) - tirx.bitwise_and(tirx.shift_right(byte, place), splat(1, lanes)) * 2, dtype)
+    up = splat(28, lanes) - place * 4
+    return cast(tirx.shift_right(tirx.shift_left(byte, up), splat(28, lanes)), dtype)
 
 
 def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
@@ -85,7 +85,7 @@ def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
         return tirx.call_pure_extern("float32", "float_of_half", half)
 
     def each(value: int) -> Expr:
-        return spread(value, lanes, "uint32")
+        return splat(value, lanes, "uint32")
 
     wide = cast(half, "uint32")
     magnitude = tirx.shift_left(tirx.bitwise_and(wide, each(0x7FFF)), each(13))
@@ -97,7 +97,7 @@ def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
     return tirx.reinterpret(kind, tirx.bitwise_or(tirx.reinterpret(str(wide.ty), wide_magnitude), sign))
 
 
-def spread(value: int, lanes: int, dtype: str = "int32") -> Expr:
+def splat(value: int, lanes: int, dtype: str = "int32") -> Expr:
     """An integer constant in so many lanes."""
     return tirx.const(value, dtype if lanes == 1 else f"{dtype}x{lanes}")
 

@@ -47,7 +47,7 @@ WIDER: dict[type[Op], tuple[str, tuple[str, ...]]] = {
 
 
 @export_parts(*WIDER)
-def widened(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+def in_wider_dtype(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     wide, narrow = WIDER[type(node.op)]
     dtype = node.types[0].dtype
     if dtype not in narrow:
@@ -182,7 +182,7 @@ def conv_transpose(op: ops.ConvTransposeInteger, at: At) -> None:
     after = [window.extent[a] - window.strides[a] - window.pads[a + window.rank] + extra[a] for a in range(window.rank)]
     pads = at.constant([0, 0, *before, 0, 0, *after])
     x = [
-        (at.emit("Pad", spread(at, byte, zero, window.strides), pads, zero), zero, factor)
+        (at.emit("Pad", dilated(at, byte, zero, window.strides), pads, zero), zero, factor)
         for byte, zero, factor in as_bytes(at, 0, op.zero_point)
     ]
     biased(at, windows(at, x, weight, 128, kernel, {"group": op.group, "dilations": window.dilations}))
@@ -195,7 +195,7 @@ def mirrored(w: Array, group: int) -> Array:
     return np.flip(flat, axis=tuple(range(2, w.ndim)))
 
 
-def spread(at: At, x: str, zero: str, strides: tuple[int, ...]) -> str:
+def dilated(at: At, x: str, zero: str, strides: tuple[int, ...]) -> str:
     """x [n, c, *s] with so many zero points behind each element that they lie ``strides`` apart."""
     n, c, *sizes = at.types[0].shape
     static = at.types[0].with_shape(sizes).static_shape

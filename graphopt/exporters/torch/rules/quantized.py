@@ -29,12 +29,12 @@ class RoundStraightThrough(torch.autograd.Function):
         return gradients[0]
 
 
-def spread(op: Quantization, x: Tensor, parameter: Tensor) -> Tensor:
+def broadcastable(op: Quantization, x: Tensor, parameter: Tensor) -> Tensor:
     """A scale or zero point as it broadcasts to x."""
     return parameter.reshape(op.column(x.ndim, tuple(parameter.shape)))
 
 
-def widened(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """In float32 at least, which holds every integer up to where it saturates."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -42,15 +42,15 @@ def widened(x: Tensor) -> Tensor:
 @torch_rule(ops.Quantize)
 def quantize(op: ops.Quantize, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     limits = torch.iinfo(zero.dtype)
-    rounded: Tensor = RoundStraightThrough.apply(x / spread(op, x, scale))  # type: ignore[no-untyped-call]
-    steps = widened(rounded) + spread(op, x, zero).to(torch.float32)
+    rounded: Tensor = RoundStraightThrough.apply(x / broadcastable(op, x, scale))  # type: ignore[no-untyped-call]
+    steps = at_least_float32(rounded) + broadcastable(op, x, zero).to(torch.float32)
     return steps.clamp(limits.min, limits.max)
 
 
 @torch_rule(ops.Dequantize)
 def dequantize(op: ops.Dequantize, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     """Of integers the difference is one of int32, as large as it gets."""
-    wide = widened(spread(op, x, scale))
-    zero = spread(op, x, zero)
+    wide = at_least_float32(broadcastable(op, x, scale))
+    zero = broadcastable(op, x, zero)
     steps = x - zero.to(x.dtype) if x.is_floating_point() else (x.to(torch.int32) - zero.to(torch.int32)).to(wide.dtype)
     return (steps * wide).to(scale.dtype)

@@ -35,11 +35,11 @@ def parameters(at: Node, x: Value, scale: Value, zero: Value, axis: int) -> tupl
         scale, zero = (single(at, p) for p in (scale, zero))
     axis = normal.axis_of(axis, x.type.rank) if scale.type.rank else 0
     if block:
-        scale, zero = (spread(at, p, axis, block, x) for p in (scale, zero))
+        scale, zero = (repeated_by_block(at, p, axis, block, x) for p in (scale, zero))
     return axis, scale, zero
 
 
-def spread(at: Node, parameter: Value, axis: int, block: int, x: Value) -> Value:
+def repeated_by_block(at: Node, parameter: Value, axis: int, block: int, x: Value) -> Value:
     """A parameter of blocks repeated for the elements of each; the last block may be cut."""
     shape = parameter.type.shape
     wide = normal.reshape(at, parameter, (*shape[: axis + 1], 1, *shape[axis + 1 :]), "blocks")

@@ -119,7 +119,7 @@ def variance(at: Node, x: Value, axes: Sequence[int] | None, correction: float, 
     return emit(at, ops.Div(), summed(at, squares, each, "squares"), divisor, part=part), middle
 
 
-def spread(root: bool, with_mean: bool) -> Callable[..., Any]:
+def variance_rule(root: bool, with_mean: bool) -> Callable[..., Any]:
     """The rule of variances and standard deviations, with the mean or not."""
 
     def rule(at: Node, x: Value, axes: Any = None, correction: Any = 1, keepdims: bool = False) -> Any:
@@ -140,7 +140,7 @@ for _name, _root, _with_mean in (
     ("var_mean", False, True),
     ("std_mean", True, True),
 ):
-    aten_rule(f"{_name}.default", f"{_name}.dim", f"{_name}.correction")(spread(_root, _with_mean))
+    aten_rule(f"{_name}.default", f"{_name}.dim", f"{_name}.correction")(variance_rule(_root, _with_mean))
 
 
 @aten_rule("linalg_vector_norm.default")

@@ -33,7 +33,7 @@ from graphopt.ops import (
     Where,
 )
 from graphopt.passes.prune.relations import ChannelAxis
-from graphopt.passes.prune.reshape import segments
+from graphopt.passes.prune.reshape import axis_groups
 
 COMPARED = "it enumerates values of the data: input symbols are no channels"
 CODES = "its columns are codes of input symbols, which are no channels"
@@ -93,7 +93,7 @@ def carried(node: Node, holds: Callable[[Value, int], bool]) -> Axes:
         return frozenset(a for a in axes if holds(node.inputs[0], op.perm[a] - y.type.rank))
     if isinstance(op, Reshape):
         (x,) = node.inputs
-        runs = [s for s in segments(x.type.shape, y.type.shape) if len(s.before) == 1 and not s.batch]
+        runs = [s for s in axis_groups(x.type.shape, y.type.shape) if len(s.before) == 1 and not s.batch]
         return frozenset(a - y.type.rank for s in runs if holds(x, s.before[0] - x.type.rank) for a in s.after)
     return frozenset()
 

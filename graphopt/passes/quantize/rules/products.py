@@ -144,11 +144,11 @@ def matmul(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     if not isinstance(depth, int) or depth * a.steps * b.steps >= 1 << (31 if a.dtype == b.dtype == "int8" else 46):
         raise Decline(f"sums of {depth} products may overflow")
     op, name = MatMulInteger(a_zero_point=a.zero_point, b_zero_point=b.zero_point), node.name or node.op.name
-    left, right = (x.value if a.dtype == b.dtype else widened(x.value) for x in (a, b))
+    left, right = (x.value if a.dtype == b.dtype else as_int16(x.value) for x in (a, b))
     acc = op(left, right, name=f"{name}.acc", origins=node.origins)
     return requantized(acc, a.scale * b.scale / wanted.scale, wanted, node)
 
 
-def widened(x: Value) -> Value:
+def as_int16(x: Value) -> Value:
     """int8 as int16, where the other operand is of int16."""
     return x if x.type.dtype == "int16" else Cast(to="int16")(x)
