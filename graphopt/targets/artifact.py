@@ -14,6 +14,7 @@ from graphopt.ir import Array
 from graphopt.runtime.machine import ABI_VERSION
 from graphopt.runtime.templates import render
 from graphopt.targets.codegen_c import C_TYPES, c_literal, helpers, print_function
+from graphopt.targets.kernels import Built
 from graphopt.targets.lowering import Call, Lowered
 from graphopt.targets.naming import identifier, label, unique
 from graphopt.targets.ports import Port
@@ -70,7 +71,7 @@ def artifact_files(
             )
             for c in lowered.calls
         ]
-        prototypes = [(f"{name}_{k}", prototype(built.function)) for k, built in lowered.kernels.items()]
+        prototypes = [(f"{name}_{k}", prototype(built)) for k, built in lowered.kernels.items()]
         body = {"blob": True, "prototypes": prototypes, "calls": calls, "helpers": ""}
         text[f"{name}_weights.S"] = render("weights.S", **context)
         files = {f"{name}_weights.bin": blob, f"{name}_kernels.o": objects}
@@ -170,9 +171,9 @@ def call_text(call: Call, function: str, constants: Sequence[str]) -> dict[str, 
     return {"text": f"{function}({', '.join(arguments)})", "comment": label(f"{call.node}: {call.text}")}
 
 
-def prototype(function: Any) -> str:
+def prototype(kernel: Built) -> str:
     """The C parameters of a kernel: constant pointers, and the result last."""
-    kinds = [C_TYPES[str(parameter.dtype)] for parameter in function.params]
+    kinds = [C_TYPES[str(parameter.dtype)] for parameter in kernel.function.params]
     return ", ".join([*(f"const {kind} *" for kind in kinds[:-1]), f"{kinds[-1]} *"])
 
 

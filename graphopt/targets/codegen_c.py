@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import tvm
@@ -13,6 +13,7 @@ from tvm.ir.prim.expr import BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, LShi
 
 from graphopt.errors import Unsupported
 from graphopt.targets.kernels import Built
+from graphopt.targets.tir import Expr
 
 C_TYPES = {f"{s}int{n}": f"{s}int{n}_t" for s in ("", "u") for n in (8, 16, 32, 64)} | {
     "float32": "float",
@@ -111,7 +112,7 @@ ATOM, UNARY, TERNARY = 20, 14, 2
 INT64_MIN = -(2**63)
 
 
-def lower_for_c(function: Any) -> Any:
+def lower_for_c(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """TVM's simplification, common subexpressions and integer division lowered, on one function."""
     target = tvm.target.Target("c")
     module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
@@ -138,12 +139,12 @@ class Printer:
 
     def __init__(self, kernel: str) -> None:
         self.kernel = kernel
-        self.names: dict[Any, str] = {}
+        self.names: dict[Var, str] = {}
         self.taken: set[str] = set()
         self.lines: list[str] = []
         self.stored: set[str] = set()
 
-    def name(self, variable: Any, wanted: str) -> str:
+    def name(self, variable: Var, wanted: str) -> str:
         if variable not in self.names:
             base = re.sub(r"\W", "_", wanted)
             name, count = base, 0
@@ -161,13 +162,13 @@ class Printer:
             advice="write the kernel without it, or add a rule to graphopt/targets/codegen_c.py",
         )
 
-    def c_type(self, dtype: Any) -> str:
+    def c_type(self, dtype: object) -> str:
         """The C type of a scalar; vectors have none."""
         if str(dtype) not in C_TYPES:
             raise self.unsupported(f"the type {dtype}")
         return C_TYPES[str(dtype)]
 
-    def function(self, function: Any) -> str:
+    def function(self, function: tirx.PrimFunc) -> str:
         buffers = list(function.params)
         written = self.name(buffers[-1], buffers[-1].name)
         parameters = []
@@ -184,7 +185,7 @@ class Printer:
     def emit(self, depth: int, text: str) -> None:
         self.lines.append("    " * depth + text)
 
-    def statement(self, node: Any, depth: int) -> None:
+    def statement(self, node: tirx.Stmt, depth: int) -> None:
         match node:
             case tirx.SeqStmt():
                 for part in node.seq:
@@ -206,7 +207,7 @@ class Printer:
             case _:
                 raise self.unsupported(type(node).__name__)
 
-    def variables(self, buffer: Any, depth: int) -> None:
+    def variables(self, buffer: tirx.Buffer, depth: int) -> None:
         """A local buffer is so many scalars, each indexed by a constant: compilers keep them in registers."""
         if str(buffer.scope()) != "local":
             raise self.unsupported(f"AllocBuffer of scope {buffer.scope()}")
@@ -214,7 +215,7 @@ class Printer:
         names = ", ".join(f"{base}_{i}" for i in range(int(buffer.shape[0])))
         self.emit(depth, f"{self.c_type(buffer.dtype)} {names};")
 
-    def branches(self, node: Any, depth: int) -> None:
+    def branches(self, node: tirx.IfThenElse, depth: int) -> None:
         self.emit(depth, f"if ({self.text(node.condition)}) {{")
         self.statement(node.then_case, depth + 1)
         if node.else_case is not None:
@@ -222,14 +223,14 @@ class Printer:
             self.statement(node.else_case, depth + 1)
         self.emit(depth, "}")
 
-    def evaluation(self, value: Any, depth: int) -> None:
+    def evaluation(self, value: Expr, depth: int) -> None:
         """An expression for what it does: a call; a constant, which is TIR's empty statement, does nothing."""
         if isinstance(value, Call):
             self.emit(depth, f"{self.text(value)};")
         elif not isinstance(value, tirx.IntImm):
             raise self.unsupported(f"Evaluate of {type(value).__name__}")
 
-    def for_loop(self, node: Any, depth: int) -> None:
+    def for_loop(self, node: tirx.For, depth: int) -> None:
         if node.kind not in (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED) or node.step is not None:
             raise self.unsupported(f"For of kind {tirx.ForKind(node.kind).name} and step {node.step}")
         start, stop = self.text(node.min), self.text(tvm.sym.Analyzer().simplify(node.min + node.extent))
@@ -238,7 +239,7 @@ class Printer:
         self.statement(node.body, depth + 1)
         self.emit(depth, "}")
 
-    def element(self, buffer: Any, indices: Any) -> str:
+    def element(self, buffer: tirx.Buffer, indices: Sequence[Expr]) -> str:
         """An element of a parameter, or one of the scalars that a local buffer is."""
         name = self.names[buffer] if buffer in self.names else self.name(buffer, buffer.name)
         if len(indices) != 1:
@@ -250,12 +251,12 @@ class Printer:
             return f"{name}_{int(index)}"
         return f"{name}[{self.text(index)}]"
 
-    def text(self, node: Any, outer: int = 0) -> str:
+    def text(self, node: Expr, outer: int = 0) -> str:
         """An expression, in parentheses if it binds looser than ``outer``."""
         text, precedence = self.expression(node)
         return f"({text})" if precedence < outer else text
 
-    def expression(self, node: Any) -> tuple[str, int]:
+    def expression(self, node: Expr) -> tuple[str, int]:
         dtype = str(node.ty)
         match node:
             case tirx.IntImm() | tirx.FloatImm():
@@ -299,7 +300,7 @@ class Printer:
                 return f"{left} {symbol} {right}", precedence
         raise self.unsupported(type(node).__name__)
 
-    def call(self, node: Any) -> tuple[str, int]:
+    def call(self, node: Call) -> tuple[str, int]:
         name = getattr(node.op, "name", type(node.op).__name__).split(".")[
             -1
         ]  # some intrinsics are tirx.x, some prim.x

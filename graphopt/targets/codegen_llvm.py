@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tvm
 from tvm import tirx
@@ -14,11 +13,16 @@ from graphopt.targets.kernels import Built
 from graphopt.targets.target import Target
 
 
-def llvm_target(target: Target) -> Any:
+def llvm_target(target: Target) -> tvm.target.Target:
     """The TVM target: hard float, as Linux has it everywhere that graphopt compiles for."""
-    fields: dict[str, Any] = {"kind": "llvm", "mtriple": with_vendor(target.triple), "mcpu": target.cpu, "opt-level": 3}
-    # this pass of LLVM 22, and the lowering of what it makes, turned the index of a gather into nonsense
-    fields["cl-opt"] = ["-vectorize-slp=false"]
+    fields: dict[str, object] = {
+        "kind": "llvm",
+        "mtriple": with_vendor(target.triple),
+        "mcpu": target.cpu,
+        "opt-level": 3,
+        # this pass of LLVM 22, and the lowering of what it makes, turned the index of a gather into nonsense
+        "cl-opt": ["-vectorize-slp=false"],
+    }
     if target.features:
         fields["mattr"] = list(target.features)
     if target.triple.endswith("eabihf"):
@@ -60,7 +64,7 @@ def compile_object(kernels: Mapping[str, Built], target: Target) -> bytes:
         return path.read_bytes()
 
 
-def bare(name: str, function: Any) -> Any:
+def bare(name: str, function: tirx.PrimFunc) -> tirx.PrimFunc:
     """The function with raw pointers for parameters, under the C calling convention."""
     pointers, declarations = [], []
     for buffer in function.params:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from tvm import tirx
@@ -165,17 +164,17 @@ scalar_rule(Maximum)(lambda op, a, b: largest(a, b))
 
 
 @scalar_rule(Pow)
-def power(op: Any, a: Expr, b: Expr) -> Expr:
+def power(op: Pow, a: Expr, b: Expr) -> Expr:
     if not str(a.ty).startswith("float"):
         raise Unsupported(f"pow of {a.ty} has no kernel", advice="cast to float32 before it")
     return tirx.power(a, b)
 
 
 @scalar_rule(HardSigmoid)
-def hard_sigmoid(op: Any, x: Expr) -> Expr:
+def hard_sigmoid(op: HardSigmoid, x: Expr) -> Expr:
     return clamp(product(x, constant(op.alpha, x)) + constant(op.beta, x), 0.0, 1.0)
 
 
 @scalar_rule(HardSwish)
-def hard_swish(op: Any, x: Expr) -> Expr:
+def hard_swish(op: HardSwish, x: Expr) -> Expr:
     return x * clamp(x * constant(1 / 6, x) + constant(0.5, x), 0.0, 1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from tvm import tirx
@@ -15,7 +14,7 @@ from graphopt.targets.tir import cast as cast_to
 
 
 @scalar_rule(ops.Cast)
-def cast(op: Any, x: Expr) -> Expr:
+def cast(op: ops.Cast, x: Expr) -> Expr:
     if op.to == "bool":
         if str(x.ty).startswith("bool"):
             return x

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from tvm import tirx
 
@@ -17,7 +15,7 @@ def accumulator_of(*operands: Expr) -> str:
 
 
 @scalar_rule(ops.WeightedSum)
-def weighted_sum(op: Any, *operands: Expr) -> Expr:
+def weighted_sum(op: ops.WeightedSum, *operands: Expr) -> Expr:
     wide = accumulator_of(*operands)
     total: Expr = None
     for x, factor in zip(operands, op.factors, strict=True):
@@ -28,14 +26,14 @@ def weighted_sum(op: Any, *operands: Expr) -> Expr:
 
 
 @scalar_rule(ops.MulInteger)
-def mul_integer(op: Any, a: Expr, b: Expr) -> Expr:
+def mul_integer(op: ops.MulInteger, a: Expr, b: Expr) -> Expr:
     wide = accumulator_of(a, b)
     a, b = cast(a, wide), cast(b, wide)
     return (a - constant(op.a_zero_point, a)) * (b - constant(op.b_zero_point, b))
 
 
 @scalar_rule(ops.Lookup)
-def lookup(op: Any, x: Expr, table: Tensor) -> Expr:
+def lookup(op: ops.Lookup, x: Expr, table: Tensor) -> Expr:
     """Every int8 or uint8 has its place among the 256 elements; lanes are looked up one by one."""
     lowest = int(np.iinfo(str(x.ty).partition("x")[0]).min)
 
@@ -46,12 +44,12 @@ def lookup(op: Any, x: Expr, table: Tensor) -> Expr:
 
 
 @scalar_rule(ops.IntegerSqrt)
-def integer_sqrt(op: Any, x: Expr) -> Expr:
+def integer_sqrt(op: ops.IntegerSqrt, x: Expr) -> Expr:
     return cast(tirx.sqrt(cast(x, "float64")), "int64")
 
 
 @scalar_rule(ops.Requantize)
-def requantize(op: Any, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
+def requantize(op: ops.Requantize, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """In 64 bits; products of an int64 accumulator may need more, and go by its halves."""
     m, t = cast(multiplier, "int64"), cast(shift, "int64")
     one = constant(1, t)
@@ -67,7 +65,7 @@ def requantize(op: Any, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
 
 
 @scalar_rule(ops.Requantize, codegen="c")
-def requantize_by_helper(op: Any, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
+def requantize_by_helper(op: ops.Requantize, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """By a function of the C, which takes the upper half of the product alone where that is enough."""
     if not str(acc.ty).startswith("int32"):
         return requantize(op, acc, multiplier, shift)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from tvm import tirx
 from tvm_ffi import structural_equal
@@ -15,7 +14,7 @@ from graphopt.targets.scalars import check_divisor, constant, product, scalar_ru
 from graphopt.targets.tir import Expr, at_least, at_most, is_float, lanewise
 
 
-def unary(function: Callable[[Expr], Expr]) -> Callable[[Any, Expr], Expr]:
+def unary(function: Callable[[Expr], Expr]) -> Callable[[Op, Expr], Expr]:
     return lambda op, x: function(x)
 
 
@@ -88,7 +87,7 @@ scalar_rule(ops.PRelu)(lambda op, x, slope: select(x < constant(0, x), slope * x
 
 
 @scalar_rule(ops.Gelu)
-def gelu(op: Any, x: Expr) -> Expr:
+def gelu(op: ops.Gelu, x: Expr) -> Expr:
     half, one = constant(0.5, x), constant(1.0, x)
     if op.tanh:
         inner = constant(math.sqrt(2 / math.pi), x) * (x + constant(0.044715, x) * x * x * x)
@@ -97,7 +96,7 @@ def gelu(op: Any, x: Expr) -> Expr:
 
 
 @scalar_rule(ops.Shrink)
-def shrink(op: Any, x: Expr) -> Expr:
+def shrink(op: ops.Shrink, x: Expr) -> Expr:
     bias, limit = constant(op.bias, x), constant(op.lambd, x)
     low = constant(-op.lambd, x)
     return select(x < low, x + bias, select(x > limit, x - bias, constant(0.0, x)))
@@ -134,14 +133,14 @@ scalar_rule(ops.BitwiseNot)(lambda op, x: tirx.bitwise_not(x))
 
 
 @scalar_rule(ops.ShiftLeft)
-def shift_left(op: Any, a: Expr, b: Expr) -> Expr:
+def shift_left(op: ops.ShiftLeft, a: Expr, b: Expr) -> Expr:
     """By as many bits as there are, or more, all are shifted out; C does not say what happens then."""
     count, _ = inside(a, b)
     return select(tirx.EQ(count, b), tirx.shift_left(a, count), constant(0, a))
 
 
 @scalar_rule(ops.ShiftRight)
-def shift_right(op: Any, a: Expr, b: Expr) -> Expr:
+def shift_right(op: ops.ShiftRight, a: Expr, b: Expr) -> Expr:
     count, most = inside(a, b)
     beyond = constant(0, a) if str(a.ty).startswith("uint") else tirx.shift_right(a, most)
     return select(tirx.EQ(count, b), tirx.shift_right(a, count), beyond)
@@ -159,7 +158,7 @@ scalar_rule(ops.IsNan)(lambda op, x: tirx.isnan(x))
 
 
 @scalar_rule(ops.IsInf)
-def is_inf(op: Any, x: Expr) -> Expr:
+def is_inf(op: ops.IsInf, x: Expr) -> Expr:
     wanted = [tirx.EQ(x, constant(float("inf"), x))] if op.positive else []
     wanted += [tirx.EQ(x, constant(float("-inf"), x))] if op.negative else []
     if not wanted:
@@ -174,7 +173,7 @@ def fmod(a: Expr, b: Expr) -> Expr:
 
 
 @scalar_rule(ops.Mod)
-def mod(op: Any, a: Expr, b: Expr) -> Expr:
+def mod(op: ops.Mod, a: Expr, b: Expr) -> Expr:
     if str(a.ty).startswith("float"):
         return lanewise(fmod)(a, b)
     rest = tirx.truncmod(a, check_divisor(b))

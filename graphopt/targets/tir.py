@@ -121,7 +121,7 @@ class Point:
 class Tensor:
     """A strided view of a flat buffer; strides in elements, 0 along broadcast axes."""
 
-    buffer: Any
+    buffer: tirx.Buffer
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]

@@ -166,7 +166,7 @@ class Built:
     """A TIR function and the constants it takes after its operands; its last parameter is the result."""
 
     name: str
-    function: Any
+    function: tirx.PrimFunc
     constants: tuple[tuple[str, Array], ...]
 
     @cached_property

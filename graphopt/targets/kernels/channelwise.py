@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from tvm import tirx
@@ -70,7 +69,7 @@ def pool_kernel(task: Task) -> Kernel:
     return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {}, tile=window_tile(task, plane))
 
 
-def pooling(op: Any, plane: Plane, dtype: str, wide: str) -> Combine:
+def pooling(op: MaxPool | AveragePool | SumPool, plane: Plane, dtype: str, wide: str) -> Combine:
     if isinstance(op, MaxPool):
         return maximum(dtype)
     return total(zero_point_of(op), wide) if isinstance(op, SumPool) else mean(op, plane, dtype)
@@ -110,7 +109,7 @@ def total(zero_point: int, dtype: str) -> Combine:
     )
 
 
-def mean(op: Any, plane: Plane, dtype: str) -> Combine:
+def mean(op: AveragePool, plane: Plane, dtype: str) -> Combine:
     """The sum over the elements inside the input, or over all of the window if the operator counts padding."""
     total = int(np.prod(plane.window.kernel))
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from tvm import tirx
 
@@ -193,7 +192,7 @@ def pool_nest(task: Task) -> Kernel:
 
 
 # from operator to the neutral element of a dtype and the step
-REDUCE: dict[type[Op], tuple[Callable[[str], Any], Callable[[Expr, Expr], Expr]]] = {
+REDUCE: dict[type[Op], tuple[Callable[[str], float], Callable[[Expr, Expr], Expr]]] = {
     ReduceSum: (lambda dtype: 0, lambda a, b: a + b),
     ReduceMean: (lambda dtype: 0, lambda a, b: a + b),
     ReduceProd: (lambda dtype: 1, lambda a, b: a * b),

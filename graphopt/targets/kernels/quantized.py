@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from tvm import tirx
 
 from graphopt.errors import Unsupported
-from graphopt.ir import Array
+from graphopt.ir import Array, Op
 from graphopt.ops import IntegerProduct, factors_of, fits_half, overflowing
 from graphopt.targets.tir import Expr, Point, Tensor, cast
 
@@ -19,7 +17,7 @@ def widened(x: Expr, zero_point: int = 0, *, dtype: str) -> Expr:
     return wide - zero_point if zero_point else wide
 
 
-def zero_point_of(op: Any) -> int:
+def zero_point_of(op: Op) -> int:
     """The zero point of what a product or a sum reads; 0 for the forms on reals."""
     return int(getattr(op, "zero_point", 0))
 
@@ -28,7 +26,7 @@ HALF = 16
 """The bits of float16."""
 
 
-def bits_of(op: Any, weight: Array) -> int:
+def bits_of(op: Op, weight: Array) -> int:
     """The bits in which the weights of a product are stored; 8 also for floats as they are, 16 for those of float16."""
     if getattr(op, "half", False) and fits_half(weight):
         return HALF
@@ -37,7 +35,7 @@ def bits_of(op: Any, weight: Array) -> int:
     return int(getattr(op, "bits", 8))
 
 
-def grouped_factors(op: Any, weight: Array) -> Array | None:
+def grouped_factors(op: Op, weight: Array) -> Array | None:
     """The factors of the weights of a product that are stored apart; None where there are none."""
     return factors_of(weight) if getattr(op, "grouped", False) else None
 
@@ -102,7 +100,7 @@ def splat(value: int, lanes: int, dtype: str = "int32") -> Expr:
     return tirx.const(value, dtype if lanes == 1 else f"{dtype}x{lanes}")
 
 
-def folded_zero_point(op: Any, weight: Array, bias: Array, padded: bool) -> tuple[Array, int]:
+def folded_zero_point(op: Op, weight: Array, bias: Array, padded: bool) -> tuple[Array, int]:
     """The bias with the zero point in it, and the zero point that the loops then still subtract.
 
     Without padding every window sums all its weights, so b + sum (x - z) w = (b - z sum w) + sum x w.
@@ -114,7 +112,7 @@ def folded_zero_point(op: Any, weight: Array, bias: Array, padded: bool) -> tupl
     return (bias - zero * total).astype(bias.dtype), 0
 
 
-def prove_no_overflow(op: Any, weight: Array, bias: Array, dtype: str, where: str) -> None:
+def prove_no_overflow(op: Op, weight: Array, bias: Array, dtype: str, where: str) -> None:
     """Raise ``Unsupported`` unless no partial sum of an integer product can leave its accumulator."""
     if isinstance(op, IntegerProduct) and (channel := overflowing(weight, bias, dtype)) is not None:
         what = f"the accumulator of channel {channel} may overflow"
