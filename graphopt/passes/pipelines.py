@@ -1,4 +1,7 @@
-"""The pipelines that are given: the clean-up of a float graph, and what every program gets by default."""
+"""The pipelines that are given: the clean-up of a float graph, and what every program gets by default.
+
+Passes of ``quantize`` run the first and are run by the second, so they import this module whole, not its functions.
+"""
 
 from __future__ import annotations
 
