@@ -5,7 +5,9 @@ Anything else of the same name is refused, for the first one would be lost witho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from graphopt.errors import InvalidGraph
@@ -44,6 +46,12 @@ class Table(dict[K, R], Generic[K, R]):
 
 TABLES: list[Table[Any, Any]] = []
 """Every table."""
+
+
+def import_all(path: Iterable[str], package: str) -> None:
+    """Import the modules of a package, given its ``__path__`` and name, in order of their names: they register."""
+    for name in sorted(found.name for found in pkgutil.iter_modules(path)):
+        importlib.import_module(f"{package}.{name}")
 
 
 def text_of(key: Any) -> str:
