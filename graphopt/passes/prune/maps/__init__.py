@@ -1,7 +1,7 @@
 """Index maps: for each operator, how the indices of its axes belong together, and how it shrinks with them."""
 
 from graphopt.ir.registry import import_all
-from graphopt.passes.prune.maps.table import MAPS, Kept, channel_map, relate, shrink, shrinks, unsupported
+from graphopt.passes.prune.maps.table import MAPS, Kept, channel_map, relate, shrink, shrinks
 
 import_all(__path__, __name__)
 
@@ -12,5 +12,4 @@ __all__ = [
     "relate",
     "shrink",
     "shrinks",
-    "unsupported",
 ]
