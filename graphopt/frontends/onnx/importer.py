@@ -222,7 +222,7 @@ class Importer:
         if known and not refused:
             rule = KNOWN_RULES.get(op, rule)
         if rule is None and op in RULES.reasons:
-            raise Unsupported(RULES.reasons[op])
+            raise unknown_op(RULES.reasons[op])
         if rule is None and op in KNOWN_RULES:
             rule = must_be_known
         if rule is None:

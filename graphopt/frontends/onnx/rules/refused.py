@@ -25,6 +25,19 @@ RULES.unsupported(
 )
 RULES.unsupported(
     "it belongs to classical machine learning, not to neural networks",
-    *(f"ai.onnx.ml:{op}" for op in ("ArrayFeatureExtractor", "Binarizer", "LabelEncoder", "TreeEnsemble")),
+    *(
+        f"ai.onnx.ml:{op}"
+        for op in (
+            *("ArrayFeatureExtractor", "Binarizer", "CastMap", "CategoryMapper", "DictVectorizer", "FeatureVectorizer"),
+            *("Imputer", "LabelEncoder", "LinearClassifier", "LinearRegressor", "Normalizer", "OneHotEncoder"),
+            *("SVMClassifier", "SVMRegressor", "Scaler", "TreeEnsemble", "ZipMap"),
+        )
+    ),
 )
 RULES.unsupported("it decodes files of images", "ImageDecoder")
+RULES.unsupported("it pools over regions that data gives", "MaxRoiPool", "RoiAlign")
+RULES.unsupported("its windows have offsets that data gives", "DeformConv")
+RULES.unsupported("it needs the positions of a MaxPool, which are not imported", "MaxUnpool")
+RULES.unsupported("no operator stands for determinants", "Det")
+RULES.unsupported("it reads the bits of one dtype as those of another", "BitCast")
+RULES.unsupported("it makes a table of numbers: compute it before, and store it", "MelWeightMatrix")
