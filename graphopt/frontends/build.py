@@ -66,10 +66,10 @@ def refuse(model: str, refusals: Sequence[Refusal]) -> None:
         raise Unsupported(f"{count} cannot be imported", where=model, advice="\n  ".join(map(str, refusals)))
 
 
-def unknown_op() -> Unsupported:
-    """The refusal of an operator for which there is no rule."""
+def unknown_op(why: str | None = None) -> Unsupported:
+    """The refusal of an operator for which there is no rule, with the reason that the table of rules has, if any."""
     advice = "replace it by supported operators, or cut the model before it"
-    return Unsupported("there is no rule for this operator", advice=advice)
+    return Unsupported(why or "there is no rule for this operator", advice=advice)
 
 
 def warn_fixed_batch(model: str, batch: int | None, reason: object) -> None:

@@ -8,6 +8,8 @@ from graphopt.ir import Array, Sampler, TensorType, Value, expect
 from graphopt.ops.elementwise import Binary, Unary
 from graphopt.ops.math import Erf
 
+__all__ = ["Celu", "Elu", "Gelu", "Mish", "PRelu", "Selu", "Shrink", "Softplus", "Softsign", "Swish", "ThresholdedRelu"]
+
 
 class Elu(Unary, name="elu"):
     """x where x > 0, else alpha * (exp(x) - 1)."""

@@ -21,6 +21,8 @@ from graphopt.ops.reduction import ReduceSum
 from graphopt.ops.shape import Pad, Reshape, Slice
 from graphopt.ops.windows import Window, sample_window
 
+__all__ = ["WORD", "Binarize", "ConvXnor", "PackSigns", "pack_signs"]
+
 WORD = 32
 """The signs in a word."""
 

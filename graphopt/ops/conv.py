@@ -10,6 +10,8 @@ import numpy as np
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.windows import Window, sample_window
 
+__all__ = ["Conv", "ConvTranspose"]
+
 
 def window_macs(positions: TensorType, weight: TensorType) -> int:
     """The multiply-accumulates of a convolution: kernel elements times channels of a group, at each position."""

@@ -9,6 +9,32 @@ import numpy as np
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Op, Sampler, Shape, TensorType, Trait, Value, expect
 
+__all__ = [
+    "Abs",
+    "Add",
+    "Binary",
+    "Clip",
+    "Div",
+    "Exp",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Maximum",
+    "Minimum",
+    "Mul",
+    "Neg",
+    "Pow",
+    "Relu",
+    "Sigmoid",
+    "Silu",
+    "Sqrt",
+    "Sub",
+    "Tanh",
+    "Unary",
+    "broadcast",
+]
+
 
 def broadcast(*shapes: Shape) -> Shape:
     """The numpy broadcast of shapes; N matches N and 1. Raises ``InvalidGraph`` where they do not fit."""

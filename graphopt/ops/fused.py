@@ -9,6 +9,8 @@ from graphopt.ir import Array, Graph, Op, Sampler, TensorType, Value, arg, bind_
 from graphopt.ops.elementwise import Neg, Relu
 from graphopt.ops.macs import macs_of
 
+__all__ = ["Fused"]
+
 
 class Fused(Op, name="fused"):
     """Applies ``body``: operand i is its input i, its one output the result.

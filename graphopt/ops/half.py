@@ -10,6 +10,8 @@ import numpy as np
 
 from graphopt.ir import Array
 
+__all__ = ["HALF_LARGEST", "fits_half", "rounded_to_half"]
+
 HALF_LARGEST = 65504.0
 """The largest float16."""
 

@@ -10,6 +10,8 @@ from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
 from graphopt.ops.logic import Cast
 
+__all__ = ["Gather", "GatherElements", "GatherNd", "ScatterElements", "ScatterNd", "Tile", "TopK", "TopKIndices"]
+
 INDEX_DTYPES = ("int32", "int64")
 
 

@@ -18,6 +18,17 @@ from graphopt.ops.linear import Linear, MatMul
 from graphopt.ops.quantized import Quantize
 from graphopt.ops.windows import Window, sample_window
 
+__all__ = [
+    "ACCUMULATORS",
+    "ConvInteger",
+    "ConvTransposeInteger",
+    "IntegerProduct",
+    "LinearInteger",
+    "MatMulInteger",
+    "SumPool",
+    "overflowing",
+]
+
 ACCUMULATORS = {"int8": "int32", "uint8": "int32", "int16": "int64"}
 """From the dtype of activations to that of their sums of products."""
 

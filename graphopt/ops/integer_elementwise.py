@@ -9,6 +9,8 @@ from graphopt.ops.elementwise import Mul, broadcast
 from graphopt.ops.integer import accumulator, sample_quantized
 from graphopt.ops.logic import Cast
 
+__all__ = ["IntegerSqrt", "MulInteger", "WeightedSum"]
+
 
 class WeightedSum(Op, name="weighted_sum"):
     """offset + sum factors[i] * x[i], the operands broadcast: int32, and int64 where one of them is int16.

@@ -33,6 +33,15 @@ from graphopt.ops.recurrent import section
 from graphopt.ops.sequence import state_macs
 from graphopt.ops.shape import Concat, Reshape, Transpose
 
+__all__ = [
+    "GruSequenceInteger",
+    "IntegerSequence",
+    "LstmSequenceInteger",
+    "RnnSequenceInteger",
+    "sigmoid_table",
+    "tanh_table",
+]
+
 T = TypeVar("T")
 
 GATE_BITS = 12

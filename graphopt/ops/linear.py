@@ -10,6 +10,8 @@ import numpy as np
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.elementwise import broadcast
 
+__all__ = ["Linear", "MatMul"]
+
 
 def product_macs(left: TensorType, result: TensorType) -> int:
     """The multiply-accumulates of a matrix product: the last axis of the left operand, at each result element."""

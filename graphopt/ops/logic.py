@@ -10,6 +10,31 @@ from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, 
 from graphopt.ir.types import DTYPES
 from graphopt.ops.elementwise import Binary, broadcast
 
+__all__ = [
+    "And",
+    "BitwiseAnd",
+    "BitwiseNot",
+    "BitwiseOr",
+    "BitwiseXor",
+    "Cast",
+    "Comparison",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "IsInf",
+    "IsNan",
+    "Less",
+    "LessOrEqual",
+    "Logical",
+    "Mod",
+    "Not",
+    "Or",
+    "ShiftLeft",
+    "ShiftRight",
+    "Where",
+    "Xor",
+]
+
 
 class Comparison(Op):
     """Two operands of one dtype, broadcast as numpy does, to bool."""

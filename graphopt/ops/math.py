@@ -7,6 +7,27 @@ import numpy as np
 from graphopt.ir import Array, Sampler, Value
 from graphopt.ops.elementwise import Clip, Unary
 
+__all__ = [
+    "Acos",
+    "Acosh",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "Ceil",
+    "Cos",
+    "Cosh",
+    "Erf",
+    "Floor",
+    "Log",
+    "Reciprocal",
+    "Round",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Tan",
+]
+
 
 def _limited(cls: type[Unary], x: Value, low: float, high: float) -> Value | None:
     """The operator applied where it is defined and tame."""

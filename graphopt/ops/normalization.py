@@ -8,6 +8,8 @@ from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, 
 from graphopt.ops.elementwise import Add, Div, Mul, Sqrt, Sub
 from graphopt.ops.reduction import ReduceMean
 
+__all__ = ["BatchNorm", "LayerNorm", "Softmax"]
+
 
 class BatchNorm(Op, name="batch_norm"):
     """Inference-time batch norm (ONNX BatchNormalization): (x - mean) / sqrt(var + epsilon) * scale + bias.

@@ -9,6 +9,8 @@ import numpy as np
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.windows import Window, sample_window
 
+__all__ = ["AveragePool", "MaxPool", "Pool"]
+
 
 class Pool(Op):
     """A pooling. Empty tuples mean ones (strides, dilations) and zeros (pads); pads are smaller than the window."""

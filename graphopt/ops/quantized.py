@@ -10,6 +10,8 @@ from graphopt.ops.logic import Cast, Greater, Where
 from graphopt.ops.math import Round
 from graphopt.ops.shape import Reshape
 
+__all__ = ["Dequantize", "Quantization", "Quantize"]
+
 STORED = ("int8", "uint8", "int16", "uint16")
 
 

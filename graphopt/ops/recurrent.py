@@ -17,6 +17,8 @@ from graphopt.ops.linear import Linear
 from graphopt.ops.sequence import GruSequence, LstmSequence, RnnSequence, squash
 from graphopt.ops.shape import Concat, Reshape, Slice, Transpose
 
+__all__ = ["DIRECTIONS", "GRU", "LSTM", "RNN", "Recurrent"]
+
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 """For each direction of a layer, whether it runs from the last step to the first."""
 

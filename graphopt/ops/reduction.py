@@ -9,6 +9,21 @@ import numpy as np
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.logic import Cast
 
+__all__ = [
+    "ArgMax",
+    "ArgMin",
+    "ArgReduction",
+    "CumProd",
+    "CumSum",
+    "Cumulative",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "Reduction",
+]
+
 
 class Reduction(Op):
     """A reduction over ``axes`` (sorted, not negative), which stay as ones if ``keepdims``."""

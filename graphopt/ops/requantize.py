@@ -9,6 +9,8 @@ from graphopt.ops.elementwise import broadcast
 from graphopt.ops.integer import sample_quantized
 from graphopt.ops.logic import Cast
 
+__all__ = ["Lookup", "Requantize"]
+
 NARROW = ("int8", "uint8", "int16")
 
 

@@ -17,6 +17,8 @@ from graphopt.ops.elementwise import Sigmoid
 from graphopt.ops.linear import Linear
 from graphopt.ops.shape import Transpose
 
+__all__ = ["GruSequence", "LstmSequence", "RecurrentSequence", "RnnSequence"]
+
 
 def squash(activation: str, x: Array) -> Array:
     """The activation of an RNN."""

@@ -8,6 +8,8 @@ from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Dim, Op, Sampler, Shape, TensorType, Trait, Value, expect, numel
 from graphopt.ops.elementwise import broadcast
 
+__all__ = ["Concat", "Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Transpose"]
+
 
 class Reshape(Op, name="reshape"):
     """The same elements in row-major order under another shape. No -1 and no 0: frontends resolve those."""

@@ -13,6 +13,8 @@ from graphopt.ops.logic import BitwiseAnd, Cast, ShiftRight, Where
 from graphopt.ops.reduction import CumSum
 from graphopt.ops.shape import Reshape
 
+__all__ = ["Decompress"]
+
 
 class Decompress(Op, name="decompress"):
     """A tensor of ``shape``, row-major: element i is the next of ``values`` where bit i of ``bits`` is 1, else zero.

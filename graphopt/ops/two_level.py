@@ -10,6 +10,8 @@ import numpy as np
 
 from graphopt.ir import Array
 
+__all__ = ["SCALE_GROUP", "factors_of", "two_level"]
+
 SCALE_GROUP = 16
 """The input channels that share a factor."""
 LARGEST_FACTOR = 127 // 7

@@ -9,6 +9,8 @@ import numpy as np
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Dim, Sampler, TensorType, expect
 
+__all__ = ["Window"]
+
 
 @dataclass(frozen=True)
 class Window:

@@ -436,6 +436,11 @@ def test_dynamic_size_is_refused() -> None:
         trace(program)
 
 
+def test_a_refusal_tells_why_there_is_no_rule() -> None:
+    with pytest.raises(Unsupported, match=r"\(aten\.atan2\.default\): no operator stands for the angle of two"):
+        trace(Lambda(lambda x: torch.atan2(x, x + 1)), torch.rand(1, 4))
+
+
 def test_control_flow_is_refused() -> None:
     with pytest.raises(Unsupported, match=r"torch\.export cannot trace"):
         trace(Lambda(lambda x: x if x.sum() > 0 else -x), torch.rand(1, 4))

@@ -28,7 +28,6 @@ from graphopt.frontends.onnx import branches as branches  # its rule registers w
 from graphopt.frontends.onnx import file as onnx_file
 from graphopt.frontends.onnx import functions as onnx_functions
 from graphopt.frontends.onnx import known as known  # its rules register when it is imported
-from graphopt.frontends.onnx import refused as onnx_refused
 from graphopt.frontends.onnx import rules as rules  # they register when they are imported
 from graphopt.frontends.onnx.inputs import Frozen, empty_inputs, frozen_inputs, input_shapes, tensor_dtype
 from graphopt.frontends.onnx.node import (
@@ -222,8 +221,8 @@ class Importer:
         rule = RULES.get(op)
         if known and not refused:
             rule = KNOWN_RULES.get(op, rule)
-        if rule is None and op in onnx_refused.REASONS:
-            raise Unsupported(onnx_refused.REASONS[op])
+        if rule is None and op in RULES.reasons:
+            raise unknown_op(RULES.reasons[op])
         if rule is None and op in KNOWN_RULES:
             rule = must_be_known
         if rule is None:

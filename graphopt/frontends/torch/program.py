@@ -164,7 +164,7 @@ class ProgramImporter:
         if op not in RULES and op not in PASSED_THROUGH:
             if self.is_foldable(node, values, args):
                 return fold(node, args, name)
-            raise unknown_op()
+            raise unknown_op(RULES.reasons.get(op))
         if any(self.env.get(n) is None for n in node.all_input_nodes):
             return None
         if op in PASSED_THROUGH:

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from graphopt import ops
-from graphopt.ir import Constant, Input, Op
+from graphopt.passes.quantize.form import RULES
 
-ORDER = "it gives positions or truths, which follow from an order of reals"
-PICK = "it picks by positions that are computed, and shares no scale with what it picks from"
-STATE = "it is half of a layer, of which only the whole has an integer form"
-
-FLOAT_ONLY: dict[type[Op], str] = {
-    **dict.fromkeys((ops.ArgMax, ops.ArgMin, ops.TopKIndices), ORDER),
-    **dict.fromkeys((ops.Equal, ops.Less, ops.LessOrEqual, ops.Greater, ops.GreaterOrEqual), ORDER),
-    **dict.fromkeys((ops.IsInf, ops.IsNan), "no integer stands for infinity or NaN"),
-    **dict.fromkeys((ops.GatherElements, ops.GatherNd, ops.ScatterElements, ops.ScatterNd), PICK),
-    **dict.fromkeys((ops.LstmSequence, ops.GruSequence, ops.RnnSequence), STATE),
-    ops.CumProd: "products of many factors have no common scale",
-    ops.ReduceProd: "products of many factors have no common scale",
-    ops.CumSum: "its sums grow along the axis and need more range than its operand",
-    ops.Mod: "the rest of a division does not carry over to another scale",
-    ops.TopK: "it gives values and their positions at once",
-}
-"""From an operator to why it stays float."""
-
-STRUCTURAL: frozenset[type[Op]] = frozenset(
-    {
-        *(Input, Constant, ops.Cast, ops.Fused, ops.Quantize, ops.Dequantize, ops.Requantize, ops.Lookup),
-        *(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger, ops.MatMulInteger, ops.SumPool),
-        *(ops.Binarize, ops.PackSigns, ops.ConvXnor),
-        *(ops.IntegerSqrt, ops.MulInteger, ops.WeightedSum, ops.Decompress),
-        *(ops.LstmSequenceInteger, ops.GruSequenceInteger, ops.RnnSequenceInteger),
-        *(ops.And, ops.Or, ops.Xor, ops.Not, ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot),
-        *(ops.ShiftLeft, ops.ShiftRight),
-        ops.Split,
-    }
+RULES.unsupported(
+    "it gives positions or truths, which follow from an order of reals",
+    *(ops.ArgMax, ops.ArgMin, ops.TopKIndices),
+    *(ops.Equal, ops.Less, ops.LessOrEqual, ops.Greater, ops.GreaterOrEqual),
 )
-"""Operators that compute nothing with reals, or become others before the rules meet them (``Split``)."""
+RULES.unsupported("no integer stands for infinity or NaN", ops.IsInf, ops.IsNan)
+RULES.unsupported(
+    "it picks by positions that are computed, and shares no scale with what it picks from",
+    *(ops.GatherElements, ops.GatherNd, ops.ScatterElements, ops.ScatterNd),
+)
+RULES.unsupported(
+    "it is half of a layer, of which only the whole has an integer form",
+    *(ops.LstmSequence, ops.GruSequence, ops.RnnSequence),
+)
+RULES.unsupported("products of many factors have no common scale", ops.CumProd, ops.ReduceProd)
+RULES.unsupported("its sums grow along the axis and need more range than its operand", ops.CumSum)
+RULES.unsupported("the rest of a division does not carry over to another scale", ops.Mod)
+RULES.unsupported("it gives values and their positions at once", ops.TopK)
+
+# what computes nothing with reals, or becomes something else before the rules meet it
+RULES.unsupported(
+    "it computes with integers already",
+    *(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger, ops.MatMulInteger, ops.SumPool),
+    *(ops.IntegerSqrt, ops.MulInteger, ops.WeightedSum, ops.Requantize, ops.Lookup),
+    *(ops.LstmSequenceInteger, ops.GruSequenceInteger, ops.RnnSequenceInteger),
+)
+RULES.unsupported("it computes with signs already", ops.Binarize, ops.PackSigns, ops.ConvXnor)
+RULES.unsupported(
+    "it computes with truths or bits, not with reals",
+    *(ops.And, ops.Or, ops.Xor, ops.Not, ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot),
+    *(ops.ShiftLeft, ops.ShiftRight),
+)
+RULES.unsupported("it goes between reals and integers", ops.Quantize, ops.Dequantize)
+RULES.unsupported("it goes from one dtype to another, which have no scale", ops.Cast)
+RULES.unsupported("its weights are compressed already: quantize first", ops.Decompress)
+RULES.unsupported("it is fused already: quantize first", ops.Fused)
+RULES.unsupported("only splits of float32 become slices, which have an integer form", ops.Split)

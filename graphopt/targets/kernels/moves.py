@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from tvm import tirx
 
-from graphopt.ops import Concat, Expand, Pad, Resize, Slice, Softmax, Transpose
-from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
+from graphopt.ops import Concat, Expand, Pad, Reshape, Resize, Slice, Softmax, Transpose
+from graphopt.targets.kernels.base import RULES, Frame, Kernel, Task, kernel_rule, physical_loops
 from graphopt.targets.kernels.nest import Index, conjunction, emit_nest, reduced
 from graphopt.targets.tir import Expr, Locals, Point, loop
+
+RULES.unsupported("its result is its operand, read by another shape", (Reshape, None))
 
 
 def gather(task: Task, source: Callable[[Index], Sequence[Expr]]) -> Kernel:

@@ -1,29 +1,5 @@
 """The rules of the built-in operators, by family. Importing this registers them."""
 
-from graphopt.exporters.torch.rules import (
-    elementwise,
-    indexing,
-    integer,
-    logic,
-    normalization,
-    pooling,
-    products,
-    quantized,
-    recurrent,
-    reduction,
-    shape,
-)
+from graphopt.ir.registry import import_all
 
-__all__ = [
-    "elementwise",
-    "indexing",
-    "integer",
-    "logic",
-    "normalization",
-    "pooling",
-    "products",
-    "quantized",
-    "recurrent",
-    "reduction",
-    "shape",
-]
+import_all(__path__, __name__)

@@ -1,35 +1,5 @@
 """The rules by family; each registers when it is imported."""
 
-from graphopt.frontends.onnx.rules import (
-    basic,
-    einsum,
-    fourier,
-    grid,
-    index,
-    integer,
-    math,
-    norm,
-    qlinear,
-    qonnx,
-    recurrent,
-    reduce,
-    resize,
-    shape,
-)
+from graphopt.ir.registry import import_all
 
-__all__ = [
-    "basic",
-    "einsum",
-    "fourier",
-    "grid",
-    "index",
-    "integer",
-    "math",
-    "norm",
-    "qlinear",
-    "qonnx",
-    "recurrent",
-    "reduce",
-    "resize",
-    "shape",
-]
+import_all(__path__, __name__)

@@ -1,25 +1,5 @@
 """The rules by family; each registers when it is imported."""
 
-from graphopt.frontends.torch.rules import (
-    attention,
-    basic,
-    index,
-    math,
-    norm,
-    quantized,
-    recurrent,
-    resize,
-    shape,
-)
+from graphopt.ir.registry import import_all
 
-__all__ = [
-    "attention",
-    "basic",
-    "index",
-    "math",
-    "norm",
-    "quantized",
-    "recurrent",
-    "resize",
-    "shape",
-]
+import_all(__path__, __name__)

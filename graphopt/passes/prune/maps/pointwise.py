@@ -30,7 +30,7 @@ from graphopt.ops.integer_elementwise import IntegerSqrt, MulInteger, WeightedSu
 from graphopt.ops.quantized import Quantization
 from graphopt.ops.requantize import Lookup, Requantize
 from graphopt.passes.prune.maps.layers import WINDOW
-from graphopt.passes.prune.maps.table import channel_map, unsupported
+from graphopt.passes.prune.maps.table import MAPS, channel_map
 from graphopt.passes.prune.relations import Relations
 
 
@@ -111,9 +111,9 @@ def along_an_axis(node: Node, relations: Relations) -> None:
         relations.keep_axis(value, axis, f"{node.op.name} runs along it")
 
 
-unsupported("it is fused already: prune first", Fused)
-unsupported("it is compressed already: prune first", Decompress)
-unsupported(
+MAPS.unsupported("it is fused already: prune first", Fused)
+MAPS.unsupported("it is compressed already: prune first", Decompress)
+MAPS.unsupported(
     "it is quantized already: prune first",
     *(IntegerProduct, MatMulInteger, IntegerSequence, SumPool),
     *(MulInteger, WeightedSum, IntegerSqrt, Requantize, Lookup),

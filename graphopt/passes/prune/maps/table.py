@@ -47,15 +47,6 @@ def shrinks(*ops: type[Op]) -> Callable[[Shrink], Shrink]:
     return register
 
 
-def unsupported(why: str, *ops: type[Op]) -> None:
-    """Declare that nothing around these operators shrinks, and why."""
-
-    def keep(node: Node, relations: Relations) -> None:
-        keep_all(node, relations, why)
-
-    MAPS.enter(keep, *ops)
-
-
 def keep_all(node: Node, relations: Relations, why: str) -> None:
     for value in (*node.inputs, *node.results):
         relations.keep_value(value, why)
@@ -67,7 +58,7 @@ def relate(graph: Graph) -> Relations:
     for node in graph.nodes:
         rule = MAPS.find(type(node.op))
         if rule is None:
-            keep_all(node, relations, f"{node.op.name} has no channel map")
+            keep_all(node, relations, MAPS.reason(type(node.op)) or f"{node.op.name} has no channel map")
         else:
             rule(node, relations)
     for place, why in symbol_axes(graph):

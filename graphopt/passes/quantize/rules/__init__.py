@@ -1,5 +1,6 @@
-"""The integer forms of operators, by family; importing this room registers them."""
+"""The integer forms of operators, by family, and why others have none; importing this room registers them."""
 
-from graphopt.passes.quantize.rules import arithmetic, layer_norm, moves, pools, products, recurrent, softmax, tables
+from graphopt.ir.registry import import_all
+from graphopt.passes.quantize import float_only as float_only
 
-__all__ = ["arithmetic", "layer_norm", "moves", "pools", "products", "recurrent", "softmax", "tables"]
+import_all(__path__, __name__)
