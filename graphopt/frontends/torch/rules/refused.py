@@ -25,6 +25,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "it makes a number of Python of data": ("_local_scalar_dense.default",),
     "it works on complex numbers": ("_fft_c2r.default", "_fft_r2c.default"),
     "it reads memory by strides, and the graph has none": ("as_strided.default",),
+    "it changes the size of a tensor in place": ("resize_.default",),
     "its number depends on the batch": ("scalar_tensor.default",),
     "no operator stands for distances of all pairs": ("_cdist_forward.default", "_pdist_forward.default"),
     "no operator stands for the angle of two operands": ("atan2.default", "atan2.out"),
