@@ -10,20 +10,19 @@ import pytest
 import torch
 
 from graphopt.exporters.onnx import rules as onnx_writers
-from graphopt.exporters.onnx.rule import RULES as ONNX_WRITERS
+from graphopt.exporters.onnx.rule import ONNX_WRITERS
 from graphopt.exporters.torch import rules as torch_rules
-from graphopt.exporters.torch.rule import RULES as TORCH_RULES
+from graphopt.exporters.torch.rule import TORCH_RULES
 from graphopt.frontends.onnx import importer as onnx_importer
-from graphopt.frontends.onnx.node import KNOWN_RULES
-from graphopt.frontends.onnx.node import RULES as ONNX_READERS
+from graphopt.frontends.onnx.node import KNOWN_RULES, ONNX_RULES
 from graphopt.frontends.torch import decompose
 from graphopt.frontends.torch import rules as aten_readers
-from graphopt.frontends.torch.node import RULES as ATEN_READERS
+from graphopt.frontends.torch.node import ATEN_RULES
 from graphopt.ir import REGISTRY, Op
 from graphopt.ir.registry import Table
 from graphopt.passes.prune.maps import MAPS
 from graphopt.passes.quantize import rules as integer_rules
-from graphopt.passes.quantize.form import RULES as INTEGER_RULES
+from graphopt.passes.quantize.form import INTEGER_RULES
 from graphopt.targets.kernels import RULES as KERNELS
 from graphopt.targets.scalars import SCALARS
 
@@ -65,7 +64,7 @@ def test_every_operator_has_a_rule_or_a_reason(op: type[Op]) -> None:
 
 
 def test_every_operator_of_onnx_has_a_rule_a_body_or_a_reason() -> None:
-    known = {*ONNX_READERS, *KNOWN_RULES, *ONNX_READERS.reasons}
+    known = {*ONNX_RULES, *KNOWN_RULES, *ONNX_RULES.reasons}
     wanting = []
     for schema in onnx.defs.get_all_schemas():  # the newest version of each
         name = schema.name if schema.domain in STANDARD else f"{schema.domain}:{schema.name}"
@@ -73,7 +72,7 @@ def test_every_operator_of_onnx_has_a_rule_a_body_or_a_reason() -> None:
         if not (name in known or has_body or schema.deprecated):
             wanting.append(name)
     assert not wanting
-    assert not ONNX_READERS.keys() & ONNX_READERS.reasons.keys()
+    assert not ONNX_RULES.keys() & ONNX_RULES.reasons.keys()
 
 
 def test_every_core_operator_of_aten_has_a_rule_a_decomposition_or_a_reason() -> None:
@@ -84,4 +83,4 @@ def test_every_core_operator_of_aten_has_a_rule_a_decomposition_or_a_reason() ->
     core = {op for op in overloads if torch.Tag.core in op.tags and not str(op).startswith("aten.sym_")}
     lacking = {op for op in core if decompose.lacks_rule(op)} - decompose.decompositions().keys()
     assert len(core) > 150
-    assert {str(op) for op in lacking} == ATEN_READERS.reasons.keys()
+    assert {str(op) for op in lacking} == ATEN_RULES.reasons.keys()

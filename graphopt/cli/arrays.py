@@ -32,7 +32,7 @@ DAMAGED = (OSError, ValueError, EOFError, KeyError, struct.error, zlib.error, zi
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredArray:
     """An array in a file: what it is, and how to read it."""
 
     shape: tuple[int, ...]
@@ -44,7 +44,7 @@ class Stored:
 
 
 @contextmanager
-def open_arrays(path: str | Path) -> Iterator[dict[str, Stored]]:
+def open_arrays(path: str | Path) -> Iterator[dict[str, StoredArray]]:
     """The arrays in a file by name, the one of an .npy under an empty name; to be read while the context lasts.
 
     Raises ``InvalidInput`` for what is no such file, is damaged, or asks for more than ``MAX_BYTES``.
@@ -76,7 +76,7 @@ def read_all(path: str | Path) -> dict[str, Array]:
         return read_some(found, list(found), str(path))
 
 
-def read_some(found: dict[str, Stored], names: Collection[str], where: str) -> dict[str, Array]:
+def read_some(found: dict[str, StoredArray], names: Collection[str], where: str) -> dict[str, Array]:
     """Some of the arrays in a file; raises ``InvalidInput`` if they are too large together."""
     needed = sum(math.prod(found[name].shape) * found[name].dtype.itemsize for name in names)
     if needed > MAX_BYTES:
@@ -99,9 +99,9 @@ def check_directory(file: IO[bytes], where: str) -> None:
         at = tail.find(b"PK\x05\x06", at + 1)
 
 
-def members(archive: zipfile.ZipFile, where: str) -> dict[str, Stored]:
+def members(archive: zipfile.ZipFile, where: str) -> dict[str, StoredArray]:
     """The arrays of an archive; raises ``InvalidInput`` for one that cannot be read."""
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredArray] = {}
     for info in archive.infolist():
         name, place = info.filename.removesuffix(".npy"), f"{where}: {info.filename[:200]}"
         if name in found:
@@ -117,11 +117,11 @@ def members(archive: zipfile.ZipFile, where: str) -> dict[str, Stored]:
             with archive.open(info) as file:
                 return stored(file, info.file_size, place).read()
 
-        found[name] = Stored(header.shape, header.dtype, read)
+        found[name] = StoredArray(header.shape, header.dtype, read)
     return found
 
 
-def stored(file: IO[bytes], size: int, where: str) -> Stored:
+def stored(file: IO[bytes], size: int, where: str) -> StoredArray:
     """The array that a file of so many bytes begins with, its header read; raises ``InvalidInput`` for a false one."""
     magic = file.read(8)
     if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
@@ -152,4 +152,4 @@ def stored(file: IO[bytes], size: int, where: str) -> Stored:
         made = data.reshape(shape, order="F" if fortran else "C")
         return np.ascontiguousarray(made, dtype.newbyteorder("=")).reshape(shape)
 
-    return Stored(tuple(shape), dtype, read)
+    return StoredArray(tuple(shape), dtype, read)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graphopt.cli.arrays import Stored, open_arrays, read_all, read_some
+from graphopt.cli.arrays import StoredArray, open_arrays, read_all, read_some
 from graphopt.cli.common import warn
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, TensorType
@@ -49,7 +49,7 @@ def with_labels(samples: dict[str, Array], name: str, labels: Array) -> dict[str
     return {**samples, name: labels}
 
 
-def choose(found: dict[str, Stored], inputs: dict[str, TensorType], keys: list[str], where: str) -> dict[str, str]:
+def choose(found: dict[str, StoredArray], inputs: dict[str, TensorType], keys: list[str], where: str) -> dict[str, str]:
     """The array for each input."""
     names = list(inputs)
     listing = ", ".join(f"{name or 'one array'} {array}" for name, array in found.items()) or "nothing"
@@ -74,7 +74,7 @@ def choose(found: dict[str, Stored], inputs: dict[str, TensorType], keys: list[s
     return chosen
 
 
-def fits(array: Stored, wanted: TensorType) -> bool:
+def fits(array: StoredArray, wanted: TensorType) -> bool:
     """Whether an array can be samples of an input: of its kind of numbers, and of its shape but for the batch."""
     alike = (array.dtype.kind == "f") == wanted.is_float
     return alike and len(array.shape) == wanted.rank and array.shape[1:] == wanted.shape[1:]

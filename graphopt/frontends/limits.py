@@ -20,7 +20,7 @@ MAX_POSITIONS = 1 << 22
 """Elements of a table of positions along an axis, as for a resize or a reversal."""
 
 
-class Budget:
+class ImportBudget:
     """What one import has taken so far."""
 
     def __init__(self, nodes: int) -> None:

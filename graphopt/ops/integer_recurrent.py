@@ -90,7 +90,7 @@ def interpolated(table: Array, x: Array) -> Array:
     return np.asarray(low + rounded((high - low) * part, ENTRY_BITS))
 
 
-class Step:
+class IntegerStep:
     """What one step works with, all in int64: ``project`` multiplies a state by rows of r."""
 
     def __init__(self, r: Array, scales: list[Array], tables: list[Array]) -> None:
@@ -159,14 +159,14 @@ class IntegerSequence(Op):
         steps, n, _ = gates.shape
         y = np.zeros((steps + self.rows, n, r.shape[1]), np.int16)
         states = states or [np.zeros((n, r.shape[1]), np.int64)] * self.states
-        step = Step(r, scales, tables)
+        step = IntegerStep(r, scales, tables)
         for t in reversed(range(steps)) if self.reverse else range(steps):
             states, behind = self.step(step, gates[t], biases, states)
             y[t], y[steps:] = states[0], [*behind, narrowed(states[0])]
         return y
 
     def step(
-        self, step: Step, gates: Array, biases: list[Array], states: list[Array]
+        self, step: IntegerStep, gates: Array, biases: list[Array], states: list[Array]
     ) -> tuple[list[Array], list[Array]]:
         """The next states, and the rows behind the hidden states but for the last."""
         raise NotImplementedError
@@ -181,12 +181,12 @@ class IntegerSequence(Op):
             # of gates, so that there are as many samples as there
             first = Reshape(shape=(n, hidden))(section(section(gates, 0, 0, 1), 2, 0, hidden))
             states = [Cast(to="int16")(Mul()(Cast(to="int32")(first), by.number(0)))] * self.states
-        parts = by.Parts(gates, r, scales, tables, hidden)
+        parts = by.StepOperands(gates, r, scales, tables, hidden)
         order = range(steps)[::-1] if self.reverse else range(steps)
         return (by.unrolled(order, states, lambda t, states: self.parts(parts, t, biases, states)),)
 
     def parts(
-        self, parts: by.Parts, t: int, biases: list[Value], states: list[Value]
+        self, parts: by.StepOperands, t: int, biases: list[Value], states: list[Value]
     ) -> tuple[list[Value], list[Value]]:
         """What ``step`` gives, by other operators."""
         raise NotImplementedError
@@ -249,7 +249,7 @@ class LstmSequenceInteger(IntegerSequence, name="lstm_sequence_integer"):
         return super().infer(*inputs)
 
     def step(
-        self, step: Step, gates: Array, biases: list[Array], states: list[Array]
+        self, step: IntegerStep, gates: Array, biases: list[Array], states: list[Array]
     ) -> tuple[list[Array], list[Array]]:
         h, c = states
         i, o, f, g = np.split(saturated(gates + step.project(narrowed(h), slice(None))), 4, axis=1)
@@ -260,7 +260,7 @@ class LstmSequenceInteger(IntegerSequence, name="lstm_sequence_integer"):
         return [rounded(o * squashed, STATE_BITS), c], [c]
 
     def parts(
-        self, parts: by.Parts, t: int, biases: list[Value], states: list[Value]
+        self, parts: by.StepOperands, t: int, biases: list[Value], states: list[Value]
     ) -> tuple[list[Value], list[Value]]:
         copy, c = by.narrowed(states[0]), states[1]
         i, o, f, g = (parts.activated(t, gate, parts.product(copy, gate), int(gate == 3)) for gate in range(4))
@@ -291,7 +291,7 @@ class GruSequenceInteger(IntegerSequence, name="gru_sequence_integer"):
         return 1 if self.linear_before_reset else 2
 
     def step(
-        self, step: Step, gates: Array, biases: list[Array], states: list[Array]
+        self, step: IntegerStep, gates: Array, biases: list[Array], states: list[Array]
     ) -> tuple[list[Array], list[Array]]:
         (h,), (bias,), size = states, biases, states[0].shape[1]
         early, late, copy = slice(0, 2 * size), slice(2 * size, 3 * size), narrowed(h)
@@ -306,7 +306,7 @@ class GruSequenceInteger(IntegerSequence, name="gru_sequence_integer"):
         return [g + rounded(z * (h - g), STATE_BITS)], behind
 
     def parts(
-        self, parts: by.Parts, t: int, biases: list[Value], states: list[Value]
+        self, parts: by.StepOperands, t: int, biases: list[Value], states: list[Value]
     ) -> tuple[list[Value], list[Value]]:
         (h,), (bias,), copy = states, biases, by.narrowed(states[0])
         z, reset = (parts.activated(t, gate, parts.product(copy, gate)) for gate in (0, 1))
@@ -327,11 +327,11 @@ class RnnSequenceInteger(IntegerSequence, name="rnn_sequence_integer"):
     tables = 1
 
     def step(
-        self, step: Step, gates: Array, biases: list[Array], states: list[Array]
+        self, step: IntegerStep, gates: Array, biases: list[Array], states: list[Array]
     ) -> tuple[list[Array], list[Array]]:
         return [interpolated(step.tanh, saturated(gates + step.project(narrowed(states[0]), slice(None))))], []
 
     def parts(
-        self, parts: by.Parts, t: int, biases: list[Value], states: list[Value]
+        self, parts: by.StepOperands, t: int, biases: list[Value], states: list[Value]
     ) -> tuple[list[Value], list[Value]]:
         return [parts.activated(t, 0, parts.product(by.narrowed(states[0]), 0))], []

@@ -77,7 +77,7 @@ def cell_state(f: Value, c: Value, i: Value, g: Value, bits: int) -> Value:
 
 
 @dataclass(frozen=True)
-class Parts:
+class StepOperands:
     """The operands of a sequence of ``hidden`` channels."""
 
     gates: Value

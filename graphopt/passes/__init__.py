@@ -4,10 +4,10 @@ from graphopt.passes.base import PASSES, Context, Note, Pass, RewritePass
 from graphopt.passes.bisect import Culprit, bisect
 from graphopt.passes.cleanup import CommonSubexpressions, RemoveIdentities, SimplifyReshapes
 from graphopt.passes.contract import Bounded, Close, Contract, Exact, Masked, check_contract
+from graphopt.passes.default_pipeline import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.pipeline import Pipeline, Step
-from graphopt.passes.pipelines import default_pipeline, optimize
 from graphopt.passes.prune import (
     CompressWeights,
     Factorize,

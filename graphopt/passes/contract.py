@@ -49,7 +49,7 @@ class Masked:
     """Equal to the graph before with the removed channels' consumers reading zeros, bounded as ``Exact`` is.
 
     And that masked graph must not move when the weights of what was removed are drawn anew, so that a wrong
-    index map does not go unseen in both. Passes with this contract are ``Masking``.
+    index map does not go unseen in both. Passes with this contract are ``Removing``.
     """
 
     float32: float = 1e-4
@@ -71,7 +71,7 @@ class MaskedStep(Protocol):
 
 
 @runtime_checkable
-class Masking(Protocol):
+class Removing(Protocol):
     """A pass that tells what it removes, step by step."""
 
     def removals(self, graph: Graph) -> Iterable[MaskedStep]: ...
@@ -100,7 +100,7 @@ def check_contract(
         check_noise(graph, transform(graph), contract, where, samples)
         return
     if isinstance(contract, Masked):
-        if not isinstance(transform, Masking):
+        if not isinstance(transform, Removing):
             raise ContractViolation("it promises to mask, but does not tell its removals", where=where)
         for step in transform.removals(graph):
             check_masked(step, contract, where, samples)

@@ -16,7 +16,7 @@ from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import trace
 from graphopt.frontends.torch.check import Example, NotComparable, difference
-from graphopt.frontends.torch.node import RULES, Node
+from graphopt.frontends.torch.node import ATEN_RULES, AtenNode
 from graphopt.ir import Graph, Value
 
 ONE = torch.tensor([[1.0, 2.0, 3.0]])
@@ -89,10 +89,10 @@ def test_what_only_the_trace_sees_is_refused() -> None:
 
 
 def test_a_rule_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(at: Node, x: Value) -> Value:
+    def wrong(at: AtenNode, x: Value) -> Value:
         return at.emit(ops.Tanh(), x)
 
-    monkeypatch.setitem(RULES, "aten.relu.default", wrong)
+    monkeypatch.setitem(ATEN_RULES, "aten.relu.default", wrong)
     with pytest.raises(Unsupported, match="check=False"):
         trace(nn.ReLU(), ONE)
 

@@ -10,14 +10,14 @@ import pytest
 
 import graphopt
 from graphopt.errors import InvalidGraph
-from graphopt.exporters.torch.rule import RULES as TORCH_RULES
-from graphopt.frontends.onnx.node import RULES as ONNX_RULES
-from graphopt.frontends.torch.node import RULES as ATEN_RULES
+from graphopt.exporters.torch.rule import TORCH_RULES
+from graphopt.frontends.onnx.node import ONNX_RULES
+from graphopt.frontends.torch.node import ATEN_RULES
 from graphopt.ir import REGISTRY, Graph, arg
 from graphopt.ir.registry import TABLES
 from graphopt.passes import PASSES
 from graphopt.passes.prune.maps.table import MAPS
-from graphopt.passes.quantize.form import RULES as INTEGER_RULES
+from graphopt.passes.quantize.form import INTEGER_RULES
 from graphopt.targets.kernels import RULES as KERNEL_RULES
 from graphopt.targets.scalars import SCALARS
 

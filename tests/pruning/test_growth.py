@@ -8,7 +8,7 @@ import pytest
 
 from graphopt.ir import Graph, Value, arg
 from graphopt.ops import Add, MatMul, Relu, Reshape, Softmax, Split, Transpose
-from graphopt.passes.prune import Group, couple, coupling
+from graphopt.passes.prune import ChannelGroup, couple, coupling
 from graphopt.passes.prune.relations import ChannelAxis, Relations
 from pruning.nets import Builder
 
@@ -55,7 +55,7 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Relations]]:
     yield seen
 
 
-def structure(group: Group) -> tuple[object, ...]:
+def structure(group: ChannelGroup) -> tuple[object, ...]:
     return len(group), tuple((p.value.op.name, p.axis, n) for p, n in zip(group.axes, group.counts, strict=True))
 
 

@@ -3,7 +3,7 @@
 from tvm import tirx
 
 from graphopt.errors import InvalidInput
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value
 from graphopt.targets.scalars import constant, scalar_rule
 from graphopt.targets.tir import Expr
@@ -11,7 +11,7 @@ from graphopt_outside.operators import Squareplus
 
 
 @onnx_rule("outside:Squareplus")
-def read_squareplus(at: Node) -> Value:
+def read_squareplus(at: OnnxNode) -> Value:
     b = at.real("b", 4.0)
     if not b >= 0:
         raise InvalidInput(f"attribute 'b' is {b}", why="its square root is taken", advice="it must be 0 or more")

@@ -9,7 +9,7 @@ from onnx import helper
 
 from graphopt.errors import Unsupported
 from graphopt.exporters.onnx import rules as rules  # they register when they are imported
-from graphopt.exporters.onnx.rule import PARTS, RULES, At, onnx_dtype
+from graphopt.exporters.onnx.rule import ONNX_WRITERS, PARTS, At, onnx_dtype
 from graphopt.exporters.onnx.writer import Writer
 from graphopt.ir import Batch, Graph, Shape, TensorType, verify
 from graphopt.rewrite.legalize import legalize
@@ -45,14 +45,14 @@ def writable(graph: Graph) -> Graph:
         advice = "give the operator an export_rule or decompose()"
         return Unsupported(f"ONNX has no operator for {nodes}", where=graph.name, advice=advice)
 
-    return legalize(graph, lambda node: type(node.op) in RULES, refusal, instead=PARTS)
+    return legalize(graph, lambda node: type(node.op) in ONNX_WRITERS, refusal, instead=PARTS)
 
 
 def model_of(graph: Graph) -> onnx.ModelProto:
     """The model of a graph whose operators all have rules."""
     writer = Writer(graph)
     for node in writer.computing:
-        RULES[type(node.op)](node.op, At(node, graph.names[node], writer))
+        ONNX_WRITERS[type(node.op)](node.op, At(node, graph.names[node], writer))
     for value, name in writer.copies:
         writer.add("Identity", [writer.read(value)], [name], writer.fresh(f"{name}/copy"), {})
     body = helper.make_graph(

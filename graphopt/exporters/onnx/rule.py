@@ -19,7 +19,7 @@ from graphopt.ir.registry import Table
 from graphopt.rewrite.legalize import Parts
 
 O = TypeVar("O", bound=Op)  # noqa: E741
-RULES: Table[type[Op], Callable[[Any, At], None]] = Table("a rule that writes it")
+ONNX_WRITERS: Table[type[Op], Callable[[Any, At], None]] = Table("a rule that writes it")
 """The rules by operator class."""
 
 PARTS: Table[type[Op], Parts] = Table("parts that are written for it")
@@ -30,7 +30,7 @@ def export_rule(*kinds: type[O]) -> Callable[[Callable[[O, At], None]], Callable
     """Register the rule that writes these operators."""
 
     def register(rule: Callable[[O, At], None]) -> Callable[[O, At], None]:
-        RULES.enter(rule, *kinds)
+        ONNX_WRITERS.enter(rule, *kinds)
         return rule
 
     return register

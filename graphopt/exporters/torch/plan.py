@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from graphopt import ops
-from graphopt.exporters.torch.rule import RULES, TRAINING, Rule
+from graphopt.exporters.torch.rule import TORCH_RULES, TRAINING_RULES, Rule
 from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Trait, Value, arg, constant
 from graphopt.ops.quantized import STORED
 
@@ -47,7 +47,7 @@ class Slot(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class PlanStep:
     """One node: its rule, or else the plan of its body."""
 
     node: Node
@@ -130,20 +130,20 @@ class ExecutionPlan:
     def __deepcopy__(self, memo: dict[int, Any]) -> ExecutionPlan:
         return self
 
-    def step(self, node: Node, last_use: Mapping[Value, Node]) -> Step:
-        kind, rule, body = type(node.op), RULES.get(type(node.op)), None
+    def step(self, node: Node, last_use: Mapping[Value, Node]) -> PlanStep:
+        kind, rule, body = type(node.op), TORCH_RULES.get(type(node.op)), None
         where = self.graph.names[node]
         if any(t.dtype == "uint64" for t in (*node.types, *(v.type for v in node.inputs))):
             self.stuck.append(f"{where} ({node.op.name} of uint64)")
         elif rule is None:
             body = self.body(node)
             self.stuck += [f"{where} ({node.op.name})"] if body is None else [f"{where}/{s}" for s in body.stuck]
-        training = TRAINING.get(kind)
+        training = TRAINING_RULES.get(kind)
         if not all(self.is_fixed(node.inputs[i]) for i in STATISTICS.get(kind, ())):
             training = None
         dead = {v for v in node.inputs if last_use[v] is node and not isinstance(v.op, Constant)}
         symbolic = body is None and node.op.bind(1) is not node.op
-        return Step(node, rule, training, body, symbolic, tuple(dead.difference(self.graph.outputs)))
+        return PlanStep(node, rule, training, body, symbolic, tuple(dead.difference(self.graph.outputs)))
 
     def is_fixed(self, value: Value) -> bool:
         return isinstance(value.op, Constant) or value in self.fixed

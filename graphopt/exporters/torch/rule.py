@@ -20,10 +20,10 @@ Rule = Callable[..., Result]
 O = TypeVar("O", bound=Op)  # noqa: E741
 R = TypeVar("R", bound=Rule)
 
-RULES: Table[type[Op], Rule] = Table("a rule for PyTorch")
+TORCH_RULES: Table[type[Op], Rule] = Table("a rule for PyTorch")
 """The rules by operator class."""
 
-TRAINING: Table[type[Op], Rule] = Table("a rule for PyTorch while it trains")
+TRAINING_RULES: Table[type[Op], Rule] = Table("a rule for PyTorch while it trains")
 """Of operators that act differently while a module trains, what they do then."""
 
 
@@ -31,7 +31,7 @@ def torch_rule(*kinds: type[Op], training: bool = False) -> Callable[[R], R]:
     """Register the rule of these operators."""
 
     def register(rule: R) -> R:
-        (TRAINING if training else RULES).enter(rule, *kinds)
+        (TRAINING_RULES if training else TORCH_RULES).enter(rule, *kinds)
         return rule
 
     return register
@@ -40,7 +40,7 @@ def torch_rule(*kinds: type[Op], training: bool = False) -> Callable[[R], R]:
 def plain(table: dict[type[Op], Callable[..., Any]]) -> None:
     """Register functions of the operands alone, for operators without attributes."""
     for kind, function in table.items():
-        RULES[kind] = attribute_free(function)
+        TORCH_RULES[kind] = attribute_free(function)
 
 
 def attribute_free(function: Callable[..., Any]) -> Rule:

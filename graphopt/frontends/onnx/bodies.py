@@ -8,7 +8,7 @@ import numpy as np
 
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.node import Node, Tensor, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, Tensor, onnx_rule
 from graphopt.ir import Value
 
 MAX_STEPS = 1024
@@ -16,7 +16,7 @@ MAX_STEPS = 1024
 
 
 @onnx_rule("Loop", folded=False)
-def loop(at: Node) -> Sequence[Tensor | None]:
+def loop(at: OnnxNode) -> Sequence[Tensor | None]:
     """A loop of known length. Its condition must be known in every step, as it is where the body passes it on."""
     steps = int(at.known(0).item()) if at.has(0) else MAX_STEPS + 1
     going: Tensor | None = at.known(1) if at.has(1) else np.array(True)
@@ -43,7 +43,7 @@ def known(condition: Tensor | None) -> np.ndarray:
 
 
 @onnx_rule("Scan", folded=False)
-def scan(at: Node) -> Sequence[Tensor | None]:
+def scan(at: OnnxNode) -> Sequence[Tensor | None]:
     """A loop over slices of its last inputs. Opset 8 has a batch in front of everything."""
     if at.opset < 9:
         raise Unsupported("a scan of opset 8", advice="convert the model to a newer opset")
@@ -78,7 +78,7 @@ def scan(at: Node) -> Sequence[Tensor | None]:
     return [*carried, *ends]
 
 
-def stacked(at: Node, column: Sequence[Tensor | None], axis: int) -> Tensor | None:
+def stacked(at: OnnxNode, column: Sequence[Tensor | None], axis: int) -> Tensor | None:
     """The results of all steps along a new axis."""
     found = [c for c in column if c is not None]
     if len(found) < len(column):

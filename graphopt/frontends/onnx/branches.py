@@ -14,13 +14,12 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.node import FROM_SHAPES, Node, Tensor, freezing, onnx_rule
-from graphopt.ir import Node as GraphNode
-from graphopt.ir import Op, Value, numel, topological
+from graphopt.frontends.onnx.node import FROM_SHAPES, OnnxNode, Tensor, freezing, onnx_rule
+from graphopt.ir import Node, Op, Value, numel, topological
 
 
 @onnx_rule("If", folded=False)
-def branch(at: Node) -> Sequence[Tensor | None]:
+def branch(at: OnnxNode) -> Sequence[Tensor | None]:
     if at.is_known(0):
         known = at.known(0)
         if known.size != 1:
@@ -37,7 +36,7 @@ def branch(at: Node) -> Sequence[Tensor | None]:
     return results
 
 
-def selected(at: Node, condition: Value, advice: str) -> list[Tensor | None]:
+def selected(at: OnnxNode, condition: Value, advice: str) -> list[Tensor | None]:
     """The results of both branches, selected by a condition of no axes. Raises ``Unsupported`` where that may fail."""
     before = at.computed_before
     try:
@@ -81,11 +80,11 @@ def plain(data: np.ndarray, advice: str) -> np.ndarray:
     return data
 
 
-def never(node: GraphNode) -> str | None:
+def never(node: Node) -> str | None:
     return None
 
 
-def by_zero(node: GraphNode) -> str | None:
+def by_zero(node: Node) -> str | None:
     """Integers divided by what may be zero."""
     divisor = node.inputs[1]
     if divisor.type.is_float or (divisor.constant is not None and divisor.constant.all()):
@@ -93,26 +92,26 @@ def by_zero(node: GraphNode) -> str | None:
     return "integers may be divided by zero"
 
 
-def by_negative(node: GraphNode) -> str | None:
+def by_negative(node: Node) -> str | None:
     """Integers to a power that may be negative."""
     power = node.inputs[1]
     fine = node.inputs[0].type.is_float or (power.constant is not None and bool((power.constant >= 0).all()))
     return None if fine else "integers may be raised to a negative power"
 
 
-def by_many(node: GraphNode) -> str | None:
+def by_many(node: Node) -> str | None:
     """Shifts by what may be more than the bits there are."""
     count, bits = node.inputs[1].constant, 8 * np.dtype(node.inputs[0].type.dtype).itemsize
     fine = count is not None and bool(((count >= 0) & (count < bits)).all())
     return None if fine else "a shift may be by more than all bits"
 
 
-def outside(node: GraphNode) -> str | None:
+def outside(node: Node) -> str | None:
     """Positions that come from data."""
     return None if node.inputs[1].constant is not None else "an index may be outside its axis"
 
 
-FAILING: dict[type[Op], Callable[[GraphNode], str | None]] = {
+FAILING: dict[type[Op], Callable[[Node], str | None]] = {
     ops.Div: by_zero,
     ops.Mod: by_zero,
     ops.Pow: by_negative,

@@ -13,7 +13,7 @@ from graphopt.errors import InvalidGraph, InvalidInput
 from graphopt.frontends import normal
 from graphopt.frontends.build import Scope
 from graphopt.frontends.limits import positions
-from graphopt.frontends.onnx.node import Node
+from graphopt.frontends.onnx.node import OnnxNode
 from graphopt.ir import Array, Batch, Op, Value
 
 
@@ -85,7 +85,7 @@ def counted(at: Scope, size: int, rank: int, axis: int, dtype: str = "int64", pa
     return at.constant(positions(size).astype(dtype).reshape(shape), part)
 
 
-def slices(at: Node, rank: int) -> list[tuple[int, Any, Any, int]]:
+def slices(at: OnnxNode, rank: int) -> list[tuple[int, Any, Any, int]]:
     """Axis, start, stop and step of what an ONNX Slice cuts, in attributes or inputs."""
     starts, stops = at.setting("starts", 1), at.setting("ends", 2)
     if starts is None or stops is None:

@@ -22,7 +22,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op, warn_fixed_batch
-from graphopt.frontends.limits import Budget
+from graphopt.frontends.limits import ImportBudget
 from graphopt.frontends.onnx import bodies as bodies  # its rules register when it is imported
 from graphopt.frontends.onnx import branches as branches  # its rule registers when it is imported
 from graphopt.frontends.onnx import file as onnx_file
@@ -32,11 +32,11 @@ from graphopt.frontends.onnx import rules as rules  # they register when they ar
 from graphopt.frontends.onnx.inputs import Frozen, empty_inputs, frozen_inputs, input_shapes, tensor_dtype
 from graphopt.frontends.onnx.node import (
     KNOWN_RULES,
-    RULES,
+    ONNX_RULES,
     STANDARD,
     UNFOLDED,
     Known,
-    Node,
+    OnnxNode,
     Tensor,
     constant_values,
     node_name,
@@ -109,7 +109,7 @@ class Importer:
         frozen: Mapping[str, Array],
     ) -> None:
         self.surgeon, self.name, self.opset = surgeon, name, opset
-        self.budget = Budget(len(surgeon.nodes))
+        self.budget = ImportBudget(len(surgeon.nodes))
         empty = empty_inputs([t for t in surgeon.inputs if t.name not in frozen])
         self.env: ChainMap[str, Tensor | None] = ChainMap({**frozen, **empty})
         self.free = [t for t in surgeon.inputs if t.name not in self.env]
@@ -218,11 +218,11 @@ class Importer:
         inputs = [None if t.is_empty() else self.read(t) for t in node.inputs]
         known = all(i is None or not isinstance(i, Value) for i in inputs)
         refused = any(i is None and not t.is_empty() for i, t in zip(inputs, node.inputs, strict=True))
-        rule = RULES.get(op)
+        rule = ONNX_RULES.get(op)
         if known and not refused:
             rule = KNOWN_RULES.get(op, rule)
-        if rule is None and op in RULES.reasons:
-            raise unknown_op(RULES.reasons[op])
+        if rule is None and op in ONNX_RULES.reasons:
+            raise unknown_op(ONNX_RULES.reasons[op])
         if rule is None and op in KNOWN_RULES:
             rule = must_be_known
         if rule is None:
@@ -231,7 +231,7 @@ class Importer:
             return [None] * len(node.outputs)
         if rule in KNOWN_RULES.values():
             self.budget.take_known(op, [i for i in inputs if not isinstance(i, Value)])
-        result = rule(Node(node, inputs, self))
+        result = rule(OnnxNode(node, inputs, self))
         results = [result] if isinstance(result, (Value, np.ndarray)) else result
         return computed(results, self.budget) if known and op not in UNFOLDED else results
 
@@ -260,12 +260,12 @@ class Importer:
             raise Unsupported("its result has no elements")
 
 
-def must_be_known(at: Node) -> Sequence[Tensor]:
+def must_be_known(at: OnnxNode) -> Sequence[Tensor]:
     """The rule, for computed inputs, of an operator that can only be computed at import."""
     return at.knowns
 
 
-def computed(results: Sequence[Tensor | None], budget: Budget) -> list[Tensor | None]:
+def computed(results: Sequence[Tensor | None], budget: ImportBudget) -> list[Tensor | None]:
     """What follows from constants alone, as arrays."""
     values = tuple(dict.fromkeys(r for r in results if isinstance(r, Value)))
     if not values or any(isinstance(d, Batch) for v in values for d in v.type.shape):

@@ -15,7 +15,7 @@ import numpy as np
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import slices
-from graphopt.frontends.onnx.node import RULES, Known, Node, Tensor, constant_values, known_rule, onnx_rule
+from graphopt.frontends.onnx.node import ONNX_RULES, Known, OnnxNode, Tensor, constant_values, known_rule, onnx_rule
 from graphopt.frontends.onnx.rules.math import cast_dtype
 from graphopt.ir import Batch, Shape, Value, numel
 
@@ -31,7 +31,7 @@ def tidy(data: Known) -> Known:
     return data.astype(np.int64) if data.dtype == object and not symbolic else data
 
 
-def numbers(at: Node, index: int) -> Known:
+def numbers(at: OnnxNode, index: int) -> Known:
     """A known input without N."""
     data = at.known(index)
     if data.dtype == object:
@@ -40,7 +40,7 @@ def numbers(at: Node, index: int) -> Known:
 
 
 @known_rule("Constant")
-def constant(at: Node) -> Known:
+def constant(at: OnnxNode) -> Known:
     if (tensor := at.raw("value")) is not None:
         return constant_values(tensor)
     dtypes = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
@@ -52,7 +52,7 @@ def constant(at: Node) -> Known:
 
 @onnx_rule("Shape")
 @known_rule("Shape")
-def shape(at: Node) -> Known:
+def shape(at: OnnxNode) -> Known:
     found = at.tensor(0)
     dims = found.type.shape if isinstance(found, Value) else found.shape
     end = at.raw("end")
@@ -61,19 +61,19 @@ def shape(at: Node) -> Known:
 
 @onnx_rule("Size")
 @known_rule("Size")
-def size(at: Node) -> Known:
+def size(at: OnnxNode) -> Known:
     found = at.tensor(0)
     total = math.prod(found.shape) if not isinstance(found, Value) else numel(found.type.shape)
     return tidy(np.array(total, object))
 
 
 @known_rule("Identity")
-def identity(at: Node) -> Known:
+def identity(at: OnnxNode) -> Known:
     return at.known(0)
 
 
 @known_rule("Cast", "CastLike")
-def cast(at: Node) -> Known:
+def cast(at: OnnxNode) -> Known:
     dtype = np.dtype(at.dtype(1) if at.op == "CastLike" else cast_dtype(at))
     data = at.known(0)
     if data.dtype != object:
@@ -84,12 +84,12 @@ def cast(at: Node) -> Known:
 
 
 @known_rule("Gather")
-def gather(at: Node) -> Known:
+def gather(at: OnnxNode) -> Known:
     return tidy(np.asarray(np.take(at.known(0), numbers(at, 1), axis=at.whole("axis"))))
 
 
 @known_rule("Slice")
-def slice_known(at: Node) -> Known:
+def slice_known(at: OnnxNode) -> Known:
     data = at.known(0)
     for axis, start, stop, step in slices(at, data.ndim):
         if isinstance(start, Batch) or isinstance(stop, Batch):
@@ -99,24 +99,24 @@ def slice_known(at: Node) -> Known:
 
 
 @known_rule("Concat")
-def concat(at: Node) -> Known:
+def concat(at: OnnxNode) -> Known:
     return tidy(np.concatenate(at.knowns, axis=at.whole("axis")))
 
 
 @known_rule("Unsqueeze")
-def unsqueeze(at: Node) -> Known:
+def unsqueeze(at: OnnxNode) -> Known:
     data, axes = at.known(0), at.integers("axes", 1) or []
     return np.expand_dims(data, normal.axes_of(axes, data.ndim + len(axes)))
 
 
 @known_rule("Squeeze")
-def squeeze(at: Node) -> Known:
+def squeeze(at: OnnxNode) -> Known:
     axes = at.integers("axes", 1)
     return np.squeeze(at.known(0), None if axes is None else tuple(axes))
 
 
 @known_rule("Reshape")
-def reshape(at: Node) -> Known:
+def reshape(at: OnnxNode) -> Known:
     data = at.known(0)
     wanted = at.integers("shape", 1) or []
     dims = [data.shape[i] if d == 0 and not at.flag("allowzero") else d for i, d in enumerate(wanted)]
@@ -124,50 +124,50 @@ def reshape(at: Node) -> Known:
 
 
 @known_rule("Flatten")
-def flatten(at: Node) -> Known:
+def flatten(at: OnnxNode) -> Known:
     data, axis = at.known(0), at.whole("axis")
     return data.reshape(math.prod(data.shape[:axis]), -1)
 
 
 @known_rule("Transpose")
-def transpose(at: Node) -> Known:
+def transpose(at: OnnxNode) -> Known:
     return np.transpose(at.known(0), at.ints("perm") or None)
 
 
 @known_rule("Expand")
-def expand(at: Node) -> Tensor | Sequence[Tensor | None]:
+def expand(at: OnnxNode) -> Tensor | Sequence[Tensor | None]:
     """To a shape with N in it a constant becomes a value of the graph."""
     if at.known(1).dtype == object:
-        return RULES["Expand"](at)
+        return ONNX_RULES["Expand"](at)
     wanted = tuple(numbers(at, 1).tolist())
     return np.broadcast_to(at.known(0), np.broadcast_shapes(at.known(0).shape, wanted))
 
 
 @known_rule("Tile")
-def tile(at: Node) -> Known:
+def tile(at: OnnxNode) -> Known:
     return np.tile(at.known(0), numbers(at, 1).tolist())
 
 
 @known_rule("NonZero")
-def non_zero(at: Node) -> Known:
+def non_zero(at: OnnxNode) -> Known:
     return np.array(np.nonzero(numbers(at, 0)), np.int64)
 
 
 @known_rule("Compress")
-def compress(at: Node) -> Known:
+def compress(at: OnnxNode) -> Known:
     axis = at.raw("axis")
     return np.compress(numbers(at, 1), numbers(at, 0), None if axis is None else int(axis))
 
 
 @known_rule("ConstantOfShape")
-def constant_of_shape(at: Node) -> Known:
+def constant_of_shape(at: OnnxNode) -> Known:
     tensor = at.raw("value")
     fill = np.zeros(1, np.float32) if tensor is None else constant_values(tensor)
     return np.full(numbers(at, 0).tolist(), fill.reshape(-1)[0], fill.dtype)
 
 
 @known_rule("Range")
-def arange(at: Node) -> Known:
+def arange(at: OnnxNode) -> Known:
     start, stop, step = (numbers(at, i).item() for i in range(3))
     return np.arange(start, stop, step, dtype=at.known(0).dtype)
 
@@ -208,7 +208,7 @@ def equal(a: Any, b: Any) -> bool:
     return False
 
 
-def arithmetic(compute: Callable[..., Known], of_dims: Callable[[Any, Any], Any] | None) -> Callable[[Node], Known]:
+def arithmetic(compute: Callable[..., Known], of_dims: Callable[[Any, Any], Any] | None) -> Callable[[OnnxNode], Known]:
     """The rule of an element-wise operator: on numbers, and, where N is among them, on single dimensions."""
 
     def on_elements(a: Any, b: Any) -> Any:
@@ -217,7 +217,7 @@ def arithmetic(compute: Callable[..., Known], of_dims: Callable[[Any, Any], Any]
         known = not isinstance(a, Batch) and not isinstance(b, Batch)
         return compute(np.array(a), np.array(b)).item() if known else of_dims(a, b)
 
-    def rule(at: Node) -> Known:
+    def rule(at: OnnxNode) -> Known:
         first, *rest = at.knowns
         for other in rest:
             symbolic = object in (first.dtype, other.dtype)
@@ -243,12 +243,12 @@ known_rule("Max")(arithmetic(np.maximum, None))
 
 
 @known_rule("Where")
-def where(at: Node) -> Known:
+def where(at: OnnxNode) -> Known:
     return tidy(np.where(numbers(at, 0), at.known(1), at.known(2)))
 
 
 @known_rule("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin")
-def reduce(at: Node) -> Known:
+def reduce(at: OnnxNode) -> Known:
     data = at.known(0)
     functions: dict[str, Callable[..., Any]] = {
         "ReduceProd": np.prod,
@@ -266,7 +266,7 @@ def reduce(at: Node) -> Known:
 
 
 @known_rule("Split")
-def split(at: Node) -> list[Known]:
+def split(at: OnnxNode) -> list[Known]:
     data, axis = at.known(0), at.whole("axis")
     width = -(-data.shape[axis] // at.outputs)
     stops = np.cumsum(at.integers("split", 1) or [width] * at.outputs)[:-1]

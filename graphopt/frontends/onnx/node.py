@@ -13,17 +13,16 @@ import onnx_graphsurgeon as gs
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Scope
-from graphopt.ir import Array, Batch, Dim, Graph, Input, TensorType, Value, numel
-from graphopt.ir import Node as GraphNode
+from graphopt.ir import Array, Batch, Dim, Graph, Input, Node, TensorType, Value, numel
 from graphopt.ir.registry import Table
 
 Known = Array
 """A tensor whose elements are known: numbers, or Python integers and ``Batch`` in an object array."""
 Tensor = Value | Known
-Rule = Callable[["Node"], Tensor | Sequence[Tensor | None]]
+Rule = Callable[["OnnxNode"], Tensor | Sequence[Tensor | None]]
 R = TypeVar("R", bound=Rule)
 
-RULES: Table[str, Rule] = Table("an importer rule")
+ONNX_RULES: Table[str, Rule] = Table("an importer rule")
 """The rules of operators, by name."""
 KNOWN_RULES: Table[str, Rule] = Table("a rule for known inputs")
 """The rules that compute at once, for nodes all of whose inputs are known, where sizes may be among them; what the
@@ -42,7 +41,7 @@ def onnx_rule(*names: str, folded: bool = True) -> Callable[[R], R]:
     """Register the rule of these operators; those not ``folded`` are not evaluated though their inputs are known."""
 
     def register(rule: R) -> R:
-        RULES.enter(rule, *names)
+        ONNX_RULES.enter(rule, *names)
         UNFOLDED.update(() if folded else names)
         return rule
 
@@ -59,7 +58,7 @@ def known_rule(*names: str) -> Callable[[R], R]:
     return register
 
 
-class Importer(Protocol):
+class Import(Protocol):
     """What a node needs of the import that it is part of; see ``graphopt.frontends.onnx``."""
 
     opset: int
@@ -73,10 +72,10 @@ class Importer(Protocol):
     ) -> list[Tensor | None]: ...
 
 
-class Node(Scope):
+class OnnxNode(Scope):
     """One node of the model, as a rule sees it."""
 
-    def __init__(self, node: gs.Node, inputs: Sequence[Tensor | None], importer: Importer) -> None:
+    def __init__(self, node: gs.Node, inputs: Sequence[Tensor | None], importer: Import) -> None:
         super().__init__(importer.prefix + node_name(node), importer.derived)
         self.op, self.opset, self.outputs = str(node.op), importer.opset, len(node.outputs)
         self.inputs, self._names = inputs, [t.name for t in node.inputs]
@@ -131,7 +130,7 @@ class Node(Scope):
         return [n.name for n in inputs] if all(is_setting(n.types[0]) for n in inputs) else []
 
     @property
-    def computed_before(self) -> set[GraphNode]:
+    def computed_before(self) -> set[Node]:
         """The nodes of the graph whose results the model's tensors are so far."""
         return {found.node for found in self._importer.env.values() if isinstance(found, Value)}
 

@@ -10,7 +10,7 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from graphopt.frontends.torch.node import RULES
+from graphopt.frontends.torch.node import ATEN_RULES
 
 PASSED_THROUGH = frozenset(
     f"aten.{name}"
@@ -66,7 +66,7 @@ def unknown(program: ExportedProgram) -> set[Any]:
 
 
 def lacks_rule(target: torch._ops.OpOverload[..., Any]) -> bool:
-    return functional_name(target) not in RULES and str(target) not in (IGNORED | PASSED_THROUGH)
+    return functional_name(target) not in ATEN_RULES and str(target) not in (IGNORED | PASSED_THROUGH)
 
 
 @cache

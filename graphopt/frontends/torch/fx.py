@@ -19,7 +19,7 @@ from graphopt.frontends.torch import export as torch_export
 from graphopt.ir import Graph
 
 
-class Call(torch.nn.Module):
+class FunctionCall(torch.nn.Module):
     """The call of a function, or of the method of that name of the first argument."""
 
     def __init__(self, target: Callable[..., Any] | str) -> None:
@@ -51,7 +51,7 @@ def calls_as_modules(model: fx.GraphModule) -> fx.GraphModule:
     named = fx.GraphModule(model, copy.deepcopy(model.graph))
     for node in named.graph.nodes:
         if node.op in ("call_function", "call_method") and not hasattr(named, node.name):
-            named.add_submodule(node.name, Call(node.target))
+            named.add_submodule(node.name, FunctionCall(node.target))
             node.op, node.target = "call_module", node.name
     named.recompile()
     return named

@@ -18,7 +18,7 @@ from graphopt.ops import Cast
 Rule = Callable[..., Any]
 R = TypeVar("R", bound=Rule)
 
-RULES: Table[str, Rule] = Table("an importer rule")
+ATEN_RULES: Table[str, Rule] = Table("an importer rule")
 """The rules by the name of the aten operator. A rule gets the node and every argument of the schema, in order."""
 
 
@@ -30,13 +30,13 @@ def aten_rule(*names: str, of: str = "aten") -> Callable[[R], R]:
     """Register the rule of the operators of these names, without their ``aten.``, or the other namespace."""
 
     def register(rule: R) -> R:
-        RULES.enter(rule, *(f"{of}.{name}" for name in names))
+        ATEN_RULES.enter(rule, *(f"{of}.{name}" for name in names))
         return rule
 
     return register
 
 
-class Node(Scope):
+class AtenNode(Scope):
     """One node of the program, as a rule sees it."""
 
     def __init__(self, name: str, derived: Derived, shape: Shape, dtype: str) -> None:

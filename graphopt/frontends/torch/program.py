@@ -19,7 +19,7 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op
 from graphopt.frontends.torch.alias import changed_state, without_views
 from graphopt.frontends.torch.decompose import IGNORED, PASSED_THROUGH, decomposed, functional_name
-from graphopt.frontends.torch.node import RULES, UNFOLDED, Node
+from graphopt.frontends.torch.node import ATEN_RULES, UNFOLDED, AtenNode
 from graphopt.ir import Batch, Dim, Graph, Shape, Value, arg, constant, verify
 from graphopt.ir.types import DTYPES
 
@@ -161,10 +161,10 @@ class ProgramImporter:
         if node.target is operator.getitem:
             return pick(args[0], args[1], bool(node.users))
         values = [a for a in _pytree.tree_leaves(args) if isinstance(a, Value)]
-        if op not in RULES and op not in PASSED_THROUGH:
+        if op not in ATEN_RULES and op not in PASSED_THROUGH:
             if self.is_foldable(node, values, args):
                 return fold(node, args, name)
-            raise unknown_op(RULES.reasons.get(op))
+            raise unknown_op(ATEN_RULES.reasons.get(op))
         if any(self.env.get(n) is None for n in node.all_input_nodes):
             return None
         if op in PASSED_THROUGH:
@@ -172,7 +172,7 @@ class ProgramImporter:
         shape, dtype = (self.dims(result.shape), dtype_name(result)) if isinstance(result, torch.Tensor) else ((), "")
         if self.is_foldable(node, values, args):
             return fold(node, args, name)
-        return RULES[op](Node(name, self.derived, shape, dtype), *args)
+        return ATEN_RULES[op](AtenNode(name, self.derived, shape, dtype), *args)
 
     def arguments(self, node: fx.Node) -> list[Any]:
         """Every argument of the schema in order, tensors as values and sizes as dimensions."""

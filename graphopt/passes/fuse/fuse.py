@@ -13,7 +13,7 @@ ANCHORS = Trait.PRODUCT | Trait.WINDOW | Trait.REDUCTION | Trait.ELEMENTWISE
 
 
 @dataclass
-class Group:
+class FusionGroup:
     """Nodes that become one: an anchor and what follows it, each reading the one before."""
 
     nodes: list[Node]
@@ -29,14 +29,14 @@ class Grouping:
     """The groups of a graph while they grow, found by the node that ends them."""
 
     graph: Graph
-    groups: dict[Node, Group] = field(default_factory=dict)
+    groups: dict[Node, FusionGroup] = field(default_factory=dict)
     refused: list[tuple[Node, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.place = {node: i for i, node in enumerate(self.graph.nodes)}
         for node in self.graph.nodes:
             if not self.join(node) and node.op.traits & ANCHORS:
-                self.groups[node] = Group([node])
+                self.groups[node] = FusionGroup([node])
 
     def join(self, node: Node) -> bool:
         """Let a node follow one of the groups that it reads: the one that ends last, so that every operand exists."""
@@ -50,7 +50,7 @@ class Grouping:
         self.groups[node] = group
         return True
 
-    def accepts(self, group: Group, node: Node) -> bool:
+    def accepts(self, group: FusionGroup, node: Node) -> bool:
         follows = Trait.ELEMENTWISE in node.op.traits or (
             isinstance(node.op, Pool | Reduction) and isinstance(group.nodes[0].op, Conv | ConvInteger)
         )
@@ -61,7 +61,7 @@ class Grouping:
             self.refused.append((node, f"not fused behind {self.graph.names[group.nodes[-1]]}: {why}"))
         return not why
 
-    def obstacle(self, group: Group, node: Node) -> str | None:
+    def obstacle(self, group: FusionGroup, node: Node) -> str | None:
         """Why a node cannot follow a group, if so."""
         value = group.result
         if (uses := self.graph.use_count(value)) > 1:
@@ -141,7 +141,7 @@ class Fuse(Pass, name="fuse", contract=Exact()):
         return replace(graph, inputs=tuple(new[v] for v in graph.inputs), outputs=tuple(new[v] for v in graph.outputs))
 
 
-def fused(group: Group, graph: Graph, new: dict[Value, Value]) -> Value:
+def fused(group: FusionGroup, graph: Graph, new: dict[Value, Value]) -> Value:
     """The fused node of a group, reading the rebuilt operands."""
     inside = {v for node in group.nodes for v in node.results}
     outside = dict.fromkeys(v for node in group.nodes for v in node.inputs if v not in inside)

@@ -3,7 +3,7 @@
 from graphopt.passes.prune.budget import ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.channels import PruneChannels
 from graphopt.passes.prune.compress import CompressWeights
-from graphopt.passes.prune.coupling import Coupling, Group, couple
+from graphopt.passes.prune.coupling import ChannelGroup, Coupling, couple
 from graphopt.passes.prune.criteria import CRITERIA, Activation, BatchNormScale, GeometricMedian, Magnitude, Random
 from graphopt.passes.prune.dead import RemoveDeadChannels
 from graphopt.passes.prune.factorize import Factorize
@@ -19,6 +19,7 @@ __all__ = [
     "CRITERIA",
     "Activation",
     "BatchNormScale",
+    "ChannelGroup",
     "CompressWeights",
     "Compressed",
     "ConstantBytes",
@@ -26,7 +27,6 @@ __all__ = [
     "Coupling",
     "Factorize",
     "GeometricMedian",
-    "Group",
     "Importance",
     "Macs",
     "Magnitude",

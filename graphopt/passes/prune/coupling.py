@@ -27,7 +27,7 @@ WHOLE = "its channels only go all together"
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class ChannelGroup:
     """Units that touch the same axes, each the same number of elements of them.
 
     ``units`` [units, elements] holds the numbers of the elements, sorted; ``counts`` how many a unit has of each axis.
@@ -76,7 +76,7 @@ class Coupling:
         return self.labels[start : start + place.size]
 
     @cached_property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[ChannelGroup, ...]:
         """All units that may go, by the axes they touch, in the order of the graph.
 
         May not: what must stay, and what holds no constant.
@@ -89,11 +89,11 @@ class Coupling:
                 found.setdefault(np.stack([touched, counts]).tobytes(), []).append(elements)
         return tuple(self.group(key, units) for key, units in found.items())
 
-    def group(self, key: bytes, units: Sequence[Array]) -> Group:
+    def group(self, key: bytes, units: Sequence[Array]) -> ChannelGroup:
         touched, counts = np.frombuffer(key, np.int64).reshape(2, -1)
-        return Group(tuple(self.relations.axes[a] for a in touched), tuple(counts.tolist()), np.stack(units))
+        return ChannelGroup(tuple(self.relations.axes[a] for a in touched), tuple(counts.tolist()), np.stack(units))
 
-    def layers(self, group: Group) -> tuple[str, ...]:
+    def layers(self, group: ChannelGroup) -> tuple[str, ...]:
         """The names of the layers that compute the channels of a group; if none does, that of its first value."""
         found = {self.layer_of[p] for p in group.axes if p in self.layer_of}
         names = self.graph.names

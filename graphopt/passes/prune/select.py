@@ -9,14 +9,14 @@ import numpy as np
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array
-from graphopt.passes.prune.coupling import Coupling, Group
+from graphopt.passes.prune.coupling import ChannelGroup, Coupling
 from graphopt.passes.prune.importance import Scores
 from graphopt.passes.prune.relations import ChannelAxis
 
 SCOPES = ("global", "local", "isomorphic")
 
 
-def group_scores(coupling: Coupling, group: Group, scores: Scores) -> Array | None:
+def group_scores(coupling: Coupling, group: ChannelGroup, scores: Scores) -> Array | None:
     """The score of each unit: the magnitude of the sum over all that goes with it; None where nothing is known."""
     total, known = np.zeros(len(group)), False
     for place, within in positions(coupling, group):
@@ -29,7 +29,7 @@ def group_scores(coupling: Coupling, group: Group, scores: Scores) -> Array | No
     return np.abs(total) if known else None
 
 
-def positions(coupling: Coupling, group: Group) -> Iterator[tuple[ChannelAxis, Array]]:
+def positions(coupling: Coupling, group: ChannelGroup) -> Iterator[tuple[ChannelAxis, Array]]:
     """The axes of a group, and the indices that its units have of each: [units, indices of one]."""
     start = 0
     for place, count in zip(group.axes, group.counts, strict=True):
@@ -56,8 +56,8 @@ class Ranking:
     """The units of a coupling in pools, ranked: from each pool the same part goes, the least important first."""
 
     coupling: Coupling
-    scores: dict[Group, Array]
-    pools: tuple[tuple[Group, ...], ...]
+    scores: dict[ChannelGroup, Array]
+    pools: tuple[tuple[ChannelGroup, ...], ...]
     limits: Limits
 
     @classmethod
@@ -67,25 +67,27 @@ class Ranking:
         if coupling.groups and not known:
             raise InvalidInput("it says nothing of any channel of this graph", where="importance")
         ranked = {g: comparable(s, normalize) for g, s in known.items()}
-        pools: dict[object, list[Group]] = {}
+        pools: dict[object, list[ChannelGroup]] = {}
         for group in ranked:
             pools.setdefault({"global": None, "local": group, "isomorphic": structure(group)}[scope], []).append(group)
         return cls(coupling, ranked, tuple(map(tuple, pools.values())), limits)
 
-    def least(self, ratio: float) -> dict[Group, Array]:
+    def least(self, ratio: float) -> dict[ChannelGroup, Array]:
         """For each group, the positions of the units that go when ``ratio`` of every pool is to."""
         left = {place: place.size for group in self.scores for place in group.axes}
-        chosen: dict[Group, Array] = {}
+        chosen: dict[ChannelGroup, Array] = {}
         for pool in self.pools:
             total = sum(map(len, pool))
             chosen |= self.from_pool(pool, int(ratio * total + 0.5), left)
         return {g: self.rounded(g, units) for g, units in chosen.items()}
 
-    def from_pool(self, pool: tuple[Group, ...], count: int, left: dict[ChannelAxis, int]) -> dict[Group, Array]:
+    def from_pool(
+        self, pool: tuple[ChannelGroup, ...], count: int, left: dict[ChannelAxis, int]
+    ) -> dict[ChannelGroup, Array]:
         scores = np.concatenate([self.scores[g] for g in pool])
         owner = np.repeat(np.arange(len(pool)), [len(g) for g in pool])
         within = np.concatenate([np.arange(len(g)) for g in pool])
-        chosen: dict[Group, list[int]] = {g: [] for g in pool}
+        chosen: dict[ChannelGroup, list[int]] = {g: [] for g in pool}
         for candidate in np.argsort(scores, kind="stable"):
             group = pool[owner[candidate]]
             if not count:
@@ -97,7 +99,7 @@ class Ranking:
                 count -= 1
         return {g: np.array(units, int) for g, units in chosen.items()}
 
-    def rounded(self, group: Group, units: Array) -> Array:
+    def rounded(self, group: ChannelGroup, units: Array) -> Array:
         """So few of the units, given in order of importance, that what they leave is a multiple of ``round_to``."""
         weights = [(p, n) for p, n in zip(group.axes, group.counts, strict=True) if p.value.constant is not None]
         whole = [n for p, n in weights if n * len(group) == p.size]
@@ -107,11 +109,11 @@ class Ranking:
         return units[:0]
 
 
-def structure(group: Group) -> tuple[object, ...]:
+def structure(group: ChannelGroup) -> tuple[object, ...]:
     """What groups of the same kind have in common: operators, axes and how often (Fang et al., ECCV 2024)."""
     return tuple((p.value.op.name, p.axis, p.value.type.rank, n) for p, n in zip(group.axes, group.counts, strict=True))
 
 
-def units_of(chosen: dict[Group, Array]) -> Iterable[Array]:
+def units_of(chosen: dict[ChannelGroup, Array]) -> Iterable[Array]:
     """The elements of all chosen units."""
     return (group.units[i] for group, units in chosen.items() for i in units)

@@ -57,7 +57,7 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
             context.notes.append(Note(self.name, graph.names[weight.node], text))
         return masking.apply()
 
-    def removals(self, graph: Graph) -> Iterator[Masking]:
+    def removals(self, graph: Graph) -> Iterator[MaskedGraph]:
         yield self.masking(graph)
 
     def candidates(self, graph: Graph) -> list[Value]:
@@ -65,7 +65,7 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
         kept = {v for node in named_layers(graph, self.keep) for v in node.inputs}
         return [w for w, _ in layer_weights(graph) if w not in kept]
 
-    def left_alone(self, masking: Masking) -> Iterator[Note]:
+    def left_alone(self, masking: MaskedGraph) -> Iterator[Note]:
         """The layers that might have got a mask and did not, and why."""
         why = "the criterion says nothing of it"
         if self.pattern == "2:4":
@@ -74,7 +74,7 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
             if weight not in masking.masks:
                 yield Note(self.name, masking.graph.names[weight.node], f"left alone: {why}", declined=True)
 
-    def masking(self, graph: Graph) -> Masking:
+    def masking(self, graph: Graph) -> MaskedGraph:
         candidates = self.candidates(graph)
         scores = find_scores(self.importance, graph)
         weights = {w: scores[w] for w in candidates if w in scores}
@@ -87,8 +87,8 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
         saliency = {w: np.abs(a) for w, a in weights.items()}
         if self.pattern == "2:4":
             whole = {w: a for w, a in saliency.items() if a.ndim > 1 and a.shape[1] % 4 == 0}
-            return Masking(graph, {w: two_of_four(a) for w, a in whole.items()})
-        return Masking(graph, self.least(saliency))
+            return MaskedGraph(graph, {w: two_of_four(a) for w, a in whole.items()})
+        return MaskedGraph(graph, self.least(saliency))
 
     def least(self, saliency: dict[Value, Array]) -> dict[Value, Array]:
         """Masks of the blocks that go, in each layer or in all."""
@@ -121,7 +121,7 @@ def two_of_four(scores: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Masking:
+class MaskedGraph:
     """A graph and the masks of its weights: true where a weight stays."""
 
     graph: Graph
@@ -131,11 +131,11 @@ class Masking:
         """The graph with every weight times its mask."""
         return replaced(self.graph, {w: times(w, mask) for w, mask in self.masks.items()})
 
-    def cast(self, dtype: str) -> Masking:
+    def cast(self, dtype: str) -> MaskedGraph:
         """The same masks on the graph with its float32 in ``dtype``."""
         new = cast_floats(self.graph, dtype)
         twin = dict(zip(self.graph.nodes, new.nodes, strict=True))
-        return Masking(new, {twin[w.node].results[0]: mask for w, mask in self.masks.items()})
+        return MaskedGraph(new, {twin[w.node].results[0]: mask for w, mask in self.masks.items()})
 
     def masked(self, seed: int | None = None) -> Graph:
         """The graph with zeros in place of what goes; with a seed, with masks before weights drawn anew there."""

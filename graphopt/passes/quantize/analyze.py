@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from graphopt.ir import Array, Graph
-from graphopt.passes import pipelines
 from graphopt.passes.base import Context
 from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data
+from graphopt.passes.float_pipeline import float_pipeline
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.masks import ENDLESS
 from graphopt.passes.quantize.quantize import Quantize
@@ -87,7 +87,7 @@ def analyze_quantization(graph: Graph, data: Data, quantize: Quantize | None = N
     that is tried for the worst of them.
     """
     graph = unfused(graph, Context(), "analyze")
-    for pass_ in pipelines.float_pipeline():
+    for pass_ in float_pipeline():
         graph = pass_.run(graph, Context())
     return Analysis(graph, quantize or Quantize(), data).report()
 
@@ -123,7 +123,7 @@ class Analysis:
         sqnr = self.output_sqnr(changed.insert(self.graph, Context(calibration=self.data)))
         return Suggestion(overrides, sqnr, sqnr - total)
 
-    def loss(self, region: QuantizedRegion, seen: Seen) -> LayerLoss:
+    def loss(self, region: QuantizedRegion, seen: SeenRegion) -> LayerLoss:
         others = [r for r in self.regions if r is not region]
         shown = replace(self.whole, outputs=(*self.whole.outputs, *region.dequantize.results), output_names=())
         graph = in_float(shown, self.reference, others, region.nodes)
@@ -140,9 +140,9 @@ class Analysis:
             range_used=seen.range_used,
         )
 
-    def cumulative(self) -> dict[QuantizedRegion, Seen]:
+    def cumulative(self) -> dict[QuantizedRegion, SeenRegion]:
         """What each region gives with everything quantized, and what it gives in float."""
-        names, seen = self.whole.names, dict[QuantizedRegion, Seen]()
+        names, seen = self.whole.names, dict[QuantizedRegion, SeenRegion]()
         by_quantize = {region.quantize: region for region in self.regions}
         wanted = Reference(self.reference, self.data, {names[r.value.node] for r in self.regions})
         replay, floats = Replay(self.whole, self.data), dict[str, list[Array]]()
@@ -156,7 +156,7 @@ class Analysis:
             name = names[region.value.node]
             floats[name] = floats.get(name) or wanted.of(name) or []
             if floats[name]:
-                seen[region] = Seen.of(real, integers, region, np.concatenate([a.ravel() for a in floats[name]]))
+                seen[region] = SeenRegion.of(real, integers, region, np.concatenate([a.ravel() for a in floats[name]]))
         return seen
 
 
@@ -167,7 +167,7 @@ def unmasked(*arrays: Array) -> list[Array]:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class SeenRegion:
     """The results of a region, flat over all batches: as quantized, and as they should be; and the use of integers."""
 
     got: Array
@@ -176,7 +176,7 @@ class Seen:
     range_used: float
 
     @classmethod
-    def of(cls, real: Array, integers: Array, region: QuantizedRegion, wanted: Array) -> Seen:
+    def of(cls, real: Array, integers: Array, region: QuantizedRegion, wanted: Array) -> SeenRegion:
         parameters, limits = region.parameters, np.iinfo(integers.dtype)
         (counted,) = unmasked(real)
         steps = np.rint(counted / parameters.scale) + parameters.zero_point

@@ -16,7 +16,7 @@ from graphopt.passes.quantize.calibrate import observe
 from graphopt.passes.quantize.insert import choose
 from graphopt.passes.quantize.joins import unlike_parts
 from graphopt.passes.quantize.parameters import Ranges
-from graphopt.passes.quantize.parts import Parts, Selection, selection_of
+from graphopt.passes.quantize.parts import PartBuilder, Selection, selection_of
 from graphopt.passes.quantize.scheme import Scheme
 from graphopt.passes.quantize.splits import without_splits
 from graphopt.rewrite import Decline
@@ -46,7 +46,7 @@ def taken_apart(graph: Graph, scheme: Scheme, observer: str, data: Data) -> Apar
 
     A slice of a join reads the operands that it is of; a layer that is read through slices alone, and by one scale too
     coarse for some of them, becomes a layer for each; functions of the elements of a join of unlike ranges are brought
-    in front of it. Parts have the overrides of what they are parts of.
+    in front of it. PartBuilder have the overrides of what they are parts of.
     """
     graph, renamed = without_splits(graph), dict[str, str]()
     for left in reversed(range(ROUNDS + 1)):
@@ -66,7 +66,7 @@ def with_parts(ranges: Ranges) -> tuple[Graph, dict[str, str]]:
     graph = ranges.partition.graph
     unlike = {value: taken for value in ranges.partition.values if (taken := unlike_slices(value, ranges))}
     new: dict[Value, Value] = {}
-    parts, made = Parts(graph, new), dict[Node, Value]()
+    parts, made = PartBuilder(graph, new), dict[Node, Value]()
 
     def divided(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value]:
         taken = unlike.pop(node.inputs[0], None) if node.inputs else None
@@ -96,7 +96,7 @@ def unlike_slices(value: Value, ranges: Ranges) -> dict[Node, Selection]:
     return {} if all(ranges.serves(shared, node.results[0]) for node in taken) else taken
 
 
-def divide(value: Value, slices: Mapping[Node, Selection], parts: Parts) -> dict[Node, Value]:
+def divide(value: Value, slices: Mapping[Node, Selection], parts: PartBuilder) -> dict[Node, Value]:
     """The slices of a value as parts of it; those of what computes all or none, lest it be computed twice."""
     alone = parts.graph.use_count(value) == len(slices) and disjoint(list(slices.values()))
     made: dict[Node, Value] = {}
@@ -134,7 +134,7 @@ def segments(join: Node) -> list[Selection]:
     return [Selection(axis, np.arange(a, b)) for a, b in pairwise(ends)] if len(ends) > len(sizes) else []
 
 
-def joined_behind(node: Node, join: Node, parts: Parts) -> Value:
+def joined_behind(node: Node, join: Node, parts: PartBuilder) -> Value:
     """A function of the elements of a join, as a join of the function of its operands."""
     pieces = [parts.part(node.results[0], taken, alone=True) for taken in segments(join)]
     return join.op(*pieces, name=node.name, origins=node.origins)

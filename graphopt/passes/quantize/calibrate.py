@@ -13,7 +13,7 @@ from graphopt.ir.qparams import MIN_SCALE
 from graphopt.ops import Softmax
 from graphopt.passes.contract import signal_to_noise
 from graphopt.passes.data import Data, batches
-from graphopt.passes.quantize.masks import Seen, cut_masks, is_suspect, least_of_rows
+from graphopt.passes.quantize.masks import SeenRange, cut_masks, is_suspect, least_of_rows
 from graphopt.passes.quantize.observers import BINS, Histogram
 
 MAX_BINNED = 1 << 16
@@ -42,14 +42,14 @@ def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Hi
     return {v: Histogram(*ranges[v], counts[v], seen[v].ends_unseen) for v in values}
 
 
-def seen_of(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Seen]:
+def seen_of(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, SeenRange]:
     """What each value was seen to be."""
-    seen = dict.fromkeys(values, Seen())
+    seen = dict.fromkeys(values, SeenRange())
     for number, arrays in enumerate(runs(graph, values, data)):
         for value, array in zip(values, arrays, strict=True):
             if np.isnan(array.max(initial=-np.inf)):
                 raise nan_error(array, number, graph.names[value.node])
-            seen[value] |= Seen.of(array)
+            seen[value] |= SeenRange.of(array)
     return seen
 
 
@@ -64,7 +64,7 @@ def nan_error(array: Array, batch: int, where: str) -> InvalidInput:
     )
 
 
-def without_masks(graph: Graph, seen: Mapping[Value, Seen], data: Data) -> dict[Value, Seen]:
+def without_masks(graph: Graph, seen: Mapping[Value, SeenRange], data: Data) -> dict[Value, SeenRange]:
     """The ranges, masks in front of softmax and maxima aside."""
     axes = {n.inputs[0]: n.op.axis for n in graph.nodes if isinstance(n.op, Softmax)}
     suspects = [v for v in axes if v in seen and is_suspect(seen[v])]

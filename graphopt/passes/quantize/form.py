@@ -137,7 +137,7 @@ class IntegerRule:
     """The range of the result, where it is known without looking."""
 
 
-RULES: Table[type[Op], IntegerRule] = Table("an integer form", lambda rule: rule.lower)
+INTEGER_RULES: Table[type[Op], IntegerRule] = Table("an integer form", lambda rule: rule.lower)
 """From an operator, or a family of them, to its rule."""
 
 
@@ -153,7 +153,7 @@ def integer_rule(
     """Register the integer form of operators; see ``IntegerRule``."""
 
     def register(lower: Lower) -> Lower:
-        RULES.enter(IntegerRule(lower, weights, bias, states, move, activates, fixed), *ops)
+        INTEGER_RULES.enter(IntegerRule(lower, weights, bias, states, move, activates, fixed), *ops)
         return lower
 
     return register
@@ -161,7 +161,7 @@ def integer_rule(
 
 def rule_of(op: Op) -> IntegerRule | None:
     """The rule of an operator: its own, or that of its nearest family."""
-    return RULES.find(type(op))
+    return INTEGER_RULES.find(type(op))
 
 
 def quantized(operand: Operand, what: str) -> Quantized:

@@ -16,7 +16,7 @@ from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.cleanup import CommonSubexpressions
 from graphopt.passes.contract import Bounded
 from graphopt.passes.quantize import rules as _rules
-from graphopt.passes.quantize.form import RULES, Operand, Wanted, dequantized, rescaled, rule_of
+from graphopt.passes.quantize.form import INTEGER_RULES, Operand, Wanted, dequantized, rescaled, rule_of
 from graphopt.passes.quantize.kept import with_kept_integers
 from graphopt.passes.quantize.norms import with_folded_norms
 from graphopt.passes.quantize.splits import without_splits
@@ -48,7 +48,7 @@ class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
         lowered = rebuild(graph, lowering(graph, context.notes, reasons))
         names = lowered.names
         for node, cost in float_nodes(lowered):
-            why = reasons.get(node) or RULES.reason(type(node.op)) or why_unquantized(node)
+            why = reasons.get(node) or INTEGER_RULES.reason(type(node.op)) or why_unquantized(node)
             context.notes.append(Note(self.name, names[node], f"stays float: {why}; it costs {cost}", declined=True))
         # several results of a node have their integer form in common
         return CommonSubexpressions().run(rebuild(lowered, float_constant), Context())

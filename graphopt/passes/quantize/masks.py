@@ -39,7 +39,7 @@ WORTH = 4.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenRange:
     """The finite numbers that a value was seen to have, and whether there was an endless one below zero.
 
     Where its range was cut for a softmax, the low end stands for all that is unseen (``ends_unseen``).
@@ -50,26 +50,26 @@ class Seen:
     masked: bool = False
     ends_unseen: bool = False
 
-    def __or__(self, other: Seen) -> Seen:
-        return Seen(min(self.low, other.low), max(self.high, other.high), self.masked or other.masked)
+    def __or__(self, other: SeenRange) -> SeenRange:
+        return SeenRange(min(self.low, other.low), max(self.high, other.high), self.masked or other.masked)
 
     @staticmethod
-    def of(array: Array) -> Seen:
+    def of(array: Array) -> SeenRange:
         """Of an array without NaN."""
         low, high = float(array.min(initial=np.inf)), float(array.max(initial=-np.inf))
         if low > -ENDLESS and high < ENDLESS:
-            return Seen(low, high)
+            return SeenRange(low, high)
         finite = array[np.abs(array) < ENDLESS]
-        return Seen(float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf)), low <= -ENDLESS)
+        return SeenRange(float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf)), low <= -ENDLESS)
 
-    def cut(self, least: float) -> Seen:
+    def cut(self, least: float) -> SeenRange:
         """The range from ``least``, where there is a mask below or it is worth it; a mask saturates at its low end."""
         worth = self.high - self.low > WORTH * (self.high - least)
         low = least if worth else min(self.low, least)
         return replace(self, low=low, ends_unseen=True) if worth or self.masked else self
 
 
-def is_suspect(seen: Seen) -> bool:
+def is_suspect(seen: SeenRange) -> bool:
     """Whether operands of a softmax may have a mask among them."""
     return seen.masked or seen.high - seen.low > WORTH * UNSEEN
 
@@ -80,7 +80,7 @@ def least_of_rows(array: Array, axis: int, high: float) -> float:
     return float(rows[rows > high - FARTHEST].min(initial=high))
 
 
-def cut_masks(graph: Graph, seen: Mapping[Value, Seen], least: Mapping[Value, float]) -> dict[Value, Seen]:
+def cut_masks(graph: Graph, seen: Mapping[Value, SeenRange], least: Mapping[Value, float]) -> dict[Value, SeenRange]:
     """Ranges without what softmax and maxima do not see.
 
     ``least`` are the least of the largest of rows, by operand of softmax: what is far enough below them has no weight.
@@ -117,13 +117,13 @@ def asks_for_mask(node: Node) -> bool:
     return any(v.constant is not None and bool(np.all(v.constant <= -ENDLESS)) for v in node.inputs)
 
 
-def operand_bounds(node: Node, least: float, seen: Mapping[Value, Seen]) -> Iterator[tuple[Value, float]]:
+def operand_bounds(node: Node, least: float, seen: Mapping[Value, SeenRange]) -> Iterator[tuple[Value, float]]:
     """The operands of a node whose results do not matter below ``least``, and below what these do not matter."""
     op, rule = node.op, rule_of(node.op)
     factor = node.inputs[1].constant if isinstance(op, Mul | Div) else None
     if isinstance(op, Add):
         for value, other in (node.inputs, node.inputs[::-1]):
-            known = seen.get(other) if other.constant is None else Seen.of(other.constant)
+            known = seen.get(other) if other.constant is None else SeenRange.of(other.constant)
             if known is not None and np.isfinite(known.high):
                 yield value, least - known.high
     elif factor is not None:

@@ -21,7 +21,7 @@ from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.layers import quantized_layers
 from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
-from graphopt.passes.quantize.recover.recovery import Seen, data_of
+from graphopt.passes.quantize.recover.recovery import SeenLayer, data_of
 from graphopt.passes.quantize.recover.replay import Replay
 from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
@@ -102,13 +102,13 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
         for node in graph.nodes:
             layer = layers.get(graph.names[node])
             if layer is not None:
-                seen = Seen(layer, node, replay.arrays[node.inputs[0]], replay.results(node), replay)
+                seen = SeenLayer(layer, node, replay.arrays[node.inputs[0]], replay.results(node), replay)
                 sqnr = worst_sqnr(replay.outputs_with(node, self.operands(seen)), wanted)
                 noise[graph.names[node]] = 10 ** (-sqnr / 10)
             replay.run(node)
         return noise
 
-    def operands(self, seen: Seen) -> dict[int, Array]:
+    def operands(self, seen: SeenLayer) -> dict[int, Array]:
         """What a layer computes with: weights of 8 bits are near enough to those that recovery would give."""
         if RoundWeights.name in self.steps and seen.layer.bits < 8:
             try:

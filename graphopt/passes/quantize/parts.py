@@ -1,4 +1,4 @@
-"""Parts of a value: what gives some elements along an axis only, built from what the value is built from."""
+"""PartBuilder of a value: what gives some elements along an axis only, built from what the value is built from."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def selection_of(node: Node) -> Selection | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class PartBuilder:
     """Builds parts of the values of a graph, on top of the ``new`` values that stand for its old ones.
 
     Moves and joins are built again for each part; what computes only where the value has no reader but its parts, so
@@ -70,11 +70,11 @@ class Parts:
         return op(*inputs, name=name, origins=node.origins)
 
 
-Division = Callable[[Parts, Node, Selection, bool], Value]
+Division = Callable[[PartBuilder, Node, Selection, bool], Value]
 """From a node and what is taken of its result to that part; raises ``Decline`` where it cannot be had alone."""
 
 
-def divide_concat(parts: Parts, node: Node, taken: Selection, alone: bool) -> Value:
+def divide_concat(parts: PartBuilder, node: Node, taken: Selection, alone: bool) -> Value:
     """Along its axis, what each operand has of it; along another, a join of parts."""
     op = node.op
     assert isinstance(op, Concat)
@@ -103,13 +103,13 @@ def gathered(value: Value, taken: Selection) -> Value:
     return Gather(axis=taken.axis)(value, constant(taken.places.astype(np.int64)))
 
 
-def divide_transpose(parts: Parts, node: Node, taken: Selection, alone: bool) -> Value:
+def divide_transpose(parts: PartBuilder, node: Node, taken: Selection, alone: bool) -> Value:
     assert isinstance(node.op, Transpose)
     moved = replace(taken, axis=node.op.perm[taken.axis])
     return parts.made(node, node.op, taken, parts.operand(node.inputs[0], moved, alone))
 
 
-def divide_reshape(parts: Parts, node: Node, taken: Selection, alone: bool) -> Value:
+def divide_reshape(parts: PartBuilder, node: Node, taken: Selection, alone: bool) -> Value:
     """Where what is taken is some elements of one axis of the operand, whatever the others are."""
     x, shape = node.inputs[0], node.types[0].shape
     within = before_reshape(x.type.shape, shape, taken)
@@ -137,7 +137,7 @@ def before_reshape(source: tuple[object, ...], shape: tuple[object, ...], taken:
     raise Decline("what is taken is in no one axis of its operand")
 
 
-def divide_elementwise(parts: Parts, node: Node, taken: Selection, alone: bool) -> Value:
+def divide_elementwise(parts: PartBuilder, node: Node, taken: Selection, alone: bool) -> Value:
     """Operands that are broadcast along the axis stay whole."""
     rank, operands = node.types[0].rank, []
     for value in node.inputs:
@@ -150,7 +150,7 @@ def divide_elementwise(parts: Parts, node: Node, taken: Selection, alone: bool) 
     return parts.made(node, node.op, taken, *operands)
 
 
-def divide_layer(parts: Parts, node: Node, taken: Selection, alone: bool) -> Value:
+def divide_layer(parts: PartBuilder, node: Node, taken: Selection, alone: bool) -> Value:
     """A convolution or a linear layer of some of its output channels."""
     x, weight, bias = node.inputs
     channels = node.types[0].rank - 1 if isinstance(node.op, Linear) else 1

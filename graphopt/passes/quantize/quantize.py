@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from graphopt.ir import Graph
-from graphopt.passes import pipelines
 from graphopt.passes.base import NO_OPTION, Context, Note, Pass
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
+from graphopt.passes.float_pipeline import float_pipeline
 from graphopt.passes.quantize.alarm import alarms
 from graphopt.passes.quantize.apart import taken_apart
 from graphopt.passes.quantize.binary_activations import binary_activation_parameters, refuse_binary_activations
@@ -94,7 +94,7 @@ class Quantize(QuantizationOptions, name="quantize", contract=Bounded(10.0)):
     def run(self, graph: Graph, context: Context) -> Graph:
         check_choice("mode", self.mode, MODES)
         graph = unfused(graph, context, self.name)
-        for pass_ in pipelines.float_pipeline():
+        for pass_ in float_pipeline():
             graph = pass_.run(graph, context)
         if self.mode == "dynamic":
             refuse_binary_activations(self.scheme, self.name)

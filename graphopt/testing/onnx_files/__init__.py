@@ -7,8 +7,8 @@ fault where one is, its numbers, and a text. It needs onnxruntime: ``pip install
 A user's own way to draw an operator joins the table by ``@draws("Name")``.
 """
 
-from graphopt.testing.onnx_files.drawing import Drawing
+from graphopt.testing.onnx_files.drawing import FileDrawing
 from graphopt.testing.onnx_files.search import Tally, draw_file, examine_files, report
 from graphopt.testing.onnx_files.table import DRAWS, draws
 
-__all__ = ["DRAWS", "Drawing", "Tally", "draw_file", "draws", "examine_files", "report"]
+__all__ = ["DRAWS", "FileDrawing", "Tally", "draw_file", "draws", "examine_files", "report"]

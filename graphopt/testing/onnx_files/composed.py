@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from graphopt.testing.onnx_files.drawing import Drawing
+from graphopt.testing.onnx_files.drawing import FileDrawing
 from graphopt.testing.onnx_files.table import draws
 
 
 @draws("Attention")
-def attention(f: Drawing, op: str) -> object:
+def attention(f: FileDrawing, op: str) -> object:
     """Heads apart, of four axes; fewer heads of keys and values, a causal mask, a scale."""
     heads, shared = f.choice(((1, 1), (2, 1), (2, 2), (4, 2)))
     size, queries, keys = f.integer(1, 4), f.integer(1, 4), f.integer(1, 4)
@@ -18,7 +18,7 @@ def attention(f: Drawing, op: str) -> object:
 
 
 @draws("RotaryEmbedding")
-def rotary(f: Drawing, op: str) -> object:
+def rotary(f: FileDrawing, op: str) -> object:
     heads, steps, half = f.integer(1, 3), f.integer(1, 4), f.integer(1, 3)
     x = f.tensor(f.numbers((f.batch, heads, steps, 2 * half)), 0)
     tables = [f.tensor(f.numbers((f.batch, steps, half))) for _ in range(2)]
@@ -26,14 +26,14 @@ def rotary(f: Drawing, op: str) -> object:
 
 
 @draws("HannWindow", "HammingWindow", "BlackmanWindow")
-def window(f: Drawing, op: str) -> object:
+def window(f: FileDrawing, op: str) -> object:
     size = f.integer(2, 7)
     (y,) = f.node(op, [f.constant(size, "int64")], **f.some(periodic=f.integer(0, 1)))
     return f.node("Mul", [f.tensor(f.numbers((f.batch, size)), 0), y])
 
 
 @draws("AffineGrid")
-def affine_grid(f: Drawing, op: str) -> object:
+def affine_grid(f: FileDrawing, op: str) -> object:
     axes = f.choice((2, 3))
     theta = f.tensor(f.numbers((f.batch, axes, axes + 1)), 0)
     sizes = [f.batch, 1, *(f.integer(2, 4) for _ in range(axes))]
@@ -41,7 +41,7 @@ def affine_grid(f: Drawing, op: str) -> object:
 
 
 @draws("STFT")
-def short_transform(f: Drawing, op: str) -> object:
+def short_transform(f: FileDrawing, op: str) -> object:
     signal = f.tensor(f.numbers((f.batch, f.integer(8, 12), 1)), 0)
     size = f.choice((4, 6))
     shape = f.constant(f.numbers((size,)))
@@ -49,7 +49,7 @@ def short_transform(f: Drawing, op: str) -> object:
 
 
 @draws("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss")
-def loss(f: Drawing, op: str) -> object:
+def loss(f: FileDrawing, op: str) -> object:
     classes = f.integer(2, 4)
     more = f.shape(0, 2)
     x = f.tensor(f.numbers((f.batch, classes, *more)), 0)

@@ -32,7 +32,7 @@ class Undrawn(Exception):
 
 
 @dataclass
-class Drawing:
+class FileDrawing:
     """The file: what its inputs, its stored tensors and its nodes are; and a source of random choices.
 
     ``exact`` names the tensors in which no rounding has gone: only such are compared, rounded or used as places, for
@@ -176,7 +176,7 @@ class Drawing:
             self.exact.update(names)
         return tuple(names)
 
-    def step(self, draw: Callable[[Drawing, str], object], op: str) -> bool:
+    def step(self, draw: Callable[[FileDrawing, str], object], op: str) -> bool:
         """Draw an operator; what a failed one left is undone."""
         before = dict(self.inputs), dict(self.stored), dict(self.computed), list(self.nodes), set(self.exact)
         try:

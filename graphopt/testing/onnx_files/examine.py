@@ -14,7 +14,7 @@ from graphopt.frontends import load
 from graphopt.ir import Array, Graph, bind_batch, cast_floats
 from graphopt.passes import optimize
 from graphopt.targets import compile
-from graphopt.testing.onnx_files.drawing import Drawing, alone, run
+from graphopt.testing.onnx_files.drawing import FileDrawing, alone, run
 
 BOUND, NOISE = 2e-5, 1e-7
 """Floats may differ by so much of max|y|, and by so much in absolute terms: sums in another order do."""
@@ -131,7 +131,7 @@ def reason(error: GraphoptError) -> str:
     return text.split("; ")[0].split("): ", 1)[-1]
 
 
-def faulty(drawing: Drawing, way: str) -> list[onnx.NodeProto]:
+def faulty(drawing: FileDrawing, way: str) -> list[onnx.NodeProto]:
     """The nodes of a file that disagree by themselves, each given what it was given there."""
 
     def disagrees(node: onnx.NodeProto) -> bool:
@@ -141,7 +141,7 @@ def faulty(drawing: Drawing, way: str) -> list[onnx.NodeProto]:
     return [node for node in drawing.nodes if disagrees(node)]
 
 
-def by_itself(drawing: Drawing, node: onnx.NodeProto) -> tuple[onnx.ModelProto, dict[str, Array]]:
+def by_itself(drawing: FileDrawing, node: onnx.NodeProto) -> tuple[onnx.ModelProto, dict[str, Array]]:
     """A node of a file as a file, and what its inputs are."""
     given = {name: drawing.array(name) for name in node.input if name}
     fed = {name: data for name, data in given.items() if name not in drawing.stored}

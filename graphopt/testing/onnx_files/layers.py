@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphopt.testing.onnx_files.drawing import Drawing, Undrawn
+from graphopt.testing.onnx_files.drawing import FileDrawing, Undrawn
 from graphopt.testing.onnx_files.moves import settings
 from graphopt.testing.onnx_files.table import draws
 
@@ -24,7 +24,7 @@ INPUTS_SINCE = {"ReduceSum": 13}
     "ReduceSum",
     "ReduceSumSquare",
 )
-def reduction(f: Drawing, op: str) -> object:
+def reduction(f: FileDrawing, op: str) -> object:
     exact = op in ("ReduceMax", "ReduceMin")
     dtype = "int32" if exact and f.opset >= 12 and f.chance(30) else "float32"
     low = 0.2 if op == "ReduceLogSum" else -2
@@ -38,27 +38,27 @@ def reduction(f: Drawing, op: str) -> object:
 
 
 @draws("ArgMax", "ArgMin")
-def place(f: Drawing, op: str) -> object:
+def place(f: FileDrawing, op: str) -> object:
     x = f.operand(1, exact=True)
     last = f.some(select_last_index=f.integer(0, 1)) if f.opset >= 12 else {}
     return f.node(op, [x], exact=True, **f.some(axis=f.axis(f.array(x).ndim), keepdims=f.integer(0, 1)), **last)
 
 
 @draws("CumSum")
-def cumulative(f: Drawing, op: str) -> object:
+def cumulative(f: FileDrawing, op: str) -> object:
     x = f.operand(1, dtype=f.choice(("float32", "int32")))
     axis = f.constant(f.axis(f.array(x).ndim), "int64")
     return f.node(op, [x, axis], **f.some(exclusive=f.integer(0, 1), reverse=f.integer(0, 1)))
 
 
 @draws("Softmax", "LogSoftmax", "Hardmax")
-def softmax(f: Drawing, op: str) -> object:
+def softmax(f: FileDrawing, op: str) -> object:
     x = f.operand(1, exact=op == "Hardmax", low=-9, high=9)
     return f.node(op, [x], exact=op == "Hardmax", **f.some(axis=f.axis(f.array(x).ndim)))
 
 
 @draws("MatMul")
-def matmul(f: Drawing, op: str) -> object:
+def matmul(f: FileDrawing, op: str) -> object:
     x = f.operand(1)
     shape = f.array(x).shape
     other = f.choice([(shape[-1],), (shape[-1], f.size()), (*shape[:-2], shape[-1], f.size())])
@@ -66,7 +66,7 @@ def matmul(f: Drawing, op: str) -> object:
 
 
 @draws("Gemm")
-def gemm(f: Drawing, op: str) -> object:
+def gemm(f: FileDrawing, op: str) -> object:
     m, k, n = f.size(), f.size(), f.size()
     flip = f.integer(0, 1), f.integer(0, 1)
     a = f.tensor(f.numbers((k, m) if flip[0] else (m, k)), 0)
@@ -78,20 +78,20 @@ def gemm(f: Drawing, op: str) -> object:
 
 
 @draws("Einsum")
-def einsum(f: Drawing, op: str) -> object:
+def einsum(f: FileDrawing, op: str) -> object:
     sizes = {letter: f.size() for letter in "bijk"}
     equation = f.choice(["bij,bjk->bik", "ij,kj->ik", "bij->bji", "bij,bij->b", "ii->i", "bij->", "i,j->ij", "ij,jk"])
     terms = equation.split("->")[0].split(",")
     return f.node(op, [f.tensor(f.numbers([sizes[a] for a in term])) for term in terms], equation=equation)
 
 
-def image(f: Drawing, channels: int, axes: int, low: int = 1) -> tuple[str, list[int]]:
+def image(f: FileDrawing, channels: int, axes: int, low: int = 1) -> tuple[str, list[int]]:
     """A tensor of batch, channels and spatial axes, and the sizes of these."""
     sizes = [f.integer(low, 7 if axes < 3 else 4) for _ in range(axes)]
     return f.tensor(f.numbers((f.batch, channels, *sizes)), 0), sizes
 
 
-def window(f: Drawing, kernel: list[int], dilate: bool = True) -> dict[str, Any]:
+def window(f: FileDrawing, kernel: list[int], dilate: bool = True) -> dict[str, Any]:
     """Strides, pads or an automatic padding, dilations."""
     axes = len(kernel)
     chosen = f.some(strides=[f.integer(1, 3) for _ in kernel])
@@ -103,7 +103,7 @@ def window(f: Drawing, kernel: list[int], dilate: bool = True) -> dict[str, Any]
 
 
 @draws("Conv", "ConvTranspose")
-def conv(f: Drawing, op: str) -> object:
+def conv(f: FileDrawing, op: str) -> object:
     axes, group = f.choice((1, 2, 2, 3)), f.choice((1, 1, 2))
     inner, outer = f.integer(1, 3), f.integer(1, 3)
     x, _ = image(f, inner * group, axes, 3)
@@ -119,7 +119,7 @@ def conv(f: Drawing, op: str) -> object:
 
 
 @draws("MaxPool", "AveragePool", "LpPool")
-def pool(f: Drawing, op: str) -> object:
+def pool(f: FileDrawing, op: str) -> object:
     axes = f.choice((1, 2, 2, 3))
     x, sizes = image(f, f.integer(1, 3), axes, 3)
     kernel = [f.integer(1, 3) for _ in range(axes)]
@@ -136,13 +136,13 @@ def pool(f: Drawing, op: str) -> object:
 
 
 @draws("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-def global_pool(f: Drawing, op: str) -> object:
+def global_pool(f: FileDrawing, op: str) -> object:
     x, _ = image(f, f.integer(1, 3), f.integer(1, 3))
     return f.node(op, [x], exact=op == "GlobalMaxPool", **(f.some(p=f.integer(1, 3)) if op == "GlobalLpPool" else {}))
 
 
 @draws("BatchNormalization", "InstanceNormalization")
-def channel_norm(f: Drawing, op: str) -> object:
+def channel_norm(f: FileDrawing, op: str) -> object:
     channels = f.integer(1, 4)
     x, _ = image(f, channels, f.integer(0 if op == "BatchNormalization" else 1, 3), 2)
     parts = [f.constant(f.numbers((channels,), low=low)) for low in (-2, -2, -2, 0.2)]
@@ -151,7 +151,7 @@ def channel_norm(f: Drawing, op: str) -> object:
 
 
 @draws("LayerNormalization", "RMSNormalization")
-def layer_norm(f: Drawing, op: str) -> object:
+def layer_norm(f: FileDrawing, op: str) -> object:
     x = f.operand(1)
     shape = f.array(x).shape
     axis = f.axis(len(shape))
@@ -162,7 +162,7 @@ def layer_norm(f: Drawing, op: str) -> object:
 
 
 @draws("GroupNormalization")
-def group_norm(f: Drawing, op: str) -> object:
+def group_norm(f: FileDrawing, op: str) -> object:
     groups = f.integer(1, 2)
     channels = groups * f.integer(1, 3)
     x, _ = image(f, channels, f.integer(1, 3), 2)
@@ -172,25 +172,25 @@ def group_norm(f: Drawing, op: str) -> object:
 
 
 @draws("LRN")
-def lrn(f: Drawing, op: str) -> object:
+def lrn(f: FileDrawing, op: str) -> object:
     x, _ = image(f, f.integer(1, 5), 2)
     return f.node(op, [x], size=f.choice((1, 3, 5)), **f.some(alpha=0.1, beta=0.5, bias=2.0))
 
 
 @draws("LpNormalization")
-def lp_norm(f: Drawing, op: str) -> object:
+def lp_norm(f: FileDrawing, op: str) -> object:
     x = f.operand(1, low=0.1)
     return f.node(op, [x], **f.some(axis=f.axis(f.array(x).ndim), p=f.integer(1, 2)))
 
 
 @draws("MeanVarianceNormalization")
-def mean_variance(f: Drawing, op: str) -> object:
+def mean_variance(f: FileDrawing, op: str) -> object:
     x, _ = image(f, f.integer(1, 3), 2, 2)
     return f.node(op, [x], **f.some(axes=f.choice([[0, 2, 3], [2, 3], [1, 2, 3]])))
 
 
 @draws("GridSample")
-def grid_sample(f: Drawing, op: str) -> object:
+def grid_sample(f: FileDrawing, op: str) -> object:
     """The places are moved off the middles and edges between elements, where a last digit decides."""
     x, _ = image(f, f.integer(1, 3), 2, 2)
     wanted = f.integer(1, 4), f.integer(1, 4)
@@ -201,7 +201,7 @@ def grid_sample(f: Drawing, op: str) -> object:
 
 
 @draws("Col2Im")
-def col2im(f: Drawing, op: str) -> object:
+def col2im(f: FileDrawing, op: str) -> object:
     kernel, size, channels = (f.integer(1, 2), f.integer(1, 3)), (f.integer(3, 5), f.integer(3, 5)), f.integer(1, 2)
     count = (size[0] - kernel[0] + 1) * (size[1] - kernel[1] + 1)
     x = f.tensor(f.numbers((f.batch, channels * kernel[0] * kernel[1], count)), 0)
@@ -209,13 +209,13 @@ def col2im(f: Drawing, op: str) -> object:
 
 
 @draws("DFT")
-def dft(f: Drawing, op: str) -> object:
+def dft(f: FileDrawing, op: str) -> object:
     x = f.tensor(f.numbers((f.batch, f.integer(2, 6), 1)), 0)
     return f.node(op, [x], **f.some(onesided=f.integer(0, 1)))
 
 
 @draws("LSTM", "GRU", "RNN")
-def recurrent(f: Drawing, op: str) -> object:
+def recurrent(f: FileDrawing, op: str) -> object:
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
     steps, width, hidden = f.integer(1, 4), f.integer(1, 4), f.integer(1, 4)
     direction = f.choice(["forward", "reverse", "bidirectional"])
@@ -230,13 +230,13 @@ def recurrent(f: Drawing, op: str) -> object:
     return f.node(op, [x, w, r, b, "", h], results, hidden_size=hidden, direction=direction, **options)
 
 
-def grid(f: Drawing) -> float:
+def grid(f: FileDrawing) -> float:
     """A step of a quantization: a power of two mostly, so that middles between integers are met."""
     return f.choice((0.25, 0.125, 0.5, 0.03))
 
 
 @draws("QuantizeLinear")
-def quantize(f: Drawing, op: str) -> object:
+def quantize(f: FileDrawing, op: str) -> object:
     dtype = f.choice(("uint8", "int8"))
     x = f.operand(low=-9, high=9, exact=True)
     zero = f.constant(f.integer(0, 100), dtype)
@@ -244,7 +244,7 @@ def quantize(f: Drawing, op: str) -> object:
 
 
 @draws("DequantizeLinear")
-def dequantize(f: Drawing, op: str) -> object:
+def dequantize(f: FileDrawing, op: str) -> object:
     dtype = f.choice(("uint8", "int8"))
     x = f.operand(dtype=dtype, low=-128, high=255)
     zero = [f.constant(f.integer(0, 100), dtype)] if f.chance(70) else []
@@ -252,12 +252,12 @@ def dequantize(f: Drawing, op: str) -> object:
 
 
 @draws("DynamicQuantizeLinear")
-def dynamic(f: Drawing, op: str) -> object:
+def dynamic(f: FileDrawing, op: str) -> object:
     return f.node(op, [f.operand(1, exact=True)], 3)
 
 
 @draws("MatMulInteger", "ConvInteger")
-def whole_product(f: Drawing, op: str) -> object:
+def whole_product(f: FileDrawing, op: str) -> object:
     """Numbers so small that their sums are small as well."""
     zeros = [f.constant(f.integer(0, 9), "uint8") for _ in range(f.integer(0, 2))]
     if op == "MatMulInteger":
@@ -270,7 +270,7 @@ def whole_product(f: Drawing, op: str) -> object:
 
 
 @draws("QLinearMatMul", "QLinearConv")
-def quantized_product(f: Drawing, op: str) -> object:
+def quantized_product(f: FileDrawing, op: str) -> object:
     """Steps such that the sum over that of the result is k/odd: exact, and never near the middle of two integers.
 
     There the integer arithmetic of ``optimize`` rounds up, where ONNX rounds to even.

@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 from onnx import numpy_helper
 
-from graphopt.testing.onnx_files.drawing import Drawing, Undrawn
+from graphopt.testing.onnx_files.drawing import FileDrawing, Undrawn
 from graphopt.testing.onnx_files.table import draws
 
 MOVED = ("float32", "float32", "int64", "int32", "bool", "uint8")
 
 
-def moved(f: Drawing, low: int = 0, high: int = 5) -> tuple[str, tuple[int, ...]]:
+def moved(f: FileDrawing, low: int = 0, high: int = 5) -> tuple[str, tuple[int, ...]]:
     """A tensor to move, and its shape."""
     x = f.operand(low, high, dtype=f.choice(MOVED))
     return x, f.array(x).shape
 
 
-def settings(f: Drawing, name: str, values: list[int], since: int) -> tuple[list[str], dict[str, Any]]:
+def settings(f: FileDrawing, name: str, values: list[int], since: int) -> tuple[list[str], dict[str, Any]]:
     """What is an attribute before an opset and an input from it on."""
     return ([f.constant(values, "int64")], {}) if f.opset >= since else ([], {name: values})
 
 
 @draws("Reshape")
-def reshape(f: Drawing, op: str) -> object:
+def reshape(f: FileDrawing, op: str) -> object:
     x, shape = moved(f)
     order = [int(d) for d in f.rng.permutation(shape)] if shape else []
     order = order if f.chance(60) else [prod(shape[:2]), *shape[2:]]
@@ -40,13 +40,13 @@ def reshape(f: Drawing, op: str) -> object:
 
 
 @draws("Flatten")
-def flatten(f: Drawing, op: str) -> object:
+def flatten(f: FileDrawing, op: str) -> object:
     x = f.operand()
     return f.node(op, [x], exact=True, **f.some(axis=f.integer(0, f.array(x).ndim)))
 
 
 @draws("Squeeze", "Unsqueeze")
-def squeeze(f: Drawing, op: str) -> object:
+def squeeze(f: FileDrawing, op: str) -> object:
     x, shape = moved(f)
     if op == "Squeeze":
         axes = [i for i, d in enumerate(shape) if d == 1 and f.chance(70)]
@@ -61,13 +61,13 @@ def squeeze(f: Drawing, op: str) -> object:
 
 
 @draws("Transpose")
-def transpose(f: Drawing, op: str) -> object:
+def transpose(f: FileDrawing, op: str) -> object:
     x, shape = moved(f)
     return f.node(op, [x], exact=True, **f.some(perm=[int(p) for p in f.rng.permutation(len(shape))] or None))
 
 
 @draws("Expand")
-def expand(f: Drawing, op: str) -> object:
+def expand(f: FileDrawing, op: str) -> object:
     x, shape = moved(f)
     wanted = [f.choice((1, 2, 3)) if d == 1 else f.choice((1, d)) for d in shape]
     wanted = [f.size()] * f.integer(0, 1) + wanted[f.integer(0, len(wanted)) if f.chance(20) else 0 :]
@@ -75,13 +75,13 @@ def expand(f: Drawing, op: str) -> object:
 
 
 @draws("Tile")
-def tile(f: Drawing, op: str) -> object:
+def tile(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1)
     return f.node(op, [x, f.constant([f.integer(1, 3) for _ in shape], "int64")], exact=True)
 
 
 @draws("Concat")
-def concat(f: Drawing, op: str) -> object:
+def concat(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1)
     axis = f.axis(len(shape))
     parts = [x]
@@ -93,7 +93,7 @@ def concat(f: Drawing, op: str) -> object:
 
 
 @draws("Split")
-def split(f: Drawing, op: str) -> object:
+def split(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1)
     axis = f.axis(len(shape))
     size = shape[axis]
@@ -109,7 +109,7 @@ def split(f: Drawing, op: str) -> object:
 
 
 @draws("Slice")
-def cut(f: Drawing, op: str) -> object:
+def cut(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1)
     if f.opset < 10:
         axes = [a % len(shape) for a in f.axes(len(shape))]
@@ -129,7 +129,7 @@ def cut(f: Drawing, op: str) -> object:
 
 
 @draws("Pad")
-def pad(f: Drawing, op: str) -> object:
+def pad(f: FileDrawing, op: str) -> object:
     x = f.operand(1, 4)
     shape = f.array(x).shape
     modes = ["constant", "reflect", "edge", "wrap"] if f.opset >= 19 else ["constant", "reflect", "edge"]
@@ -142,7 +142,7 @@ def pad(f: Drawing, op: str) -> object:
     return f.node(op, [x, f.constant(pads, "int64"), *value], exact=True, mode=mode)
 
 
-def places(f: Drawing, shape: tuple[int, ...], size: int) -> str:
+def places(f: FileDrawing, shape: tuple[int, ...], size: int) -> str:
     """Indices into an axis of a size, from the back too."""
     dtype = f.choice(("int64", "int64", "int32"))
     low = -size if f.opset >= 11 else 0
@@ -150,21 +150,21 @@ def places(f: Drawing, shape: tuple[int, ...], size: int) -> str:
 
 
 @draws("Gather")
-def gather(f: Drawing, op: str) -> object:
+def gather(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1)
     axis = f.axis(len(shape))
     return f.node(op, [x, places(f, f.shape(0, 2), shape[axis])], exact=True, axis=axis)
 
 
 @draws("GatherElements")
-def gather_elements(f: Drawing, op: str) -> object:
+def gather_elements(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1, 4)
     axis = f.axis(len(shape))
     wanted = [f.integer(1, 4) if a == axis % len(shape) else f.integer(1, d) for a, d in enumerate(shape)]
     return f.node(op, [x, places(f, tuple(wanted), shape[axis])], exact=True, axis=axis)
 
 
-def tuples(f: Drawing, shape: tuple[int, ...], depth: int, unique: bool) -> tuple[str, tuple[int, ...]]:
+def tuples(f: FileDrawing, shape: tuple[int, ...], depth: int, unique: bool) -> tuple[str, tuple[int, ...]]:
     """Indices into the first axes of a shape, as GatherND has them, and the shape of their table."""
     count = f.integer(1, min(4, prod(shape[:depth])))
     flat = f.rng.choice(prod(shape[:depth]), count, replace=not unique)
@@ -173,13 +173,13 @@ def tuples(f: Drawing, shape: tuple[int, ...], depth: int, unique: bool) -> tupl
 
 
 @draws("GatherND")
-def gather_nd(f: Drawing, op: str) -> object:
+def gather_nd(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1, 4)
     return f.node(op, [x, tuples(f, shape, f.integer(1, len(shape)), False)[0]], exact=True)
 
 
 @draws("ScatterND")
-def scatter_nd(f: Drawing, op: str) -> object:
+def scatter_nd(f: FileDrawing, op: str) -> object:
     x = f.operand(1, 4)
     shape = f.array(x).shape
     depth = f.integer(1, len(shape))
@@ -190,7 +190,7 @@ def scatter_nd(f: Drawing, op: str) -> object:
 
 
 @draws("ScatterElements", "Scatter")
-def scatter_elements(f: Drawing, op: str) -> object:
+def scatter_elements(f: FileDrawing, op: str) -> object:
     x = f.operand(1, 4)
     shape = f.array(x).shape
     axis = f.axis(len(shape))
@@ -204,7 +204,7 @@ def scatter_elements(f: Drawing, op: str) -> object:
 
 
 @draws("Compress")
-def compress(f: Drawing, op: str) -> object:
+def compress(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1)
     axis = f.axis(len(shape)) if f.chance(70) else None
     size = prod(shape) if axis is None else shape[axis]
@@ -214,7 +214,7 @@ def compress(f: Drawing, op: str) -> object:
 
 
 @draws("DepthToSpace", "SpaceToDepth")
-def blocks(f: Drawing, op: str) -> object:
+def blocks(f: FileDrawing, op: str) -> object:
     n, c, h, w = f.batch, f.integer(1, 3), f.integer(1, 3), f.integer(1, 3)
     shape = (n, 4 * c, h, w) if op == "DepthToSpace" else (n, c, 2 * h, 2 * w)
     mode = f.some(mode=f.choice(["DCR", "CRD"])) if op == "DepthToSpace" and f.opset >= 11 else {}
@@ -222,7 +222,7 @@ def blocks(f: Drawing, op: str) -> object:
 
 
 @draws("CenterCropPad")
-def center(f: Drawing, op: str) -> object:
+def center(f: FileDrawing, op: str) -> object:
     x, shape = moved(f, 1, 4)
     axes = f.axes(len(shape))
     sizes = [f.size() for _ in axes]
@@ -230,7 +230,7 @@ def center(f: Drawing, op: str) -> object:
 
 
 @draws("ReverseSequence")
-def reverse(f: Drawing, op: str) -> object:
+def reverse(f: FileDrawing, op: str) -> object:
     x = f.operand(2, 4)
     batch, time = f.choice(((0, 1), (1, 0)))
     shape = f.array(x).shape
@@ -239,7 +239,7 @@ def reverse(f: Drawing, op: str) -> object:
 
 
 @draws("OneHot")
-def one_hot(f: Drawing, op: str) -> object:
+def one_hot(f: FileDrawing, op: str) -> object:
     depth = f.integer(1, 5)
     x = f.operand(0, 3, dtype=f.choice(("int64", "int32")), low=-depth, high=depth - 1)
     values = f.constant(f.numbers((2,), "float32"))
@@ -248,12 +248,12 @@ def one_hot(f: Drawing, op: str) -> object:
 
 
 @draws("EyeLike")
-def eye(f: Drawing, op: str) -> object:
+def eye(f: FileDrawing, op: str) -> object:
     return f.node(op, [f.operand(2, 2)], exact=True, **f.some(k=f.integer(-2, 2), dtype=1))
 
 
 @draws("Shape", "Size")
-def sizes(f: Drawing, op: str) -> object:
+def sizes(f: FileDrawing, op: str) -> object:
     x, _ = moved(f)
     ends = f.some(start=f.integer(-2, 1), end=f.integer(1, 4)) if op == "Shape" and f.opset >= 15 else {}
     (size,) = f.node(op, [x], exact=True, **ends)
@@ -261,7 +261,7 @@ def sizes(f: Drawing, op: str) -> object:
 
 
 @draws("ConstantOfShape", "Range")
-def made(f: Drawing, op: str) -> object:
+def made(f: FileDrawing, op: str) -> object:
     if op == "Range":
         bounds = [f.constant(value, "float32") for value in (f.integer(-3, 3), f.integer(4, 9), f.choice((1, 2, 0.5)))]
         (y,) = f.node(op, bounds, exact=True)
@@ -273,14 +273,14 @@ def made(f: Drawing, op: str) -> object:
 
 
 @draws("Constant")
-def constant(f: Drawing, op: str) -> object:
+def constant(f: FileDrawing, op: str) -> object:
     value = numpy_helper.from_array(f.numbers(f.shape(0, 3)))
     (y,) = f.node(op, [], exact=True, value=value)
     return f.node("Mul", [f.operand(0, 0), y])
 
 
 @draws("Upsample")
-def upsample(f: Drawing, op: str) -> object:
+def upsample(f: FileDrawing, op: str) -> object:
     x = f.operand(4, 4)
     scales = [1.0, 1.0, f.choice((1.0, 1.3, 2.0)), f.choice((1.5, 2.0, 3.0))]
     mode = f.choice(["nearest", "linear"])
@@ -302,7 +302,7 @@ MODES = {
 
 
 @draws("Resize")
-def resize(f: Drawing, op: str) -> object:
+def resize(f: FileDrawing, op: str) -> object:
     """Of images by all modes, of other ranks by nearest alone: ONNX Runtime has no other there."""
     mode = f.choice(["nearest", "linear", "cubic"])
     x = f.operand(4, 4) if mode != "nearest" else f.operand(1, 5)
@@ -332,7 +332,7 @@ def resize(f: Drawing, op: str) -> object:
 
 
 @draws("TopK")
-def top(f: Drawing, op: str) -> object:
+def top(f: FileDrawing, op: str) -> object:
     x = f.operand(1, 4, exact=True)
     shape = f.array(x).shape
     axis = f.axis(len(shape))

@@ -17,7 +17,7 @@ import onnx
 
 from graphopt.ir import Array
 from graphopt.testing.onnx_files import composed, elementwise, layers, moves
-from graphopt.testing.onnx_files.drawing import Drawing, Undrawn
+from graphopt.testing.onnx_files.drawing import FileDrawing, Undrawn
 from graphopt.testing.onnx_files.examine import WAYS, Outcome, by_itself, examine, faulty
 from graphopt.testing.onnx_files.table import DRAWS, has, opsets
 
@@ -46,7 +46,7 @@ class Tally:
             self.reasons[outcome.state, outcome.detail] += 1
 
 
-def draw_file(seed: int) -> Drawing | None:
+def draw_file(seed: int) -> FileDrawing | None:
     """The file of a seed: the operators take turns as the first node, up to three more follow.
 
     None where ONNX Runtime refuses all that was drawn for that operator.
@@ -56,7 +56,7 @@ def draw_file(seed: int) -> Drawing | None:
     first = names[seed % len(names)]
     for _ in range(ATTEMPTS):
         known = opsets(first)
-        file = Drawing(rng, known[int(rng.integers(len(known)))], batch=int(rng.integers(1, 4)))
+        file = FileDrawing(rng, known[int(rng.integers(len(known)))], batch=int(rng.integers(1, 4)))
         if file.step(DRAWS[first], first):
             for _ in range(file.integer(0, MORE)):
                 name = file.choice([name for name in names if has(name, file.opset)])
@@ -89,7 +89,7 @@ def check_file(seed: int, tally: Tally, folder: Path | None, host: bool) -> None
 
 
 def settled(
-    file: Drawing,
+    file: FileDrawing,
     model: onnx.ModelProto,
     given: Mapping[str, Array],
     outcome: Outcome,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import onnx
 
-from graphopt.testing.onnx_files.drawing import OPSETS, Drawing
+from graphopt.testing.onnx_files.drawing import OPSETS, FileDrawing
 
-Draw = Callable[[Drawing, str], object]
+Draw = Callable[[FileDrawing, str], object]
 
 DRAWS: dict[str, Draw] = {}
 """How to draw each operator, by its name; what ``draws`` registers."""

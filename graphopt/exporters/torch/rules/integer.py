@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from graphopt import ops
-from graphopt.exporters.torch.rule import RULES, Result, torch_rule
+from graphopt.exporters.torch.rule import TORCH_RULES, Result, torch_rule
 from graphopt.exporters.torch.rules.pooling import windows
 from graphopt.ops.integer import ACCUMULATORS, IntegerProduct
 
@@ -20,7 +20,7 @@ def accumulator(x: Tensor) -> torch.dtype:
 def product(op: IntegerProduct, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """In float64, which holds all sums of products of quantized numbers exactly."""
     real = op.real()
-    y: Result = RULES[type(real)](real, x.double() - op.zero_point, weight.double(), bias.double())
+    y: Result = TORCH_RULES[type(real)](real, x.double() - op.zero_point, weight.double(), bias.double())
     assert isinstance(y, Tensor)
     return y.to(torch.int64).to(bias.dtype)
 

@@ -12,19 +12,19 @@ from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import emit
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.frontends.onnx.rules.reduce import powers, rooted
 from graphopt.ir import Value
 from graphopt.ops import Window
 
 
 @onnx_rule("MatMul")
-def matmul(at: Node) -> Value:
+def matmul(at: OnnxNode) -> Value:
     return normal.matmul(at, at.value(0), at.value(1))
 
 
 @onnx_rule("Gemm")
-def gemm(at: Node) -> Value:
+def gemm(at: OnnxNode) -> Value:
     """alpha * A' * B' + beta * C: a linear operator where B is fixed and C a fixed row."""
     alpha, beta = at.real("alpha"), at.real("beta")
     a, b, c = at.value(0), at.value(1), at.optional(2)
@@ -41,7 +41,7 @@ def gemm(at: Node) -> Value:
     return y if c is None or beta == 0 else at.emit(ops.Add(), y, scaled(at, c, beta, "beta"))
 
 
-def gemm_weight(at: Node, b: Value, alpha: float) -> Value:
+def gemm_weight(at: OnnxNode, b: Value, alpha: float) -> Value:
     """alpha * B as [out, in]."""
     transposed = at.flag("transB")
     if transposed and alpha == 1.0:
@@ -58,21 +58,21 @@ def gemm_row(c: Value, beta: float, size: int) -> bool:
     return c.type.static_shape in ((size,), (1, size), (1,), (1, 1), ())
 
 
-def gemm_bias(at: Node, c: Value, beta: float, size: int) -> Value:
+def gemm_bias(at: OnnxNode, c: Value, beta: float, size: int) -> Value:
     """beta * C as [out]."""
     if beta == 1.0 and c.type.shape == (size,):
         return c
     return at.derive(c, f"{beta} {size}", lambda v: np.broadcast_to(v.dtype.type(beta) * v.reshape(-1), (size,)))
 
 
-def scaled(at: Node, x: Value, factor: float, part: str) -> Value:
+def scaled(at: OnnxNode, x: Value, factor: float, part: str) -> Value:
     """x times a factor of Gemm."""
     if factor == 1.0:
         return x
     return at.emit(ops.Mul(), x, at.constant(np.array(factor, x.type.dtype), part), part=f"{part}_scaled")
 
 
-def explicit_pads(at: Node, x: Value, window: Window) -> tuple[int, ...]:
+def explicit_pads(at: OnnxNode, x: Value, window: Window) -> tuple[int, ...]:
     """The pads of a window, ``auto_pad`` resolved."""
     auto = at.text("auto_pad", "NOTSET")
     if auto == "NOTSET":
@@ -94,11 +94,11 @@ def halves(totals: Sequence[int], more_after: bool) -> tuple[int, ...]:
 
 
 @onnx_rule("Conv")
-def conv(at: Node) -> Value:
+def conv(at: OnnxNode) -> Value:
     return convolution(at, at.value(0), at.value(1), at.optional(2))
 
 
-def convolution(at: Node, x: Value, weight: Value, bias: Value | None) -> Value:
+def convolution(at: OnnxNode, x: Value, weight: Value, bias: Value | None) -> Value:
     """The convolution that the attributes of the node describe."""
     window = Window.of(weight.type.shape[2:], at.ints("strides"), at.ints("pads"), at.ints("dilations"))
     pads = explicit_pads(at, x, window)
@@ -107,7 +107,7 @@ def convolution(at: Node, x: Value, weight: Value, bias: Value | None) -> Value:
 
 
 @onnx_rule("ConvTranspose")
-def conv_transpose(at: Node) -> Value:
+def conv_transpose(at: OnnxNode) -> Value:
     x, weight = at.value(0), at.value(1)
     window = Window.of(weight.type.shape[2:], at.ints("strides"), at.ints("pads"), at.ints("dilations"))
     extra = at.ints("output_padding") or (0,) * window.rank
@@ -123,7 +123,7 @@ def conv_transpose(at: Node) -> Value:
 
 
 def transposed_pads(
-    at: Node, x: Value, window: Window, extra: Sequence[int]
+    at: OnnxNode, x: Value, window: Window, extra: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The pads and the output padding of a transposed convolution, which may be given by the shape of the output."""
     auto, wanted = at.text("auto_pad", "NOTSET"), at.ints("output_shape")[-window.rank :]
@@ -141,7 +141,7 @@ def transposed_pads(
     return pads, tuple(more + max(-t, 0) for more, t in zip(extra, totals, strict=True))
 
 
-def pool_window(at: Node, x: Value) -> dict[str, tuple[int, ...]]:
+def pool_window(at: OnnxNode, x: Value) -> dict[str, tuple[int, ...]]:
     """The fields of a pooling operator."""
     kernel = at.ints("kernel_shape")
     window = Window.of(kernel, at.ints("strides"), at.ints("pads"), at.ints("dilations"))
@@ -152,7 +152,7 @@ def pool_window(at: Node, x: Value) -> dict[str, tuple[int, ...]]:
 
 
 @onnx_rule("MaxPool")
-def max_pool(at: Node) -> Value:
+def max_pool(at: OnnxNode) -> Value:
     x = at.value(0)
     if not x.type.is_float and x.type.dtype not in ("int8", "uint8"):
         raise Unsupported(f"max pooling of {x.type.dtype}")
@@ -160,11 +160,11 @@ def max_pool(at: Node) -> Value:
 
 
 @onnx_rule("AveragePool")
-def average_pool(at: Node) -> Value:
+def average_pool(at: OnnxNode) -> Value:
     return averaged(at, at.value(0))
 
 
-def averaged(at: Node, x: Value) -> Value:
+def averaged(at: OnnxNode, x: Value) -> Value:
     """The average pooling that the attributes of the node describe.
 
     Where padding counts, but not what rounding up adds, the padding is made part of the input.
@@ -179,7 +179,7 @@ def averaged(at: Node, x: Value) -> Value:
 
 
 @onnx_rule("LpPool")
-def lp_pool(at: Node) -> Value:
+def lp_pool(at: OnnxNode) -> Value:
     """The p-norm of every window; padding is zero."""
     x, p = at.value(0), at.whole("p")
     fields = pool_window(at, x)
@@ -191,19 +191,19 @@ def lp_pool(at: Node) -> Value:
 
 
 @onnx_rule("GlobalAveragePool")
-def global_average_pool(at: Node) -> Value:
+def global_average_pool(at: OnnxNode) -> Value:
     x = at.value(0)
     return normal.reduce(at, ops.ReduceMean, x, range(2, x.type.rank), keepdims=True)
 
 
 @onnx_rule("GlobalMaxPool")
-def global_max_pool(at: Node) -> Value:
+def global_max_pool(at: OnnxNode) -> Value:
     x = at.value(0)
     return normal.reduce(at, ops.ReduceMax, x, range(2, x.type.rank), keepdims=True)
 
 
 @onnx_rule("Col2Im")
-def col2im(at: Node) -> Value:
+def col2im(at: OnnxNode) -> Value:
     """Columns added up into an image: a transposed convolution, each column its place in the block."""
     x = at.value(0)
     image, block = at.integers("", 1) or [], at.integers("", 2) or []

@@ -9,7 +9,7 @@ from graphopt.errors import InvalidInput
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions
 from graphopt.frontends.onnx.emit import pick, total
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Dim, Value, numel
 from graphopt.ops import broadcast
 
@@ -18,7 +18,7 @@ Term = tuple[Value, Labels]
 
 
 @onnx_rule("Einsum")
-def einsum(at: Node) -> Value:
+def einsum(at: OnnxNode) -> Value:
     values = at.values
     inputs, output = parse(at.text("equation"), [v.type.rank for v in values])
     terms = [diagonal(at, v, labels) for v, labels in zip(values, inputs, strict=True)]
@@ -58,7 +58,7 @@ def labels_of(part: str, hidden: int) -> Labels:
     return [*before, *(str(i) for i in reversed(range(hidden)) if dots), *after]
 
 
-def diagonal(at: Node, value: Value, labels: Labels) -> Term:
+def diagonal(at: OnnxNode, value: Value, labels: Labels) -> Term:
     """Axes of the same label become one."""
     for label in sorted(set(labels)):
         while labels.count(label) > 1:
@@ -74,7 +74,7 @@ def diagonal(at: Node, value: Value, labels: Labels) -> Term:
     return value, labels
 
 
-def summed(at: Node, value: Value, labels: Labels, kept: Collection[str]) -> Term:
+def summed(at: OnnxNode, value: Value, labels: Labels, kept: Collection[str]) -> Term:
     """Summed over the axes that nothing else has."""
     gone = [i for i, label in enumerate(labels) if label not in kept]
     if not gone:
@@ -84,7 +84,7 @@ def summed(at: Node, value: Value, labels: Labels, kept: Collection[str]) -> Ter
     return normal.reshape(at, y, [d for i, d in enumerate(value.type.shape) if i not in gone], "kept"), rest
 
 
-def product(at: Node, a: Term, b: Term, kept: Collection[str]) -> Term:
+def product(at: OnnxNode, a: Term, b: Term, kept: Collection[str]) -> Term:
     """Two operands multiplied, and summed over the labels that both have and nothing later needs."""
     both = [label for label in a[1] if label in b[1]]
     batch = [label for label in both if label in kept]
@@ -105,7 +105,7 @@ def product(at: Node, a: Term, b: Term, kept: Collection[str]) -> Term:
     return normal.reshape(at, at.emit(ops.MatMul(), x, y, part="product"), shape, "unfolded"), batch + left + right
 
 
-def sized(at: Node, term: Term, order: Labels) -> Value:
+def sized(at: OnnxNode, term: Term, order: Labels) -> Value:
     return normal.transpose(at, term[0], [term[1].index(label) for label in order], "ordered")
 
 

@@ -9,7 +9,7 @@ from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
 from graphopt.frontends.onnx.emit import pick
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Array, Value
 
 
@@ -37,7 +37,7 @@ def fourier(have: int, parts: int, length: int, inverse: bool, onesided: bool) -
 
 
 @onnx_rule("DFT")
-def dft(at: Node) -> Value:
+def dft(at: OnnxNode) -> Value:
     """The axis is an attribute before opset 20, then an input; the last axis has the parts of a number.
 
     An inverse gives real numbers: to complex ones its imaginary parts would be what rounding leaves.
@@ -63,7 +63,7 @@ def dft(at: Node) -> Value:
 
 
 @onnx_rule("STFT")
-def stft(at: Node) -> Value:
+def stft(at: OnnxNode) -> Value:
     """Frames of the signal, each times the window, transformed."""
     x, step = at.value(0), positive(int(at.known(1).item()))
     have, parts = sizes(x, 1)

@@ -15,7 +15,7 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
 from graphopt.frontends.onnx.emit import cast, emit
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value, numel
 
 MODES = {"bilinear": "linear", "bicubic": "cubic"}
@@ -23,7 +23,7 @@ CUBIC_A = -0.75
 
 
 @dataclass(frozen=True)
-class Place:
+class Neighbour:
     """One neighbour along one axis: its position as an integer, and its weight, None for one."""
 
     index: Value
@@ -31,7 +31,7 @@ class Place:
 
 
 @onnx_rule("GridSample")
-def grid_sample(at: Node) -> Value:
+def grid_sample(at: OnnxNode) -> Value:
     x, grid = at.value(0), at.value(1)
     mode = at.text("mode")
     mode = MODES.get(mode, mode)
@@ -58,7 +58,7 @@ def grid_sample(at: Node) -> Value:
     return normal.reshape(at, y, (*x.type.shape[:2], *points))
 
 
-def mix(at: Node, rows: Value, neighbours: tuple[Place, ...], sizes: tuple[int, ...]) -> Value:
+def mix(at: OnnxNode, rows: Value, neighbours: tuple[Neighbour, ...], sizes: tuple[int, ...]) -> Value:
     """The elements [n, points, c] at one neighbour along every axis, weighted."""
     index, weight = neighbours[0].index, neighbours[0].weight
     for place, size in zip(neighbours[1:], sizes[1:], strict=True):
@@ -75,7 +75,7 @@ def mix(at: Node, rows: Value, neighbours: tuple[Place, ...], sizes: tuple[int, 
 class Sampled:
     """One axis of the input, and how it is sampled."""
 
-    at: Node
+    at: OnnxNode
     size: int
     padding: str
     aligned: bool
@@ -88,7 +88,7 @@ class Sampled:
     def high(self) -> float:
         return self.size - 1.0 if self.aligned else self.size - 0.5
 
-    def places(self, v: Value, mode: str) -> list[Place]:
+    def places(self, v: Value, mode: str) -> list[Neighbour]:
         """The neighbours of coordinates in [-1, 1]."""
         at = self.at
         v = emit(at, ops.Add(), v, 1.0, part="shifted")
@@ -126,7 +126,7 @@ class Sampled:
         y = at.emit(ops.Mul(), emit(at, ops.Add(), y, 8 * CUBIC_A, part="cubic"), d, part="cubic")
         return emit(at, ops.Sub(), y, 4 * CUBIC_A, part="far")
 
-    def shifted(self, floor: Value, by: int, weight: Value) -> Place:
+    def shifted(self, floor: Value, by: int, weight: Value) -> Neighbour:
         return self.place(emit(self.at, ops.Add(), floor, float(by), part="neighbour") if by else floor, weight)
 
     def kept_in(self, v: Value) -> Value:
@@ -156,7 +156,7 @@ class Sampled:
         )
         return at.emit(ops.Where(), odd, back, forth, part="reflected")
 
-    def place(self, v: Value, weight: Value | None) -> Place:
+    def place(self, v: Value, weight: Value | None) -> Neighbour:
         """A whole position, as padding has it: outside it is mirrored, or the border, and weighs nothing if zero."""
         at = self.at
         if self.padding == "reflection":
@@ -167,11 +167,11 @@ class Sampled:
             share = cast(at, inside, v.type.dtype, "share")
             weight = share if weight is None else at.emit(ops.Mul(), weight, share, part="weight")
         clipped = at.emit(ops.Clip(low=0.0, high=self.size - 1.0), v, part="clipped")
-        return Place(cast(at, clipped, "int64", "place"), weight)
+        return Neighbour(cast(at, clipped, "int64", "place"), weight)
 
 
 @onnx_rule("AffineGrid")
-def affine_grid(at: Node) -> Value:
+def affine_grid(at: OnnxNode) -> Value:
     """The centers or, aligned, the corners of cells in [-1, 1], [*sizes, axes + 1], times theta [n, axes, axes + 1].
 
     ONNX's own function squeezes theta without axes, and so does not hold for a batch of one.

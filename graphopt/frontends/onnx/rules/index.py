@@ -9,12 +9,12 @@ from graphopt.errors import InvalidGraph
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
 from graphopt.frontends.onnx.emit import cast, counted, emit, pick, whole
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value
 
 
 @onnx_rule("Gather")
-def gather(at: Node) -> Value:
+def gather(at: OnnxNode) -> Value:
     """By known indices, regular ones are a slice."""
     x = at.value(0)
     axis = normal.axis_of(at.whole("axis"), x.type.rank)
@@ -27,30 +27,30 @@ def gather(at: Node) -> Value:
 
 
 @onnx_rule("GatherElements")
-def gather_elements(at: Node) -> Value:
+def gather_elements(at: OnnxNode) -> Value:
     x = at.value(0)
     return at.emit(ops.GatherElements(axis=normal.axis_of(at.whole("axis"), x.type.rank)), x, at.value(1))
 
 
 @onnx_rule("GatherND")
-def gather_nd(at: Node) -> Value:
+def gather_nd(at: OnnxNode) -> Value:
     return at.emit(ops.GatherNd(batch_dims=at.whole("batch_dims", 0)), at.value(0), at.value(1))
 
 
 @onnx_rule("Scatter", "ScatterElements")
-def scatter_elements(at: Node) -> Value:
+def scatter_elements(at: OnnxNode) -> Value:
     x, indices, updates = at.values
     axis = normal.axis_of(at.whole("axis"), x.type.rank)
     return at.emit(ops.ScatterElements(axis=axis, reduction=at.text("reduction", "none")), x, indices, updates)
 
 
 @onnx_rule("ScatterND")
-def scatter_nd(at: Node) -> Value:
+def scatter_nd(at: OnnxNode) -> Value:
     return at.emit(ops.ScatterNd(reduction=at.text("reduction", "none")), *at.values)
 
 
 @onnx_rule("Compress")
-def compress(at: Node) -> Value:
+def compress(at: OnnxNode) -> Value:
     """By a known condition; without an axis, of all elements in a row."""
     x, places = at.value(0), np.flatnonzero(at.known(1))
     axis = at.raw("axis")
@@ -60,7 +60,7 @@ def compress(at: Node) -> Value:
 
 
 @onnx_rule("OneHot")
-def one_hot(at: Node) -> Value:
+def one_hot(at: OnnxNode) -> Value:
     """``off`` everywhere but, along a new axis, ``on`` at the index; negative indices count from the end."""
     indices, depth, values = at.value(0), int(at.known(1).item()), at.value(2)
     axis = normal.axis_of(at.whole("axis"), indices.type.rank + 1)
@@ -72,14 +72,14 @@ def one_hot(at: Node) -> Value:
     return at.emit(ops.Where(), hot, normal.select(at, values, 0, 1), normal.select(at, values, 0, 0))
 
 
-def inside(at: Node, places: Value, depth: int) -> Value:
+def inside(at: OnnxNode, places: Value, depth: int) -> Value:
     """Whether places lie in [-depth, depth)."""
     low = emit(at, ops.GreaterOrEqual(), places, -depth, part="low")
     return at.emit(ops.And(), low, emit(at, ops.Less(), places, depth, part="high"), part="inside")
 
 
 @onnx_rule("Trilu")
-def trilu(at: Node) -> Value:
+def trilu(at: OnnxNode) -> Value:
     """The upper or lower triangle of matrices, zeros elsewhere."""
     x = at.value(0)
     rows, columns = x.type.with_shape(x.type.shape[-2:]).static_shape
@@ -91,7 +91,7 @@ def trilu(at: Node) -> Value:
 
 
 @onnx_rule("ReverseSequence")
-def reverse_sequence(at: Node) -> Value:
+def reverse_sequence(at: OnnxNode) -> Value:
     """Every sequence of the batch turned round up to its length."""
     x, lengths = at.value(0), at.value(1)
     time, batch = at.whole("time_axis"), at.whole("batch_axis")
@@ -108,7 +108,7 @@ def reverse_sequence(at: Node) -> Value:
 
 
 @onnx_rule("TensorScatter")
-def tensor_scatter(at: Node) -> Value:
+def tensor_scatter(at: OnnxNode) -> Value:
     """A cache updated along its sequence axis from a position a batch entry on, round the end if circular."""
     past, update = at.value(0), at.value(1)
     axis = normal.axis_of(at.whole("axis"), past.type.rank)

@@ -9,13 +9,13 @@ from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import cast, emit, single
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.frontends.onnx.rules.basic import convolution
 from graphopt.ir import Value
 from graphopt.ops.quantized import STORED
 
 
-def stored_dtype(at: Node) -> str:
+def stored_dtype(at: OnnxNode) -> str:
     """The integers that a quantisation gives: those of the zero point, those asked for, or uint8."""
     dtype = at.dtype(2) if at.has(2) else "uint8"
     if wanted := at.whole("output_dtype", 0):
@@ -25,7 +25,7 @@ def stored_dtype(at: Node) -> str:
     return dtype
 
 
-def parameters(at: Node, x: Value, scale: Value, zero: Value, axis: int) -> tuple[int, Value, Value]:
+def parameters(at: OnnxNode, x: Value, scale: Value, zero: Value, axis: int) -> tuple[int, Value, Value]:
     """Axis, scale and zero point as the operators have them: those of blocks spread to all elements.
 
     One number is that of all channels, whatever the axis says.
@@ -39,7 +39,7 @@ def parameters(at: Node, x: Value, scale: Value, zero: Value, axis: int) -> tupl
     return axis, scale, zero
 
 
-def repeated_by_block(at: Node, parameter: Value, axis: int, block: int, x: Value) -> Value:
+def repeated_by_block(at: OnnxNode, parameter: Value, axis: int, block: int, x: Value) -> Value:
     """A parameter of blocks repeated for the elements of each; the last block may be cut."""
     shape = parameter.type.shape
     wide = normal.reshape(at, parameter, (*shape[: axis + 1], 1, *shape[axis + 1 :]), "blocks")
@@ -48,13 +48,13 @@ def repeated_by_block(at: Node, parameter: Value, axis: int, block: int, x: Valu
     return normal.take(at, wide, axis, 0, x.type.shape[axis], part="elements")
 
 
-def zero_point(at: Node, index: int, scale: Value, dtype: str) -> Value:
+def zero_point(at: OnnxNode, index: int, scale: Value, dtype: str) -> Value:
     found = at.optional(index)
     return at.constant(np.zeros(scale.type.static_shape, dtype), "zero_point") if found is None else found
 
 
 @onnx_rule("QuantizeLinear")
-def quantize(at: Node) -> Value:
+def quantize(at: OnnxNode) -> Value:
     x, dtype = at.value(0), stored_dtype(at)
     if at.is_known(0) and np.isnan(at.known(0)).any():
         raise InvalidInput("it quantizes a constant that has elements NaN")
@@ -66,7 +66,7 @@ def quantize(at: Node) -> Value:
 
 
 @onnx_rule("DequantizeLinear", folded=False)
-def dequantize(at: Node) -> Value:
+def dequantize(at: OnnxNode) -> Value:
     x, scale = at.value(0), at.value(1)
     axis, scale, zero = parameters(at, x, scale, zero_point(at, 2, scale, x.type.dtype), at.whole("axis", 1))
     y = at.emit(ops.Dequantize(axis=axis), x, scale, zero)
@@ -75,7 +75,7 @@ def dequantize(at: Node) -> Value:
 
 
 @onnx_rule("DynamicQuantizeLinear")
-def dynamic_quantize(at: Node) -> list[Value]:
+def dynamic_quantize(at: OnnxNode) -> list[Value]:
     """To uint8 with the range of the data and zero; the scale of a range of nothing is one over 255."""
     x = at.value(0)
     axes = tuple(range(x.type.rank))
@@ -91,7 +91,7 @@ def dynamic_quantize(at: Node) -> list[Value]:
     return [at.emit(ops.Quantize(), x, scale, zero), scale, zero]
 
 
-def centred(at: Node, x: Value, zero: Value | None, shape: tuple[int, ...] | None = None) -> Value:
+def centred(at: OnnxNode, x: Value, zero: Value | None, shape: tuple[int, ...] | None = None) -> Value:
     """x without its zero point, in int32."""
     wide = cast(at, x, "int32", "wide")
     if zero is None:
@@ -106,14 +106,14 @@ def row_shape(zero: Value | None) -> tuple[int, ...] | None:
 
 
 @onnx_rule("MatMulInteger")
-def matmul_integer(at: Node) -> Value:
+def matmul_integer(at: OnnxNode) -> Value:
     zero = at.optional(2)
     a = centred(at, at.value(0), zero, row_shape(zero) if at.value(0).type.rank > 1 else None)
     return normal.matmul(at, a, centred(at, at.value(1), at.optional(3)))
 
 
 @onnx_rule("ConvInteger")
-def conv_integer(at: Node) -> Value:
+def conv_integer(at: OnnxNode) -> Value:
     x, weight = centred(at, at.value(0), at.optional(2)), at.value(1)
     return convolution(at, x, centred(at, weight, at.optional(3), by_row(at.optional(3), weight)), None)
 

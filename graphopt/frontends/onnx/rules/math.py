@@ -13,7 +13,7 @@ from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
 from graphopt.frontends.onnx.emit import cast, emit
-from graphopt.frontends.onnx.node import Node, Tensor, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, Tensor, onnx_rule
 from graphopt.ir import Op, Value
 from graphopt.ir.types import DTYPES
 
@@ -21,11 +21,11 @@ EXACT = 2**53
 """Integers up to here are exact as floats."""
 
 
-def unary(make: Callable[[Node], Op]) -> Callable[[Node], Value]:
+def unary(make: Callable[[OnnxNode], Op]) -> Callable[[OnnxNode], Value]:
     return lambda at: at.emit(make(at), at.value(0))
 
 
-def plain(op: type[Op]) -> Callable[[Node], Value]:
+def plain(op: type[Op]) -> Callable[[OnnxNode], Value]:
     """The rule of an operator without attributes."""
     return lambda at: at.emit(op(), *at.values)
 
@@ -87,13 +87,13 @@ onnx_rule("IsInf")(
 
 
 @onnx_rule("Swish")
-def swish(at: Node) -> Value:
+def swish(at: OnnxNode) -> Value:
     alpha = at.real("alpha")
     return at.emit(ops.Silu() if alpha == 1.0 else ops.Swish(alpha=alpha), at.value(0))
 
 
 @onnx_rule("PRelu")
-def prelu(at: Node) -> Value:
+def prelu(at: OnnxNode) -> Value:
     """Before opset 7 a slope of one axis goes by channel."""
     x, slope = at.values
     if at.opset < 7 and slope.type.rank == 1 and slope.type.shape != (1,):
@@ -102,7 +102,7 @@ def prelu(at: Node) -> Value:
 
 
 @onnx_rule("Clip")
-def clip(at: Node) -> Value:
+def clip(at: OnnxNode) -> Value:
     """Limits are attributes up to opset 6, then inputs, of which some may be computed; what is not given is none."""
     x = at.value(0)
     limits = [float(at.attr("min", float, -math.inf)), float(at.attr("max", float, math.inf))]
@@ -120,12 +120,12 @@ def clip(at: Node) -> Value:
 
 
 @onnx_rule("Identity")
-def identity(at: Node) -> Tensor:
+def identity(at: OnnxNode) -> Tensor:
     return at.tensor(0)
 
 
 @onnx_rule("Dropout")
-def dropout(at: Node) -> list[Tensor]:
+def dropout(at: OnnxNode) -> list[Tensor]:
     """Nothing, with a mask of ones, unless it is in training mode and has a ratio."""
     if at.has(2) and bool(at.known(2).item()) and (not at.has(1) or at.known(1).item()):
         raise Unsupported("dropout in training mode", advice="export the model in evaluation mode")
@@ -134,10 +134,10 @@ def dropout(at: Node) -> list[Tensor]:
     return [x] if at.outputs < 2 else [x, normal.expand(at, mask, x.type.shape, "mask")]
 
 
-def binary(op: Op) -> Callable[[Node], Value]:
+def binary(op: Op) -> Callable[[OnnxNode], Value]:
     """The rule of an operator on two operands, or a chain of it on more."""
 
-    def rule(at: Node) -> Value:
+    def rule(at: OnnxNode) -> Value:
         first, *rest = at.values
         if at.opset < 7 and at.flag("broadcast"):
             rest = [aligned(at, first, rest[0])]
@@ -151,7 +151,7 @@ def binary(op: Op) -> Callable[[Node], Value]:
     return rule
 
 
-def aligned(at: Node, a: Value, b: Value) -> Value:
+def aligned(at: OnnxNode, a: Value, b: Value) -> Value:
     """The second operand of opset 6, which starts at an axis of the first instead of ending at its last."""
     axis = at.whole("axis", a.type.rank - b.type.rank)
     tail = a.type.rank - normal.axis_of(axis, a.type.rank) - b.type.rank if b.type.rank else 0
@@ -182,7 +182,7 @@ for name, pair in {
 
 
 @onnx_rule("Mean")
-def mean(at: Node) -> Value:
+def mean(at: OnnxNode) -> Value:
     first, *rest = at.values
     if not rest:
         return first
@@ -192,7 +192,7 @@ def mean(at: Node) -> Value:
 
 
 @onnx_rule("Mod")
-def mod(at: Node) -> Value:
+def mod(at: OnnxNode) -> Value:
     """Of floats with the sign of the divisor: C's remainder, moved by one divisor where the signs differ."""
     a, b = at.values
     if at.flag("fmod") or not a.type.is_float:
@@ -206,12 +206,12 @@ def mod(at: Node) -> Value:
 
 
 @onnx_rule("BitShift")
-def shift(at: Node) -> Value:
+def shift(at: OnnxNode) -> Value:
     return at.emit(ops.ShiftLeft() if at.text("direction") == "LEFT" else ops.ShiftRight(), *at.values)
 
 
 @onnx_rule("Pow")
-def power(at: Node) -> Value:
+def power(at: OnnxNode) -> Value:
     """The exponent may have a dtype of its own; a constant one is converted. The result has that of the base."""
     base, exponent = at.value(0), at.value(1)
     if at.opset < 7 and at.flag("broadcast"):
@@ -226,11 +226,11 @@ def power(at: Node) -> Value:
 
 
 @onnx_rule("Cast")
-def cast_rule(at: Node) -> Value:
+def cast_rule(at: OnnxNode) -> Value:
     return cast(at, at.value(0), cast_dtype(at))
 
 
-def cast_dtype(at: Node) -> str:
+def cast_dtype(at: OnnxNode) -> str:
     """The dtype that a cast asks for."""
     kind = at.whole("to")
     if kind not in onnx.helper.get_all_tensor_dtypes():
@@ -242,14 +242,14 @@ def cast_dtype(at: Node) -> str:
 
 
 @onnx_rule("CastLike")
-def cast_like(at: Node) -> Tensor:
+def cast_like(at: OnnxNode) -> Tensor:
     if at.is_known(0) and at.known(0).dtype != object:
         return at.known(0).astype(at.dtype(1))
     return cast(at, at.value(0), at.dtype(1))
 
 
 @onnx_rule("EyeLike")
-def eye_like(at: Node) -> Value:
+def eye_like(at: OnnxNode) -> Value:
     x = at.tensor(0)
     rows, columns = x.type.static_shape if isinstance(x, Value) else x.shape
     room(rows, columns)

@@ -10,14 +10,14 @@ from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import cast, counted, emit, mean, total, whole
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value
 
 
-def along_axis(make: Callable[[Node, Value, int, str], Value]) -> Callable[[Node], Value]:
+def along_axis(make: Callable[[OnnxNode, Value, int, str], Value]) -> Callable[[OnnxNode], Value]:
     """The rule of a softmax and its kin. Before opset 13 they work on all axes from the given one on."""
 
-    def rule(at: Node) -> Value:
+    def rule(at: OnnxNode) -> Value:
         x, old = at.value(0), at.opset < 13
         axis = normal.axis_of(at.whole("axis"), x.type.rank)
         if not old or axis == x.type.rank - 1:
@@ -28,18 +28,18 @@ def along_axis(make: Callable[[Node, Value, int, str], Value]) -> Callable[[Node
     return rule
 
 
-def softmax(at: Node, x: Value, axis: int, part: str) -> Value:
+def softmax(at: OnnxNode, x: Value, axis: int, part: str) -> Value:
     return at.emit(ops.Softmax(axis=axis), x, part=part)
 
 
-def log_softmax(at: Node, x: Value, axis: int, part: str) -> Value:
+def log_softmax(at: OnnxNode, x: Value, axis: int, part: str) -> Value:
     """x - max - log(sum(exp(x - max)))."""
     shifted = at.emit(ops.Sub(), x, at.emit(ops.ReduceMax(axes=(axis,)), x, part="max"), part="shifted")
     sums = total(at, at.emit(ops.Exp(), shifted, part="exp"), (axis,))
     return at.emit(ops.Sub(), shifted, at.emit(ops.Log(), sums, part="log"), part=part)
 
 
-def hardmax(at: Node, x: Value, axis: int, part: str) -> Value:
+def hardmax(at: OnnxNode, x: Value, axis: int, part: str) -> Value:
     """One where the first maximum is, else zero."""
     size = whole(x, (axis,))
     best = at.emit(ops.ArgMax(axis=axis), x, part="best")
@@ -53,7 +53,7 @@ onnx_rule("Hardmax")(along_axis(hardmax))
 
 
 @onnx_rule("BatchNormalization")
-def batch_norm(at: Node) -> Value:
+def batch_norm(at: OnnxNode) -> Value:
     """Scale, bias and statistics may be of other dtypes than the data; computed ones are written out."""
     if at.flag("training_mode") or not at.whole("spatial", 1):
         raise Unsupported("batch norm in training mode, or not by channel", advice="export in evaluation mode")
@@ -69,19 +69,19 @@ def batch_norm(at: Node) -> Value:
     return affine(at, y, scale, bias)
 
 
-def centred(at: Node, x: Value, axes: Sequence[int]) -> tuple[Value, Value, Value]:
+def centred(at: OnnxNode, x: Value, axes: Sequence[int]) -> tuple[Value, Value, Value]:
     """The mean over axes, what deviates from it, and the mean of the squares of that."""
     middle = mean(at, x, axes)
     deviation = at.emit(ops.Sub(), x, middle, part="centred")
     return middle, deviation, mean(at, at.emit(ops.Mul(), deviation, deviation, part="square"), axes, "variance")
 
 
-def inverse_root(at: Node, x: Value, epsilon: float) -> Value:
+def inverse_root(at: OnnxNode, x: Value, epsilon: float) -> Value:
     """1 / sqrt(x + epsilon)."""
     return at.emit(ops.Reciprocal(), at.emit(ops.Sqrt(), emit(at, ops.Add(), x, epsilon, part="kept_off"), part="root"))
 
 
-def affine(at: Node, x: Value, scale: Value, bias: Value | None) -> Value:
+def affine(at: OnnxNode, x: Value, scale: Value, bias: Value | None) -> Value:
     """x * scale + bias."""
     if bias is None:
         return at.emit(ops.Mul(), x, scale)
@@ -89,7 +89,7 @@ def affine(at: Node, x: Value, scale: Value, bias: Value | None) -> Value:
 
 
 @onnx_rule("LayerNormalization")
-def layer_norm(at: Node) -> Sequence[Value]:
+def layer_norm(at: OnnxNode) -> Sequence[Value]:
     """Over the last axes, in float32 at least; the second and third results are the mean and 1 / deviation."""
     x, scale, bias = at.value(0), at.value(1), at.optional(2)
     first = normal.axis_of(at.whole("axis"), x.type.rank)
@@ -103,13 +103,13 @@ def layer_norm(at: Node) -> Sequence[Value]:
     return [affine(at, y, scale, bias), middle, inverse]
 
 
-def stash(at: Node, x: Value) -> str:
+def stash(at: OnnxNode, x: Value) -> str:
     """The dtype to normalise in: float32 by default, unless the model says otherwise or has a wider one."""
     return "float32" if x.type.dtype == "float16" and at.whole("stash_type", 1) == 1 else x.type.dtype
 
 
 @onnx_rule("RMSNormalization")
-def rms_norm(at: Node) -> Value:
+def rms_norm(at: OnnxNode) -> Value:
     x, scale = at.value(0), at.value(1)
     first = normal.axis_of(at.whole("axis"), x.type.rank)
     wide = cast(at, x, stash(at, x), "wide")
@@ -119,13 +119,13 @@ def rms_norm(at: Node) -> Value:
 
 
 @onnx_rule("InstanceNormalization")
-def instance_norm(at: Node) -> Value:
+def instance_norm(at: OnnxNode) -> Value:
     x, scale, bias = at.values
     return group_normal(at, x, whole(x, (1,)), scale, bias)
 
 
 @onnx_rule("GroupNormalization")
-def group_norm(at: Node) -> Value:
+def group_norm(at: OnnxNode) -> Value:
     """Scale and bias are by channel, before opset 21 by group."""
     x, scale, bias = at.values
     groups = at.whole("num_groups")
@@ -135,14 +135,14 @@ def group_norm(at: Node) -> Value:
     return group_normal(at, x, groups, scale, bias)
 
 
-def by_channel(at: Node, parameter: Value, groups: int, channels: int) -> Value:
+def by_channel(at: OnnxNode, parameter: Value, groups: int, channels: int) -> Value:
     """A parameter of groups repeated for their channels."""
     each = channels // groups
     wide = normal.expand(at, normal.reshape(at, parameter, (groups, 1), "group"), (groups, each), "channels")
     return normal.reshape(at, wide, (channels,), "by_channel")
 
 
-def group_normal(at: Node, x: Value, groups: int, scale: Value, bias: Value) -> Value:
+def group_normal(at: OnnxNode, x: Value, groups: int, scale: Value, bias: Value) -> Value:
     """Every group of channels with the mean and deviation of its own; scale and bias by channel."""
     shape = x.type.shape
     wide = cast(at, x, stash(at, x), "wide")
@@ -155,7 +155,7 @@ def group_normal(at: Node, x: Value, groups: int, scale: Value, bias: Value) -> 
 
 
 @onnx_rule("MeanVarianceNormalization")
-def mean_variance_norm(at: Node) -> Value:
+def mean_variance_norm(at: OnnxNode) -> Value:
     x = at.value(0)
     _, deviation, variance = centred(at, x, at.ints("axes") or (0, 2, 3))
     root = at.emit(ops.Sqrt(), variance, part="root")
@@ -163,7 +163,7 @@ def mean_variance_norm(at: Node) -> Value:
 
 
 @onnx_rule("LpNormalization")
-def lp_norm(at: Node) -> Value:
+def lp_norm(at: OnnxNode) -> Value:
     """x over its norm along one axis; zeros stay zero."""
     x = at.value(0)
     axis = normal.axis_of(at.whole("axis"), x.type.rank)
@@ -177,7 +177,7 @@ def lp_norm(at: Node) -> Value:
 
 
 @onnx_rule("LRN")
-def local_response(at: Node) -> Value:
+def local_response(at: OnnxNode) -> Value:
     """x / (bias + alpha * mean of squares over neighbouring channels)^beta."""
     x, size = at.value(0), at.whole("size")
     shape = x.type.shape

@@ -14,21 +14,21 @@ from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import cast, single
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.frontends.onnx.rules.basic import averaged, convolution
 from graphopt.ir import Array, Op, Value
 
 CONTRIB = "com.microsoft:"
 
 
-def parameters(at: Node, scale: int, zero: int, dtype: str) -> tuple[Value, Value]:
+def parameters(at: OnnxNode, scale: int, zero: int, dtype: str) -> tuple[Value, Value]:
     """A scale, in float32, and a zero point, of zero where there is none."""
     s = cast(at, single(at, at.value(scale)), "float32", "scale")
     found = at.optional(zero)
     return s, at.constant(np.zeros(s.type.static_shape, dtype), "zero_point") if found is None else single(at, found)
 
 
-def real(at: Node, index: int, axis: int = 0, part: str = "real") -> Value:
+def real(at: OnnxNode, index: int, axis: int = 0, part: str = "real") -> Value:
     """The operand at an index, dequantized by the scale and the zero point behind it, by channel along ``axis``."""
     x = at.value(index)
     scale, zero = parameters(at, index + 1, index + 2, x.type.dtype)
@@ -43,7 +43,7 @@ def constant_of(x: Value) -> Array:
     return x.constant
 
 
-def quantized(at: Node, y: Value, scale: int, zero: int, dtype: str) -> Value:
+def quantized(at: OnnxNode, y: Value, scale: int, zero: int, dtype: str) -> Value:
     """A result by the scale and zero point at these indices."""
     s, z = parameters(at, scale, zero, dtype)
     if s.type.rank:
@@ -51,7 +51,7 @@ def quantized(at: Node, y: Value, scale: int, zero: int, dtype: str) -> Value:
     return at.emit(ops.Quantize(), y, s, z)
 
 
-def real_bias(at: Node, index: int, x: Value, weight: Value) -> Value | None:
+def real_bias(at: OnnxNode, index: int, x: Value, weight: Value) -> Value | None:
     """A bias of int32 in steps of the scales of operand and weight, dequantized."""
     bias = at.optional(index)
     if bias is None:
@@ -66,21 +66,21 @@ def real_bias(at: Node, index: int, x: Value, weight: Value) -> Value | None:
 
 
 @onnx_rule("QLinearConv")
-def conv(at: Node) -> Value:
+def conv(at: OnnxNode) -> Value:
     x, weight = real(at, 0), real(at, 3, part="weight")
     y = convolution(at, x, weight, real_bias(at, 8, x, weight))
     return quantized(at, y, 6, 7, at.dtype(0))
 
 
 @onnx_rule("QLinearMatMul")
-def matmul(at: Node) -> Value:
+def matmul(at: OnnxNode) -> Value:
     """Scales of the first operand may be those of its rows, of the second those of its columns."""
     a, b = (real(at, i, at.value(i).type.rank - last, part) for i, last, part in ((0, 2, "left"), (3, 1, "right")))
     return quantized(at, normal.matmul(at, a, b), 6, 7, at.dtype(0))
 
 
 @onnx_rule(f"{CONTRIB}QGemm")
-def gemm(at: Node) -> Value:
+def gemm(at: OnnxNode) -> Value:
     if at.whole("transA", 0) or at.real("alpha", 1.0) != 1.0:
         raise Unsupported("QGemm with transA or alpha", advice="quantize in the QDQ format")
     rows = bool(at.whole("transB", 0))
@@ -92,43 +92,43 @@ def gemm(at: Node) -> Value:
     return quantized(at, y, 7, 8, at.dtype(0)) if at.has(7) else y
 
 
-def binary(op: type[Op]) -> Callable[[Node], Value]:
-    def rule(at: Node) -> Value:
+def binary(op: type[Op]) -> Callable[[OnnxNode], Value]:
+    def rule(at: OnnxNode) -> Value:
         y = at.emit(op(), real(at, 0, part="left"), real(at, 3, part="right"), part=op.name)
         return quantized(at, y, 6, 7, at.dtype(0))
 
     return rule
 
 
-def unary(make: Callable[[Node, Value], Value]) -> Callable[[Node], Value]:
-    def rule(at: Node) -> Value:
+def unary(make: Callable[[OnnxNode, Value], Value]) -> Callable[[OnnxNode], Value]:
+    def rule(at: OnnxNode) -> Value:
         return quantized(at, make(at, real(at, 0)), 3, 4, at.dtype(0))
 
     return rule
 
 
-def no_channels_last(at: Node) -> None:
+def no_channels_last(at: OnnxNode) -> None:
     if at.whole("channels_last", 0):
         raise Unsupported("channels_last", advice="quantize with channels in front")
 
 
-def global_average(at: Node, x: Value) -> Value:
+def global_average(at: OnnxNode, x: Value) -> Value:
     no_channels_last(at)
     return at.emit(ops.ReduceMean(axes=tuple(range(2, x.type.rank))), x, part="mean")
 
 
-def average(at: Node, x: Value) -> Value:
+def average(at: OnnxNode, x: Value) -> Value:
     no_channels_last(at)
     return averaged(at, x)
 
 
-def mean(at: Node, x: Value) -> Value:
+def mean(at: OnnxNode, x: Value) -> Value:
     axes = at.ints("axes") or tuple(range(x.type.rank))
     op = ops.ReduceMean(axes=normal.axes_of(axes, x.type.rank), keepdims=bool(at.whole("keepdims", 1)))
     return at.emit(op, x, part="mean")
 
 
-def softmax(at: Node, x: Value) -> Value:
+def softmax(at: OnnxNode, x: Value) -> Value:
     """Before opset 13 it is over all axes from the given one on."""
     axis = normal.axis_of(at.whole("axis", -1), x.type.rank)
     if at.whole("opset", 13) >= 13 or axis == x.type.rank - 1:
@@ -150,13 +150,13 @@ onnx_rule(f"{CONTRIB}QLinearSoftmax")(unary(softmax))
 
 
 @onnx_rule(f"{CONTRIB}QLinearConcat")
-def concat(at: Node) -> Value:
+def concat(at: OnnxNode) -> Value:
     parts = [real(at, i, part=f"real_{i}") for i in range(2, len(at.inputs), 3)]
     axis = normal.axis_of(at.whole("axis", 0), parts[0].type.rank)
     return quantized(at, at.emit(ops.Concat(axis=axis), *parts, part="concat"), 0, 1, at.dtype(2))
 
 
 @onnx_rule(f"{CONTRIB}QLinearWhere")
-def where(at: Node) -> Value:
+def where(at: OnnxNode) -> Value:
     y = at.emit(ops.Where(), at.value(0), real(at, 1, part="left"), real(at, 4, part="right"), part="where")
     return quantized(at, y, 7, 8, at.dtype(1))

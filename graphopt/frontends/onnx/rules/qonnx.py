@@ -13,7 +13,7 @@ import numpy as np
 
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Array, Value
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
@@ -47,7 +47,7 @@ class Grid:
         return (self.low, self.high) != (limits.min, limits.max)
 
 
-def quantized(at: Node) -> Value:
+def quantized(at: OnnxNode) -> Value:
     """A constant as integers, anything else clipped to the limits and quantized; dequantized."""
     grid = grid_of(at)
     scale, zero = at.constant(grid.scale, "scale"), at.constant(grid.zero_point, "zero_point")
@@ -59,7 +59,7 @@ def quantized(at: Node) -> Value:
     return at.emit(ops.Dequantize(axis=grid.axis), q, scale, zero)
 
 
-def clipped(at: Node, x: Value, grid: Grid) -> Value:
+def clipped(at: OnnxNode, x: Value, grid: Grid) -> Value:
     """x between the reals of the limits, which round to the limits themselves."""
     low, high = ((limit - grid.zero_point.astype(np.float64)) * grid.scale for limit in (grid.low, grid.high))
     if not grid.scale.ndim:
@@ -69,7 +69,7 @@ def clipped(at: Node, x: Value, grid: Grid) -> Value:
     return at.emit(ops.Minimum(), at.emit(ops.Maximum(), x, ends[0], part="least"), ends[1], part="clip")
 
 
-def grid_of(at: Node) -> Grid:
+def grid_of(at: OnnxNode) -> Grid:
     """The grid of a Quant. Raises ``Unsupported`` for one that integers of up to 32 bits do not have."""
     rounding = at.text("rounding_mode", "ROUND").upper()
     if rounding not in ROUNDINGS:
@@ -88,7 +88,7 @@ def grid_of(at: Node) -> Grid:
     return Grid(scale, zero.astype(dtype), axis, low, high, dtype)
 
 
-def bit_width(at: Node) -> int:
+def bit_width(at: OnnxNode) -> int:
     width = at.known(3).reshape(-1)
     if width.size != 1 or not 1 <= width[0] < np.inf or width[0] != int(width[0]):
         raise InvalidInput(f"its bit width is {width.tolist()}", advice="it must be one positive integer")
@@ -98,7 +98,7 @@ def bit_width(at: Node) -> int:
     return bits
 
 
-def parameters(at: Node) -> tuple[int, Array, Array]:
+def parameters(at: OnnxNode) -> tuple[int, Array, Array]:
     """The axis, the scale in the dtype of x, and the zero point: by tensor, by channel of one axis, or of x's rank.
 
     Raises ``InvalidInput`` where they do not fit x, or x is a constant of other than finite numbers.
@@ -127,12 +127,12 @@ def parameters(at: Node) -> tuple[int, Array, Array]:
     return 0, scale.reshape(full), zero.reshape(full)
 
 
-def quant(at: Node) -> Value:
+def quant(at: OnnxNode) -> Value:
     """One signed bit is a sign, as QONNX has it."""
     return bipolar(at) if bit_width(at) == 1 and at.whole("signed", 1) else quantized(at)
 
 
-def bipolar(at: Node) -> Value:
+def bipolar(at: OnnxNode) -> Value:
     """The signs of x, that of zero being 1, times the scale."""
     axis, scale, zero = parameters(at)
     if zero.any():

@@ -8,14 +8,14 @@ from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.normal_recurrent import layer
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value
 
 ADVICE = "write it as a loop over steps that is unrolled, or train it without"
 
 
 @onnx_rule("LSTM")
-def lstm(at: Node) -> Sequence[Value]:
+def lstm(at: OnnxNode) -> Sequence[Value]:
     if at.has(7) and not (at.is_known(7) and not at.known(7).any()):
         raise Unsupported("an LSTM with peepholes (input P)", advice=ADVICE)
     if at.flag("input_forget"):
@@ -25,14 +25,14 @@ def lstm(at: Node) -> Sequence[Value]:
 
 
 @onnx_rule("GRU")
-def gru(at: Node) -> Sequence[Value]:
+def gru(at: OnnxNode) -> Sequence[Value]:
     check_activations(at, ("Sigmoid", "Tanh"))
     before = at.flag("linear_before_reset")
     return recurrent(at, ops.GRU(direction=at.text("direction"), linear_before_reset=before))
 
 
 @onnx_rule("RNN")
-def rnn(at: Node) -> Sequence[Value]:
+def rnn(at: OnnxNode) -> Sequence[Value]:
     """Of other activations than tanh, relu is known."""
     direction, given = at.text("direction"), at.raw("activations")
     activation = "relu" if given and {str(a).lower() for a in given} == {"relu"} else "tanh"
@@ -41,7 +41,7 @@ def rnn(at: Node) -> Sequence[Value]:
     return recurrent(at, ops.RNN(direction=direction, activation=activation))
 
 
-def check_activations(at: Node, default: tuple[str, ...]) -> None:
+def check_activations(at: OnnxNode, default: tuple[str, ...]) -> None:
     """Refuse other activations than the default ones."""
     given = [str(a) for a in at.raw("activations") or []]
     directions = 2 if at.text("direction") == "bidirectional" else 1
@@ -49,7 +49,7 @@ def check_activations(at: Node, default: tuple[str, ...]) -> None:
         raise Unsupported(f"{at.op} with activations {', '.join(given)}", advice=f"only {', '.join(default)} are known")
 
 
-def recurrent(at: Node, op: ops.Recurrent) -> Sequence[Value]:
+def recurrent(at: OnnxNode, op: ops.Recurrent) -> Sequence[Value]:
     """The results of a layer; ``layout`` 1 has the batch first."""
     if at.raw("clip") is not None:
         raise Unsupported(f"{at.op} with clip", advice=ADVICE)
@@ -69,7 +69,7 @@ def recurrent(at: Node, op: ops.Recurrent) -> Sequence[Value]:
     return [normal.transpose(at, y, (2, 0, 1, 3), "batch_first"), *turned]
 
 
-def check_lengths(at: Node, x: Value) -> None:
+def check_lengths(at: OnnxNode, x: Value) -> None:
     """Refuse sequences of several lengths: those given must be known, and that of x."""
     if at.has(4) and not (at.is_known(4) and (at.known(4) == x.type.shape[0]).all()):
         raise Unsupported(f"{at.op} with sequence_lens", advice="all sequences of a batch must have the full length")

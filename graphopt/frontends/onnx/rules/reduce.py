@@ -7,16 +7,18 @@ from collections.abc import Callable, Sequence
 from graphopt import ops
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import cast, emit
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value
 
-Map = Callable[[Node, Value], Value]
+Map = Callable[[OnnxNode, Value], Value]
 
 
-def reduction(op: type[ops.Reduction], before: Map | None = None, after: Map | None = None) -> Callable[[Node], Value]:
+def reduction(
+    op: type[ops.Reduction], before: Map | None = None, after: Map | None = None
+) -> Callable[[OnnxNode], Value]:
     """The rule of a reduction; without axes it is over all of them, unless the model says otherwise."""
 
-    def rule(at: Node) -> Value:
+    def rule(at: OnnxNode) -> Value:
         x, (axes, keep) = at.value(0), settings(at)
         dtype = x.type.dtype
         if dtype == "bool":
@@ -29,7 +31,7 @@ def reduction(op: type[ops.Reduction], before: Map | None = None, after: Map | N
     return rule
 
 
-def settings(at: Node) -> tuple[Sequence[int], bool]:
+def settings(at: OnnxNode) -> tuple[Sequence[int], bool]:
     """The axes and whether they stay."""
     axes = at.integers("axes", 1)
     if not axes:
@@ -37,29 +39,29 @@ def settings(at: Node) -> tuple[Sequence[int], bool]:
     return axes, at.flag("keepdims")
 
 
-def reduce(at: Node, op: type[ops.Reduction], x: Value, axes: Sequence[int], keep: bool, whole: bool) -> Value:
+def reduce(at: OnnxNode, op: type[ops.Reduction], x: Value, axes: Sequence[int], keep: bool, whole: bool) -> Value:
     """A reduction; ``whole`` says that it alone makes the node."""
     if not axes:
         return x
     return at.emit(op(axes=normal.axes_of(axes, x.type.rank), keepdims=keep), x, part="" if whole else "reduce")
 
 
-def square(at: Node, x: Value) -> Value:
+def square(at: OnnxNode, x: Value) -> Value:
     return at.emit(ops.Mul(), x, x, part="square")
 
 
-def magnitude(at: Node, x: Value) -> Value:
+def magnitude(at: OnnxNode, x: Value) -> Value:
     return at.emit(ops.Abs(), x, part="magnitude")
 
 
-def root(at: Node, x: Value) -> Value:
+def root(at: OnnxNode, x: Value) -> Value:
     """The square root; of integers, rounded down."""
     if x.type.is_float:
         return at.emit(ops.Sqrt(), x)
     return at.emit(ops.Sqrt(), cast(at, x, "float64", "wide"), part="root")
 
 
-def logarithm(at: Node, x: Value) -> Value:
+def logarithm(at: OnnxNode, x: Value) -> Value:
     return at.emit(ops.Log(), x)
 
 
@@ -75,7 +77,7 @@ onnx_rule("ReduceLogSum")(reduction(ops.ReduceSum, after=logarithm))
 
 
 @onnx_rule("ReduceLogSumExp")
-def log_sum_exp(at: Node) -> Value:
+def log_sum_exp(at: OnnxNode) -> Value:
     """max + log(sum(exp(x - max))), with a finite maximum so that infinities stay what they are."""
     x, (axes, keep) = at.value(0), settings(at)
     if not axes:
@@ -92,8 +94,8 @@ def log_sum_exp(at: Node) -> Value:
 LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 
 
-def extreme(op: type[ops.ArgMax] | type[ops.ArgMin]) -> Callable[[Node], Value]:
-    def rule(at: Node) -> Value:
+def extreme(op: type[ops.ArgMax] | type[ops.ArgMin]) -> Callable[[OnnxNode], Value]:
+    def rule(at: OnnxNode) -> Value:
         x = at.value(0)
         axis = normal.axis_of(at.whole("axis"), x.type.rank)
         keep, last = at.flag("keepdims"), at.flag("select_last_index")
@@ -106,8 +108,8 @@ onnx_rule("ArgMax")(extreme(ops.ArgMax))
 onnx_rule("ArgMin")(extreme(ops.ArgMin))
 
 
-def running(op: type[ops.CumSum] | type[ops.CumProd]) -> Callable[[Node], Value]:
-    def rule(at: Node) -> Value:
+def running(op: type[ops.CumSum] | type[ops.CumProd]) -> Callable[[OnnxNode], Value]:
+    def rule(at: OnnxNode) -> Value:
         x = at.value(0)
         axis = normal.axis_of(int(at.known(1).item()), x.type.rank)
         exclusive, reverse = at.flag("exclusive"), at.flag("reverse")
@@ -121,7 +123,7 @@ onnx_rule("CumProd")(running(ops.CumProd))
 
 
 @onnx_rule("TopK")
-def top_k(at: Node) -> Sequence[Value]:
+def top_k(at: OnnxNode) -> Sequence[Value]:
     x = at.value(0)
     k = int(at.known(1).item()) if at.opset >= 10 else at.whole("k")
     axis = normal.axis_of(at.whole("axis"), x.type.rank)
@@ -129,7 +131,7 @@ def top_k(at: Node) -> Sequence[Value]:
 
 
 @onnx_rule("GlobalLpPool")
-def global_lp_pool(at: Node) -> Value:
+def global_lp_pool(at: OnnxNode) -> Value:
     """The p-norm over all spatial axes."""
     x, p = at.value(0), at.whole("p")
     axes = tuple(range(2, x.type.rank))
@@ -137,7 +139,7 @@ def global_lp_pool(at: Node) -> Value:
     return rooted(at, at.emit(ops.ReduceSum(axes=axes), powered, part="sum"), p)
 
 
-def powers(at: Node, x: Value, p: int) -> Value:
+def powers(at: OnnxNode, x: Value, p: int) -> Value:
     """|x|^p."""
     if p == 2:
         return square(at, x)
@@ -145,7 +147,7 @@ def powers(at: Node, x: Value, p: int) -> Value:
     return size if p == 1 else emit(at, ops.Pow(), size, p, part="power")
 
 
-def rooted(at: Node, x: Value, p: int) -> Value:
+def rooted(at: OnnxNode, x: Value, p: int) -> Value:
     """x^(1/p)."""
     if p == 2:
         return at.emit(ops.Sqrt(), x)

@@ -16,7 +16,7 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
 from graphopt.frontends.onnx.emit import copied, pick
-from graphopt.frontends.onnx.node import Node, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Array, Dim, Value
 
 CUBIC = ("cubic", "bicubic")
@@ -52,7 +52,7 @@ class Manner:
 
 
 @onnx_rule("Upsample")
-def upsample(at: Node) -> Value:
+def upsample(at: OnnxNode) -> Value:
     """Opsets before 11 say nothing of rounding: ONNX Runtime takes the next element where it shrinks an axis."""
     x, scales = at.value(0), at.known(1) if at.has(1) else np.array(at.attr("scales", list, []))
     manner = Manner(at.text("mode"), "asymmetric", "floor_or_ceil")
@@ -60,7 +60,7 @@ def upsample(at: Node) -> Value:
 
 
 @onnx_rule("Resize")
-def resize(at: Node) -> Value:
+def resize(at: OnnxNode) -> Value:
     """Opset 10 has inputs X and scales, later ones X, roi, scales and sizes."""
     if at.opset < 11:
         return upsample(at)
@@ -83,7 +83,7 @@ def resize(at: Node) -> Value:
     return resized(at, x, [replace(part, roi=spans.get(part.index, WHOLE)) for part in parts], manner)
 
 
-def cropped(at: Node, axes: Sequence[int]) -> dict[int, Span]:
+def cropped(at: OnnxNode, axes: Sequence[int]) -> dict[int, Span]:
     """The part of each axis that is cropped, of those that are."""
     starts, ends = at.known(1).reshape(2, -1).astype(np.float32)
     spans = dict(zip(axes, zip(starts, ends, strict=True), strict=True))
@@ -122,7 +122,7 @@ def size_of(x: Value, axis: int) -> int:
     return size
 
 
-def resized(at: Node, x: Value, axes: Sequence[Axis], manner: Manner) -> Value:
+def resized(at: OnnxNode, x: Value, axes: Sequence[Axis], manner: Manner) -> Value:
     """The tensor with all axes resized, one after the other.
 
     A scale too near to one to change a length copies where it is that of all axes, and with antialias that of any.
@@ -218,7 +218,7 @@ def kernel(distance: Array, manner: Manner) -> Array:
     return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0)))
 
 
-def mixed(at: Node, x: Value, axis: Axis, manner: Manner, part: str) -> Value:
+def mixed(at: OnnxNode, x: Value, axis: Axis, manner: Manner, part: str) -> Value:
     """One axis resized by mixing elements: two by gathering them, more by a matrix."""
     places, weights = taps(axis, manner)
     beyond = np.zeros(axis.want, bool)
@@ -246,7 +246,7 @@ def mixed(at: Node, x: Value, axis: Axis, manner: Manner, part: str) -> Value:
     return at.emit(ops.Add(), y, at.constant(fill, "beyond"), part=part)
 
 
-def multiplied(at: Node, x: Value, axis: int, matrix: Value) -> Value:
+def multiplied(at: OnnxNode, x: Value, axis: int, matrix: Value) -> Value:
     """A matrix [out, in] applied along an axis."""
     last = x.type.rank - 1
     if axis == last - 1:

@@ -11,13 +11,13 @@ from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
 from graphopt.frontends.onnx.emit import pick, slices
-from graphopt.frontends.onnx.node import Node, Tensor, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, Tensor, onnx_rule
 from graphopt.ir import Batch, Value
 from graphopt.ops import broadcast
 
 
 @onnx_rule("Reshape")
-def reshape(at: Node) -> Value:
+def reshape(at: OnnxNode) -> Value:
     x, wanted = at.value(0), at.setting("shape", 1)
     if wanted is None:
         raise InvalidInput("a reshape needs a shape")
@@ -25,13 +25,13 @@ def reshape(at: Node) -> Value:
 
 
 @onnx_rule("Flatten")
-def flatten(at: Node) -> Value:
+def flatten(at: OnnxNode) -> Value:
     x = at.value(0)
     return normal.reshape(at, x, normal.flattened(x, at.whole("axis")))
 
 
 @onnx_rule("Squeeze")
-def squeeze(at: Node) -> Value:
+def squeeze(at: OnnxNode) -> Value:
     x, axes = at.value(0), at.integers("axes", 1)
     if axes is None:
         if any(isinstance(d, Batch) for d in x.type.shape):
@@ -46,7 +46,7 @@ def squeeze(at: Node) -> Value:
 
 
 @onnx_rule("Unsqueeze")
-def unsqueeze(at: Node) -> Value:
+def unsqueeze(at: OnnxNode) -> Value:
     x, axes = at.value(0), at.integers("axes", 1) or []
     rank = x.type.rank + len(axes)
     new = normal.axes_of(axes, rank)
@@ -55,7 +55,7 @@ def unsqueeze(at: Node) -> Value:
 
 
 @onnx_rule("Transpose")
-def transpose(at: Node) -> Value:
+def transpose(at: OnnxNode) -> Value:
     """A quantized matrix of weights stays one."""
     x = at.value(0)
     perm = at.ints("perm") or tuple(range(x.type.rank)[::-1])
@@ -65,14 +65,14 @@ def transpose(at: Node) -> Value:
 
 
 @onnx_rule("Concat")
-def concat(at: Node) -> Tensor:
+def concat(at: OnnxNode) -> Tensor:
     """Known parts without elements, as caches are at first, are left out."""
     parts = [i for i, t in enumerate(at.inputs) if isinstance(t, Value) or (t is not None and t.size)]
     return normal.concat(at, [at.value(i) for i in parts], at.whole("axis"))
 
 
 @onnx_rule("Slice")
-def slice_value(at: Node) -> Value:
+def slice_value(at: OnnxNode) -> Value:
     x = at.value(0)
     cuts = slices(at, x.type.rank)
     for i, (axis, start, stop, step) in enumerate(cuts):
@@ -89,7 +89,7 @@ def slice_value(at: Node) -> Value:
 
 
 @onnx_rule("Split")
-def split(at: Node) -> Sequence[Tensor]:
+def split(at: OnnxNode) -> Sequence[Tensor]:
     """Parts without elements are known to be empty."""
     x, sizes = at.value(0), at.integers("split", 1)
     axis = normal.axis_of(at.whole("axis"), x.type.rank)
@@ -102,7 +102,7 @@ def split(at: Node) -> Sequence[Tensor]:
 
 
 @onnx_rule("Pad")
-def pad(at: Node) -> Value:
+def pad(at: OnnxNode) -> Value:
     x = at.value(0)
     pads, axes = at.integers("pads", 1), at.integers("axes", 3)
     if pads is None:
@@ -129,7 +129,7 @@ def pad(at: Node) -> Value:
 
 
 @onnx_rule("CenterCropPad")
-def center_crop_pad(at: Node) -> Value:
+def center_crop_pad(at: OnnxNode) -> Value:
     """Axes cut or padded with zeros to the sizes given, evenly, the odd element at the end."""
     x, wanted = at.value(0), at.integers("shape", 1) or []
     axes = [normal.axis_of(a, x.type.rank) for a in at.ints("axes")] or list(range(x.type.rank))
@@ -142,24 +142,24 @@ def center_crop_pad(at: Node) -> Value:
 
 
 @onnx_rule("Expand")
-def expand(at: Node) -> Value:
+def expand(at: OnnxNode) -> Value:
     x = at.value(0)
     return normal.expand(at, x, broadcast(x.type.shape, tuple(at.dims(1))))
 
 
 @onnx_rule("Tile")
-def tile(at: Node) -> Value:
+def tile(at: OnnxNode) -> Value:
     return normal.repeat(at, at.value(0), at.integers("repeats", 1) or [])
 
 
 @onnx_rule("DepthToSpace")
-def depth_to_space(at: Node) -> Value:
+def depth_to_space(at: OnnxNode) -> Value:
     mode = at.text("mode", "DCR")
     return normal.depth_to_space(at, at.value(0), at.whole("blocksize"), depth_first=mode == "DCR")
 
 
 @onnx_rule("SpaceToDepth")
-def space_to_depth(at: Node) -> Value:
+def space_to_depth(at: OnnxNode) -> Value:
     x, block, depth_first = at.value(0), at.whole("blocksize"), at.text("mode", "DCR") == "DCR"
     n, c, h, w = (x.type.shape[0], *x.type.with_shape(x.type.shape[1:]).static_shape)
     y = normal.reshape(at, x, (n, c, h // block, block, w // block, block), "blocks")

@@ -11,13 +11,13 @@ from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import emit
-from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.ir import Dim, Value, numel
 
 
 @aten_rule("scaled_dot_product_attention.default")
 def attention(
-    at: Node,
+    at: AtenNode,
     query: Value,
     key: Value,
     value: Value,
@@ -49,7 +49,7 @@ def attention(
     return at.emit(ops.MatMul(), weights, value)
 
 
-def softmax(at: Node, scores: Value) -> Value:
+def softmax(at: AtenNode, scores: Value) -> Value:
     return at.emit(ops.Softmax(axis=scores.type.rank - 1), scores, part="weights")
 
 
@@ -63,7 +63,7 @@ def may_hide_all(mask: Value | None, causal: bool) -> bool:
     return not (np.tril(shown) if causal else shown).any(axis=-1).all()
 
 
-def shares(at: Node, scores: Value) -> Value:
+def shares(at: AtenNode, scores: Value) -> Value:
     """The softmax of scores, zero for a row of which nothing may be seen, as torch has it."""
     kind = scores.type.dtype
     least = at.constant(np.array(np.finfo(kind).min, kind), "least")
@@ -72,7 +72,7 @@ def shares(at: Node, scores: Value) -> Value:
     return at.emit(ops.Where(), seen, weights, at.constant(np.zeros((), kind), "nothing"), part="shares")
 
 
-def hidden(at: Node, mask: Value, like: Value) -> Value:
+def hidden(at: AtenNode, mask: Value, like: Value) -> Value:
     """What to add to scores: nothing where the mask is true, minus infinity elsewhere."""
     if mask.constant is not None:
         kind = like.type.dtype
@@ -81,7 +81,7 @@ def hidden(at: Node, mask: Value, like: Value) -> Value:
     return at.emit(ops.Where(), mask, zero, low, part="hidden")
 
 
-def repeated(at: Node, x: Value, query: Value) -> Value:
+def repeated(at: AtenNode, x: Value, query: Value) -> Value:
     """Keys or values of fewer heads than the queries, each head for its group of them."""
     *lead, heads, steps, depth = x.type.shape
     count = normal.quotient(query.type.shape[-3], heads)
@@ -91,19 +91,19 @@ def repeated(at: Node, x: Value, query: Value) -> Value:
 
 
 @aten_rule("baddbmm.default")
-def baddbmm(at: Node, x: Value, a: Value, b: Value, beta: float, alpha: float) -> Value:
+def baddbmm(at: AtenNode, x: Value, a: Value, b: Value, beta: float, alpha: float) -> Value:
     return plus_product(at, x, at.emit(ops.MatMul(), a, b, part="product"), beta, alpha)
 
 
 @aten_rule("addmm.default")
-def addmm(at: Node, bias: Value, a: Value, b: Value, beta: float, alpha: float) -> Value:
+def addmm(at: AtenNode, bias: Value, a: Value, b: Value, beta: float, alpha: float) -> Value:
     """A linear layer where the second factor is a constant and the rest plain."""
     if b.constant is not None and bias.type.shape == b.type.shape[1:] and (alpha, beta) == (1, 1):
         return normal.linear(at, a, at.derive(b, "transposed", np.transpose), bias)
     return plus_product(at, bias, at.emit(ops.MatMul(), a, b, part="product"), beta, alpha)
 
 
-def plus_product(at: Node, x: Value, product: Value, beta: float, alpha: float) -> Value:
+def plus_product(at: AtenNode, x: Value, product: Value, beta: float, alpha: float) -> Value:
     """beta * x + alpha * product."""
     product = product if alpha == 1 else emit(at, ops.Mul(), product, alpha, part="alpha")
     if beta == 0:
@@ -112,7 +112,7 @@ def plus_product(at: Node, x: Value, product: Value, beta: float, alpha: float) 
 
 
 @aten_rule("einsum.default")
-def einsum(at: Node, equation: str, tensors: Sequence[Value], path: Sequence[int] | None) -> Value:
+def einsum(at: AtenNode, equation: str, tensors: Sequence[Value], path: Sequence[int] | None) -> Value:
     """The tensors contracted from left to right, each step one matrix product."""
     inputs, _, output = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")
@@ -126,7 +126,7 @@ def einsum(at: Node, equation: str, tensors: Sequence[Value], path: Sequence[int
     return normal.transpose(at, x, [labels.index(c) for c in output])
 
 
-def summed_out(at: Node, x: Value, labels: str, kept: set[str]) -> tuple[Value, str]:
+def summed_out(at: AtenNode, x: Value, labels: str, kept: set[str]) -> tuple[Value, str]:
     """x summed over the axes whose labels nobody needs."""
     gone = [i for i, c in enumerate(labels) if c not in kept]
     if gone:
@@ -134,7 +134,7 @@ def summed_out(at: Node, x: Value, labels: str, kept: set[str]) -> tuple[Value, 
     return x, "".join(c for c in labels if c in kept)
 
 
-def contracted(at: Node, a: tuple[Value, str], b: tuple[Value, str], later: set[str]) -> tuple[Value, str]:
+def contracted(at: AtenNode, a: tuple[Value, str], b: tuple[Value, str], later: set[str]) -> tuple[Value, str]:
     """Two operands of an einsum as one: [batch, left, inner] times [batch, inner, right]."""
     x, first = summed_out(at, *a, kept=later | set(b[1]))
     y, second = summed_out(at, *b, kept=later | set(first))

@@ -9,7 +9,7 @@ from typing import Any
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.ir import Op, Value
 
 
@@ -21,7 +21,7 @@ def each(setting: int | Sequence[int], rank: int) -> tuple[int, ...]:
 
 @aten_rule("conv1d.default", "conv2d.default", "conv3d.default")
 def conv(
-    at: Node,
+    at: AtenNode,
     x: Value,
     weight: Value,
     bias: Value | None,
@@ -38,7 +38,7 @@ def conv(
 
 @aten_rule("conv1d.padding", "conv2d.padding", "conv3d.padding")
 def conv_padding(
-    at: Node, x: Value, weight: Value, bias: Value | None, stride: Any, padding: str, dilation: Any, groups: int
+    at: AtenNode, x: Value, weight: Value, bias: Value | None, stride: Any, padding: str, dilation: Any, groups: int
 ) -> Value:
     kernel = weight.type.static_shape[2:]
     dilations = each(dilation, len(kernel))
@@ -50,7 +50,7 @@ def conv_padding(
 
 @aten_rule("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
 def conv_transpose(
-    at: Node,
+    at: AtenNode,
     x: Value,
     weight: Value,
     bias: Value | None,
@@ -73,7 +73,7 @@ def conv_transpose(
 
 @aten_rule("convolution.default")
 def convolution(
-    at: Node,
+    at: AtenNode,
     x: Value,
     weight: Value,
     bias: Value | None,
@@ -90,18 +90,18 @@ def convolution(
 
 
 @aten_rule("linear.default")
-def linear(at: Node, x: Value, weight: Value, bias: Value | None) -> Value:
+def linear(at: AtenNode, x: Value, weight: Value, bias: Value | None) -> Value:
     return normal.linear(at, x, weight, bias)
 
 
 @aten_rule("matmul.default", "mm.default", "bmm.default")
-def matmul(at: Node, a: Value, b: Value) -> Value:
+def matmul(at: AtenNode, a: Value, b: Value) -> Value:
     return normal.matmul(at, a, b)
 
 
 @aten_rule("batch_norm.default")
 def batch_norm(
-    at: Node,
+    at: AtenNode,
     x: Value,
     weight: Value | None,
     bias: Value | None,
@@ -121,12 +121,19 @@ def batch_norm(
 
 @aten_rule("_native_batch_norm_legit_no_training.default")
 def functional_batch_norm(
-    at: Node, x: Value, weight: Value | None, bias: Value | None, mean: Value, var: Value, momentum: float, eps: float
+    at: AtenNode,
+    x: Value,
+    weight: Value | None,
+    bias: Value | None,
+    mean: Value,
+    var: Value,
+    momentum: float,
+    eps: float,
 ) -> tuple[Value, None, None]:
     return normal.batch_norm(at, x, weight, bias, mean, var, eps), None, None
 
 
-def unary(make: Callable[[], Op]) -> Callable[[Node, Value], Value]:
+def unary(make: Callable[[], Op]) -> Callable[[AtenNode, Value], Value]:
     return lambda at, x: at.emit(make(), x)
 
 
@@ -136,54 +143,54 @@ aten_rule("relu6.default")(unary(lambda: ops.Clip(low=0.0, high=6.0)))
 
 
 @aten_rule("leaky_relu.default")
-def leaky_relu(at: Node, x: Value, slope: float) -> Value:
+def leaky_relu(at: AtenNode, x: Value, slope: float) -> Value:
     return at.emit(ops.LeakyRelu(alpha=float(slope)), x)
 
 
 @aten_rule("hardtanh.default", "clamp.default", "clip.default")
-def clamp(at: Node, x: Value, low: float | None, high: float | None) -> Value:
+def clamp(at: AtenNode, x: Value, low: float | None, high: float | None) -> Value:
     return normal.clip(at, x, -math.inf if low is None else float(low), math.inf if high is None else float(high))
 
 
 @aten_rule("clamp_min.default")
-def clamp_min(at: Node, x: Value, low: float) -> Value:
+def clamp_min(at: AtenNode, x: Value, low: float) -> Value:
     return clamp(at, x, low, None)
 
 
 @aten_rule("clamp_max.default")
-def clamp_max(at: Node, x: Value, high: float) -> Value:
+def clamp_max(at: AtenNode, x: Value, high: float) -> Value:
     return clamp(at, x, None, high)
 
 
 @aten_rule("softmax.int", "_softmax.default")
-def softmax(at: Node, x: Value, dim: int, dtype: Any) -> Value:
+def softmax(at: AtenNode, x: Value, dim: int, dtype: Any) -> Value:
     return normal.softmax(at, at.operand(x, "input"), dim)
 
 
 @aten_rule("add.Tensor", "add.Scalar")
-def add(at: Node, a: Any, b: Any, alpha: float) -> Value:
+def add(at: AtenNode, a: Any, b: Any, alpha: float) -> Value:
     op = ops.Or() if at.dtype == "bool" else ops.Add()
     return at.emit(op, at.operand(a, "left"), scaled(at, at.operand(b, "right"), alpha))
 
 
 @aten_rule("sub.Tensor", "sub.Scalar")
-def sub(at: Node, a: Any, b: Any, alpha: float) -> Value:
+def sub(at: AtenNode, a: Any, b: Any, alpha: float) -> Value:
     return at.emit(ops.Sub(), at.operand(a, "left"), scaled(at, at.operand(b, "right"), alpha))
 
 
 @aten_rule("rsub.Tensor", "rsub.Scalar")
-def rsub(at: Node, a: Any, b: Any, alpha: float) -> Value:
+def rsub(at: AtenNode, a: Any, b: Any, alpha: float) -> Value:
     return at.emit(ops.Sub(), at.operand(b, "left"), scaled(at, at.operand(a, "right"), alpha))
 
 
-def scaled(at: Node, x: Value, alpha: float) -> Value:
+def scaled(at: AtenNode, x: Value, alpha: float) -> Value:
     return x if alpha == 1 else at.emit(ops.Mul(), x, at.operand(alpha, "alpha"), part="scaled")
 
 
-def binary(op: type[Op], logical: type[Op] | None = None) -> Callable[[Node, Any, Any], Value]:
+def binary(op: type[Op], logical: type[Op] | None = None) -> Callable[[AtenNode, Any, Any], Value]:
     """The rule of an operator on two operands; on bools it may be one of logic."""
 
-    def rule(at: Node, a: Any, b: Any) -> Value:
+    def rule(at: AtenNode, a: Any, b: Any) -> Value:
         kind = logical if logical is not None and at.dtype == "bool" else op
         return at.emit(kind(), at.operand(a, "left"), at.operand(b, "right"))
 
@@ -198,17 +205,17 @@ aten_rule("maximum.default", "max.other", "clamp_min.Tensor")(binary(ops.Maximum
 
 
 @aten_rule("square.default")
-def square(at: Node, x: Value) -> Value:
+def square(at: AtenNode, x: Value) -> Value:
     return at.emit(ops.Mul(), x, x)
 
 
 @aten_rule("rsqrt.default")
-def rsqrt(at: Node, x: Value) -> Value:
+def rsqrt(at: AtenNode, x: Value) -> Value:
     return at.emit(ops.Div(), at.operand(1, "one"), at.emit(ops.Sqrt(), x, part="sqrt"))
 
 
 @aten_rule("glu.default")
-def glu(at: Node, x: Value, dim: int) -> Value:
+def glu(at: AtenNode, x: Value, dim: int) -> Value:
     axis = normal.axis_of(dim, x.type.rank)
     half = at.shape[axis]
     value = normal.take(at, x, axis, 0, half, part="value")
@@ -225,26 +232,26 @@ def pool_window(rank: int, kernel: Any, stride: Any, padding: Any, dilation: Any
 
 
 @aten_rule("max_pool1d.default", "max_pool2d.default", "max_pool3d.default")
-def max_pool(at: Node, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Value:
+def max_pool(at: AtenNode, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Value:
     window = pool_window(x.type.rank - 2, kernel, stride, padding, dilation)
     return normal.max_pool(at, ops.MaxPool(**window), x, ceil)
 
 
 @aten_rule("max_pool1d_with_indices.default", "max_pool2d_with_indices.default", "max_pool3d_with_indices.default")
 def max_pool_with_indices(
-    at: Node, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
+    at: AtenNode, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
 ) -> tuple[Value, None]:
     return max_pool(at, x, kernel, stride, padding, dilation, ceil), None
 
 
 @aten_rule("avg_pool1d.default")
-def avg_pool1d(at: Node, x: Value, kernel: Any, stride: Any, padding: Any, ceil: bool, counted: bool) -> Value:
+def avg_pool1d(at: AtenNode, x: Value, kernel: Any, stride: Any, padding: Any, ceil: bool, counted: bool) -> Value:
     return avg_pool(at, x, kernel, stride, padding, ceil, counted, None)
 
 
 @aten_rule("avg_pool2d.default", "avg_pool3d.default")
 def avg_pool(
-    at: Node, x: Value, kernel: Any, stride: Any, padding: Any, ceil: bool, counted: bool, divisor: int | None
+    at: AtenNode, x: Value, kernel: Any, stride: Any, padding: Any, ceil: bool, counted: bool, divisor: int | None
 ) -> Value:
     if divisor is not None:
         raise Unsupported("average pooling with divisor_override", advice="multiply the result instead")
@@ -255,7 +262,7 @@ def avg_pool(
 def reduction(op: type[ops.Reduction]) -> Callable[..., Value]:
     """The rule of a reduction over given axes; none given means all."""
 
-    def rule(at: Node, x: Value, axes: Sequence[int] | None, keepdims: bool, dtype: Any = None) -> Value:
+    def rule(at: AtenNode, x: Value, axes: Sequence[int] | None, keepdims: bool, dtype: Any = None) -> Value:
         x = at.operand(x, "input")
         return normal.reduce(at, op, x, axes or range(x.type.rank), keepdims)
 

@@ -11,14 +11,14 @@ from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import counted, emit, pick
-from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.ir import Batch, Value, numel
 
 SCATTERS = {"add": "add", "sum": "add", "multiply": "mul", "prod": "mul", "amax": "max", "amin": "min"}
 """The reductions of scatters, from torch's names to ours."""
 
 
-def gathered(at: Node, x: Value, axis: int, indices: Value) -> Value:
+def gathered(at: AtenNode, x: Value, axis: int, indices: Value) -> Value:
     """x's elements at the indices along an axis; regular constant ones are a slice."""
     if indices.constant is None:
         return at.emit(ops.Gather(axis=axis), x, indices)
@@ -26,22 +26,22 @@ def gathered(at: Node, x: Value, axis: int, indices: Value) -> Value:
 
 
 @aten_rule("index_select.default")
-def index_select(at: Node, x: Value, axis: int, indices: Value) -> Value:
+def index_select(at: AtenNode, x: Value, axis: int, indices: Value) -> Value:
     return gathered(at, x, normal.axis_of(axis, x.type.rank), indices)
 
 
 @aten_rule("embedding.default")
-def embedding(at: Node, table: Value, indices: Value, *settings: Any) -> Value:
+def embedding(at: AtenNode, table: Value, indices: Value, *settings: Any) -> Value:
     return gathered(at, table, 0, indices)
 
 
 @aten_rule("gather.default")
-def gather(at: Node, x: Value, axis: int, indices: Value, sparse: bool) -> Value:
+def gather(at: AtenNode, x: Value, axis: int, indices: Value, sparse: bool) -> Value:
     return at.emit(ops.GatherElements(axis=normal.axis_of(axis, x.type.rank)), x, indices)
 
 
 @aten_rule("index.Tensor", "_unsafe_index.Tensor")
-def index(at: Node, x: Value, indices: Sequence[Value | None]) -> Value:
+def index(at: AtenNode, x: Value, indices: Sequence[Value | None]) -> Value:
     """Indexing by tensors in one axis, in the first axes, or in others that adjoin, which are merged into one."""
     places = [i for i in indices if i is not None]
     if any(i.type.dtype == "bool" for i in places):
@@ -64,14 +64,14 @@ def index(at: Node, x: Value, indices: Sequence[Value | None]) -> Value:
     return at.emit(ops.Gather(axis=first), normal.reshape(at, x, shape, "merged"), flat)
 
 
-def coordinates(at: Node, places: Sequence[Value]) -> Value:
+def coordinates(at: AtenNode, places: Sequence[Value]) -> Value:
     """The indices of several axes, broadcast and side by side in a new last axis."""
     common = ops.broadcast(*(p.type.shape for p in places))
     wide = [normal.expand(at, at.cast(p, "int64", "wide"), common, "place") for p in places]
     return normal.concat(at, [normal.reshape(at, p, (*common, 1), "column") for p in wide], len(common))
 
 
-def wrapped(at: Node, indices: Value, size: Any) -> Value:
+def wrapped(at: AtenNode, indices: Value, size: Any) -> Value:
     """Indices counted from the start, as int64."""
     if isinstance(size, Batch):
         raise InvalidGraph("indexing by tensors along the batch")
@@ -81,7 +81,7 @@ def wrapped(at: Node, indices: Value, size: Any) -> Value:
 
 
 @aten_rule("index_put.default")
-def index_put(at: Node, x: Value, indices: Sequence[Value | None], values: Value, accumulate: bool) -> Value:
+def index_put(at: AtenNode, x: Value, indices: Sequence[Value | None], values: Value, accumulate: bool) -> Value:
     """Slices put (or added) at indices along one axis, or at those of the first axes together."""
     reduction, values = "add" if accumulate else "none", at.operand(values, "values")
     axes = [a for a, i in enumerate(indices) if i is not None]
@@ -103,7 +103,7 @@ def index_put(at: Node, x: Value, indices: Sequence[Value | None], values: Value
 
 
 @aten_rule("diagonal.default")
-def diagonal(at: Node, x: Value, offset: int, first: int, second: int) -> Value:
+def diagonal(at: AtenNode, x: Value, offset: int, first: int, second: int) -> Value:
     """A diagonal of matrices: every element after so many in their rows put in a row."""
     a, b = normal.axis_of(first, x.type.rank), normal.axis_of(second, x.type.rank)
     rest = [axis for axis in range(x.type.rank) if axis not in (a, b)]
@@ -118,16 +118,16 @@ def diagonal(at: Node, x: Value, offset: int, first: int, second: int) -> Value:
 
 
 @aten_rule("scatter.src", "scatter.value", "scatter.reduce", "scatter.value_reduce")
-def scatter(at: Node, x: Value, axis: int, indices: Value, source: Any, reduce: str | None = None) -> Value:
+def scatter(at: AtenNode, x: Value, axis: int, indices: Value, source: Any, reduce: str | None = None) -> Value:
     return scattered(at, x, axis, indices, source, SCATTERS[reduce] if reduce else "none")
 
 
 @aten_rule("scatter_add.default")
-def scatter_add(at: Node, x: Value, axis: int, indices: Value, source: Value) -> Value:
+def scatter_add(at: AtenNode, x: Value, axis: int, indices: Value, source: Value) -> Value:
     return scattered(at, x, axis, indices, source, "add")
 
 
-def scattered(at: Node, x: Value, axis: int, indices: Value, source: Any, reduction: str) -> Value:
+def scattered(at: AtenNode, x: Value, axis: int, indices: Value, source: Any, reduction: str) -> Value:
     updates = at.operand(source, "source")
     if not isinstance(source, Value):
         updates = normal.expand(at, updates, indices.type.shape, "source")
@@ -139,7 +139,7 @@ def scattered(at: Node, x: Value, axis: int, indices: Value, source: Any, reduct
 
 @aten_rule("scatter_reduce.two")
 def scatter_reduce(
-    at: Node, x: Value, axis: int, indices: Value, source: Value, reduce: str, include_self: bool
+    at: AtenNode, x: Value, axis: int, indices: Value, source: Value, reduce: str, include_self: bool
 ) -> Value:
     if not include_self or reduce not in SCATTERS:
         raise Unsupported(f"scatter_reduce by {reduce!r}, include_self={include_self}", advice="include the tensor")
@@ -147,12 +147,12 @@ def scatter_reduce(
 
 
 @aten_rule("topk.default")
-def top_k(at: Node, x: Value, k: int, axis: int, largest: bool, ordered: bool) -> tuple[Value, ...]:
+def top_k(at: AtenNode, x: Value, k: int, axis: int, largest: bool, ordered: bool) -> tuple[Value, ...]:
     return at.emit_all(ops.TopK(k=k, axis=normal.axis_of(axis, x.type.rank), largest=largest), x)
 
 
 @aten_rule("sort.default")
-def sort(at: Node, x: Value, axis: int, descending: bool) -> tuple[Value, ...]:
+def sort(at: AtenNode, x: Value, axis: int, descending: bool) -> tuple[Value, ...]:
     """The first of all elements, ties by lower index: a stable sort, and so torch's may be."""
     axis = normal.axis_of(axis, x.type.rank)
     size = x.type.shape[axis]
@@ -162,18 +162,18 @@ def sort(at: Node, x: Value, axis: int, descending: bool) -> tuple[Value, ...]:
 
 
 @aten_rule("sort.stable")
-def stable_sort(at: Node, x: Value, *settings: Any) -> tuple[Value, ...]:
+def stable_sort(at: AtenNode, x: Value, *settings: Any) -> tuple[Value, ...]:
     axis, descending = (s for s in settings[-2:])
     return sort(at, x, axis, descending)
 
 
 @aten_rule("argsort.default")
-def argsort(at: Node, x: Value, axis: int, descending: bool) -> Value:
+def argsort(at: AtenNode, x: Value, axis: int, descending: bool) -> Value:
     return sort(at, x, axis, descending)[1]
 
 
 @aten_rule("flip.default")
-def flip(at: Node, x: Value, axes: Sequence[int]) -> Value:
+def flip(at: AtenNode, x: Value, axes: Sequence[int]) -> Value:
     for axis in normal.axes_of(axes, x.type.rank):
         size = x.type.shape[axis]
         if isinstance(size, Batch):
@@ -183,7 +183,7 @@ def flip(at: Node, x: Value, axes: Sequence[int]) -> Value:
 
 
 @aten_rule("roll.default")
-def roll(at: Node, x: Value, shifts: Sequence[int], axes: Sequence[int]) -> Value:
+def roll(at: AtenNode, x: Value, shifts: Sequence[int], axes: Sequence[int]) -> Value:
     shape, each = x.type.shape, [normal.axis_of(a, x.type.rank) for a in axes]
     if not axes:
         x, each = normal.reshape(at, x, (numel(shape),), "flat"), [0]
@@ -199,12 +199,12 @@ def roll(at: Node, x: Value, shifts: Sequence[int], axes: Sequence[int]) -> Valu
 
 
 @aten_rule("tril.default")
-def tril(at: Node, x: Value, diagonal: int) -> Value:
+def tril(at: AtenNode, x: Value, diagonal: int) -> Value:
     return triangle(at, x, np.tril(np.ones(matrix(x), bool), diagonal))
 
 
 @aten_rule("triu.default")
-def triu(at: Node, x: Value, diagonal: int) -> Value:
+def triu(at: AtenNode, x: Value, diagonal: int) -> Value:
     return triangle(at, x, np.triu(np.ones(matrix(x), bool), diagonal))
 
 
@@ -212,12 +212,12 @@ def matrix(x: Value) -> tuple[int, ...]:
     return x.type.with_shape(x.type.shape[-2:]).static_shape
 
 
-def triangle(at: Node, x: Value, kept: Any) -> Value:
+def triangle(at: AtenNode, x: Value, kept: Any) -> Value:
     return at.emit(ops.Where(), at.constant(kept, "kept"), x, at.operand(0, "zero"))
 
 
 @aten_rule("repeat_interleave.self_int")
-def repeat_interleave(at: Node, x: Value, count: int, axis: int | None, *settings: Any) -> Value:
+def repeat_interleave(at: AtenNode, x: Value, count: int, axis: int | None, *settings: Any) -> Value:
     """Each element of an axis ``count`` times in a row; without an axis, of all elements."""
     if axis is None:
         x, axis = normal.reshape(at, x, (numel(x.type.shape),), "flat"), 0
@@ -228,7 +228,7 @@ def repeat_interleave(at: Node, x: Value, count: int, axis: int | None, *setting
 
 
 @aten_rule("unfold.default")
-def unfold(at: Node, x: Value, axis: int, size: int, step: int) -> Value:
+def unfold(at: AtenNode, x: Value, axis: int, size: int, step: int) -> Value:
     """Windows of an axis, their elements in a new last one."""
     axis = normal.axis_of(axis, x.type.rank)
     length = at.shape[axis]
@@ -241,7 +241,7 @@ def unfold(at: Node, x: Value, axis: int, size: int, step: int) -> Value:
 
 
 @aten_rule("one_hot.default")
-def one_hot(at: Node, x: Value, classes: int) -> Value:
+def one_hot(at: AtenNode, x: Value, classes: int) -> Value:
     if classes < 0:
         raise Unsupported("one_hot without a number of classes", advice="give num_classes")
     column = normal.reshape(at, x, (*x.type.shape, 1), "column")

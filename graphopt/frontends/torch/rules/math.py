@@ -12,7 +12,7 @@ from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import emit
-from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.ir import Op, Value
 
 FUNCTIONS: dict[str, type[Op]] = {
@@ -53,12 +53,12 @@ for _name, _op in SAME.items():
 
 
 @aten_rule("gelu.default")
-def gelu(at: Node, x: Value, approximate: str) -> Value:
+def gelu(at: AtenNode, x: Value, approximate: str) -> Value:
     return at.emit(ops.Gelu(tanh=approximate == "tanh"), x)
 
 
 @aten_rule("elu.default")
-def elu(at: Node, x: Value, alpha: float, scale: float, input_scale: float) -> Value:
+def elu(at: AtenNode, x: Value, alpha: float, scale: float, input_scale: float) -> Value:
     """scale * (x or alpha * (exp(input_scale * x) - 1)): of its three settings, modules set the first."""
     if input_scale != 1:
         raise Unsupported("elu with an input_scale", advice="multiply its input instead")
@@ -67,12 +67,12 @@ def elu(at: Node, x: Value, alpha: float, scale: float, input_scale: float) -> V
 
 
 @aten_rule("celu.default")
-def celu(at: Node, x: Value, alpha: float) -> Value:
+def celu(at: AtenNode, x: Value, alpha: float) -> Value:
     return at.emit(ops.Celu(alpha=float(alpha)), x)
 
 
 @aten_rule("softplus.default")
-def softplus(at: Node, x: Value, beta: float, threshold: float) -> Value:
+def softplus(at: AtenNode, x: Value, beta: float, threshold: float) -> Value:
     """log(1 + exp(beta * x)) / beta; where torch takes x from the threshold on, the two agree to its precision."""
     if threshold < 15:
         raise Unsupported(f"softplus with a threshold of {threshold}", advice="use the default")
@@ -83,13 +83,13 @@ def softplus(at: Node, x: Value, beta: float, threshold: float) -> Value:
 
 
 @aten_rule("log_sigmoid.default")
-def log_sigmoid(at: Node, x: Value) -> Value:
+def log_sigmoid(at: AtenNode, x: Value) -> Value:
     negated = at.emit(ops.Neg(), x, part="negated")
     return at.emit(ops.Neg(), at.emit(ops.Softplus(), negated, part="softplus"))
 
 
 @aten_rule("prelu.default")
-def prelu(at: Node, x: Value, slope: Value) -> Value:
+def prelu(at: AtenNode, x: Value, slope: Value) -> Value:
     """The slope is by channel, axis 1."""
     if x.type.rank > 2 and slope.type.rank == 1:
         slope = normal.reshape(at, slope, (*slope.type.shape, *(1,) * (x.type.rank - 2)), "slope")
@@ -97,30 +97,30 @@ def prelu(at: Node, x: Value, slope: Value) -> Value:
 
 
 @aten_rule("rrelu.default")
-def rrelu(at: Node, x: Value, low: float, high: float, training: bool, generator: Any) -> Value:
+def rrelu(at: AtenNode, x: Value, low: float, high: float, training: bool, generator: Any) -> Value:
     if training:
         raise Unsupported("rrelu in training mode", advice="export in eval mode")
     return at.emit(ops.LeakyRelu(alpha=(low + high) / 2), x)
 
 
 @aten_rule("hypot.default")
-def hypot(at: Node, a: Value, b: Value) -> Value:
+def hypot(at: AtenNode, a: Value, b: Value) -> Value:
     squares = [at.emit(ops.Mul(), v, v, part="square") for v in (a, b)]
     return at.emit(ops.Sqrt(), at.emit(ops.Add(), *squares, part="sum"))
 
 
 @aten_rule("hardshrink.default")
-def hardshrink(at: Node, x: Value, lambd: float) -> Value:
+def hardshrink(at: AtenNode, x: Value, lambd: float) -> Value:
     return at.emit(ops.Shrink(lambd=float(lambd)), x)
 
 
 @aten_rule("softshrink.default")
-def softshrink(at: Node, x: Value, lambd: float) -> Value:
+def softshrink(at: AtenNode, x: Value, lambd: float) -> Value:
     return at.emit(ops.Shrink(lambd=float(lambd), bias=float(lambd)), x)
 
 
 @aten_rule("threshold.default")
-def threshold(at: Node, x: Value, limit: float, value: float) -> Value:
+def threshold(at: AtenNode, x: Value, limit: float, value: float) -> Value:
     if value == 0:
         return at.emit(ops.ThresholdedRelu(alpha=float(limit)), x)
     above = emit(at, ops.Greater(), x, limit, part="above")
@@ -128,7 +128,7 @@ def threshold(at: Node, x: Value, limit: float, value: float) -> Value:
 
 
 @aten_rule("trunc.default", "fix.default")
-def trunc(at: Node, x: Value) -> Value:
+def trunc(at: AtenNode, x: Value) -> Value:
     """Towards zero: the sign times the floor of the magnitude."""
     if not x.type.is_float:
         return x
@@ -136,7 +136,7 @@ def trunc(at: Node, x: Value) -> Value:
     return at.emit(ops.Mul(), at.emit(ops.Sign(), x, part="sign"), size)
 
 
-def of_log(factor: float) -> Callable[[Node, Value], Value]:
+def of_log(factor: float) -> Callable[[AtenNode, Value], Value]:
     """A logarithm to another base."""
     return lambda at, x: emit(at, ops.Mul(), at.emit(ops.Log(), at.operand(x, "input"), part="log"), factor)
 
@@ -146,12 +146,12 @@ aten_rule("log10.default")(of_log(1 / math.log(10)))
 
 
 @aten_rule("exp2.default")
-def exp2(at: Node, x: Value) -> Value:
+def exp2(at: AtenNode, x: Value) -> Value:
     return at.emit(ops.Exp(), emit(at, ops.Mul(), at.operand(x, "input"), math.log(2), part="scaled"))
 
 
 @aten_rule("expm1.default")
-def expm1(at: Node, x: Value) -> Value:
+def expm1(at: AtenNode, x: Value) -> Value:
     """elu below zero, where it keeps the digits of small x, and there and above by its mirror: -y / (1 + y)."""
     x = at.operand(x, "input")
     y = at.emit(ops.Elu(), at.emit(ops.Neg(), at.emit(ops.Abs(), x, part="abs"), part="below"), part="elu")
@@ -171,7 +171,7 @@ for _name, _op in COMPARISONS.items():
 
 
 @aten_rule("ne.Tensor", "ne.Scalar")
-def not_equal(at: Node, a: Any, b: Any) -> Value:
+def not_equal(at: AtenNode, a: Any, b: Any) -> Value:
     return at.emit(ops.Not(), at.emit(ops.Equal(), *at.promoted(a, b), part="equal"))
 
 
@@ -180,12 +180,12 @@ for _name, _op in LOGIC.items():
     aten_rule(f"{_name}.default")(lambda at, a, b, op=_op: at.emit(op(), truth(at, a), truth(at, b)))
 
 
-def truth(at: Node, x: Value) -> Value:
+def truth(at: AtenNode, x: Value) -> Value:
     return at.cast(x, "bool", "truth")
 
 
 @aten_rule("logical_not.default")
-def logical_not(at: Node, x: Value) -> Value:
+def logical_not(at: AtenNode, x: Value) -> Value:
     return at.emit(ops.Not(), truth(at, x))
 
 
@@ -196,10 +196,10 @@ BITS: dict[str, tuple[type[Op], type[Op]]] = {
 }
 
 
-def bits(logical: type[Op], bitwise: type[Op]) -> Callable[[Node, Any, Any], Value]:
+def bits(logical: type[Op], bitwise: type[Op]) -> Callable[[AtenNode, Any, Any], Value]:
     """An operator on bits; on bools it is that of logic."""
 
-    def rule(at: Node, a: Any, b: Any) -> Value:
+    def rule(at: AtenNode, a: Any, b: Any) -> Value:
         operands = at.promoted(a, b)
         return at.emit(logical() if operands[0].type.dtype == "bool" else bitwise(), *operands)
 
@@ -212,11 +212,11 @@ for _name, (_logical, _bitwise) in BITS.items():
 
 
 @aten_rule("bitwise_not.default")
-def bitwise_not(at: Node, x: Value) -> Value:
+def bitwise_not(at: AtenNode, x: Value) -> Value:
     return at.emit(ops.Not() if x.type.dtype == "bool" else ops.BitwiseNot(), x)
 
 
-def shift(op: type[Op]) -> Callable[[Node, Any, Any], Value]:
+def shift(op: type[Op]) -> Callable[[AtenNode, Any, Any], Value]:
     return lambda at, a, b: at.emit(op(), *at.promoted(a, b))
 
 
@@ -226,27 +226,27 @@ aten_rule(*(f"{n}.{o}" for n in ("bitwise_right_shift", "__rshift__") for o in _
 
 
 @aten_rule("isnan.default")
-def isnan(at: Node, x: Value) -> Value:
+def isnan(at: AtenNode, x: Value) -> Value:
     return at.emit(ops.IsNan(), at.cast(x, "float32") if not x.type.is_float else x)
 
 
 @aten_rule("isinf.default")
-def isinf(at: Node, x: Value) -> Value:
+def isinf(at: AtenNode, x: Value) -> Value:
     return at.emit(ops.IsInf(), at.cast(x, "float32") if not x.type.is_float else x)
 
 
 @aten_rule("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")
-def where(at: Node, condition: Value, a: Any, b: Any) -> Value:
+def where(at: AtenNode, condition: Value, a: Any, b: Any) -> Value:
     return at.emit(ops.Where(), truth(at, condition), at.operand(a, "then"), at.operand(b, "else"))
 
 
 @aten_rule("masked_fill.Scalar", "masked_fill.Tensor")
-def masked_fill(at: Node, x: Value, mask: Value, value: Any) -> Value:
+def masked_fill(at: AtenNode, x: Value, mask: Value, value: Any) -> Value:
     return at.emit(ops.Where(), truth(at, mask), at.operand(value, "value"), x)
 
 
 @aten_rule("clamp.Tensor")
-def clamp(at: Node, x: Value, low: Value | None, high: Value | None) -> Value:
+def clamp(at: AtenNode, x: Value, low: Value | None, high: Value | None) -> Value:
     x = at.operand(x, "input")
     if low is not None:
         x = at.emit(ops.Maximum(), x, at.operand(low, "low"), part="" if high is None else "maximum")
@@ -254,7 +254,7 @@ def clamp(at: Node, x: Value, low: Value | None, high: Value | None) -> Value:
 
 
 @aten_rule("div.Tensor_mode", "div.Scalar_mode")
-def div_mode(at: Node, a: Any, b: Any, rounding: str | None) -> Value:
+def div_mode(at: AtenNode, a: Any, b: Any, rounding: str | None) -> Value:
     """Integers truncate by themselves; rounding them down goes by the remainder, which has the sign of b."""
     a, b = at.operand(a, "left"), at.operand(b, "right")
     if rounding is None:
@@ -268,17 +268,17 @@ def div_mode(at: Node, a: Any, b: Any, rounding: str | None) -> Value:
 
 
 @aten_rule("floor_divide.default", "floor_divide.Scalar")
-def floor_divide(at: Node, a: Any, b: Any) -> Value:
+def floor_divide(at: AtenNode, a: Any, b: Any) -> Value:
     return div_mode(at, a, b, "floor")
 
 
 @aten_rule("fmod.Tensor", "fmod.Scalar")
-def fmod(at: Node, a: Any, b: Any) -> Value:
+def fmod(at: AtenNode, a: Any, b: Any) -> Value:
     return at.emit(ops.Mod(fmod=True), at.operand(a, "left"), at.operand(b, "right"))
 
 
 @aten_rule("remainder.Tensor", "remainder.Scalar", "remainder.Scalar_Tensor")
-def remainder(at: Node, a: Any, b: Any) -> Value:
+def remainder(at: AtenNode, a: Any, b: Any) -> Value:
     """The remainder with the sign of b; of floats by that of C, which is put right where its sign is not."""
     a, b = at.operand(a, "left"), at.operand(b, "right")
     if not a.type.is_float:
@@ -289,27 +289,27 @@ def remainder(at: Node, a: Any, b: Any) -> Value:
 
 
 @aten_rule("addcmul.default")
-def addcmul(at: Node, x: Value, a: Value, b: Value, value: float) -> Value:
+def addcmul(at: AtenNode, x: Value, a: Value, b: Value, value: float) -> Value:
     return added(at, x, at.emit(ops.Mul(), a, b, part="product"), value)
 
 
 @aten_rule("addcdiv.default")
-def addcdiv(at: Node, x: Value, a: Value, b: Value, value: float) -> Value:
+def addcdiv(at: AtenNode, x: Value, a: Value, b: Value, value: float) -> Value:
     return added(at, x, at.emit(ops.Div(), a, b, part="quotient"), value)
 
 
-def added(at: Node, x: Value, y: Value, factor: float) -> Value:
+def added(at: AtenNode, x: Value, y: Value, factor: float) -> Value:
     return at.emit(ops.Add(), x, y if factor == 1 else emit(at, ops.Mul(), y, factor, part="scaled"))
 
 
 @aten_rule("lerp.Scalar", "lerp.Tensor")
-def lerp(at: Node, x: Value, end: Value, weight: Any) -> Value:
+def lerp(at: AtenNode, x: Value, end: Value, weight: Any) -> Value:
     way = at.emit(ops.Sub(), end, x, part="way")
     return at.emit(ops.Add(), x, at.emit(ops.Mul(), way, at.operand(weight, "weight"), part="step"))
 
 
 @aten_rule("nan_to_num.default")
-def nan_to_num(at: Node, x: Value, nan: float | None, high: float | None, low: float | None) -> Value:
+def nan_to_num(at: AtenNode, x: Value, nan: float | None, high: float | None, low: float | None) -> Value:
     limits = np.finfo(x.type.dtype)
     is_nan = at.emit(ops.IsNan(), x, part="is_nan")
     y = at.emit(ops.Where(), is_nan, at.operand(nan or 0.0, "nan"), x, part="numbers")
@@ -320,7 +320,7 @@ def nan_to_num(at: Node, x: Value, nan: float | None, high: float | None, low: f
 
 
 @aten_rule("log1p.default")
-def log1p(at: Node, x: Value) -> Value:
+def log1p(at: AtenNode, x: Value) -> Value:
     """log(u) * x / (u - 1) with u = 1 + x as it is rounded, which keeps the digits of small x (Kahan)."""
     x = at.operand(x, "input")
     u = emit(at, ops.Add(), x, 1, part="one_more")

@@ -12,12 +12,12 @@ from graphopt.errors import Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import emit, mean, whole
 from graphopt.frontends.onnx.emit import total as summed
-from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.frontends.torch.rules.basic import reduction, total
 from graphopt.ir import Dim, Op, Value
 
 
-def layer_normed(at: Node, x: Value, sizes: tuple[int, ...], epsilon: float, part: str = "") -> Value:
+def layer_normed(at: AtenNode, x: Value, sizes: tuple[int, ...], epsilon: float, part: str = "") -> Value:
     """x normalised over its last axes, those of the sizes given, and nothing more."""
     ones, zeros = (at.constant(np.full(sizes, v, x.type.dtype), p) for v, p in ((1, "weight"), (0, "bias")))
     return at.emit(ops.LayerNorm(epsilon=epsilon), x, ones, zeros, part=part)
@@ -25,7 +25,7 @@ def layer_normed(at: Node, x: Value, sizes: tuple[int, ...], epsilon: float, par
 
 @aten_rule("layer_norm.default")
 def layer_norm(
-    at: Node, x: Value, shape: Sequence[Dim], weight: Value | None, bias: Value | None, epsilon: float, cudnn: bool
+    at: AtenNode, x: Value, shape: Sequence[Dim], weight: Value | None, bias: Value | None, epsilon: float, cudnn: bool
 ) -> Value:
     sizes = x.type.with_shape(tuple(shape)).static_shape
     if weight is None:
@@ -37,13 +37,13 @@ def layer_norm(
 
 @aten_rule("native_layer_norm.default")
 def native_layer_norm(
-    at: Node, x: Value, shape: Sequence[Dim], weight: Value | None, bias: Value | None, epsilon: float
+    at: AtenNode, x: Value, shape: Sequence[Dim], weight: Value | None, bias: Value | None, epsilon: float
 ) -> tuple[Value, None, None]:
     return layer_norm(at, x, shape, weight, bias, epsilon, False), None, None
 
 
 @aten_rule("rms_norm.default")
-def rms_norm(at: Node, x: Value, shape: Sequence[Dim], weight: Value | None, epsilon: float | None) -> Value:
+def rms_norm(at: AtenNode, x: Value, shape: Sequence[Dim], weight: Value | None, epsilon: float | None) -> Value:
     axes = range(x.type.rank - len(shape), x.type.rank)
     squares = mean(at, at.emit(ops.Mul(), x, x, part="square"), axes)
     smallest = float(np.finfo(x.type.dtype).eps) if epsilon is None else epsilon
@@ -54,7 +54,7 @@ def rms_norm(at: Node, x: Value, shape: Sequence[Dim], weight: Value | None, eps
 
 @aten_rule("group_norm.default")
 def group_norm(
-    at: Node, x: Value, groups: int, weight: Value | None, bias: Value | None, epsilon: float, cudnn: bool
+    at: AtenNode, x: Value, groups: int, weight: Value | None, bias: Value | None, epsilon: float, cudnn: bool
 ) -> Value:
     """Each group of channels as one row that is normalised; then scale and bias by channel."""
     size = whole(x, range(1, x.type.rank)) // groups
@@ -65,7 +65,7 @@ def group_norm(
     return by_channel(at, y, weight, bias)
 
 
-def by_channel(at: Node, x: Value, weight: Value | None, bias: Value | None) -> Value:
+def by_channel(at: AtenNode, x: Value, weight: Value | None, bias: Value | None) -> Value:
     """x * weight + bias, both by channel, axis 1."""
     for op, parameter, last in ((ops.Mul(), weight, bias is None), (ops.Add(), bias, True)):
         if parameter is not None:
@@ -76,7 +76,7 @@ def by_channel(at: Node, x: Value, weight: Value | None, bias: Value | None) -> 
 
 @aten_rule("instance_norm.default")
 def instance_norm(
-    at: Node,
+    at: AtenNode,
     x: Value,
     weight: Value | None,
     bias: Value | None,
@@ -96,7 +96,7 @@ def instance_norm(
 
 
 @aten_rule("log_softmax.int", "_log_softmax.default")
-def log_softmax(at: Node, x: Value, axis: int, dtype: Any) -> Value:
+def log_softmax(at: AtenNode, x: Value, axis: int, dtype: Any) -> Value:
     x = at.operand(x, "input")
     axis = normal.axis_of(axis, x.type.rank)
     centred = at.emit(ops.Sub(), x, at.emit(ops.ReduceMax(axes=(axis,)), x, part="max"), part="centred")
@@ -104,7 +104,7 @@ def log_softmax(at: Node, x: Value, axis: int, dtype: Any) -> Value:
     return at.emit(ops.Sub(), centred, at.emit(ops.Log(), sums, part="log"))
 
 
-def variance(at: Node, x: Value, axes: Sequence[int] | None, correction: float, part: str) -> tuple[Value, Value]:
+def variance(at: AtenNode, x: Value, axes: Sequence[int] | None, correction: float, part: str) -> tuple[Value, Value]:
     """The variance over axes and the mean, both with the axes as ones."""
     each = normal.axes_of(axes or range(x.type.rank), x.type.rank)
     middle = mean(at, x, each)
@@ -122,7 +122,7 @@ def variance(at: Node, x: Value, axes: Sequence[int] | None, correction: float, 
 def variance_rule(root: bool, with_mean: bool) -> Callable[..., Any]:
     """The rule of variances and standard deviations, with the mean or not."""
 
-    def rule(at: Node, x: Value, axes: Any = None, correction: Any = 1, keepdims: bool = False) -> Any:
+    def rule(at: AtenNode, x: Value, axes: Any = None, correction: Any = 1, keepdims: bool = False) -> Any:
         if isinstance(axes, bool):
             axes, correction = None, axes
         y, middle = variance(at, x, axes, 1 if correction is None else float(correction), "variance")
@@ -144,7 +144,7 @@ for _name, _root, _with_mean in (
 
 
 @aten_rule("linalg_vector_norm.default")
-def vector_norm(at: Node, x: Value, order: float, axes: Sequence[int] | None, keepdims: bool, dtype: Any) -> Value:
+def vector_norm(at: AtenNode, x: Value, order: float, axes: Sequence[int] | None, keepdims: bool, dtype: Any) -> Value:
     x = at.operand(x, "input")
     each = list(axes or range(x.type.rank))
     if order == 2:
@@ -163,12 +163,12 @@ def vector_norm(at: Node, x: Value, order: float, axes: Sequence[int] | None, ke
 
 
 @aten_rule("norm.ScalarOpt_dim", "norm.Scalar")
-def norm(at: Node, x: Value, order: Any, axes: Sequence[int] | None = None, keepdims: bool = False) -> Value:
+def norm(at: AtenNode, x: Value, order: Any, axes: Sequence[int] | None = None, keepdims: bool = False) -> Value:
     return vector_norm(at, x, 2 if order is None else order, axes, keepdims, None)
 
 
 def arg_reduction(op: type[Op]) -> Callable[..., Value]:
-    def rule(at: Node, x: Value, axis: int | None, keepdims: bool) -> Value:
+    def rule(at: AtenNode, x: Value, axis: int | None, keepdims: bool) -> Value:
         if axis is None:
             x, axis = normal.reshape(at, x, (normal.flattened(x, 0)[1],), "flat"), 0
         y = at.emit(op(axis=normal.axis_of(axis, x.type.rank), keepdims=False), x)  # type: ignore[call-arg]
@@ -185,14 +185,14 @@ aten_rule("prod.default")(total(ops.ReduceProd))
 
 
 @aten_rule("prod.dim_int")
-def prod(at: Node, x: Value, axis: int, keepdims: bool, dtype: Any) -> Value:
+def prod(at: AtenNode, x: Value, axis: int, keepdims: bool, dtype: Any) -> Value:
     return normal.reduce(at, ops.ReduceProd, at.operand(x, "input"), [axis], keepdims)
 
 
 def extreme(value: type[ops.Reduction], place: type[Op]) -> Callable[..., tuple[Value, Value]]:
     """The rule of an extreme along one axis and its index."""
 
-    def rule(at: Node, x: Value, axis: int, keepdims: bool) -> tuple[Value, Value]:
+    def rule(at: AtenNode, x: Value, axis: int, keepdims: bool) -> tuple[Value, Value]:
         axis = normal.axis_of(axis, x.type.rank)
         where = at.emit(place(axis=axis, keepdims=keepdims), x, part="index")  # type: ignore[call-arg]
         return normal.reduce(at, value, x, [axis], keepdims), where
@@ -207,7 +207,7 @@ aten_rule("min.dim")(extreme(ops.ReduceMin, ops.ArgMin))
 def quantifier(op: type[ops.Reduction]) -> Callable[..., Value]:
     """The rule of ``any`` and ``all``: a maximum or minimum of zeros and ones."""
 
-    def rule(at: Node, x: Value, axes: Any = None, keepdims: bool = False) -> Value:
+    def rule(at: AtenNode, x: Value, axes: Any = None, keepdims: bool = False) -> Value:
         each = [axes] if isinstance(axes, int) else axes or range(x.type.rank)
         numbers = at.emit(ops.Cast(to="int32"), at.cast(x, "bool", "truth"), part="numbers")
         kept = op(axes=normal.axes_of(each, x.type.rank), keepdims=keepdims)

@@ -10,14 +10,14 @@ from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.normal_recurrent import is_zero, layer
-from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.ir import Array, Value, constant
 
 ORDERS: dict[type[ops.Recurrent], tuple[int, ...]] = {ops.LSTM: (0, 3, 1, 2), ops.GRU: (1, 0, 2), ops.RNN: (0,)}
 """Where the gates in ONNX's order stand in torch's: i, f, g, o and r, z, n."""
 
 
-def stacked(at: Node, kind: type[ops.Recurrent], parts: Sequence[Sequence[Value]]) -> Value:
+def stacked(at: AtenNode, kind: type[ops.Recurrent], parts: Sequence[Sequence[Value]]) -> Value:
     """A parameter of a layer: for each direction its parts one after the other, gates in ONNX's order."""
 
     def ordered(parameter: Value) -> Array:
@@ -31,7 +31,7 @@ def stacked(at: Node, kind: type[ops.Recurrent], parts: Sequence[Sequence[Value]
 
 
 def layers(
-    at: Node,
+    at: AtenNode,
     make: Callable[[str], ops.Recurrent],
     x: Value,
     initial: Sequence[Value],
@@ -67,7 +67,7 @@ def check_mode(dropout: float, training: bool) -> None:
 
 @aten_rule("lstm.input")
 def lstm(
-    at: Node,
+    at: AtenNode,
     x: Value,
     initial: Sequence[Value],
     params: Sequence[Value],
@@ -89,7 +89,7 @@ def single_state(make: Callable[[str], ops.Recurrent]) -> Callable[..., tuple[Va
     """The rule of a layer of one state."""
 
     def rule(
-        at: Node,
+        at: AtenNode,
         x: Value,
         initial: Value,
         params: Sequence[Value],
@@ -116,7 +116,7 @@ aten_rule("rnn_relu.input")(single_state(lambda d: ops.RNN(direction=d, activati
 
 
 def cell(
-    at: Node, op: ops.Recurrent, x: Value, states: Sequence[Value], params: Sequence[Value | None]
+    at: AtenNode, op: ops.Recurrent, x: Value, states: Sequence[Value], params: Sequence[Value | None]
 ) -> tuple[Value, ...]:
     """One step of a layer: x [n, i] and states [n, h] to the next states."""
     given = [p for p in params if p is not None]
@@ -129,20 +129,20 @@ def cell(
 
 
 @aten_rule("lstm_cell.default")
-def lstm_cell(at: Node, x: Value, states: Sequence[Value], *params: Value | None) -> tuple[Value, ...]:
+def lstm_cell(at: AtenNode, x: Value, states: Sequence[Value], *params: Value | None) -> tuple[Value, ...]:
     return cell(at, ops.LSTM(), x, states, params)
 
 
 @aten_rule("gru_cell.default")
-def gru_cell(at: Node, x: Value, state: Value, *params: Value | None) -> Value:
+def gru_cell(at: AtenNode, x: Value, state: Value, *params: Value | None) -> Value:
     return cell(at, ops.GRU(linear_before_reset=True), x, [state], params)[0]
 
 
 @aten_rule("rnn_tanh_cell.default")
-def rnn_tanh_cell(at: Node, x: Value, state: Value, *params: Value | None) -> Value:
+def rnn_tanh_cell(at: AtenNode, x: Value, state: Value, *params: Value | None) -> Value:
     return cell(at, ops.RNN(), x, [state], params)[0]
 
 
 @aten_rule("rnn_relu_cell.default")
-def rnn_relu_cell(at: Node, x: Value, state: Value, *params: Value | None) -> Value:
+def rnn_relu_cell(at: AtenNode, x: Value, state: Value, *params: Value | None) -> Value:
     return cell(at, ops.RNN(activation="relu"), x, [state], params)[0]

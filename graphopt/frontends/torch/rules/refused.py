@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphopt.frontends.torch.node import RULES
+from graphopt.frontends.torch.node import ATEN_RULES
 
 REASONS: dict[str, tuple[str, ...]] = {
     "it belongs to training": (
@@ -32,4 +32,4 @@ REASONS: dict[str, tuple[str, ...]] = {
 }
 
 for why, names in REASONS.items():
-    RULES.unsupported(why, *(f"aten.{name}" for name in names))
+    ATEN_RULES.unsupported(why, *(f"aten.{name}" for name in names))

@@ -14,13 +14,13 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
 from graphopt.frontends.onnx.emit import copied, pick
-from graphopt.frontends.torch.node import Node, aten_rule
+from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.frontends.torch.rules.basic import each
 from graphopt.ir import Array, Batch, Value
 
 
 @aten_rule("constant_pad_nd.default")
-def constant_pad(at: Node, x: Value, pads: Sequence[int], value: float | None) -> Value:
+def constant_pad(at: AtenNode, x: Value, pads: Sequence[int], value: float | None) -> Value:
     """Pads come as pairs, the last axis first."""
     before, after = [0] * x.type.rank, [0] * x.type.rank
     for i, (low, high) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
@@ -33,7 +33,7 @@ MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 @aten_rule("pad.default")
-def pad(at: Node, x: Value, pads: Sequence[int], mode: str, value: float | None) -> Value:
+def pad(at: AtenNode, x: Value, pads: Sequence[int], mode: str, value: float | None) -> Value:
     return constant_pad(at, x, pads, value) if mode == "constant" else padded(at, x, pads, MODES[mode])
 
 
@@ -43,7 +43,7 @@ for _name, _mode in (("reflection", "reflect"), ("replication", "edge")):
     )
 
 
-def padded(at: Node, x: Value, pads: Sequence[int], mode: str) -> Value:
+def padded(at: AtenNode, x: Value, pads: Sequence[int], mode: str) -> Value:
     """Padding by elements of x: along each axis they are picked from where they stand."""
     for i, (low, high) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
         axis = x.type.rank - 1 - i
@@ -59,7 +59,7 @@ def padded(at: Node, x: Value, pads: Sequence[int], mode: str) -> Value:
 def nearest(kernel: str, rank: int) -> Callable[..., Value]:
     """The rule of a resizing of so many axes that copies elements."""
 
-    def rule(at: Node, x: Value, sizes: Any, factors: Sequence[float] | None) -> Value:
+    def rule(at: AtenNode, x: Value, sizes: Any, factors: Sequence[float] | None) -> Value:
         dtype = torch.float64 if x.type.dtype == "float64" else torch.float32
 
         def sources(axis: int, have: int, want: Any) -> list[int]:
@@ -96,7 +96,7 @@ LINEAR |= {f"_upsample_{n}_aa.vec": f"_upsample_{n}_aa" for n in ("bilinear2d", 
 def interpolation(kernel: str) -> Callable[..., Value]:
     """The rule of a resizing that weighs neighbours: along each axis a product with a constant matrix."""
 
-    def rule(at: Node, x: Value, sizes: Any, align: bool, factors: Sequence[float] | None) -> Value:
+    def rule(at: AtenNode, x: Value, sizes: Any, align: bool, factors: Sequence[float] | None) -> Value:
         for i, (have, want) in enumerate(zip(normal.spatial(x), at.shape[2:], strict=True)):
             weights = axis_weights(kernel, have, want, align, factors[i] if factors else None)
             if have != want or not np.array_equal(weights, np.eye(have)):
@@ -107,7 +107,7 @@ def interpolation(kernel: str) -> Callable[..., Value]:
     return rule
 
 
-def along(at: Node, x: Value, axis: int, matrix: Value) -> Value:
+def along(at: AtenNode, x: Value, axis: int, matrix: Value) -> Value:
     """x with an axis multiplied by a matrix [new size, size]."""
     y = normal.swap(at, x, axis, x.type.rank - 1)
     y = normal.linear(at, y, matrix, None)
@@ -131,7 +131,7 @@ for _name, _kernel in LINEAR.items():
 
 
 @aten_rule("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
-def adaptive_avg_pool(at: Node, x: Value, sizes: Any) -> Value:
+def adaptive_avg_pool(at: AtenNode, x: Value, sizes: Any) -> Value:
     """Cells of one size are a pooling, others a product with a constant matrix along each axis."""
     have = normal.spatial(x)
     wanted = [d for d in at.shape[2:] if isinstance(d, int)]
@@ -145,12 +145,12 @@ def adaptive_avg_pool(at: Node, x: Value, sizes: Any) -> Value:
 
 
 @aten_rule("_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default")
-def internal_adaptive_avg_pool(at: Node, x: Value, sizes: Any) -> Value:
+def internal_adaptive_avg_pool(at: AtenNode, x: Value, sizes: Any) -> Value:
     return adaptive_avg_pool(at, x, sizes)
 
 
 @aten_rule("adaptive_max_pool1d.default", "adaptive_max_pool2d.default", "adaptive_max_pool3d.default")
-def adaptive_max_pool(at: Node, x: Value, sizes: Any) -> tuple[Value, None]:
+def adaptive_max_pool(at: AtenNode, x: Value, sizes: Any) -> tuple[Value, None]:
     have, wanted = normal.spatial(x), each(sizes, x.type.rank - 2)
     if all(s == 1 for s in wanted):
         return normal.reduce(at, ops.ReduceMax, x, range(2, x.type.rank), keepdims=True), None

@@ -9,7 +9,7 @@ from graphopt.ops import Conv, ConvTranspose, Linear
 from graphopt.passes.contract import Bounded
 from graphopt.passes.fold.channels import channel_axis
 from graphopt.passes.quantize.layers import NewWeights
-from graphopt.passes.quantize.recover.recovery import Recovery, Seen
+from graphopt.passes.quantize.recover.recovery import Recovery, SeenLayer
 from graphopt.rewrite import Decline
 
 
@@ -20,7 +20,7 @@ class CorrectBias(Recovery, name="correct-bias", contract=Bounded(0.0)):
     Equalization and Bias Correction" (ICCV 2019), section 4.2, with means measured.
     """
 
-    def renewed(self, seen: Seen) -> tuple[NewWeights, str]:
+    def renewed(self, seen: SeenLayer) -> tuple[NewWeights, str]:
         node = seen.layer.node
         bias = node.inputs[-1].constant
         if bias is None or not isinstance(node.op, Conv | ConvTranspose | Linear):

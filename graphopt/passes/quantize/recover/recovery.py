@@ -25,7 +25,7 @@ def data_of(given: Data | None, context: Context, where: str) -> Data:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class SeenLayer:
     """A quantized layer, the node that it is in float, and batch by batch what it is given and what it should give."""
 
     layer: QuantizedLayer
@@ -51,7 +51,7 @@ class Recovery(Pass):
     calibration: Data | None = field(default=None, compare=False, repr=False)
     reference: Graph | None = field(default=None, compare=False, repr=False)
 
-    def renewed(self, seen: Seen) -> tuple[NewWeights, str]:
+    def renewed(self, seen: SeenLayer) -> tuple[NewWeights, str]:
         """New weights and bias of a layer, and what is to be said of them. Raises ``Decline``."""
         raise NotImplementedError(f"{type(self).__name__}.renewed")
 
@@ -67,7 +67,9 @@ class Recovery(Pass):
             if results is not None:
                 inputs = replay.arrays[node.inputs[0]]
                 try:
-                    new[node], text = self.renewed(Seen(layers[node], originals[names[node]], inputs, results, replay))
+                    new[node], text = self.renewed(
+                        SeenLayer(layers[node], originals[names[node]], inputs, results, replay)
+                    )
                     context.notes.append(Note(self.name, names[node], text))
                 except Decline as why:
                     context.notes.append(Note(self.name, names[node], str(why), declined=True))

@@ -11,7 +11,7 @@ from graphopt.passes.quantize.form import binarized, dequantized
 from graphopt.passes.quantize.insert import BIAS_STEPS
 from graphopt.passes.quantize.layers import NewWeights, QuantizedLayer
 from graphopt.passes.quantize.recover.moments import Moments, moments
-from graphopt.passes.quantize.recover.recovery import Recovery, Seen
+from graphopt.passes.quantize.recover.recovery import Recovery, SeenLayer
 from graphopt.passes.quantize.recover.rounding import nearest, round_weights
 from graphopt.rewrite import Decline
 
@@ -24,7 +24,7 @@ class RoundWeights(Recovery, name="round-weights", contract=Bounded(0.0)):
     See ``rounding`` for the method. Transposed convolutions keep their weights.
     """
 
-    def renewed(self, seen: Seen) -> tuple[NewWeights, str]:
+    def renewed(self, seen: SeenLayer) -> tuple[NewWeights, str]:
         op, weight = seen.layer.node.op, seen.original.inputs[seen.layer.position].constant
         if not isinstance(op, Conv | Linear) or weight is None:
             raise Decline(f"rounded to nearest: {op.name} is not seen as a matrix product")

@@ -124,14 +124,14 @@ def is_grouped(weight: Array) -> bool:
     return stored_bits(weight) == 8 and factors_of(weight) is not None
 
 
-class Stored(TypedDict):
+class StoredForm(TypedDict):
     """The attributes of an integer product that tell how its weights are stored."""
 
     bits: int
     grouped: bool
 
 
-def stored_form(weight: Array) -> Stored:
+def stored_form(weight: Array) -> StoredForm:
     grouped = is_grouped(weight)
     return {"bits": 4 if grouped else stored_bits(weight), "grouped": grouped}
 

@@ -1,17 +1,10 @@
-"""The pipelines that are given: the clean-up of a float graph, and what every program gets by default.
-
-Passes of ``quantize`` run the first and are run by the second, so they import this module whole, not its functions.
-"""
+"""The clean-up of a float graph, the first part of what every program gets, and what quantization starts from."""
 
 from __future__ import annotations
 
-from graphopt.ir import Graph
 from graphopt.passes.base import Pass
 from graphopt.passes.cleanup import CommonSubexpressions, RemoveIdentities, SimplifyReshapes
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
-from graphopt.passes.fuse import Fuse
-from graphopt.passes.pipeline import Pipeline
-from graphopt.passes.quantize.lower import LowerInteger
 
 
 def float_pipeline() -> list[Pass]:
@@ -34,13 +27,3 @@ def float_pipeline() -> list[Pass]:
         RemoveIdentities(),
         CommonSubexpressions(),
     ]
-
-
-def default_pipeline() -> list[Pass]:
-    """Make integer what a file has quantized, before its constants could fold to floats; clean up, fold, and fuse."""
-    return [RemoveIdentities(), LowerInteger(), *float_pipeline(), Fuse()]
-
-
-def optimize(graph: Graph, *, check: bool = False) -> Graph:
-    """The graph after the default pipeline; ``check`` holds every pass to its contract on random inputs."""
-    return Pipeline(default_pipeline(), check=check)(graph)
