@@ -75,3 +75,7 @@ class BudgetExceeded(GraphoptError):
 
 class ToolFailed(GraphoptError):
     """An external tool (compiler, emulator) is missing or has failed."""
+
+
+class MissingPackage(GraphoptError, ImportError):
+    """A Python package is not installed that only some of graphopt needs; the advice has the line that installs it."""

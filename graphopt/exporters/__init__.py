@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.errors import InvalidInput
+from graphopt.extras import optional_packages
 from graphopt.files import write_atomically
 from graphopt.ir import Graph
 from graphopt.storage import SUFFIX, to_bytes
@@ -47,9 +48,11 @@ def to_torch(graph: Graph) -> TorchGraph:
     Gradients are those of PyTorch. The rounding of ``quantize`` passes them straight through, its saturation stops
     them. Equal extremes of a reduction share the gradient; in a max_pool the first has it.
 
-    Raises ``Unsupported`` with every node that has neither a ``torch_rule`` nor a decomposition, or is of uint64.
+    Raises ``Unsupported`` with every node that has neither a ``torch_rule`` nor a decomposition, or is of uint64;
+    ``MissingPackage`` where PyTorch is not installed.
     """
-    from graphopt.exporters.torch.module import to_torch as export
+    with optional_packages():
+        from graphopt.exporters.torch.module import to_torch as export
 
     return export(graph)
 
@@ -61,7 +64,8 @@ def with_parameters(graph: Graph, module: TorchGraph) -> Graph:
     and origins are kept; a constant whose value did not change stays as it is. Raises ``InvalidInput`` for a
     constant that the module does not have, or has of another type.
     """
-    from graphopt.exporters.torch.module import with_parameters as update
+    with optional_packages():
+        from graphopt.exporters.torch.module import with_parameters as update
 
     return update(graph, module)
 

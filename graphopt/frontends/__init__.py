@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphopt.errors import GraphoptError, InvalidInput, Unsupported
+from graphopt.extras import optional_packages
 from graphopt.frontends.weights import require_finite_weights
 from graphopt.ir import Graph, bind_batch
 from graphopt.storage import is_stored, read
@@ -39,12 +40,13 @@ def trace(
 
     Raises ``Unsupported`` with every node that cannot be imported, or if the graph does not give what the model
     gives on the example; ``InvalidInput`` for unusable arguments, and for
-    weights that hold NaN or infinity.
+    weights that hold NaN or infinity; ``MissingPackage`` where PyTorch is not installed.
     """
-    import torch
+    with optional_packages():
+        import torch
 
-    from graphopt.frontends.torch.export import trace as trace_module
-    from graphopt.frontends.torch.fx import trace as trace_fx
+        from graphopt.frontends.torch.export import trace as trace_module
+        from graphopt.frontends.torch.fx import trace as trace_fx
 
     trace_any = trace_fx if isinstance(model, torch.fx.GraphModule) else trace_module
     try:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from hypothesis import strategies as st
-
+from graphopt.extras import optional_packages
 from graphopt.ir import Graph
 from graphopt.testing.drawing import draw_graph
+
+with optional_packages():
+    from hypothesis import strategies as st
 
 
 @st.composite
