@@ -42,18 +42,10 @@ def test_a_module_of_no_extra_is_missed_as_usual() -> None:
 
 
 def test_the_command_line_says_it_without_a_traceback(tmp_path: Path) -> None:
-    words = [
-        "graphopt",
-        "prune",
-        str(save_model(tmp_path / "m.onnx")),
-        "--ratio",
-        "0.2",
-        "--data",
-        str(tmp_path / "x.npy"),
-    ]
+    samples = str(tmp_path / "x.npy")
+    np.save(samples, np.zeros((4, 3, 6, 6), "float32"))
+    words = ["graphopt", "prune", str(save_model(tmp_path / "m.onnx")), "--ratio", "0.2", "--data", samples]
     code = f"""
-import numpy as np
-np.save({str(tmp_path / "x.npy")!r}, np.zeros((4, 3, 6, 6), "float32"))
 sys.argv = {[*words, "--importance", "taylor"]!r}
 from graphopt.cli import main
 main()
