@@ -1,9 +1,12 @@
-"""Dataclasses from what files say: every field of its annotated type, the one at fault named."""
+"""Dataclasses from what files say, every field of its annotated type, the one at fault named; and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import types
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -77,3 +80,23 @@ def field_types(kind: type) -> dict[str, Any]:
         hints = get_type_hints(kind, include_extras=True)
         FIELD_TYPES[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     return FIELD_TYPES[kind]
+
+
+def to_json(data: object, **beside: object) -> str:
+    """A dataclass as a JSON object, with fields ``beside`` its own before them; what is infinite or NaN is null."""
+    fields = plain(data)
+    return json.dumps({**beside, **fields} if isinstance(fields, dict) else fields, indent=2, allow_nan=False)
+
+
+def plain(data: object) -> object:
+    """Dataclasses, mappings, sequences and numbers as JSON has them."""
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        return {field.name: plain(getattr(data, field.name)) for field in dataclasses.fields(data)}
+    match data:
+        case Mapping():
+            return {str(key): plain(value) for key, value in data.items()}
+        case list() | tuple():
+            return [plain(value) for value in data]
+        case float() if not math.isfinite(data):
+            return None
+    return data

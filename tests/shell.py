@@ -44,10 +44,9 @@ class Shell:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
         self.monkeypatch, self.capfd, self.errors = monkeypatch, capfd, ""
-        monkeypatch.setattr(sys.modules["graphopt.cli.main"].out, "width", 200)
 
-    def __call__(self, *words: object, status: int = 0) -> str:
-        """What a command prints to its output; for a status other than 0, what it prints as error."""
+    def __call__(self, *words: object, status: int = 0, printed: bool = False) -> str:
+        """What a command prints as output; for a status other than 0 what it prints as error, unless ``printed``."""
         self.monkeypatch.setattr(sys, "argv", ["graphopt", *map(str, words)])
         self.capfd.readouterr()
         try:
@@ -58,4 +57,4 @@ class Shell:
         out, err = self.capfd.readouterr()
         self.errors = err
         assert found == status, f"{out}\n{err}"
-        return err if status else out
+        return err if status and not printed else out

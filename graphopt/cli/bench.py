@@ -3,49 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from graphopt.cli import tables
 from graphopt.cli.common import (
+    ActivationsOption,
     CalibrationOption,
     ConstantOption,
+    JsonOption,
     KeyOption,
     LoadOption,
     ModelArgument,
+    ObserverOption,
+    OverrideOption,
     PassesOption,
+    PerTensorOption,
+    Quantization,
     QuantizeOption,
     ShapeOption,
-    app,
     check_keys,
     choose_passes,
     load_model,
     load_outside,
-    out,
+    show_alarms,
     show_notes,
-    working,
 )
+from graphopt.cli.console import print_json, show, working
 
 if TYPE_CHECKING:
     from graphopt.ir import Array, Graph
+    from graphopt.passes import Note
+    from graphopt.report import BenchRow
     from graphopt.runtime import Program, Run
 
 FLOAT32_BOUND = 1e-4
 """Of max|y|: what the order of sums may make of a float output."""
 
 
-@app.command()
+@dataclass(frozen=True)
+class Bench:
+    """A model, what one run of it took on each target, and what the passes have to say."""
+
+    model: str
+    targets: tuple[BenchRow, ...]
+    notes: tuple[Note, ...]
+
+
 def bench(
     model: ModelArgument,
     target: Annotated[list[str], typer.Option("-t", "--target", help="may be given several times")],
     passes: PassesOption = None,
-    load: LoadOption = None,
-    shape: ShapeOption = None,
-    constant: ConstantOption = None,
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     key: KeyOption = None,
+    activations: ActivationsOption = None,
+    observer: ObserverOption = None,
+    per_tensor: PerTensorOption = False,
+    override: OverrideOption = None,
+    load: LoadOption = None,
+    shape: ShapeOption = None,
+    constant: ConstantOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
 
@@ -57,10 +78,11 @@ def bench(
     from graphopt.passes import Context, Pipeline
     from graphopt.passes.contract import random_inputs
     from graphopt.passes.data import batches
+    from graphopt.report import BenchRow
     from graphopt.targets import compile
 
     load_outside(load)
-    chosen = choose_passes(passes, quantize)
+    chosen = choose_passes(passes, Quantization(quantize, activations, observer, per_tensor, override or []))
     check_keys(calibration, key)
     graph = load_model(model, shape, constant)
     context = Context(calibration=read_samples(calibration, graph, key))
@@ -75,10 +97,17 @@ def bench(
         with working(f"compiling for {name}, running"):
             program = compile(small, name)
             run = program.measure(inputs)
-        rows.append((name, program, run, agrees(program, small, inputs, run)))
-    show_notes(context.notes, explain=False)
-    out.print(tables.bench_table(model.name, rows))
-    if not all(equal for *_, equal in rows):
+            sizes = program.sizes
+        equal = agrees(program, small, inputs, run)
+        bytes_ = sizes.code, sizes.weights, sizes.workspace
+        rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal))
+    if json:
+        show_alarms(context.notes)
+        print_json("bench", Bench(model.name, tuple(rows), tuple(context.notes)))
+    else:
+        show_notes(context.notes, explain=False)
+        show(tables.bench_table(model.name, rows))
+    if not all(row.equal for row in rows):
         raise typer.Exit(1)
 
 

@@ -1,26 +1,21 @@
-"""What the commands share: the application, its consoles, its arguments."""
+"""What the commands share: their arguments, and how models, passes and samples are made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.syntax import Syntax
 
-from graphopt.errors import InvalidInput, printable
+from graphopt.cli.console import alarm, out, show, warn, working
+from graphopt.errors import InvalidInput
 
 if TYPE_CHECKING:
     from graphopt.ir import Graph
-    from graphopt.passes import Note, Pass
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-out = Console()
-err = Console(stderr=True)
+    from graphopt.passes import Note, Pass, Quantize
 
 ModelArgument = Annotated[Path, typer.Argument(help="an ONNX model, or a .gopt file")]
 PassesOption = Annotated[
@@ -38,6 +33,20 @@ ConstantOption = Annotated[
 QuantizeOption = Annotated[
     str | None, typer.Option("--quantize", help="quantize to weights of int8, int4 or binary; needs --calibration")
 ]
+ActivationsOption = Annotated[
+    str | None, typer.Option("--activations", help="of --quantize: int8, int16 or binary; by default int8")
+]
+ObserverOption = Annotated[
+    str | None,
+    typer.Option("--observer", help="of --quantize: ranges by minmax, percentile, mse or entropy; by default minmax"),
+]
+PerTensorOption = Annotated[
+    bool, typer.Option("--per-tensor", help="of --quantize: one scale for all weights of a layer")
+]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option("--override", help="of --quantize: layer=int16, layer=float32; a pattern of layers; may be repeated"),
+]
 CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", help="an .npz or .npy of samples as the model takes them")
 ]
@@ -47,16 +56,33 @@ KeyOption = Annotated[
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="say all that the passes did and did not, and why; else what you must know")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 BatchOption = Annotated[int, typer.Option(help="the batch size")]
 BOOLEANS = {"true": True, "false": False}
 CONSTANT_FORMS = "write sr=16000, sizes=1,3,32, gain=0.5 or go=true"
 
 
-@contextmanager
-def working(text: str) -> Iterator[None]:
-    """A spinner while something takes long."""
-    with err.status(escape(printable(text))):
-        yield
+@dataclass(frozen=True)
+class Quantization:
+    """What the options say of quantization, as they are written; None is the default of the pass."""
+
+    weights: str | None = None
+    activations: str | None = None
+    observer: str | None = None
+    per_tensor: bool = False
+    override: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raises ``InvalidInput`` where details of quantization are given without it."""
+        details = {
+            "--activations": self.activations,
+            "--observer": self.observer,
+            "--per-tensor": self.per_tensor,
+            "--override": self.override,
+        }
+        if self.weights is None and (idle := [name for name, given in details.items() if given]):
+            advice = "add --quantize int8, or put quantize among the --passes with its options"
+            raise InvalidInput("says how to quantize, and nothing is quantized", where=idle[0], advice=advice)
 
 
 def load_outside(files: list[Path] | None = None) -> None:
@@ -112,20 +138,45 @@ def parse_number(text: str) -> float:
     return int(text) if text.strip("+-").isdecimal() else float(text)
 
 
-def choose_passes(text: str | None, quantize: str | None = None) -> list[Pass]:
-    """The passes named on the command line."""
-    from graphopt.passes import Fuse, Quantize, default_pipeline, parse_passes
+def parse_overrides(texts: list[str]) -> dict[str, str]:
+    """What --override options say, as ``Quantize`` takes it: how layers of a name or pattern are quantized."""
+    overrides: dict[str, str] = {}
+    for text in texts:
+        layer, _, how = text.rpartition("=")
+        if not layer or not how:
+            advice = "write layer=int16 or layer=float32"
+            raise InvalidInput("names no layer and type", where=f"--override {text}", advice=advice)
+        overrides[layer] = how
+    return overrides
 
-    if quantize is not None:
+
+def choose_passes(text: str | None, quantization: Quantization | None = None) -> list[Pass]:
+    """The passes named on the command line."""
+    from graphopt.passes import Fuse, default_pipeline, parse_passes
+
+    chosen = quantization or Quantization()
+    chosen.check()
+    if chosen.weights is not None:
         if text is not None:
             raise InvalidInput("--quantize and --passes both say what to do", advice="put quantize among the passes")
-        return [Quantize(weights=quantize), Fuse()]
+        return [quantize_pass(chosen), Fuse()]
     return default_pipeline() if text is None else parse_passes(text)
 
 
-def check_calibration(passes: list[Pass], quantize: str | None, given: Path | None, keys: list[str] | None) -> None:
+def quantize_pass(chosen: Quantization) -> Quantize:
+    """The pass that the options describe; what is not given is as the pass has it."""
+    from graphopt.passes import Quantize
+
+    written = {"weights": chosen.weights, "activations": chosen.activations, "observer": chosen.observer}
+    options: dict[str, Any] = {name: value for name, value in written.items() if value is not None}
+    return Quantize(**options, per_channel=not chosen.per_tensor, overrides=parse_overrides(chosen.override))
+
+
+def check_calibration(
+    passes: list[Pass], quantization: Quantization | None, given: Path | None, keys: list[str] | None
+) -> None:
     """Raise ``InvalidInput`` for samples that no pass reads, and for passes that miss theirs."""
-    if quantize is not None and given is None:
+    if quantization is not None and quantization.weights is not None and given is None:
         raise InvalidInput(
             "needs samples of what the model is given", where="--quantize", advice="add --calibration samples.npz"
         )
@@ -135,38 +186,22 @@ def check_calibration(passes: list[Pass], quantize: str | None, given: Path | No
     check_keys(given, keys)
 
 
-def show_notes(notes: Sequence[Note], explain: bool, console: Console = out) -> None:
-    """Print what a user must know of what the passes did and declined; with ``explain`` all of it."""
-    from graphopt.cli import tables
-
-    if explain:
-        console.print(tables.notes_table(notes))
-    elif told := [note for note in notes if note.for_users and not note.alarm]:
-        console.print(tables.alike_table(told))
-    for note in dict.fromkeys(note for note in notes if note.alarm):
-        alarm(str(note))
-
-
 def check_keys(given: Path | None, keys: list[str] | None, option: str = "--calibration") -> None:
     if keys and given is None:
         raise InvalidInput("there is no file to choose from", where="--key", advice=f"add {option} samples.npz")
 
 
-def warn(text: str) -> None:
-    """A line on stderr of what the user must know, though the command went through."""
-    err.print(f"[bold yellow]note:[/] {escape(printable(text))}", highlight=False, soft_wrap=True)
+def show_notes(notes: Sequence[Note], explain: bool, console: Console = out) -> None:
+    """Print what a user must know of what the passes did and declined; with ``explain`` all of it."""
+    from graphopt.cli import tables
+
+    if explain:
+        show(tables.notes_table(notes), console=console)
+    elif told := [note for note in notes if note.for_users and not note.alarm]:
+        show(tables.alike_table(told), console=console)
+    show_alarms(notes)
 
 
-def alarm(text: str) -> None:
-    """A line on stderr of what nobody should miss."""
-    err.print(f"[bold red]warning:[/] {escape(printable(text))}", highlight=False, soft_wrap=True)
-
-
-def print_text(text: str) -> None:
-    """Printable text as it is: no markup, no colours, no folding."""
-    out.print(printable(text, keep="\n"), markup=False, highlight=False, soft_wrap=True)
-
-
-def print_diff(changes: str) -> None:
-    changes = printable(changes, keep="\n")
-    out.print(Syntax(changes, "diff", background_color="default", word_wrap=True) if changes else "no change")
+def show_alarms(notes: Sequence[Note]) -> None:
+    for note in dict.fromkeys(note for note in notes if note.alarm):
+        alarm(str(note))

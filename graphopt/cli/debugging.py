@@ -9,18 +9,16 @@ import typer
 
 from graphopt.cli.common import (
     ConstantOption,
+    JsonOption,
     LoadOption,
     ModelArgument,
     PassesOption,
     ShapeOption,
-    app,
     choose_passes,
     load_model,
     load_outside,
-    print_diff,
-    print_text,
-    working,
 )
+from graphopt.cli.console import print_diff, print_json, print_text, working
 from graphopt.errors import GraphoptError, InvalidInput
 
 if TYPE_CHECKING:
@@ -49,7 +47,6 @@ def show_culprit(graph: Graph, passes: list[Pass]) -> None:
     raise typer.Exit(1)
 
 
-@app.command()
 def reduce(
     model: ModelArgument,
     output: Annotated[
@@ -91,7 +88,6 @@ def reduce(
     print_text(f"{len(graph.nodes)} nodes -> {len(small.nodes)}: {wanted[0]} fails; in {output}")
 
 
-@app.command()
 def diff(
     a: ModelArgument,
     b: ModelArgument,
@@ -99,26 +95,24 @@ def diff(
     load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show how two models differ, in text and, where inputs and outputs agree, in numbers; exit code 1 if they do."""
-    from graphopt.ir import bind_batch, worst_difference
-    from graphopt.passes.contract import random_inputs
-    from graphopt.report import graph_diff
+    from graphopt.report import compare_models
     from graphopt.storage import SUFFIX
-    from graphopt.testing import signature
 
     load_outside(load)
     before, after = (load_model(m) if m.suffix == SUFFIX else load_model(m, shape, constant) for m in (a, b))
-    changes = graph_diff(before, after)
-    if not changes:
+    found = compare_models(before, after, seed)
+    if json:
+        print_json("diff", found)
+    elif not found.changes:
         print_text("the same")
-        return
-    print_diff(changes)
-    if signature(before) != signature(after):
-        print_text("inputs or outputs differ: their numbers are not compared")
+    else:
+        print_diff(found.changes)
+        if found.outputs is None:
+            print_text("inputs or outputs differ: their numbers are not compared")
+        for output in found.outputs or ():
+            print_text(f"output {output.name}: differs by {output.difference:.3g} of max|y| on random inputs")
+    if found.changes:
         raise typer.Exit(1)
-    before, after = bind_batch(before, 2), bind_batch(after, 2)
-    inputs = random_inputs(before, seed)
-    for name, want, got in zip(before.output_names, before(**inputs), after(**inputs), strict=True):
-        print_text(f"output {name}: differs by {worst_difference(got, want):.3g} of max|y| on random inputs")
-    raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,30 +13,40 @@ from graphopt.cli import tables
 from graphopt.cli.common import (
     ConstantOption,
     ExplainOption,
+    JsonOption,
     KeyOption,
     LoadOption,
     ModelArgument,
     ShapeOption,
-    alarm,
-    app,
     check_keys,
     load_model,
     load_outside,
-    out,
-    print_text,
+    show_alarms,
     show_notes,
-    working,
 )
+from graphopt.cli.console import alarm, print_json, print_text, show, working
 from graphopt.errors import GraphoptError, InvalidInput, printable
 
 if TYPE_CHECKING:
     from graphopt.ir import Array, Graph
+    from graphopt.passes import Note
     from graphopt.passes.prune import Importance, SignalLeft
+    from graphopt.report import Cost
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The costs of a graph before and after, and what is left of its outputs; None where that is not known."""
+
+    before: Cost
+    after: Cost
+    left: SignalLeft | None
+    notes: tuple[Note, ...]
+
 
 BY_DATA = "activation", "taylor", "hessian"
 
 
-@app.command()
 def prune(
     model: ModelArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="a .gopt or .onnx file for the result")] = None,
@@ -70,11 +81,13 @@ def prune(
     constant: ConstantOption = None,
     explain: ExplainOption = False,
     check: Annotated[bool, typer.Option("--check", help="hold the result to its contract")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
     from graphopt.cli.samples import read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
+    from graphopt.report import cost_of
 
     if dead and (ratio, target_macs, target_bytes) != (None, None, None):
         raise InvalidInput("a ratio or budget has no say in what is dead", where="--dead", advice="give one of them")
@@ -98,11 +111,20 @@ def prune(
     context = Context()
     with working("pruning"):
         small = Pipeline([chosen], check=check)(graph, context)
-    show_notes(context.notes, explain)
     if output is not None:
         save(small, output)
-    out.print(tables.costs_table({"before": graph, "after": small}))
-    tell_what_is_left(graph, small, samples, labels, importance)
+    left = signal_or_alarm(graph, small, samples, labels)
+    report = Pruned(cost_of(graph), cost_of(small), left, tuple(context.notes))
+    if json:
+        show_alarms(report.notes)
+        print_json("prune", report)
+    else:
+        show_notes(report.notes, explain)
+        show(tables.costs_table({"before": report.before, "after": report.after}))
+        if left is not None:
+            print_text(printable(f"{left.output}: {left}"))
+    if left is not None and not left.enough:
+        alarm(advice(left, importance))
 
 
 def criterion(name: str, graph: Graph, samples: Mapping[str, Array] | None, labels: str | None) -> str | Importance:
@@ -121,23 +143,20 @@ def criterion(name: str, graph: Graph, samples: Mapping[str, Array] | None, labe
     return (Taylor if name == "taylor" else Hessian)(*task)
 
 
-def tell_what_is_left(
-    graph: Graph, small: Graph, samples: Mapping[str, Array] | None, labels: str | None, importance: str
-) -> None:
-    """Print how much the outputs have in common, and warn where that is little, or cannot be told."""
+def signal_or_alarm(
+    graph: Graph, small: Graph, samples: Mapping[str, Array] | None, labels: str | None
+) -> SignalLeft | None:
+    """How much the outputs have in common; None, and an alarm, where random inputs cannot tell."""
     from graphopt.passes.prune import signal_left
 
     try:
         with working("comparing the outputs"):
-            left = signal_left(graph, small, samples, labels)
+            return signal_left(graph, small, samples, labels)
     except GraphoptError as error:
         if samples is not None:
             raise
         alarm(f"what is left of the outputs is not known, for random inputs do not do ({error}). Give --data.")
-        return
-    print_text(printable(f"{left.output}: {left}"))
-    if not left.enough:
-        alarm(advice(left, importance))
+        return None
 
 
 def advice(left: SignalLeft, importance: str) -> str:

@@ -9,47 +9,50 @@ import typer
 
 from graphopt.cli import tables_quantization as tables
 from graphopt.cli.common import (
+    ActivationsOption,
     ConstantOption,
+    JsonOption,
     KeyOption,
     LoadOption,
     ModelArgument,
+    ObserverOption,
+    OverrideOption,
+    PerTensorOption,
+    Quantization,
     ShapeOption,
-    app,
     load_model,
     load_outside,
-    out,
-    print_text,
-    working,
+    quantize_pass,
 )
+from graphopt.cli.console import print_json, show, working
 
 
-@app.command()
 def analyze(
     model: ModelArgument,
     data: Annotated[Path, typer.Option("--data", help="an .npz or .npy of samples: calibrates, and is compared on")],
     quantize: Annotated[str, typer.Option("--quantize", help="weights of int8, int4 or binary")] = "int8",
-    activations: Annotated[str, typer.Option(help="int8 or int16")] = "int8",
-    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="one scale for all weights of a layer")] = False,
-    observer: Annotated[str, typer.Option(help="of ranges: minmax, percentile, mse or entropy")] = "minmax",
+    activations: ActivationsOption = None,
+    observer: ObserverOption = None,
+    per_tensor: PerTensorOption = False,
+    override: OverrideOption = None,
     key: KeyOption = None,
     load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
-    json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Rank the layers by what quantising each costs, and say which overrides would buy the most."""
     from graphopt.cli.samples import read_samples
-    from graphopt.passes import Quantize, analyze_quantization
+    from graphopt.passes import analyze_quantization
 
     load_outside(load)
     graph = load_model(model, shape, constant)
     samples = read_samples(data, graph, key)
     assert samples is not None
-    chosen = Quantize(weights=quantize, activations=activations, per_channel=not per_tensor, observer=observer)
+    chosen = quantize_pass(Quantization(quantize, activations, observer, per_tensor, override or []))
     with working("quantising each layer alone"):
         report = analyze_quantization(graph, samples, chosen)
     if json:
-        print_text(report.to_json())
+        print_json("analyze", report)
         return
-    out.print(tables.losses_table(report))
-    out.print(tables.suggestions_table(report))
+    show(tables.losses_table(report), tables.suggestions_table(report))

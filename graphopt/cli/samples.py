@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from graphopt.cli.arrays import StoredArray, open_arrays, read_all, read_some
-from graphopt.cli.common import warn
+from graphopt.cli.console import warn
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, TensorType
 

@@ -3,81 +3,64 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from graphopt.errors import ToolFailed, printable
+from graphopt.cli.console import table
 
 if TYPE_CHECKING:
-    from graphopt.ir import Graph
-    from graphopt.passes import Note, Pass, Step
-    from graphopt.runtime import Program, Run
-    from graphopt.targets import Target
-
-
-class CleanTable(Table):
-    """A table whose title and cells are made ``printable``."""
-
-    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
-        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
-
+    from graphopt.passes import Note, Step
+    from graphopt.report import BenchRow, Cost, ModelReport, PassRow, ProgramReport, TargetRow, ToolRow
+    from graphopt.report.program import ProgramPort
+    from graphopt.runtime import Run
 
 NODES_SHOWN = 3
 
 
-def table(*columns: str, title: str | None = None) -> Table:
-    """A table whose columns are right-aligned where their heading ends in ``>``."""
-    made = CleanTable(title=None if title is None else printable(title), title_justify="left")
-    for column in columns:
-        made.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
-    return made
-
-
-def program_table(program: Program, folder: str) -> Table:
-    manifest = program.manifest
-    made = table("what", "value>", title=escape(f"{manifest['name']} for {manifest['target']}, in {folder}"))
+def program_table(report: ProgramReport, folder: str) -> Table:
+    made = table("what", "value>", title=escape(f"{report.name} for {report.target}, in {folder}"))
+    for kind, found in (("input", report.inputs), ("output", report.outputs)):
+        for port in found:
+            made.add_row(escape(f"{kind} {port.name}"), port_text(port))
+    unknown = escape(f"unknown: {report.code_unknown}")
     for what, value in (
-        *((f"{kind} {p['name']}", port_text(p)) for kind in ("input", "output") for p in manifest[f"{kind}s"]),
-        ("kernels", len(manifest["kernels"])),
-        ("code bytes", code_bytes(program)),
-        ("weight bytes", manifest["weight_bytes"]),
-        ("workspace bytes", manifest["workspace_bytes"]),
+        ("kernels", f"{len(report.kernels):,}"),
+        ("code bytes", unknown if report.code_bytes is None else f"{report.code_bytes:,}"),
+        ("weight bytes", f"{report.weight_bytes:,}"),
+        ("workspace bytes", f"{report.workspace_bytes:,}"),
     ):
-        made.add_row(escape(what), value if isinstance(value, str) else f"{value:,}")
+        made.add_row(what, value)
     return made
 
 
-def code_bytes(program: Program) -> int | str:
-    """The bytes of the code, or what has to be installed to know them. Raises ``ToolFailed`` where a tool is wrong."""
-    try:
-        return program.sizes.code
-    except ToolFailed as error:
-        if error.advice is None:
-            raise
-        return escape(f"unknown: {error.what} ({error.advice})")
+def port_text(port: ProgramPort) -> str:
+    text = f"{port.dtype}{list(port.shape)}"
+    return escape(text if port.scale is None else f"{text}, scale {port.scale:.6g}, zero point {port.zero_point}")
 
 
-def port_text(port: Mapping[str, Any]) -> str:
-    """A port of a manifest in words."""
-    text = f"{port['dtype']}{port['shape']}"
-    return escape(f"{text}, scale {port['scale']:.6g}, zero point {port['zero_point']}" if "scale" in port else text)
+def kernels_table(report: ProgramReport) -> Table:
+    """The kernels in the order in which they run; where most of the workspace is in use is bold."""
+    made = table("layer", "operators", "kernel", "weight bytes>", "MACs>", "live bytes>")
+    most = max((kernel.live_bytes or 0 for kernel in report.kernels), default=0)
+    for kernel in report.kernels:
+        costs = (f"{n:,}" if n else "" for n in (kernel.weight_bytes, kernel.macs, kernel.live_bytes))
+        words = (escape(text) for text in (kernel.node, kernel.operators, kernel.kernel))
+        made.add_row(*words, *costs, style="bold" if most and kernel.live_bytes == most else None)
+    return made
 
 
-def bench_table(model: str, rows: Sequence[tuple[str, Program, Run, bool]]) -> Table:
+def bench_table(model: str, rows: Sequence[BenchRow]) -> Table:
     """What one run costs on each target, and whether it gives what the reference evaluator gives."""
     columns = "target", "instructions>", "ms>", "code B>", "weights B>", "workspace B>", "equal"
     made = table(*columns, title=escape(model))
-    for target, program, run, equal in rows:
-        instructions = f"{run.instructions:,}" if run.instructions is not None else ""
-        seconds = f"{run.seconds * 1e3:.3f}" if run.seconds is not None else ""
-        sizes = (f"{n:,}" for n in dataclasses.astuple(program.sizes))
-        made.add_row(escape(target), instructions, seconds, *sizes, "[green]yes[/]" if equal else "[red]no[/]")
+    for row in rows:
+        instructions = f"{row.instructions:,}" if row.instructions is not None else ""
+        seconds = f"{row.seconds * 1e3:.3f}" if row.seconds is not None else ""
+        sizes = (f"{n:,}" for n in (row.code_bytes, row.weight_bytes, row.workspace_bytes))
+        made.add_row(escape(row.target), instructions, seconds, *sizes, "[green]yes[/]" if row.equal else "[red]no[/]")
     return made
 
 
@@ -125,100 +108,68 @@ def outputs_table(arrays: Mapping[str, Any], result: Run) -> Table:
     return made
 
 
-def ports_table(graph: Graph) -> Table:
-    made = table("port", "name", "type", title=escape(graph.name))
-    for value in graph.inputs:
-        made.add_row("input", escape(graph.names[value.node]), escape(str(value.type)))
-    for name, value in zip(graph.output_names, graph.outputs, strict=True):
-        made.add_row("output", escape(name), escape(str(value.type)))
+def ports_table(report: ModelReport) -> Table:
+    made = table("port", "name", "type", title=escape(report.name))
+    for kind, found in (("input", report.inputs), ("output", report.outputs)):
+        for port in found:
+            made.add_row(kind, escape(port.name), escape(port.type))
     return made
 
 
-def operators_table(graph: Graph, batch: int) -> Table:
-    from graphopt.ir import Constant, Input, bind_batch
-    from graphopt.ops.macs import macs_of
-
-    counts, macs = Counter[str](), Counter[str]()
-    for node in bind_batch(graph, batch).nodes:
-        if not isinstance(node.op, Constant | Input):
-            counts[node.op.name] += 1
-            macs[node.op.name] += macs_of(node)
+def operators_table(report: ModelReport) -> Table:
     made = table("operator", "nodes>", "MACs>")
-    for name, count in counts.most_common():
-        made.add_row(name, str(count), f"{macs[name]:,}" if macs[name] else "")
+    for row in report.operators:
+        made.add_row(row.operator, str(row.nodes), f"{row.macs:,}" if row.macs else "")
     return made
 
 
-def cost_table(graph: Graph, batch: int) -> Table:
-    from graphopt.report import cost_of, layers_of, peak_layer
-
-    made = table("cost", f"at batch {batch}>")
-    for name, value in dataclasses.asdict(cost_of(graph, batch)).items():
+def cost_table(report: ModelReport) -> Table:
+    made = table("cost of the graph as it is", f"at batch {report.batch}>")
+    for name, value in dataclasses.asdict(report.cost).items():
         made.add_row(name.replace("_", " "), f"{value:,}")
-    if peak := peak_layer(layers_of(graph, batch)):
-        made.add_row("peak activation bytes", f"{peak.live_bytes:,}")
-        made.add_row("peak layer", escape(peak.name))
+    if report.peak_layer is not None:
+        made.add_row("peak activation bytes", f"{report.peak_activation_bytes:,}")
+        made.add_row("peak layer", escape(report.peak_layer))
     return made
 
 
-def costs_table(graphs: Mapping[str, Graph]) -> Table:
-    """The costs of several graphs side by side, at a batch of one."""
-    from graphopt.report import cost_of
-
-    made = table("cost", *(f"{name}>" for name in graphs))
-    costs = [dataclasses.asdict(cost_of(graph)) for graph in graphs.values()]
-    for name in costs[0]:
-        made.add_row(name.replace("_", " "), *(f"{cost[name]:,}" for cost in costs))
+def costs_table(costs: Mapping[str, Cost]) -> Table:
+    """Costs side by side, at a batch of one."""
+    made = table("cost", *(f"{name}>" for name in costs))
+    rows = [dataclasses.asdict(cost) for cost in costs.values()]
+    for name in rows[0]:
+        made.add_row(name.replace("_", " "), *(f"{row[name]:,}" for row in rows))
     return made
 
 
-def layers_table(graph: Graph, batch: int) -> Table:
-    from graphopt.report import layers_of, peak_layer
-
+def layers_table(report: ModelReport) -> Table:
     made = table("layer", "operator", "result", "parameter bytes>", "MACs>", "live bytes>")
-    layers = layers_of(graph, batch)
-    peak = peak_layer(layers)
-    for layer in layers:
+    for layer in report.layers:
         costs = (f"{n:,}" if n else "" for n in (layer.parameter_bytes, layer.macs, layer.live_bytes))
-        style = "bold" if layer is peak else None
+        style = "bold" if layer.name == report.peak_layer else None
         made.add_row(escape(layer.name), layer.operator, escape(layer.result), *costs, style=style)
     return made
 
 
-def targets_table(targets: Sequence[Target], host: str) -> Table:
+def targets_table(rows: Sequence[TargetRow]) -> Table:
     made = table("target", "description", "code", "runs on")
-    for target in targets:
-        runner = target.runner
-        where = {"native": "this machine", "user": runner.emulator, "board": f"QEMU {runner.machine}"}[runner.kind]
-        name = escape(target.name) + " [green](host)[/]" * (target.name == host)
-        code = {"llvm": "shared library", "c": "C99"}[target.codegen]
-        made.add_row(name, escape(target.description), code, escape(where))
+    for row in rows:
+        name = escape(row.name) + " [green](host)[/]" * row.host
+        made.add_row(name, escape(row.description), row.code, escape(row.runs_on))
     return made
 
 
-def passes_table(passes: Mapping[str, type[Pass]]) -> Table:
+def passes_table(rows: Sequence[PassRow]) -> Table:
     made = table("pass", "what", "options", "contract")
-    for name, pass_ in sorted(passes.items()):
-        options = ", ".join(f"{option}={default!r}" for option, default in pass_.options().items())
-        what = (pass_.__doc__ or "").strip().split("\n\n")[0]
-        made.add_row(escape(name), escape(" ".join(what.split())), escape(options), escape(str(pass_.contract)))
+    for row in rows:
+        options = ", ".join(f"{option}={default}" for option, default in row.options.items())
+        made.add_row(*map(escape, (row.name, row.what, options, row.contract)))
     return made
 
 
-def doctor_table(targets: Sequence[Target]) -> tuple[Table, list[str]]:
-    """The tools of all targets, and the packages of those that are missing."""
+def tools_table(rows: Sequence[ToolRow]) -> Table:
     made = table("tool", "for", "found")
-    missing: dict[str, None] = {}
-    users: dict[tuple[str, str], list[str]] = {}
-    for target in targets:
-        for tool, package in (
-            (target.toolchain.compiler, target.toolchain.package),
-            (target.runner.emulator, target.runner.package),
-        ):
-            if tool:
-                users.setdefault((tool, package), []).append(target.name)
-    for (tool, package), names in users.items():
-        path = shutil.which(tool)
-        made.add_row(escape(tool), escape(", ".join(names)), f"[green]{path}[/]" if path else "[red]missing[/]")
-        missing.update(dict.fromkeys([] if path else package.split()))
-    return made, list(missing)
+    for row in rows:
+        found = f"[green]{escape(row.path)}[/]" if row.path else "[red]missing[/]"
+        made.add_row(escape(row.tool), escape(", ".join(row.targets)), found)
+    return made

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
-from graphopt.cli.tables import table
+from graphopt.cli.console import table
 
 if TYPE_CHECKING:
     from graphopt.passes import QuantizationReport
@@ -25,8 +26,9 @@ def losses_table(report: QuantizationReport) -> Table:
 
 
 def suggestions_table(report: QuantizationReport) -> Table:
-    """What overrides would buy, the most first."""
-    made = table("overrides", "outputs dB>", "gain dB>")
+    """What overrides would buy, the most first, as options of ``compile`` and ``bench``."""
+    made = table("options that would help", "outputs dB>", "gain dB>")
     for row in report.suggestions:
-        made.add_row(escape(str(dict(row.overrides))), f"{row.sqnr:.1f}", f"{row.gain:+.1f}")
+        options = (f"--override {shlex.quote(f'{layer}={how}')}" for layer, how in row.overrides.items())
+        made.add_row(escape(" ".join(options)), f"{row.sqnr:.1f}", f"{row.gain:+.1f}")
     return made

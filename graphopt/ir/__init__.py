@@ -1,6 +1,6 @@
 """The intermediate representation: values, nodes, graphs, their types, checks and text form."""
 
-from graphopt.ir.difference import worst_difference
+from graphopt.ir.difference import signature, worst_difference
 from graphopt.ir.evaluate import evaluate
 from graphopt.ir.graph import (
     Constant,
@@ -54,6 +54,7 @@ __all__ = [
     "parse",
     "print_graph",
     "rebuild",
+    "signature",
     "symmetric",
     "topological",
     "verify",

@@ -1,10 +1,22 @@
-"""How far two arrays are apart, as one number."""
+"""Whether two graphs can be compared, and how far two arrays are apart, as one number."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from graphopt.ir.graph import Graph
 from graphopt.ir.op import Array
+from graphopt.ir.types import TensorType
+
+Signature = tuple[tuple[tuple[str, TensorType], ...], tuple[tuple[str, TensorType], ...]]
+
+
+def signature(graph: Graph) -> Signature:
+    """The names and types of the inputs and of the outputs."""
+    return (
+        tuple((graph.names[v.node], v.type) for v in graph.inputs),
+        tuple((name, v.type) for name, v in zip(graph.output_names, graph.outputs, strict=True)),
+    )
 
 
 def worst_difference(got: Array, reference: Array) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 
 import numpy as np
 
@@ -34,6 +34,13 @@ def batches(data: Data, graph: Graph) -> Iterator[dict[str, Array]]:
         yield by_name(batch, names)
     if empty:
         raise InvalidInput("there is no data, or not enough for one batch")
+
+
+def batch_count(data: Data, graph: Graph) -> int | None:
+    """How many batches there are, where that is known before they are read."""
+    if isinstance(data, np.ndarray | Mapping):
+        return len(cut(by_name(data, [graph.names[v.node] for v in graph.inputs]), graph))
+    return len(data) if isinstance(data, Sized) else None
 
 
 def inputs_of(graph: Graph, batch: Mapping[str, Array]) -> dict[str, Array]:

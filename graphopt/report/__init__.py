@@ -1,7 +1,31 @@
-"""What people look at: what a graph costs, what it needs in memory, and how two graphs differ."""
+"""What people look at, as data: what a graph costs and needs in memory, what a program takes, how two graphs differ."""
 
+from graphopt.report.catalog import PassRow, TargetRow, ToolRow, list_passes, list_targets, list_tools
 from graphopt.report.cost import Cost, cost_of
-from graphopt.report.diff import graph_diff
+from graphopt.report.diff import ModelDifference, compare_models, graph_diff
 from graphopt.report.memory import Layer, layers_of, peak_layer
+from graphopt.report.model import ModelReport, describe_model
+from graphopt.report.program import BenchRow, KernelCall, ProgramReport, describe_program
 
-__all__ = ["Cost", "Layer", "cost_of", "graph_diff", "layers_of", "peak_layer"]
+__all__ = [
+    "BenchRow",
+    "Cost",
+    "KernelCall",
+    "Layer",
+    "ModelDifference",
+    "ModelReport",
+    "PassRow",
+    "ProgramReport",
+    "TargetRow",
+    "ToolRow",
+    "compare_models",
+    "cost_of",
+    "describe_model",
+    "describe_program",
+    "graph_diff",
+    "layers_of",
+    "list_passes",
+    "list_targets",
+    "list_tools",
+    "peak_layer",
+]

@@ -20,6 +20,7 @@ MAX_MANIFEST = 64 << 20
 """Bytes of a manifest; one of ten thousand kernels has less than two million."""
 MAX_BYTES = 1 << 40
 """Of a memory, a port, the weights."""
+MAX_MACS = 1 << 63
 ADVICE = "compile the model again"
 
 Check = Callable[[Any, str], None]
@@ -222,6 +223,10 @@ PORT = fields(
     {"name": text, "dtype": one_of(*DTYPES), "shape": listed(whole(1, MAX_BYTES))},
     {"scale": positive, "zero_point": whole(-(1 << 31), (1 << 31) - 1)},
 )
+KERNEL = fields(
+    {"node": text, "kernel": text, "operators": text},
+    {"macs": whole(0, MAX_MACS), "weight_bytes": SIZE, "live_bytes": SIZE},
+)
 CHECK = fields(
     {
         "name": PREFIX,
@@ -248,7 +253,7 @@ CHECK = fields(
         "batched": flag,
         "inputs": listed(PORT),
         "outputs": listed(PORT),
-        "kernels": listed(fields({"node": text, "kernel": text, "operators": text})),
+        "kernels": listed(KERNEL),
     },
     {"generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
 )

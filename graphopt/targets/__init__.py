@@ -1,6 +1,5 @@
 """Targets: machines as data, and the lowering of graphs to code for them. Only this room knows TVM."""
 
-from graphopt.targets import without_torch as without_torch  # isort: skip  # before anything else imports TVM
 from graphopt.targets.cost import TargetCost
 from graphopt.targets.driver import compile
 from graphopt.targets.target import Target, builtin_targets, get_target, known_targets

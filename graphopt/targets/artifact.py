@@ -199,5 +199,10 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
         "batched": batched,
         "inputs": [port(p) for p in lowered.inputs],
         "outputs": [port(p) for p in lowered.outputs],
-        "kernels": [{"node": c.node, "kernel": c.kernel, "operators": c.text} for c in lowered.calls],
+        "kernels": [kernel_row(call) for call in lowered.calls],
     }
+
+
+def kernel_row(call: Call) -> dict[str, Any]:
+    costs = {"macs": call.macs, "weight_bytes": call.weight_bytes, "live_bytes": call.live_bytes}
+    return {"node": call.node, "kernel": call.kernel, "operators": call.text, **costs}

@@ -10,6 +10,7 @@ from graphopt.ir import Graph, bind_batch, verify
 from graphopt.runtime.build import build_library
 from graphopt.runtime.manifest import sealed
 from graphopt.runtime.program import Program
+from graphopt.targets.import_tvm import import_tvm
 from graphopt.targets.reserved import RESERVED
 from graphopt.targets.target import Target, get_target
 
@@ -38,6 +39,7 @@ def compile(
     program does not fit, ``ToolFailed`` where a compiler is missing.
     """
     check_name(name)
+    import_tvm()
     from graphopt.targets.artifact import artifact_files
     from graphopt.targets.codegen_llvm import compile_object
     from graphopt.targets.lowering import lower

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
 from graphopt.ops import Identity, Reshape
+from graphopt.ops.macs import macs_of
 from graphopt.targets.debug import tell_kernel
 from graphopt.targets.kernels import Built, Task, build, find_rule, has_kernel
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
 from graphopt.targets.naming import identifier, unique
-from graphopt.targets.plan import Lifetime, Plan, plan_arena
+from graphopt.targets.plan import Lifetime, Plan, live_bytes, plan_arena
 from graphopt.targets.ports import Port
 from graphopt.targets.region import Region, is_elementwise, lowerable, region_of
 from graphopt.targets.scalars import SCALARS
@@ -32,12 +33,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words."""
+    """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words.
+
+    ``macs`` are its multiply-accumulates, ``weight_bytes`` those of the constants that it reads, which others may read
+    too, ``live_bytes`` those of the arena that hold something while it runs.
+    """
 
     kernel: str
     arguments: tuple[Place, ...]
     node: str
     text: str
+    macs: int
+    weight_bytes: int
+    live_bytes: int
 
 
 @dataclass(frozen=True)
@@ -200,16 +208,22 @@ class Lowering:
         return self.constants[key]
 
     def finish(self) -> Lowered:
-        plan, offsets = self.plan()
-        calls = []
-        for call in self.calls:
-            places = [Place("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
-            node = self.graph.names[call.result.node]
-            calls.append(Call(call.kernel, (*places, self.place(call.result, offsets)), node, call.text))
+        lifetimes = self.lifetimes()
         names = self.graph.names
+        plan = plan_arena(list(lifetimes.values()), self.target.alignment)
+        offsets = {v: plan.offsets[names[v.node]] for v in lifetimes}
+        live = live_bytes(list(lifetimes.values()), len(self.calls))
+        calls = [self.placed(call, offsets, bytes_) for call, bytes_ in zip(self.calls, live, strict=True)]
         inputs = tuple(Port(names[v.node], v.type) for v in self.graph.inputs)
         outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))
         return Lowered(inputs, outputs, self.kernels, tuple(calls), tuple(self.constant_list), plan)
+
+    def placed(self, call: UnplacedCall, offsets: dict[Value, int], live: int) -> Call:
+        places = [Place("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
+        weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
+        node = call.result.node
+        places.append(self.place(call.result, offsets))
+        return Call(call.kernel, tuple(places), self.graph.names[node], call.text, macs_of(node), weights, live)
 
     def place(self, value: Value, offsets: dict[Value, int]) -> Place:
         held = self.held(value)
@@ -221,18 +235,15 @@ class Lowering:
             return Place("output", self.outputs[held])
         return Place("arena", offsets[held])
 
-    def plan(self) -> tuple[Plan, dict[Value, int]]:
-        """Lifetimes of what lives in the arena, one step a call, and the plan of them."""
+    def lifetimes(self) -> dict[Value, Lifetime]:
+        """What lives in the arena, and when, one step a call."""
         spans: dict[Value, list[int]] = {}
         for step, call in enumerate(self.calls):
             for value in call.values:
                 held = self.held(value)
                 if self.in_arena(held):
                     spans.setdefault(held, [step, step])[1] = step
-        names = self.graph.names
-        lifetimes = [Lifetime(names[v.node], v.type.nbytes, *span) for v, span in spans.items()]
-        plan = plan_arena(lifetimes, self.target.alignment)
-        return plan, {v: plan.offsets[names[v.node]] for v in spans}
+        return {v: Lifetime(self.graph.names[v.node], v.type.nbytes, *span) for v, span in spans.items()}
 
 
 def check_budget(lowered: Lowered, target: Target) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import networkx as nx
@@ -46,13 +46,19 @@ def interference(lifetimes: Sequence[Lifetime]) -> nx.Graph:
 
 def fullest_step(lifetimes: Sequence[Lifetime], sizes: Mapping[str, int]) -> tuple[Lifetime, ...]:
     """The buffers that are alive in the first of the steps with the most bytes."""
-    change = [0] * (2 + max((b.last for b in lifetimes), default=0))
-    for b in lifetimes:
-        change[b.first] += sizes[b.name]
-        change[b.last + 1] -= sizes[b.name]
-    totals = list(accumulate(change))
+    resized = [replace(b, size=sizes[b.name]) for b in lifetimes]
+    totals = live_bytes(resized, 1 + max((b.last for b in lifetimes), default=0))
     step = totals.index(max(totals))
     return tuple(b for b in lifetimes if b.first <= step <= b.last)
+
+
+def live_bytes(lifetimes: Sequence[Lifetime], steps: int) -> list[int]:
+    """The bytes of the buffers that are alive in each step."""
+    change = [0] * (steps + 1)
+    for b in lifetimes:
+        change[b.first] += b.size
+        change[b.last + 1] -= b.size
+    return list(accumulate(change))[:steps]
 
 
 def plan_arena(lifetimes: Sequence[Lifetime], alignment: int) -> Plan:

@@ -4,8 +4,9 @@ Importing this needs no more than graphopt does. ``graphopt.testing.strategies``
 ``graphopt.testing.pytest_plugin`` pytest: install ``graphopt[testing]``.
 """
 
+from graphopt.ir import signature
 from graphopt.testing.drawing import Drawing, draw_graph, random_graph
-from graphopt.testing.equivalence import assert_equivalent, check_pass, signature
+from graphopt.testing.equivalence import assert_equivalent, check_pass
 from graphopt.testing.motifs import MOTIFS, motif
 
 __all__ = [

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from graphopt.errors import ContractViolation
-from graphopt.ir import Graph, TensorType, bind_batch, verify
+from graphopt.ir import Graph, bind_batch, signature, verify
 from graphopt.passes.base import Pass
 from graphopt.passes.contract import check_contract, compare, random_inputs
-
-
-def signature(graph: Graph) -> tuple[tuple[tuple[str, TensorType], ...], tuple[tuple[str, TensorType], ...]]:
-    """The names and types of the inputs and of the outputs."""
-    return (
-        tuple((graph.names[v.node], v.type) for v in graph.inputs),
-        tuple((name, v.type) for name, v in zip(graph.output_names, graph.outputs, strict=True)),
-    )
 
 
 def assert_equivalent(a: Graph, b: Graph, rtol: float, atol: float = 0.0, seed: int = 0, batch: int = 2) -> None:

@@ -17,12 +17,12 @@ from worker import LIMIT
 
 
 def run(words: list[str], answer: Connection) -> None:
-    from graphopt.cli import common, main
+    from graphopt.cli import console, main
 
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
     sys.argv = ["graphopt", *words]
     errors, code = io.StringIO(), 0
-    common.err.file = errors
+    console.err.file = errors
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
         try:
             main()

@@ -17,6 +17,7 @@ from graphopt.passes.prune.names import named_layers
 from graphopt.passes.prune.relations import ChannelAxis
 from graphopt.passes.prune.remove import Removal
 from graphopt.passes.prune.select import SCOPES, Limits, Ranking, units_of
+from graphopt.progress import counted
 
 START = "start with ratio 0.1 and look at what is left of the outputs on data; or give a budget, target_macs 0.9"
 
@@ -87,7 +88,7 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     def walk(self, graph: Graph, context: Context) -> Iterator[tuple[Removal, Graph]]:
         """Each removal and the graph that it leaves, fine-tuned where that is asked for."""
         budget = self.budget(graph)
-        for step in range(self.steps):
+        for step in counted(range(self.steps), "step"):
             removal = self.step(graph, step, budget, context)
             graph = removal.apply() if removal.gone.any() else graph
             graph = self.fine_tune(graph) if self.fine_tune else graph

@@ -15,6 +15,7 @@ from graphopt.passes.prune.criteria import along, find_scores
 from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
 from graphopt.passes.prune.remove import Removal
 from graphopt.passes.prune.select import Limits, Ranking, positions, units_of
+from graphopt.progress import counted
 
 Evaluate = Callable[[Graph], float]
 """The score of a graph, higher being better: accuracy on held-out samples, or minus a loss."""
@@ -69,7 +70,7 @@ def analyze_sensitivity(
     ranking = Ranking.of(coupling, find_scores(importance, own), "local", normalize=True, limits=Limits())
     chosen = [ranking.least(ratio) for ratio in ratios]
     rows = []
-    for group in ranking.scores:
+    for group in counted(ranking.scores, "group"):
         small = [Removal.of(coupling, units_of({group: c[group]})).apply() for c in chosen]
         layers = coupling.layers(group)
         rows.append(Row(layers[0], layers, len(group), tuple(float(evaluate(g)) for g in small)))
@@ -90,7 +91,7 @@ class Sensitivity:
         coupling = couple(graph)
         baseline = self.evaluate(graph)
         drops: dict[Value, tuple[int, Array]] = {}
-        for group in coupling.groups:
+        for group in counted(coupling.groups, "group"):
             place, at = next(
                 (p, at) for p, at in positions(coupling, group) if drops.get(p.value, (p.axis,))[0] == p.axis
             )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
+import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +19,8 @@ from graphopt.passes.quantize.quantize import Quantize
 from graphopt.passes.quantize.recover.replay import Reference, Replay
 from graphopt.passes.quantize.regions import QuantizedRegion, in_float, override_names, regions
 from graphopt.passes.quantize.unfuse import unfused
+from graphopt.progress import counted
+from graphopt.records import to_json
 
 SUGGESTED = 3
 """The worst layers for which overrides are tried."""
@@ -66,18 +67,7 @@ class QuantizationReport:
 
     def to_json(self) -> str:
         """As JSON; what is infinite (no error at all) is null."""
-        return json.dumps(finite(asdict(self)), indent=2)
-
-
-def finite(data: object) -> object:
-    match data:
-        case dict():
-            return {k: finite(v) for k, v in data.items()}
-        case list() | tuple():
-            return [finite(v) for v in data]
-        case float() if not math.isfinite(data):
-            return None
-    return data
+        return to_json(self)
 
 
 def analyze_quantization(graph: Graph, data: Data, quantize: Quantize | None = None) -> QuantizationReport:
@@ -104,11 +94,13 @@ class Analysis:
         self.wanted = joined(runs(graph, graph.outputs, data))
 
     def report(self) -> QuantizationReport:
-        rows = {region: self.loss(region, seen) for region, seen in self.cumulative().items()}
+        seen = self.cumulative()
+        rows = {region: self.loss(region, seen[region]) for region in counted(seen, "layer")}
         worst = sorted(rows, key=lambda region: rows[region].output_sqnr)
         total = self.output_sqnr(self.whole)
         named = [r for r in worst if override_names(self.whole, r)][:SUGGESTED]
-        tried = [self.suggestion(region, how, total) for region in named for how in OVERRIDES]
+        trials = list(itertools.product(named, OVERRIDES))
+        tried = [self.suggestion(region, how, total) for region, how in counted(trials, "override")]
         best = sorted(tried, key=lambda s: s.gain, reverse=True)
         return QuantizationReport(total, tuple(rows[r] for r in worst), tuple(best))
 

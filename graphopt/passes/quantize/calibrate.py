@@ -12,9 +12,10 @@ from graphopt.ir import Array, Graph, Value
 from graphopt.ir.qparams import MIN_SCALE
 from graphopt.ops import Softmax
 from graphopt.passes.contract import signal_to_noise
-from graphopt.passes.data import Data, batches
+from graphopt.passes.data import Data, batch_count, batches
 from graphopt.passes.quantize.masks import SeenRange, cut_masks, is_suspect, least_of_rows
 from graphopt.passes.quantize.observers import BINS, Histogram
+from graphopt.progress import counted
 
 MAX_BINNED = 1 << 16
 """Elements of one value and batch that a histogram takes in, evenly spread; the range sees all."""
@@ -35,7 +36,7 @@ def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Hi
     seen = without_masks(graph, seen_of(graph, values, data), data)
     ranges = {v: range_for_bins(s.low, s.high) for v, s in seen.items()}
     counts = {v: np.zeros(BINS, np.int64) for v in values}
-    for arrays in runs(graph, values, data):
+    for arrays in counted(runs(graph, values, data), "histograms of batch", batch_count(data, graph)):
         for value, array in zip(values, arrays, strict=True):
             flat = array.ravel()[:: max(1, array.size // MAX_BINNED)]
             counts[value] += np.histogram(flat, BINS, ranges[value])[0]
@@ -45,7 +46,8 @@ def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Hi
 def seen_of(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, SeenRange]:
     """What each value was seen to be."""
     seen = dict.fromkeys(values, SeenRange())
-    for number, arrays in enumerate(runs(graph, values, data)):
+    read = counted(runs(graph, values, data), "ranges of batch", batch_count(data, graph))
+    for number, arrays in enumerate(read):
         for value, array in zip(values, arrays, strict=True):
             if np.isnan(array.max(initial=-np.inf)):
                 raise nan_error(array, number, graph.names[value.node])

@@ -7,9 +7,16 @@ torch first.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def import_tvm() -> None:
+    """Import TVM, if nobody has: to be called before what imports it as it comes."""
+    with hidden("torch"):
+        importlib.import_module("tvm")
 
 
 @contextmanager
@@ -23,7 +30,3 @@ def hidden(name: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[name]
-
-
-with hidden("torch"):
-    import tvm as tvm

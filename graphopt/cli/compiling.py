@@ -1,0 +1,112 @@
+"""The command that compiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphopt.cli import tables
+from graphopt.cli.common import (
+    ActivationsOption,
+    BatchOption,
+    CalibrationOption,
+    ConstantOption,
+    ExplainOption,
+    JsonOption,
+    KeyOption,
+    LoadOption,
+    ModelArgument,
+    ObserverOption,
+    OverrideOption,
+    PassesOption,
+    PerTensorOption,
+    Quantization,
+    QuantizeOption,
+    ShapeOption,
+    check_calibration,
+    choose_passes,
+    load_model,
+    load_outside,
+    show_alarms,
+    show_notes,
+)
+from graphopt.cli.console import print_json, show, warn, working
+
+if TYPE_CHECKING:
+    from graphopt.passes import Note
+    from graphopt.report import ProgramReport
+    from graphopt.runtime import Saved
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What was compiled, the folder that it is in, and what the passes have to say."""
+
+    program: ProgramReport
+    folder: str
+    kept: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
+def compile_command(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
+    target: Annotated[
+        str, typer.Option("-t", "--target", help="a name of `graphopt targets`, board.toml, or boards.toml:name")
+    ] = "host",
+    passes: PassesOption = None,
+    quantize: QuantizeOption = None,
+    calibration: CalibrationOption = None,
+    key: KeyOption = None,
+    activations: ActivationsOption = None,
+    observer: ObserverOption = None,
+    per_tensor: PerTensorOption = False,
+    override: OverrideOption = None,
+    io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
+    name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
+    batch: BatchOption = 1,
+    load: LoadOption = None,
+    shape: ShapeOption = None,
+    constant: ConstantOption = None,
+    check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="a table of all kernels")] = False,
+    explain: ExplainOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Compile a model: a shared library for Linux, a C project for a microcontroller."""
+    from graphopt.cli.samples import read_samples
+    from graphopt.passes import Context, Pipeline
+    from graphopt.report import describe_program
+    from graphopt.targets import compile
+
+    load_outside(load)
+    quantization = Quantization(quantize, activations, observer, per_tensor, override or [])
+    chosen = choose_passes(passes, quantization)
+    check_calibration(chosen, quantization, calibration, key)
+    graph = load_model(model, shape, constant)
+    context = Context(calibration=read_samples(calibration, graph, key))
+    with working(f"compiling for {target}"):
+        small = Pipeline(chosen, check=check)(graph, context)
+        program = compile(small, target, name=name, batch=batch, io=io)
+        saved = program.save(output)
+        report = describe_program(program)
+    if json:
+        show_alarms(context.notes)
+        print_json("compile", Compiled(report, str(output), tuple(saved.kept), tuple(context.notes)))
+    else:
+        show_notes(context.notes, explain)
+        show(tables.program_table(report, str(output)))
+        if layers:
+            show(tables.kernels_table(report))
+    show_saved(saved)
+
+
+def show_saved(saved: Saved) -> None:
+    """Say which files of the artifact are the user's, and not those of this program."""
+    for name in saved.kept:
+        warn(f"{name} was edited: it is kept as it is, and may not fit the new program")
+    if saved.aside is not None:
+        warn(f"{saved.folder} was changed while it was written: what was there is in {saved.aside}")

@@ -1,0 +1,34 @@
+"""How far a long computation is: steps counted where they are taken, shown by whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+T = TypeVar("T")
+Listener = Callable[[str, int, int | None], None]
+"""Is told what is counted, how many are done, and of how many, where that is known."""
+
+LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """While this lasts the steps of this thread are told to a listener."""
+    token = LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        LISTENER.reset(token)
+
+
+def counted(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """The items one by one; who listens hears how many are done, of ``total`` where that is known."""
+    total = len(items) if isinstance(items, Sized) else total
+    listener = LISTENER.get()
+    for done, item in enumerate(items):
+        if listener:
+            listener(what, done, total)
+        yield item

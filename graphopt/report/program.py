@@ -1,0 +1,100 @@
+"""What a compiled program is made of, what it takes, and how it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphopt.errors import ToolFailed
+from graphopt.records import record
+from graphopt.runtime import Program
+
+
+@dataclass(frozen=True)
+class ProgramPort:
+    """An input or output; real values are ``scale * (integer - zero_point)`` where these are given."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One kernel run: the layer that it computes, the operators in it, and its costs.
+
+    ``weight_bytes`` counts constants that other layers read too; ``live_bytes`` is how much of the workspace holds
+    something while it runs. None in programs of a graphopt that did not store it.
+    """
+
+    node: str
+    kernel: str
+    operators: str
+    macs: int | None = None
+    weight_bytes: int | None = None
+    live_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class ProgramReport:
+    """A program. ``code_bytes`` is None where the tools to compile it are missing; ``code_unknown`` says which."""
+
+    name: str
+    target: str
+    inputs: tuple[ProgramPort, ...]
+    outputs: tuple[ProgramPort, ...]
+    code_bytes: int | None
+    code_unknown: str | None
+    weight_bytes: int
+    workspace_bytes: int
+    kernels: tuple[KernelCall, ...]
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """What one run of a program took, under an emulator that counts instructions or natively in seconds.
+
+    ``equal`` tells whether every output was the reference evaluator's.
+    """
+
+    target: str
+    instructions: int | None
+    seconds: float | None
+    code_bytes: int
+    weight_bytes: int
+    workspace_bytes: int
+    equal: bool
+
+
+def describe_program(program: Program) -> ProgramReport:
+    """The report of a program. Raises ``ToolFailed`` where a tool is there and fails."""
+    manifest = program.manifest
+    code, unknown = code_bytes(program)
+    return ProgramReport(
+        name=manifest["name"],
+        target=manifest["target"],
+        inputs=ports(manifest, "inputs"),
+        outputs=ports(manifest, "outputs"),
+        code_bytes=code,
+        code_unknown=unknown,
+        weight_bytes=manifest["weight_bytes"],
+        workspace_bytes=manifest["workspace_bytes"],
+        kernels=tuple(record(KernelCall, row, "kernels") for row in manifest["kernels"]),
+    )
+
+
+def ports(manifest: Mapping[str, Any], kind: str) -> tuple[ProgramPort, ...]:
+    return tuple(record(ProgramPort, port, kind) for port in manifest[kind])
+
+
+def code_bytes(program: Program) -> tuple[int | None, str | None]:
+    """The bytes of the code, or what has to be installed to know them."""
+    try:
+        return program.sizes.code, None
+    except ToolFailed as error:
+        if error.advice is None:
+            raise
+        return None, f"{error.what} ({error.advice})"
