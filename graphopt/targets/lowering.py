@@ -20,7 +20,7 @@ from graphopt.targets.target import Target
 
 
 @dataclass(frozen=True)
-class Place:
+class BufferPlace:
     """Where an argument of a call is: ``kind`` is input, output, constant or arena; ``index`` counts within it.
 
     For the arena, ``index`` is the offset in bytes.
@@ -35,7 +35,7 @@ class Call:
     """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words."""
 
     kernel: str
-    arguments: tuple[Place, ...]
+    arguments: tuple[BufferPlace, ...]
     node: str
     text: str
 
@@ -150,7 +150,7 @@ class Lowering:
         out = self.layouts[node.results[0]]
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
-        task = Task(region, self.target, layouts, out, operand)
+        task: Task[Op] = Task(region, self.target, layouts, out, operand)
         rule, isa = find_rule(type(region.anchor.op), self.target) if region.anchor else (elementwise_nest, None)
         kernel = rule(task)
         tell_kernel(self.graph.names[node], task, rule, isa, kernel)
@@ -203,7 +203,9 @@ class Lowering:
         plan, offsets = self.plan()
         calls = []
         for call in self.calls:
-            places = [Place("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
+            places = [
+                BufferPlace("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments
+            ]
             node = self.graph.names[call.result.node]
             calls.append(Call(call.kernel, (*places, self.place(call.result, offsets)), node, call.text))
         names = self.graph.names
@@ -211,15 +213,15 @@ class Lowering:
         outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))
         return Lowered(inputs, outputs, self.kernels, tuple(calls), tuple(self.constant_list), plan)
 
-    def place(self, value: Value, offsets: dict[Value, int]) -> Place:
+    def place(self, value: Value, offsets: dict[Value, int]) -> BufferPlace:
         held = self.held(value)
         if isinstance(held.op, Input):
-            return Place("input", self.graph.inputs.index(held))
+            return BufferPlace("input", self.graph.inputs.index(held))
         if held.constant is not None:
-            return Place("constant", self.constant(self.graph.names[held.node], "value", held.constant))
+            return BufferPlace("constant", self.constant(self.graph.names[held.node], "value", held.constant))
         if held in self.outputs:
-            return Place("output", self.outputs[held])
-        return Place("arena", offsets[held])
+            return BufferPlace("output", self.outputs[held])
+        return BufferPlace("arena", offsets[held])
 
     def plan(self) -> tuple[Plan, dict[Value, int]]:
         """Lifetimes of what lives in the arena, one step a call, and the plan of them."""
