@@ -7,7 +7,7 @@ int32, and int64 where the activations are int16; whoever makes these operators 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
@@ -206,12 +206,7 @@ class MatMulInteger(Op, name="matmul_integer"):
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
-        plain = MatMul.sample(draw, x)
-        if plain is None:
-            return None
-        a, b = (sample_quantized(draw, v) for v in plain.node.inputs)
-        assert a is not None and b is not None
-        return cls(a_zero_point=draw.integer(-128, 127), b_zero_point=draw.integer(-128, 127))(a, b)
+        return sample_pair(draw, cls, MatMul.sample(draw, x))
 
 
 class SumPool(Op, name="sum_pool"):
@@ -251,6 +246,15 @@ class SumPool(Op, name="sum_pool"):
             dilations=window.dilations,
             zero_point=draw.integer(-128, 127),
         )(q)
+
+
+def sample_pair(draw: Sampler, make: Callable[..., Op], plain: Value | None) -> Value | None:
+    """The operator that is made with two zero points, on the operands of a plain one, quantized."""
+    if plain is None:
+        return None
+    a, b = (sample_quantized(draw, v) for v in plain.node.inputs)
+    assert a is not None and b is not None
+    return make(a_zero_point=draw.integer(-128, 127), b_zero_point=draw.integer(-128, 127))(a, b)
 
 
 def sample_quantized(draw: Sampler, x: Value) -> Value | None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, expect
 from graphopt.ops.elementwise import Mul, broadcast
-from graphopt.ops.integer import accumulator, sample_quantized
+from graphopt.ops.integer import accumulator, sample_pair, sample_quantized
 from graphopt.ops.logic import Cast
 
 __all__ = ["IntegerSqrt", "MulInteger", "WeightedSum"]
@@ -67,12 +67,7 @@ class MulInteger(Op, name="mul_integer"):
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
-        plain = Mul.sample(draw, x)
-        if plain is None:
-            return None
-        a, b = (sample_quantized(draw, v) for v in plain.node.inputs)
-        assert a is not None and b is not None
-        return cls(a_zero_point=draw.integer(-128, 127), b_zero_point=draw.integer(-128, 127))(a, b)
+        return sample_pair(draw, cls, Mul.sample(draw, x))
 
 
 class IntegerSqrt(Op, name="integer_sqrt"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 
 from graphopt.errors import printable
+from graphopt.ir import Op
 from graphopt.ir.registry import place
 from graphopt.passes import debug
 from graphopt.targets.kernels.base import Kernel, KernelRule, Task
 from graphopt.targets.layout import Layout, channels_last
 
 
-def tell_kernel(node: str, task: Task, rule: KernelRule, isa: str | None, kernel: Kernel) -> None:
+def tell_kernel(node: str, task: Task[Op], rule: KernelRule[Op], isa: str | None, kernel: Kernel) -> None:
     """Tell of the kernel of one node: its rule, the instruction set that this is for, register tile and layout."""
     if debug.level() < 2:
         return

@@ -21,7 +21,7 @@ from graphopt.targets.target import Target
 
 
 @dataclass(frozen=True)
-class Place:
+class BufferPlace:
     """Where an argument of a call is: ``kind`` is input, output, constant or arena; ``index`` counts within it.
 
     For the arena, ``index`` is the offset in bytes.
@@ -40,7 +40,7 @@ class Call:
     """
 
     kernel: str
-    arguments: tuple[Place, ...]
+    arguments: tuple[BufferPlace, ...]
     node: str
     text: str
     macs: int
@@ -158,7 +158,7 @@ class Lowering:
         out = self.layouts[node.results[0]]
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
-        task = Task(region, self.target, layouts, out, operand)
+        task: Task[Op] = Task(region, self.target, layouts, out, operand)
         rule, isa = find_rule(type(region.anchor.op), self.target) if region.anchor else (elementwise_nest, None)
         kernel = rule(task)
         tell_kernel(self.graph.names[node], task, rule, isa, kernel)
@@ -219,21 +219,21 @@ class Lowering:
         return Lowered(inputs, outputs, self.kernels, tuple(calls), tuple(self.constant_list), plan)
 
     def placed(self, call: UnplacedCall, offsets: dict[Value, int], live: int) -> Call:
-        places = [Place("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
+        places = [BufferPlace("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
         node = call.result.node
         places.append(self.place(call.result, offsets))
         return Call(call.kernel, tuple(places), self.graph.names[node], call.text, macs_of(node), weights, live)
 
-    def place(self, value: Value, offsets: dict[Value, int]) -> Place:
+    def place(self, value: Value, offsets: dict[Value, int]) -> BufferPlace:
         held = self.held(value)
         if isinstance(held.op, Input):
-            return Place("input", self.graph.inputs.index(held))
+            return BufferPlace("input", self.graph.inputs.index(held))
         if held.constant is not None:
-            return Place("constant", self.constant(self.graph.names[held.node], "value", held.constant))
+            return BufferPlace("constant", self.constant(self.graph.names[held.node], "value", held.constant))
         if held in self.outputs:
-            return Place("output", self.outputs[held])
-        return Place("arena", offsets[held])
+            return BufferPlace("output", self.outputs[held])
+        return BufferPlace("arena", offsets[held])
 
     def lifetimes(self) -> dict[Value, Lifetime]:
         """What lives in the arena, and when, one step a call."""

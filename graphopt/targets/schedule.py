@@ -27,7 +27,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Tile:
+class RegisterTile:
     """``pixels`` positions of a row by ``vectors`` vectors of channels are held in registers."""
 
     pixels: int
@@ -38,7 +38,7 @@ INTEGER_ACCUMULATORS = 8
 """Of the 13 registers of a scalar machine for integers; pointers, operands and loop variables take the others."""
 
 
-def choose_tile(target: Target, row: int, channels: int, integers: bool = False) -> Tile:
+def choose_tile(target: Target, row: int, channels: int, integers: bool = False) -> RegisterTile:
     """A tile for rows of ``row`` pixels and ``channels`` channels.
 
     Accumulators take all registers but those for the operands: one vector of weights a column of the
@@ -46,13 +46,13 @@ def choose_tile(target: Target, row: int, channels: int, integers: bool = False)
     """
     if integers and target.lanes == 1:
         wide = min(channels, INTEGER_ACCUMULATORS if row == 1 else INTEGER_ACCUMULATORS // 2)
-        return Tile(balanced(row, min(row, INTEGER_ACCUMULATORS // wide)), wide)
+        return RegisterTile(balanced(row, min(row, INTEGER_ACCUMULATORS // wide)), wide)
     vectors = max(1, channels // target.lanes)
     most = MAX_VECTORS[target.lanes]
     wide = min(vectors, 4 * most if row == 1 else most)
     spare = target.registers - wide - 2 if target.lanes > 1 else (target.registers - wide) * 3 // 4
     pixels = max(1, min(MAX_PIXELS, spare // wide, row))
-    return Tile(balanced(row, pixels), wide)
+    return RegisterTile(balanced(row, pixels), wide)
 
 
 def balanced(total: int, most: int) -> int:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from graphopt.errors import InvalidInput
 from graphopt.records import record, table
@@ -61,7 +60,7 @@ class Target:
 X86_HOSTS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
 """Each runs what those before it run."""
 RUNNERS = ("native", "user", "board")
-CHOICES: dict[str, tuple[Any, ...]] = {"codegen": ("llvm", "c"), "lanes": (1, 4, 8, 16)}
+CHOICES: dict[str, tuple[object, ...]] = {"codegen": ("llvm", "c"), "lanes": (1, 4, 8, 16)}
 EXAMPLE = 'write, for one:\n  [my-board]\n  base = "cortex-m4"\n  ram = 65536'
 
 
@@ -114,7 +113,7 @@ def read_targets(text: str, where: str, known: dict[str, Target]) -> dict[str, T
     return found
 
 
-def _target(name: str, data: Any, known: dict[str, Target]) -> Target:
+def _target(name: str, data: object, known: dict[str, Target]) -> Target:
     fields = dict(table(data, name))
     base = fields.pop("base", None)
     if "name" in fields:

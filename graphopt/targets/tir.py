@@ -12,7 +12,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
 Expr = Any
-"""A TIR expression, or a Python number."""
+"""A TIR expression, or a Python number: TVM has no types for a checker, and its operators give whatever they build."""
 
 
 @contextmanager

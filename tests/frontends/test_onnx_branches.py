@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import graphopt
-from frontends.test_onnx import floats, make
+from frontends.onnx_models import floats, make
 from graphopt.errors import GraphoptError, InvalidInput, Unsupported
 from graphopt.frontends import load
 

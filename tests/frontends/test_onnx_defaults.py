@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frontends.test_onnx import IMAGE, Case, check, floats, make, node
+from frontends.onnx_models import IMAGE, Case, check, floats, make, node
 from graphopt.errors import InvalidInput
 from graphopt.frontends import load
 from graphopt.frontends.onnx.node import defaults_of

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from frontends.test_onnx import floats, make, node
+from frontends.onnx_models import floats, make, node
 from graphopt.errors import Unsupported
 from graphopt.frontends import load
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from frontends.test_onnx import IMAGE, Case, check, floats, ints, make, node
+from frontends.onnx_models import IMAGE, Case, check, floats, ints, make, node
 from graphopt.frontends import load
 
 SCALES = {"s": np.array([1, 1, 1.5, 2], np.float32)}

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from frontends.test_onnx import floats, make, node
+from frontends.onnx_models import floats, make, node
 from graphopt.errors import InvalidInput
 from graphopt.frontends import load
 

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 import graphopt
-from frontends.test_onnx import floats, make
+from frontends.onnx_models import floats, make
 from graphopt.errors import GraphoptError
 from graphopt.frontends import load
 from graphopt.ops import Dequantize

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 import graphopt
-from frontends.test_onnx import floats, make, node
+from frontends.onnx_models import floats, make, node
 from graphopt.errors import Unsupported
 from graphopt.frontends import load
 from graphopt.ir import Array

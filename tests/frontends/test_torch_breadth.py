@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from frontends.test_torch import Lambda, check, example, told
+from frontends.torch_models import Lambda, check, example, told
 from graphopt.frontends import trace
 from graphopt.ir import Batch
 

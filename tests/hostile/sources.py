@@ -53,6 +53,14 @@ def body(nodes: Sequence[onnx.NodeProto], inputs: Sequence[Any] = (), outputs: S
     )
 
 
+def own(name: str, *calls: str) -> onnx.FunctionProto:
+    """A function that calls others, one after the other."""
+    names = ["a", *(f"t{i}" for i in range(len(calls) - 1)), "b"]
+    nodes = [node(c, [names[i]], [names[i + 1]], domain="" if c == "Relu" else "own") for i, c in enumerate(calls)]
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid("own", 1)]
+    return helper.make_function("own", name, ["a"], ["b"], nodes, imports)
+
+
 def floats(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import graphopt
-from hostile.corpus import external, in_body, in_function
+from hostile.external import external, in_body, in_function
 from hostile.sources import floats
 
 PARTS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {

@@ -19,7 +19,7 @@ from graphopt.targets.lowering import lower
 KERNELS = "graphopt.targets.kernels"
 
 
-def linear_for_dsp(task: Task) -> Kernel:
+def linear_for_dsp(task: Task[Linear]) -> Kernel:
     return linear_nest(task)
 
 

@@ -10,48 +10,8 @@ from compiling import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphopt import compile
+from graphopt import compile, ops
 from graphopt.ir import Array, Graph, Value, arg, constant
-from graphopt.ops import (
-    Abs,
-    Add,
-    ArgMax,
-    ArgMin,
-    AveragePool,
-    Cast,
-    Clip,
-    Div,
-    Elu,
-    Equal,
-    Exp,
-    HardSigmoid,
-    HardSwish,
-    LeakyRelu,
-    Less,
-    LessOrEqual,
-    Maximum,
-    MaxPool,
-    Minimum,
-    Mul,
-    Neg,
-    Not,
-    ReduceMax,
-    ReduceMean,
-    ReduceMin,
-    ReduceSum,
-    Relu,
-    Round,
-    Sigmoid,
-    Sign,
-    Softmax,
-    Softplus,
-    Sqrt,
-    Sub,
-    Tanh,
-    ThresholdedRelu,
-    TopK,
-    Where,
-)
 from graphopt.passes import Fuse
 
 SHAPE = (1, 3, 4, 4)
@@ -60,17 +20,18 @@ CONSTANTS = [0.0, -0.0, 1.0, -2.0, 0.5, float("inf"), float("nan")]
 
 Step = Callable[[Value, Value], Value]
 UNARY = (
-    *(Relu(), Clip(low=0.0, high=6.0), Clip(low=-1.0, high=1.0), LeakyRelu(), LeakyRelu(alpha=0.0), Elu(), Sign()),
-    *(HardSigmoid(), HardSwish(), Sigmoid(), Tanh(), Softplus(), Exp(), Abs(), Neg(), Round(), ThresholdedRelu()),
-    *(Sqrt(), Softmax(axis=1)),
+    *(ops.Relu(), ops.Clip(low=0.0, high=6.0), ops.Clip(low=-1.0, high=1.0), ops.LeakyRelu(), ops.LeakyRelu(alpha=0.0)),
+    *(ops.Elu(), ops.Sign(), ops.HardSigmoid(), ops.HardSwish(), ops.Sigmoid(), ops.Tanh(), ops.Softplus(), ops.Exp()),
+    *(ops.Abs(), ops.Neg(), ops.Round(), ops.ThresholdedRelu(), ops.Sqrt(), ops.Softmax(axis=1)),
 )
-BINARY = (Add(), Sub(), Mul(), Div(), Maximum(), Minimum())
-COMPARISONS = (Less(), LessOrEqual(), Equal())
+BINARY = (ops.Add(), ops.Sub(), ops.Mul(), ops.Div(), ops.Maximum(), ops.Minimum())
+COMPARISONS = (ops.Less(), ops.LessOrEqual(), ops.Equal())
 ENDS = (
-    *(ReduceMax(axes=(1, 2)), ReduceMin(axes=(2, 3)), ReduceSum(axes=(2, 3)), ReduceMean(axes=(2, 3))),
-    *(MaxPool(kernel=(2, 2)), MaxPool(kernel=(3, 3), pads=(1, 1, 1, 1), strides=(2, 2)), AveragePool(kernel=(2, 2))),
-    *(ArgMax(axis=1), ArgMin(axis=3, last=True), TopK(k=2, axis=3), TopK(k=3, axis=1, largest=False)),
-    *(Cast(to="int8"), Cast(to="uint32"), Cast(to="int64"), Cast(to="bool")),
+    *(ops.ReduceMax(axes=(1, 2)), ops.ReduceMin(axes=(2, 3)), ops.ReduceSum(axes=(2, 3)), ops.ReduceMean(axes=(2, 3))),
+    *(ops.MaxPool(kernel=(2, 2)), ops.MaxPool(kernel=(3, 3), pads=(1, 1, 1, 1), strides=(2, 2))),
+    ops.AveragePool(kernel=(2, 2)),
+    *(ops.ArgMax(axis=1), ops.ArgMin(axis=3, last=True), ops.TopK(k=2, axis=3), ops.TopK(k=3, axis=1, largest=False)),
+    *(ops.Cast(to="int8"), ops.Cast(to="uint32"), ops.Cast(to="int64"), ops.Cast(to="bool")),
 )
 
 
@@ -90,7 +51,7 @@ def chains(draw: st.DrawFn) -> Graph:
             made.append(draw(st.sampled_from(BINARY))(*pair))
         else:
             test = draw(st.sampled_from(COMPARISONS))(*pair)
-            made.append(Where()(draw(st.sampled_from([test, Not()(test)])), last, other))
+            made.append(ops.Where()(draw(st.sampled_from([test, ops.Not()(test)])), last, other))
     end = draw(st.sampled_from(ENDS)).apply(made[-1]).results
     return Graph((x, y), (made[-1], *end))
 
@@ -107,7 +68,7 @@ def well_conditioned(results: list[Array]) -> bool:
 
 def check(graph: Graph, fused: bool, target: str, x: Array, y: Array) -> None:
     """Where nothing is divided by zero: the sign of a zero, and so of such a quotient, is not promised."""
-    divisors = [node.inputs[1] for node in graph.nodes if isinstance(node.op, Div)]
+    divisors = [node.inputs[1] for node in graph.nodes if isinstance(node.op, ops.Div)]
     with np.errstate(all="ignore"):
         want = [np.asarray(a) for a in graph(x, y)]
         divided_by = Graph(graph.inputs, tuple(divisors))(x, y) if divisors else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 from tvm import tirx
@@ -18,19 +18,23 @@ from graphopt.ir.registry import Table
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import find_scalar
-from graphopt.targets.schedule import Tile
+from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Point, Tensor
+
+OpT = TypeVar("OpT", bound=Op, covariant=True)
+OtherT = TypeVar("OtherT", bound=Op)
 
 View = Callable[[Tensor], Tensor | None]
 """Shows a tensor of the head's shape with other axes; None where its strides do not allow that."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """A region to lower for a target; ``layouts`` has one for every operand, ``out`` is that of the result.
+class Task(Generic[OpT]):
+    """A region around an ``OpT`` to lower for a target; a region of elementwise operators alone is a ``Task[Op]``.
 
-    The result takes the place of the operand ``shared``, if there is one.
+    ``layouts`` has one for every operand, ``out`` is that of the result. The result takes the place of the operand
+    ``shared``, if there is one.
     """
 
     region: Region
@@ -40,10 +44,10 @@ class Task:
     shared: Value | None = None
 
     @property
-    def op(self) -> Any:
+    def op(self) -> OpT:
         """The operator of the anchor."""
         assert self.region.anchor is not None
-        return self.region.anchor.op
+        return cast(OpT, self.region.anchor.op)  # the rule that gets this task was looked up by its class
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -90,14 +94,14 @@ class Kernel:
     emit: Callable[[Frame], None]
     packed: Mapping[str, Array]
     replaced: tuple[Value, ...] = ()
-    tile: Tile | None = None
+    tile: RegisterTile | None = None
 
 
 @dataclass(frozen=True)
 class Frame:
     """The tensors that a kernel sees while it is written."""
 
-    task: Task
+    task: Task[Op]
     tensors: Mapping[Value, Tensor]
     packed: Mapping[str, Tensor]
     out: Tensor
@@ -133,16 +137,22 @@ class Frame:
         return apply
 
 
-KernelRule = Callable[[Task], Kernel]
-RULES: Table[tuple[type[Op], str | None], KernelRule] = Table("a kernel rule")
-"""From anchor operator, and the instruction set it is for or (None) all, to the rule."""
+KernelRule = Callable[[Task[OpT]], Kernel]
+RULES: Table[tuple[type[Op], str | None], KernelRule[Any]] = Table("a kernel rule")
+"""From anchor operator, and the instruction set it is for or (None) all, to the rule for tasks of that operator."""
 
 
-def kernel_rule(*ops: type[Op], isa: str | None = None) -> Callable[[KernelRule], KernelRule]:
-    """Register the kernel of an anchor operator; one with ``isa`` is preferred on targets that have it."""
+def kernel_rule(
+    op: type[OpT], *others: type[OtherT], isa: str | None = None
+) -> Callable[[KernelRule[OpT | OtherT]], KernelRule[OpT | OtherT]]:
+    """Register the kernel of anchor operators; one with ``isa`` is preferred on targets that have it.
 
-    def register(rule: KernelRule) -> KernelRule:
-        RULES.enter(rule, *((op, isa) for op in ops))
+    To type checkers ``others`` are the class that they share: ``kernel_rule(SumPool, MaxPool, AveragePool)`` is for a
+    rule of ``Task[SumPool | Pool]``.
+    """
+
+    def register(rule: KernelRule[OpT | OtherT]) -> KernelRule[OpT | OtherT]:
+        RULES.enter(rule, *((kind, isa) for kind in (op, *others)))
         return rule
 
     return register
@@ -153,7 +163,7 @@ def has_kernel() -> set[type[Op]]:
     return {op for op, _ in RULES}
 
 
-def find_rule(op: type[Op], target: Target) -> tuple[KernelRule, str | None]:
+def find_rule(op: type[Op], target: Target) -> tuple[KernelRule[Op], str | None]:
     """The rule for an operator on a target, and which it is for: the most special of the target's sets, or all."""
     for isa in (*target.isa, None):
         if (op, isa) in RULES:
@@ -175,7 +185,7 @@ class Built:
         return f"{self.name} {self.function}"
 
 
-def build(task: Task, kernel: Kernel) -> Built:
+def build(task: Task[Op], kernel: Kernel) -> Built:
     """Write the TIR function of a kernel: operands, then constants, then the result, all flat buffers."""
     body = task.region.body
     epilogue = {v for v in task.region.epilogue_operands if v.constant is not None and v.constant.size > 1}

@@ -15,7 +15,7 @@ from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 
 @kernel_rule(PackSigns)
-def pack_signs_kernel(task: Task) -> Kernel:
+def pack_signs_kernel(task: Task[PackSigns]) -> Kernel:
     """One word at a time, of up to 32 comparisons."""
     (xv,), threshold = task.inputs, task.op.threshold
     channels = xv.type.static_shape[1]
@@ -42,7 +42,7 @@ def pack_signs_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(ConvXnor)
-def conv_xnor_kernel(task: Task) -> Kernel:
+def conv_xnor_kernel(task: Task[ConvXnor]) -> Kernel:
     """The places that differ are counted over the taps inside the input; how many products there are is known."""
     op, (xv, wv, bv) = task.op, task.inputs
     window = op.window(wv.type)

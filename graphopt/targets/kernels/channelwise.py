@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
-from graphopt.ir import Array
-from graphopt.ops import AveragePool, MaxPool, ReduceMean, SumPool
+from graphopt.ir import Array, Op
+from graphopt.ops import AveragePool, MaxPool, Pool, ReduceMean, SumPool
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.nest import pool_nest, reduce_nest
-from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened, zero_point_of
+from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import limits
-from graphopt.targets.schedule import Segment, Tile, balanced, channel_segments
+from graphopt.targets.schedule import RegisterTile, Segment, balanced, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, largest, loop
 
 MAX_PIXELS = 8
@@ -36,7 +36,7 @@ class Combine:
     finish: Callable[[Expr, Expr], Expr]
 
 
-def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Kernel:
+def depthwise_kernel(task: Task[Op], plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight [c, 1, kh, kw] is packed as [kh, kw, c]."""
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
     bits, dtype, codegen = bits_of(task.op, weight), task.result.type.dtype, task.target.codegen
@@ -58,8 +58,8 @@ def depthwise_kernel(task: Task, plane: Plane, weight: Array, bias: Array) -> Ke
     return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, replaced=task.inputs[1:], tile=tile)
 
 
-@kernel_rule(MaxPool, AveragePool, SumPool)
-def pool_kernel(task: Task) -> Kernel:
+@kernel_rule(SumPool, MaxPool, AveragePool)
+def pool_kernel(task: Task[SumPool | Pool]) -> Kernel:
     """Poolings over one or two axes; over three by the plain nest."""
     x = task.inputs[0]
     if x.type.rank > 4:
@@ -69,14 +69,14 @@ def pool_kernel(task: Task) -> Kernel:
     return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {}, tile=window_tile(task, plane))
 
 
-def pooling(op: MaxPool | AveragePool | SumPool, plane: Plane, dtype: str, wide: str) -> Combine:
-    if isinstance(op, MaxPool):
-        return maximum(dtype)
-    return total(zero_point_of(op), wide) if isinstance(op, SumPool) else mean(op, plane, dtype)
+def pooling(op: SumPool | Pool, plane: Plane, dtype: str, wide: str) -> Combine:
+    if isinstance(op, SumPool):
+        return total(op.zero_point, wide)
+    return mean(op, plane, dtype) if isinstance(op, AveragePool) else maximum(dtype)
 
 
 @kernel_rule(ReduceMean)
-def mean_kernel(task: Task) -> Kernel:
+def mean_kernel(task: Task[ReduceMean]) -> Kernel:
     """A mean over one or two spatial axes is a pooling over the whole plane; any other goes by the plain nest."""
     x = task.inputs[0]
     if x.type.rank not in (3, 4) or task.op.axes != tuple(range(2, x.type.rank)) or not task.op.keepdims:
@@ -123,10 +123,10 @@ def mean(op: AveragePool, plane: Plane, dtype: str) -> Combine:
     return Combine(lambda at: in_lanes(tirx.const(0.0, dtype), at), lambda acc, x, tap, at: acc + x, finish)
 
 
-def window_tile(task: Task, plane: Plane) -> Tile:
+def window_tile(task: Task[Op], plane: Plane) -> RegisterTile:
     """One vector of channels by pixels that take a quarter of the registers at most."""
     inside = max(1, plane.interior(1)[1] - plane.interior(1)[0])
-    return Tile(balanced(inside, max(1, min(MAX_PIXELS, task.target.registers // 4))), 1)
+    return RegisterTile(balanced(inside, max(1, min(MAX_PIXELS, task.target.registers // 4))), 1)
 
 
 def emit_windows(frame: Frame, plane: Plane, combine: Combine) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
-from graphopt.ir import Array
+from graphopt.ir import Array, Op
 from graphopt.ops import SCALE_GROUP, Conv, ConvInteger, Linear, LinearInteger, Window
 from graphopt.ops.two_level import over_channels
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
@@ -46,7 +46,7 @@ TILED = ("float32", "int8", "uint8", "int16")
 
 
 @kernel_rule(Conv, ConvInteger)
-def conv_kernel(task: Task) -> Kernel:
+def conv_kernel(task: Task[Conv | ConvInteger]) -> Kernel:
     """Convolution over one or two axes with constant weights; any other by the plain nest."""
     x, w, b = task.inputs
     weight, bias = w.constant, b.constant
@@ -69,7 +69,7 @@ def conv_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(Linear, LinearInteger)
-def linear_kernel(task: Task) -> Kernel:
+def linear_kernel(task: Task[Linear | LinearInteger]) -> Kernel:
     """A matrix product with constant weights, as a pointwise convolution over one row; any other by the plain nest."""
     x, w, b = task.inputs
     weight, bias = w.constant, b.constant
@@ -95,7 +95,7 @@ def pack_weights(weight: Array, channels: Channels, segments: list[Segment]) -> 
 
 
 def tiled_kernel(
-    task: Task, name: str, batch: int, channels: Channels, plane: Plane, weight: Array, bias: Array, view: View
+    task: Task[Op], name: str, batch: int, channels: Channels, plane: Plane, weight: Array, bias: Array, view: View
 ) -> Kernel:
     """The kernel of a convolution over a plane; ``view`` shows its tensors as [n, c, h, w]."""
     row = max(1, plane.interior(1)[1] - plane.interior(1)[0])
@@ -117,7 +117,7 @@ def tiled_kernel(
 
 
 @dataclass(frozen=True)
-class Block:
+class OutputBlock:
     """A block of output channels: where it starts, with its first input channel and its packed weights."""
 
     segment: Segment
@@ -163,9 +163,9 @@ class TiledConv:
             for segment in segments:
                 with loop("block", 0, segment.blocks) as block:
                     first = g * channels.group_out + segment.start + block * segment.width
-                    self.emit_block(Block(segment, n, first, g * channels.group_in, first * per_channel))
+                    self.emit_block(OutputBlock(segment, n, first, g * channels.group_in, first * per_channel))
 
-    def emit_block(self, block: Block) -> None:
+    def emit_block(self, block: OutputBlock) -> None:
         with loop("y", 0, self.plane.out[0]) as y:
             rows = self.plane.taps(0, y)
             self.plane.for_each_tile(
@@ -173,7 +173,12 @@ class TiledConv:
             )
 
     def emit_tile(
-        self, block: Block, at: tuple[Expr, Expr], pixels: int, rows: tuple[Expr, Expr], columns: tuple[Expr, Expr]
+        self,
+        block: OutputBlock,
+        at: tuple[Expr, Expr],
+        pixels: int,
+        rows: tuple[Expr, Expr],
+        columns: tuple[Expr, Expr],
     ) -> None:
         """Accumulate a tile over all its taps and channels, apply the epilogue, store."""
         vectors, lanes = block.segment.vectors, block.segment.lanes
@@ -201,7 +206,7 @@ class TiledConv:
                 point = Point((block.n, block.channel + v * lanes, at[0], at[1] + p), 1, lanes)
                 self.tail.store(point, self.epilogue(acc[p * vectors + v], point))
 
-    def weights_at(self, block: Block, ky: Expr, channel: Expr, index: Expr) -> list[Expr]:
+    def weights_at(self, block: OutputBlock, ky: Expr, channel: Expr, index: Expr) -> list[Expr]:
         """The vectors of packed weights of one tap: ``index`` counts columns times input channels."""
         segment = block.segment
         row = self.plane.window.kernel[1] * self.channels.group_in

@@ -34,7 +34,7 @@ def position(indices: Tensor, at: Sequence[Expr], size: int) -> Expr:
 
 
 @kernel_rule(Gather)
-def gather_kernel(task: Task) -> Kernel:
+def gather_kernel(task: Task[Gather]) -> Kernel:
     (xv, iv), axis = task.inputs, task.op.axis
     size, rank = xv.type.static_shape[axis], iv.type.rank
 
@@ -51,7 +51,7 @@ def gather_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(GatherElements)
-def gather_elements_kernel(task: Task) -> Kernel:
+def gather_elements_kernel(task: Task[GatherElements]) -> Kernel:
     (xv, iv), axis = task.inputs, task.op.axis
     size = xv.type.static_shape[axis]
 
@@ -67,7 +67,7 @@ def gather_elements_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(GatherNd)
-def gather_nd_kernel(task: Task) -> Kernel:
+def gather_nd_kernel(task: Task[GatherNd]) -> Kernel:
     (xv, iv), batch = task.inputs, task.op.batch_dims
     shape, rank, depth = xv.type.static_shape, iv.type.rank, iv.type.static_shape[-1]
 
@@ -85,7 +85,7 @@ def gather_nd_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(Tile)
-def tile_kernel(task: Task) -> Kernel:
+def tile_kernel(task: Task[Tile]) -> Kernel:
     shape = task.inputs[0].type.static_shape
     return gather(task, lambda index: [tirx.floormod(i, d) for i, d in zip(index, shape, strict=True)])
 
@@ -100,7 +100,7 @@ def copy_of(frame: Frame, x: Tensor) -> None:
 
 
 @kernel_rule(ScatterElements)
-def scatter_elements_kernel(task: Task) -> Kernel:
+def scatter_elements_kernel(task: Task[ScatterElements]) -> Kernel:
     (xv, iv, uv), axis = task.inputs, task.op.axis
     size, combine = xv.type.static_shape[axis], COMBINE[task.op.reduction]
 
@@ -118,7 +118,7 @@ def scatter_elements_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(ScatterNd)
-def scatter_nd_kernel(task: Task) -> Kernel:
+def scatter_nd_kernel(task: Task[ScatterNd]) -> Kernel:
     xv, iv, uv = task.inputs
     shape, rank, depth = xv.type.static_shape, iv.type.rank, iv.type.static_shape[-1]
     combine = COMBINE[task.op.reduction]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from tvm import tirx
@@ -20,7 +20,7 @@ from graphopt.ops import (
 )
 from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STATE_BITS
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
-from graphopt.targets.kernels.recurrent import ACCUMULATORS, Block, Emitter, State, pack
+from graphopt.targets.kernels.recurrent import ACCUMULATORS, Emitter, GateBlock, State, pack
 from graphopt.targets.scalars import clamp, find_scalar
 from graphopt.targets.schedule import Segment, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
@@ -28,18 +28,19 @@ from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 SATURATED = Requantize(low=-(1 << 15), high=(1 << 15) - 1, to="int16")
 ZERO = tirx.const(0, "int32")
 
+IntegerT = TypeVar("IntegerT", bound=IntegerSequence, covariant=True)
+
 Gates = Callable[[int], Expr]
 """From a gate to the accumulator of one channel."""
 
 
 @kernel_rule(LstmSequenceInteger, GruSequenceInteger, RnnSequenceInteger)
-def integer_sequence_kernel(task: Task) -> Kernel:
+def integer_sequence_kernel(task: Task[IntegerSequence]) -> Kernel:
     """The kernel of an integer sequence of constant weights and biases.
 
     Raises ``Unsupported`` for others, and where an accumulator may overflow.
     """
     op, rv = task.op, task.inputs[1]
-    assert isinstance(op, IntegerSequence)
     if task.region.epilogue or task.region.tail is not None:
         raise Unsupported(f"{op.name} with operators fused behind it", advice="its result is its state")
     _, _, biases, _ = op.split(task.inputs)
@@ -55,7 +56,7 @@ def integer_sequence_kernel(task: Task) -> Kernel:
     segments = channel_segments(hidden, task.target.lanes, max(1, ACCUMULATORS // op.gates))
 
     def emit(frame: Frame) -> None:
-        EMITTERS[type(op)](frame, segments).emit()
+        EMITTERS[type(op)](op, frame, segments).emit()
 
     return Kernel(op.name, emit, {"recurrent": pack(weights, op.gates, segments)}, replaced=(rv,))
 
@@ -82,20 +83,19 @@ def narrowed(x: Expr) -> Expr:
     return clamp(rounded(x, STATE_BITS - COPY_BITS), -(1 << 31), 127)
 
 
-class IntegerEmitter(Emitter):
+class IntegerEmitter(Emitter[IntegerT]):
     """``channel`` writes what one channel does with its accumulators; the last row is the copy that is multiplied."""
 
-    def __init__(self, frame: Frame, segments: Sequence[Segment]) -> None:
-        super().__init__(frame, segments)
+    def __init__(self, op: IntegerT, frame: Frame, segments: Sequence[Segment]) -> None:
+        super().__init__(op, frame, segments)
         self.dtype = "int32"
-        scales, tables, _, _ = frame.task.op.split(frame.task.inputs)
+        scales, tables, _, _ = op.split(frame.task.inputs)
         self.multiplier, self.shift = (frame.tensors[v] for v in scales)
         self.requantize = find_scalar(Requantize, frame.task.target.codegen)
         self.sigmoid, self.tanh = frame.tensors[tables[0]], frame.tensors[tables[-1]]
 
     def operands(self, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
-        op: Any = self.op
-        _, _, biases, states = op.split(values)
+        _, _, biases, states = self.op.split(values)
         return biases, states
 
     @property
@@ -120,7 +120,7 @@ class IntegerEmitter(Emitter):
     def advance(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         """Write the states after step ``t``, all but the copy."""
 
-        def emit(block: Block) -> None:
+        def emit(block: GateBlock) -> None:
             acc = self.products(block, range(self.op.gates), n, self.copy if states else None)
             for c, gates in channels(block, acc):
                 self.channel(t, n, c, gates, [self.load(s, c) for s in states])
@@ -130,7 +130,7 @@ class IntegerEmitter(Emitter):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
         raise NotImplementedError
 
-    def products(self, block: Block, gates: Sequence[int], n: Expr, row: Expr | None) -> Callable[[int, int], Expr]:
+    def products(self, block: GateBlock, gates: Sequence[int], n: Expr, row: Expr | None) -> Callable[[int, int], Expr]:
         """Accumulators of the products with a row of the result; of none, they are the biases."""
 
         def start(gate: int, vector: int) -> Expr:
@@ -170,7 +170,7 @@ class IntegerEmitter(Emitter):
         return kept("value", low + rounded((high - low) * part, ENTRY_BITS))
 
 
-def channels(block: Block, acc: Callable[[int, int], Expr]) -> Iterator[tuple[Expr, Gates]]:
+def channels(block: GateBlock, acc: Callable[[int, int], Expr]) -> Iterator[tuple[Expr, Gates]]:
     """Each channel of a block, with its accumulators taken out of the vectors."""
 
     def of(vector: int, lane: int) -> Gates:
@@ -181,9 +181,9 @@ def channels(block: Block, acc: Callable[[int, int], Expr]) -> Iterator[tuple[Ex
             yield block.channel + vector * block.lanes + lane, of(vector, lane)
 
 
-class LstmIntegerEmitter(IntegerEmitter):
+class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
-        op: Any = self.op
+        op = self.op
         tables = (self.sigmoid, self.sigmoid, self.sigmoid, self.tanh)
         i, o, f, g = (
             self.activated(table, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
@@ -196,16 +196,15 @@ class LstmIntegerEmitter(IntegerEmitter):
         self.store(t, n, c, rounded(o * squashed, STATE_BITS))
 
 
-class GruIntegerEmitter(IntegerEmitter):
+class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
     """Unless ``linear_before_reset`` in two sweeps, as in floats."""
 
     def advance(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
-        op: Any = self.op
-        if op.linear_before_reset:
+        if self.op.linear_before_reset:
             super().advance(t, n, states)
             return
 
-        def early(block: Block) -> None:
+        def early(block: GateBlock) -> None:
             acc = self.products(block, (0, 1), n, self.copy if states else None)
             for c, gates in channels(block, acc):
                 z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
@@ -215,7 +214,7 @@ class GruIntegerEmitter(IntegerEmitter):
                 )
                 self.store(self.steps, n, c, kept_back)
 
-        def late(block: Block) -> None:
+        def late(block: GateBlock) -> None:
             acc = self.products(block, (2,), n, self.steps if states else None)
             for c, gates in channels(block, acc):
                 g = self.activated(self.tanh, self.x(t, n, 2, c), self.rescaled(gates(2), 2, c))
@@ -239,12 +238,12 @@ class GruIntegerEmitter(IntegerEmitter):
         self.store(t, n, c, g + rounded(z * (h - g), STATE_BITS))
 
 
-class RnnIntegerEmitter(IntegerEmitter):
+class RnnIntegerEmitter(IntegerEmitter[RnnSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
         self.store(t, n, c, self.activated(self.tanh, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c)))
 
 
-EMITTERS: dict[type[IntegerSequence], type[IntegerEmitter]] = {
+EMITTERS: dict[type[IntegerSequence], type[IntegerEmitter[IntegerSequence]]] = {
     LstmSequenceInteger: LstmIntegerEmitter,
     GruSequenceInteger: GruIntegerEmitter,
     RnnSequenceInteger: RnnIntegerEmitter,

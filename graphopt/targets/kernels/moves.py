@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 from tvm import tirx
 
+from graphopt.ir import Op
 from graphopt.ops import Concat, Expand, Pad, Reshape, Resize, Slice, Softmax, Transpose
 from graphopt.targets.kernels.base import RULES, Frame, Kernel, Task, kernel_rule, physical_loops
 from graphopt.targets.kernels.nest import Index, conjunction, emit_nest, reduced
@@ -17,7 +17,7 @@ from graphopt.targets.tir import Expr, Locals, Point, loop
 RULES.unsupported("its result is its operand, read by another shape", (Reshape, None))
 
 
-def gather(task: Task, source: Callable[[Index], Sequence[Expr]]) -> Kernel:
+def gather(task: Task[Op], source: Callable[[Index], Sequence[Expr]]) -> Kernel:
     """The kernel of a result whose element at an index is that of the input at ``source(index)``."""
     (xv,) = task.inputs
 
@@ -28,26 +28,26 @@ def gather(task: Task, source: Callable[[Index], Sequence[Expr]]) -> Kernel:
 
 
 @kernel_rule(Transpose)
-def transpose_kernel(task: Task) -> Kernel:
+def transpose_kernel(task: Task[Transpose]) -> Kernel:
     inverse = np.argsort(task.op.perm).tolist()
     return gather(task, lambda index: [index[i] for i in inverse])
 
 
 @kernel_rule(Slice)
-def slice_kernel(task: Task) -> Kernel:
+def slice_kernel(task: Task[Slice]) -> Kernel:
     op = task.op
     return gather(task, lambda index: [op.start + i * op.step if a == op.axis else i for a, i in enumerate(index)])
 
 
 @kernel_rule(Expand)
-def expand_kernel(task: Task) -> Kernel:
+def expand_kernel(task: Task[Expand]) -> Kernel:
     shape = task.inputs[0].type.static_shape
     extra = task.result.type.rank - len(shape)
     return gather(task, lambda index: [0 if d == 1 else i for d, i in zip(shape, index[extra:], strict=True)])
 
 
 @kernel_rule(Pad)
-def pad_kernel(task: Task) -> Kernel:
+def pad_kernel(task: Task[Pad]) -> Kernel:
     (xv,), op = task.inputs, task.op
     shape = xv.type.static_shape
 
@@ -71,7 +71,7 @@ def pad_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(Resize)
-def resize_kernel(task: Task) -> Kernel:
+def resize_kernel(task: Task[Resize]) -> Kernel:
     """Nearest resize: integer upscaling by a division, any other by a table of source positions an axis."""
     (xv,), op = task.inputs, task.op
     shape = xv.type.static_shape
@@ -94,10 +94,9 @@ def resize_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(Concat)
-def concat_kernel(task: Task) -> Kernel:
+def concat_kernel(task: Task[Concat]) -> Kernel:
     """One copy loop an operand."""
-    op: Any = task.op
-    values = task.inputs
+    op, values = task.op, task.inputs
 
     def emit(frame: Frame) -> None:
         epilogue, start = frame.epilogue(), 0
@@ -115,7 +114,7 @@ def concat_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(Softmax)
-def softmax_kernel(task: Task) -> Kernel:
+def softmax_kernel(task: Task[Softmax]) -> Kernel:
     """Three sweeps along the axis: the maximum, the sum of exponentials (kept in the result), the division."""
     (xv,) = task.inputs
     shape = xv.type.static_shape

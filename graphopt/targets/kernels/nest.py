@@ -11,16 +11,23 @@ from tvm import tirx
 
 from graphopt.ir import Op
 from graphopt.ops import (
+    AveragePool,
+    Conv,
+    ConvInteger,
     ConvTranspose,
     ConvTransposeInteger,
+    Linear,
+    LinearInteger,
     MatMul,
     MatMulInteger,
     MaxPool,
+    Pool,
     ReduceMax,
     ReduceMean,
     ReduceMin,
     ReduceProd,
     ReduceSum,
+    Reduction,
     SumPool,
     Window,
 )
@@ -64,7 +71,7 @@ def reduced(
     return acc[0]
 
 
-def widening(task: Task) -> Callable[..., Expr]:
+def widening(task: Task[Op]) -> Callable[..., Expr]:
     """``widened`` to the dtype of the anchor's result."""
     return partial(widened, dtype=task.result.type.dtype)
 
@@ -92,7 +99,7 @@ def sources(window: Window, at: Index, taps: Index) -> list[Expr]:
     return [at[a] * window.strides[a] + taps[a] * window.dilations[a] - window.pads[a] for a in rank]
 
 
-def conv_nest(task: Task) -> Kernel:
+def conv_nest(task: Task[Conv | ConvInteger]) -> Kernel:
     """Convolution of any rank, with weights that may be computed at run time."""
     op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
     window, wide, zero = op.window(wv.type), widening(task), zero_point_of(op)
@@ -120,7 +127,7 @@ def conv_nest(task: Task) -> Kernel:
 
 
 @kernel_rule(ConvTranspose, ConvTransposeInteger)
-def conv_transpose_nest(task: Task) -> Kernel:
+def conv_transpose_nest(task: Task[ConvTranspose | ConvTransposeInteger]) -> Kernel:
     """Transposed convolution, gathered: each result sums the inputs whose windows cover it."""
     op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
     window, wide, zero = op.window(wv.type), widening(task), zero_point_of(op)
@@ -158,7 +165,7 @@ def conv_transpose_nest(task: Task) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-def pool_nest(task: Task) -> Kernel:
+def pool_nest(task: Task[SumPool | Pool]) -> Kernel:
     """Poolings of any rank."""
     op, (xv,), anchor = task.op, task.inputs, task.result
     window, wide = op.window(), widening(task)
@@ -182,7 +189,7 @@ def pool_nest(task: Task) -> Kernel:
             total = reduced(dtype, zero, window.kernel, lambda acc, r: acc + wide(element(r), zero_point_of(op)), guard)
             if isinstance(op, SumPool):
                 return total
-            if op.count_include_pad:
+            if isinstance(op, AveragePool) and op.count_include_pad:
                 return total * tirx.const(1 / math.prod(window.kernel), dtype)
             return total / reduced(dtype, zero, window.kernel, lambda acc, r: acc + one, guard)
 
@@ -202,7 +209,7 @@ REDUCE: dict[type[Op], tuple[Callable[[str], float], Callable[[Expr, Expr], Expr
 
 
 @kernel_rule(ReduceSum, ReduceMax, ReduceMin, ReduceProd)
-def reduce_nest(task: Task) -> Kernel:
+def reduce_nest(task: Task[Reduction]) -> Kernel:
     """A reduction over any axes."""
     op, (xv,) = task.op, task.inputs
     extents = [xv.type.static_shape[a] for a in op.axes]
@@ -230,11 +237,11 @@ def reduce_nest(task: Task) -> Kernel:
 
 
 @kernel_rule(MatMul, MatMulInteger)
-def matmul_nest(task: Task) -> Kernel:
+def matmul_nest(task: Task[MatMul | MatMulInteger]) -> Kernel:
     """A batched matrix product of two run-time operands."""
-    av, bv = task.inputs
+    op, (av, bv) = task.op, task.inputs
     anchor, wide = task.result, widening(task)
-    zeros = getattr(task.op, "a_zero_point", 0), getattr(task.op, "b_zero_point", 0)
+    zeros = (op.a_zero_point, op.b_zero_point) if isinstance(op, MatMulInteger) else (0, 0)
     batch = anchor.type.static_shape[:-2]
 
     def emit(frame: Frame) -> None:
@@ -255,7 +262,7 @@ def matmul_nest(task: Task) -> Kernel:
     return Kernel("matmul", emit, {})
 
 
-def linear_nest(task: Task) -> Kernel:
+def linear_nest(task: Task[Linear | LinearInteger]) -> Kernel:
     """x [..., k] by weight [o, k], any of them computed at run time."""
     xv, wv, bv = task.inputs
     anchor, wide, zero = task.result, widening(task), zero_point_of(task.op)
@@ -276,7 +283,7 @@ def linear_nest(task: Task) -> Kernel:
     return Kernel("linear", emit, {})
 
 
-def elementwise_nest(task: Task) -> Kernel:
+def elementwise_nest(task: Task[Op]) -> Kernel:
     """A region without an anchor: the epilogue is all there is."""
     name = task.region.compute[-1].op.name
     return Kernel(name, lambda frame: emit_nest(frame, lambda index: None), {})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 from tvm import tirx
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Array, Value
-from graphopt.ops import GruSequence, LstmSequence, RecurrentSequence, Relu, RnnSequence, Sigmoid, Tanh
+from graphopt.ops import GruSequence, IntegerSequence, LstmSequence, RecurrentSequence, Relu, RnnSequence, Sigmoid, Tanh
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.scalars import SCALARS, constant
 from graphopt.targets.schedule import Segment, channel_segments
@@ -19,12 +19,14 @@ from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 ACCUMULATORS = 8
 """The vectors that a block holds in registers: enough to hide the latency of a multiply-add."""
 
+SequenceT = TypeVar("SequenceT", bound=RecurrentSequence | IntegerSequence, covariant=True)
+
 State = tuple[Tensor, tuple[Expr, ...]]
 """A tensor that has a state, and the index of the state in it, but for its last axis."""
 
 
 @kernel_rule(LstmSequence, GruSequence, RnnSequence)
-def sequence_kernel(task: Task) -> Kernel:
+def sequence_kernel(task: Task[RecurrentSequence]) -> Kernel:
     """The kernel of a sequence; recurrent weights that are computed at run time are read as they stand."""
     if task.region.epilogue or task.region.tail is not None:
         raise Unsupported(f"{task.op.name} with operators fused behind it", advice="its result is its state")
@@ -35,7 +37,7 @@ def sequence_kernel(task: Task) -> Kernel:
     segments = channel_segments(hidden, lanes, max(1, ACCUMULATORS // task.op.gates))
 
     def emit(frame: Frame) -> None:
-        EMITTERS[type(task.op)](frame, segments).emit()
+        EMITTERS[type(task.op)](task.op, frame, segments).emit()
 
     if weights is None:
         return Kernel(task.op.name, emit, {})
@@ -53,12 +55,11 @@ def pack(weights: Array, gates: int, segments: Sequence[Segment]) -> Array:
     return np.concatenate(parts)
 
 
-class Emitter:
+class Emitter(Generic[SequenceT]):
     """The loops of one sequence: step, batch, block of channels; ``step`` writes what is inside the first two."""
 
-    def __init__(self, frame: Frame, segments: Sequence[Segment]) -> None:
-        op: Any = frame.task.op
-        self.op: RecurrentSequence = op
+    def __init__(self, op: SequenceT, frame: Frame, segments: Sequence[Segment]) -> None:
+        self.op = op
         values = frame.task.inputs
         self.out, self.segments, self.dtype = frame.out, segments, frame.out.dtype
         self.gates = frame.tensors[values[0]]
@@ -91,16 +92,16 @@ class Emitter:
         """Write the states after step ``t``; there are no ``states`` before it where they are zero."""
         raise NotImplementedError
 
-    def each_block(self, emit: Callable[[Block], None]) -> None:
+    def each_block(self, emit: Callable[[GateBlock], None]) -> None:
         for segment in self.segments:
             with loop("block", 0, segment.blocks) as block:
-                emit(Block(self, segment, segment.start + block * segment.width))
+                emit(GateBlock(self, segment, segment.start + block * segment.width))
 
 
-class Block:
+class GateBlock:
     """A block of channels of a step."""
 
-    def __init__(self, emitter: Emitter, segment: Segment, channel: Expr) -> None:
+    def __init__(self, emitter: Emitter[RecurrentSequence | IntegerSequence], segment: Segment, channel: Expr) -> None:
         self.emitter, self.segment, self.channel = emitter, segment, channel
         self.vectors, self.lanes = range(segment.vectors), segment.lanes
 
@@ -150,13 +151,13 @@ def tanh(x: Expr) -> Expr:
     return SCALARS[Tanh](Tanh(), x)
 
 
-class LstmEmitter(Emitter):
+class LstmEmitter(Emitter[LstmSequence]):
     """All gates of a block at once; the cell state lives in the row behind the hidden states."""
 
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         hidden, cell = states or (None, None)
 
-        def emit(block: Block) -> None:
+        def emit(block: GateBlock) -> None:
             acc = block.products("acc", range(4), lambda g, v: self.gates.load(block.at(t, n, v, g)), hidden)
             for v in block.vectors:
                 c = sigmoid(acc(0, v)) * tanh(acc(3, v))
@@ -169,7 +170,7 @@ class LstmEmitter(Emitter):
         self.each_block(emit)
 
 
-class GruEmitter(Emitter):
+class GruEmitter(Emitter[GruSequence]):
     """All gates of a block at once if ``linear_before_reset``.
 
     Else in two sweeps: the first keeps z where the new state will be, and r * h in the row behind.
@@ -179,17 +180,17 @@ class GruEmitter(Emitter):
         (h,) = states or (None,)
         (bias,) = self.biases
 
-        def gate(block: Block) -> Callable[[int, int], Expr]:
+        def gate(block: GateBlock) -> Callable[[int, int], Expr]:
             return lambda g, v: self.gates.load(block.at(t, n, v, g))
 
-        def inner_bias(block: Block) -> Callable[[int, int], Expr]:
+        def inner_bias(block: GateBlock) -> Callable[[int, int], Expr]:
             return lambda g, v: bias.load(Point((block.channel + v * block.lanes,), 0, block.lanes))
 
-        def finish(block: Block, v: int, z: Expr, candidate: Expr) -> None:
+        def finish(block: GateBlock, v: int, z: Expr, candidate: Expr) -> None:
             y = (constant(1.0, z) - z) * candidate
             self.out.store(block.at(t, n, v), y if h is None else y + z * block.load(h, v))
 
-        def whole(block: Block) -> None:
+        def whole(block: GateBlock) -> None:
             def start(g: int, v: int) -> Expr:
                 return inner_bias(block)(g, v) if g == 2 else gate(block)(g, v)
 
@@ -198,7 +199,7 @@ class GruEmitter(Emitter):
                 late = gate(block)(2, v) + sigmoid(acc(1, v)) * acc(2, v)
                 finish(block, v, sigmoid(acc(0, v)), tanh(late))
 
-        def first(block: Block) -> None:
+        def first(block: GateBlock) -> None:
             acc = block.products("acc", (0, 1), gate(block), h)
             for v in block.vectors:
                 self.out.store(block.at(t, n, v), sigmoid(acc(0, v)))
@@ -207,33 +208,31 @@ class GruEmitter(Emitter):
                 else:
                     self.out.store(block.at(self.steps, n, v), sigmoid(acc(1, v)) * block.load(h, v))
 
-        def second(block: Block) -> None:
+        def second(block: GateBlock) -> None:
             reset = None if h is None else (self.out, (self.steps, n))
             inner = block.products("inner", (2,), inner_bias(block), reset)
             for v in block.vectors:
                 z = self.out.load(block.at(t, n, v))
                 finish(block, v, z, tanh(gate(block)(2, v) + inner(2, v)))
 
-        op: Any = self.op
-        for sweep in (whole,) if op.linear_before_reset else (first, second):
+        for sweep in (whole,) if self.op.linear_before_reset else (first, second):
             self.each_block(sweep)
 
 
-class RnnEmitter(Emitter):
+class RnnEmitter(Emitter[RnnSequence]):
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         (h,) = states or (None,)
-        op: Any = self.op
 
-        def emit(block: Block) -> None:
+        def emit(block: GateBlock) -> None:
             acc = block.products("acc", (0,), lambda g, v: self.gates.load(block.at(t, n, v)), h)
             for v in block.vectors:
                 y = acc(0, v)
-                self.out.store(block.at(t, n, v), tanh(y) if op.activation == "tanh" else SCALARS[Relu](Relu(), y))
+                self.out.store(block.at(t, n, v), tanh(y) if self.op.activation == "tanh" else SCALARS[Relu](Relu(), y))
 
         self.each_block(emit)
 
 
-EMITTERS: dict[type[RecurrentSequence], type[Emitter]] = {
+EMITTERS: dict[type[RecurrentSequence], type[Emitter[RecurrentSequence]]] = {
     LstmSequence: LstmEmitter,
     GruSequence: GruEmitter,
     RnnSequence: RnnEmitter,

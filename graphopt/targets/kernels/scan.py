@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from tvm import tirx
 
@@ -43,7 +42,7 @@ def extreme(op: ArgMax | ArgMin, a: Expr, b: Expr) -> Expr:
 
 
 @kernel_rule(ArgMax, ArgMin)
-def arg_kernel(task: Task) -> Kernel:
+def arg_kernel(task: Task[ArgMax | ArgMin]) -> Kernel:
     (xv,), op = task.inputs, task.op
 
     def emit(frame: Frame) -> None:
@@ -65,7 +64,7 @@ def arg_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(CumSum, CumProd)
-def cumulative_kernel(task: Task) -> Kernel:
+def cumulative_kernel(task: Task[CumSum | CumProd]) -> Kernel:
     (xv,), op = task.inputs, task.op
 
     def combine(a: Expr, b: Expr) -> Expr:
@@ -90,7 +89,7 @@ def cumulative_kernel(task: Task) -> Kernel:
 
 
 @kernel_rule(TopKIndices)
-def top_k_kernel(task: Task) -> Kernel:
+def top_k_kernel(task: Task[TopKIndices]) -> Kernel:
     """Selection: each place takes the best element that comes after the one before it, in k sweeps without memory."""
     (xv,), op = task.inputs, task.op
     axis = op.axis % xv.type.rank
@@ -109,7 +108,7 @@ def top_k_kernel(task: Task) -> Kernel:
                 best[0] = x.load(Point(at(0)))
                 best_at[0] = tirx.const(-1, "int32")
                 with loop("i", 0, x.shape[axis]) as i:
-                    element: Any = x.load(Point(at(i)))
+                    element: Expr = x.load(Point(at(i)))
                     later = tirx.Or(better(last[0], element), tirx.And(same(element, last[0]), i > last_at[0]))
                     unseen = tirx.Or(tirx.EQ(k, 0), later)
                     wins = tirx.Or(best_at[0] < 0, better(element, best[0]))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tvm import tirx
 
-from graphopt.ops import MaxPool, ReduceMean
+from graphopt.ops import MaxPool, Pool
 from graphopt.targets.kernels.base import Frame, View
 from graphopt.targets.scalars import constant, limits
 from graphopt.targets.tir import Expr, Point, Tensor, largest, loop
@@ -26,8 +26,8 @@ class Tail:
         self.kernel: tuple[int, ...] = ()
         out = frame.out
         if self.tail is not None:
-            spatial = region.head.type.static_shape[2:]
-            self.kernel = spatial if isinstance(self.tail.op, ReduceMean) else self.tail.op.window().kernel  # type: ignore[attr-defined]
+            op, spatial = self.tail.op, region.head.type.static_shape[2:]
+            self.kernel = op.window().kernel if isinstance(op, Pool) else spatial
             while len(out.shape) < 2 + len(spatial):
                 out = out.insert_axis(len(out.shape))
         shown = view(out)

@@ -201,7 +201,7 @@ class FileDrawing:
         read = {name for node in self.nodes for name in node.input}
         outputs = {name: data for name, data in self.computed.items() if name not in read}
         inputs = {name: data for name, data in self.inputs.items() if name in read}
-        free = {n for n, a in inputs.items() if free_batch and a.ndim > 1 and a.shape[0] == self.batch}
+        free = frozenset(n for n, a in inputs.items() if free_batch and a.ndim > 1 and a.shape[0] == self.batch)
         stored = {name: data for name, data in self.stored.items() if name in read}
         return build(self.nodes, inputs, stored, outputs, self.opset, free)
 
@@ -212,7 +212,7 @@ def build(
     stored: Mapping[str, Array],
     outputs: Mapping[str, Array | None],
     opset: int,
-    free: set[str] = frozenset(),  # type: ignore[assignment]
+    free: frozenset[str] = frozenset(),
 ) -> onnx.ModelProto:
     """A model of nodes; of ``free`` inputs, and then of all outputs, dimension 0 is not stated."""
 
