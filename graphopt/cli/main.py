@@ -82,6 +82,9 @@ def compile_command(
         saved = program.save(output)
     show_notes(context.notes, explain)
     out.print(tables.program_table(program, str(output)))
+    if program.unlinked:
+        compiler = program.manifest["toolchain"]["compiler"]
+        warn(f"not linked: {compiler} is not installed; with it, or on the machine itself, `make` in {output} links it")
     show_saved(saved)
 
 
