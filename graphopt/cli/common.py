@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from graphopt.ir import Graph
     from graphopt.passes import Note, Pass
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 out = Console()
 err = Console(stderr=True)
 
