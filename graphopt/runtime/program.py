@@ -153,7 +153,7 @@ class Program:
     def load(cls, path: str | Path) -> Program:
         """The program that ``save`` wrote to a folder; raises ``InvalidInput`` if it is not one, or is damaged.
 
-        Sources may have been edited; a shared library must be the one that was written.
+        Sources may have been edited; a library, or the object of its kernels, must be the one that was written.
         """
         folder = Path(path)
         if not (folder / MANIFEST).is_file():

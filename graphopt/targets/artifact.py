@@ -13,6 +13,7 @@ import numpy as np
 from graphopt.errors import printable
 from graphopt.ir import Array
 from graphopt.runtime.build import LIBRARY_SOURCES, link_options
+from graphopt.runtime.folder import EDITABLE
 from graphopt.runtime.machine import ABI_VERSION
 from graphopt.runtime.manifest import MANIFEST
 from graphopt.runtime.templates import render
@@ -31,10 +32,6 @@ NOTICE = (
 )
 
 
-PROJECT = {name: name for name in ("main.c", "Makefile", "CMakeLists.txt", "README.md")}
-"""The files of a C project that are the user's to edit, and their templates."""
-
-
 def project_files(lowered: Lowered, target: Target, name: str, batched: bool) -> dict[str, bytes]:
     """Every file of a C project, by file name."""
     context = {**common_context(lowered, target, name), "library": False}
@@ -51,7 +48,7 @@ def project_files(lowered: Lowered, target: Target, name: str, batched: bool) ->
         f"{name}.c": "model.c",
         f"{name}_weights.c": "weights.c",
         f"{name}_static.c": "static.c",
-        **PROJECT,
+        **{file: file for file in EDITABLE},
     }
     return {**rendered(templates, **context, **body), **manifest_file(lowered, target, name, batched)}
 

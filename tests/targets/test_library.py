@@ -144,3 +144,6 @@ def test_what_cannot_be_linked_here_is_saved_to_be_linked(
     run_tool(["make"], folder)
     assert (folder / "libmodel.so").read_bytes() == linked.files["libmodel.so"]
     assert Program.load(folder).files == program.files, "what was linked by hand is the user's"
+    (folder / "model_kernels.o").write_bytes(program.files["model_kernels.o"][:-1] + b"!")
+    with pytest.raises(InvalidInput, match=r"model_kernels\.o: is not what was compiled"):
+        Program.load(folder)
