@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all test-old-cpu lint fuzz tools clean
+.PHONY: demo test test-all test-old-cpu lint fuzz release-check tools clean
 
 demo: $(STAMP) tools
 	$(BIN)/python examples/digits.py
@@ -36,6 +36,10 @@ lint: $(STAMP)
 MINUTES ?= 10
 fuzz: $(STAMP) tools
 	$(BIN)/python -W ignore -m graphopt.testing.fuzz --minutes $(MINUTES)
+
+# the sdist and wheel of the last commit, installed with all that they require for every Python of PATH
+release-check: $(STAMP)
+	$(BIN)/python scripts/release_check.py
 
 tools:
 	sh scripts/install-tools.sh

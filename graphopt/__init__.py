@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from graphopt.targets import compile as compile
     from graphopt.targets import get_target as get_target
 
+    __version__: str
+
 PUBLIC = {
     "Graph": "graphopt.ir",
     "GraphoptError": "graphopt.errors",
@@ -62,10 +64,14 @@ PUBLIC = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("graphopt")
     if name not in PUBLIC:
         raise AttributeError(f"module 'graphopt' has no attribute {name!r}")
     return getattr(importlib.import_module(PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(PUBLIC)
+    return sorted([*PUBLIC, "__version__"])

@@ -21,8 +21,8 @@ from graphopt.cli.common import (
     OverrideOption,
     PassesOption,
     PerTensorOption,
-    Quantization,
     QuantizeOption,
+    QuantizeOptions,
     ShapeOption,
     check_keys,
     choose_passes,
@@ -82,7 +82,7 @@ def bench(
     from graphopt.targets import compile
 
     load_outside(load)
-    chosen = choose_passes(passes, Quantization(quantize, activations, observer, per_tensor, override or []))
+    chosen = choose_passes(passes, QuantizeOptions(quantize, activations, observer, per_tensor, override or []))
     check_keys(calibration, key)
     graph = load_model(model, shape, constant)
     context = Context(calibration=read_samples(calibration, graph, key))

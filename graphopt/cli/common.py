@@ -63,7 +63,7 @@ CONSTANT_FORMS = "write sr=16000, sizes=1,3,32, gain=0.5 or go=true"
 
 
 @dataclass(frozen=True)
-class Quantization:
+class QuantizeOptions:
     """What the options say of quantization, as they are written; None is the default of the pass."""
 
     weights: str | None = None
@@ -150,11 +150,11 @@ def parse_overrides(texts: list[str]) -> dict[str, str]:
     return overrides
 
 
-def choose_passes(text: str | None, quantization: Quantization | None = None) -> list[Pass]:
+def choose_passes(text: str | None, quantization: QuantizeOptions | None = None) -> list[Pass]:
     """The passes named on the command line."""
     from graphopt.passes import Fuse, default_pipeline, parse_passes
 
-    chosen = quantization or Quantization()
+    chosen = quantization or QuantizeOptions()
     chosen.check()
     if chosen.weights is not None:
         if text is not None:
@@ -163,7 +163,7 @@ def choose_passes(text: str | None, quantization: Quantization | None = None) ->
     return default_pipeline() if text is None else parse_passes(text)
 
 
-def quantize_pass(chosen: Quantization) -> Quantize:
+def quantize_pass(chosen: QuantizeOptions) -> Quantize:
     """The pass that the options describe; what is not given is as the pass has it."""
     from graphopt.passes import Quantize
 
@@ -173,7 +173,7 @@ def quantize_pass(chosen: Quantization) -> Quantize:
 
 
 def check_calibration(
-    passes: list[Pass], quantization: Quantization | None, given: Path | None, keys: list[str] | None
+    passes: list[Pass], quantization: QuantizeOptions | None, given: Path | None, keys: list[str] | None
 ) -> None:
     """Raise ``InvalidInput`` for samples that no pass reads, and for passes that miss theirs."""
     if quantization is not None and quantization.weights is not None and given is None:

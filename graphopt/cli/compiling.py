@@ -23,8 +23,8 @@ from graphopt.cli.common import (
     OverrideOption,
     PassesOption,
     PerTensorOption,
-    Quantization,
     QuantizeOption,
+    QuantizeOptions,
     ShapeOption,
     check_calibration,
     choose_passes,
@@ -83,7 +83,7 @@ def compile_command(
     from graphopt.targets import compile
 
     load_outside(load)
-    quantization = Quantization(quantize, activations, observer, per_tensor, override or [])
+    quantization = QuantizeOptions(quantize, activations, observer, per_tensor, override or [])
     chosen = choose_passes(passes, quantization)
     check_calibration(chosen, quantization, calibration, key)
     graph = load_model(model, shape, constant)
@@ -101,6 +101,9 @@ def compile_command(
         show(tables.program_table(report, str(output)))
         if layers:
             show(tables.kernels_table(report))
+    if program.unlinked:
+        compiler = program.manifest["toolchain"]["compiler"]
+        warn(f"not linked: {compiler} is not installed; with it, or on the machine itself, `make` in {output} links it")
     show_saved(saved)
 
 

@@ -58,8 +58,21 @@ for command in COMMANDS:
     app.command(command.name, rich_help_panel=command.heading, epilog=f"Example: {command.example}")(command.function)
 
 
+def show_version(wanted: bool) -> None:
+    if wanted:
+        import graphopt
+
+        typer.echo(f"graphopt {graphopt.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def common(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False) -> None:
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
     """Take a trained network to small, fast, proven code for x86, ARM and microcontrollers."""
 
 

@@ -18,7 +18,7 @@ from graphopt.cli.common import (
     ObserverOption,
     OverrideOption,
     PerTensorOption,
-    Quantization,
+    QuantizeOptions,
     ShapeOption,
     load_model,
     load_outside,
@@ -49,7 +49,7 @@ def analyze(
     graph = load_model(model, shape, constant)
     samples = read_samples(data, graph, key)
     assert samples is not None
-    chosen = quantize_pass(Quantization(quantize, activations, observer, per_tensor, override or []))
+    chosen = quantize_pass(QuantizeOptions(quantize, activations, observer, per_tensor, override or []))
     with working("quantising each layer alone"):
         report = analyze_quantization(graph, samples, chosen)
     if json:

@@ -5,12 +5,12 @@ from graphopt.report.cost import Cost, cost_of
 from graphopt.report.diff import ModelDifference, compare_models, graph_diff
 from graphopt.report.memory import Layer, layers_of, peak_layer
 from graphopt.report.model import ModelReport, describe_model
-from graphopt.report.program import BenchRow, KernelCall, ProgramReport, describe_program
+from graphopt.report.program import BenchRow, CallRow, ProgramReport, describe_program
 
 __all__ = [
     "BenchRow",
+    "CallRow",
     "Cost",
-    "KernelCall",
     "Layer",
     "ModelDifference",
     "ModelReport",

@@ -23,7 +23,7 @@ class ProgramPort:
 
 
 @dataclass(frozen=True)
-class KernelCall:
+class CallRow:
     """One kernel run: the layer that it computes, the operators in it, and its costs.
 
     ``weight_bytes`` counts constants that other layers read too; ``live_bytes`` is how much of the workspace holds
@@ -50,7 +50,7 @@ class ProgramReport:
     code_unknown: str | None
     weight_bytes: int
     workspace_bytes: int
-    kernels: tuple[KernelCall, ...]
+    kernels: tuple[CallRow, ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def describe_program(program: Program) -> ProgramReport:
         code_unknown=unknown,
         weight_bytes=manifest["weight_bytes"],
         workspace_bytes=manifest["workspace_bytes"],
-        kernels=tuple(record(KernelCall, row, "kernels") for row in manifest["kernels"]),
+        kernels=tuple(record(CallRow, row, "kernels") for row in manifest["kernels"]),
     )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from graphopt.errors import ToolFailed
 from graphopt.runtime.machine import Memory, Runner, Toolchain
-from graphopt.runtime.manifest import MANIFEST, read_manifest
-from graphopt.runtime.templates import NOTICE, render
 
 BOARDS = Path(__file__).parent / "boards"
+LIBRARY_SOURCES = ("_sizes.c", ".c", "_static.c", "_weights.S", "_kernels.o")
+"""What a shared library is linked of, after the prefix of the model, in the order of its bytes."""
 
 
 def require(tool: str, package: str) -> str:
@@ -41,17 +41,18 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 def build_library(files: Mapping[str, bytes], name: str, toolchain: Toolchain) -> bytes:
     """A shared library of an artifact's driver, weights and kernels that exports the driver and its sizes alone."""
     compiler = require(toolchain.compiler, toolchain.package)
-    exports = f"{{ global: {name}_run; {name}_run_static; {name}_sizes; local: *; }};\n"
-    manifest = read_manifest(files.get(MANIFEST))
-    ports = {kind: manifest[kind] for kind in ("inputs", "outputs")}
-    sizes = render("sizes.c", notice=NOTICE, p=name, P=name.upper(), **ports)
     with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
         folder = Path(temporary)
-        write_files({**files, "exports.map": exports.encode(), "sizes.c": sizes.encode()}, folder)
-        sources = ["sizes.c", f"{name}.c", f"{name}_static.c", f"{name}_weights.S", f"{name}_kernels.o"]
-        link = ["-shared", "-fPIC", "-Wl,--version-script=exports.map", "-Wl,--build-id=none", "-s"]
-        run_tool([compiler, *toolchain.flags, "-O2", *link, *sources, "-lm", "-o", "library.so"], folder)
+        write_files(files, folder)
+        sources = [f"{name}{suffix}" for suffix in LIBRARY_SOURCES]
+        run_tool([compiler, *toolchain.flags, *link_options(name), *sources, "-lm", "-o", "library.so"], folder)
         return (folder / "library.so").read_bytes()
+
+
+def link_options(name: str) -> list[str]:
+    """How a shared library is linked: known to its users by the name of its file, the same bytes every time."""
+    linker = [f"--version-script={name}.map", f"-soname=lib{name}.so", "--build-id=none"]
+    return ["-O2", "-shared", "-fPIC", *(f"-Wl,{option}" for option in linker), "-s"]
 
 
 def build_harness(folder: Path, name: str, toolchain: Toolchain) -> Path:

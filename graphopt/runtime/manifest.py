@@ -21,6 +21,8 @@ MAX_MANIFEST = 64 << 20
 MAX_BYTES = 1 << 40
 """Of a memory, a port, the weights."""
 MAX_MACS = 1 << 63
+BINARY = (".so", ".o", ".bin")
+"""How the files end that nobody edits: libraries, and the kernels and weights of those yet to be linked."""
 ADVICE = "compile the model again"
 
 Check = Callable[[Any, str], None]
@@ -56,7 +58,7 @@ def sha256(data: bytes) -> str:
 
 
 def verified(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """The manifest of an artifact that is all there; sources may have been edited, a shared library not.
+    """The manifest of an artifact that is all there; sources may have been edited, libraries and objects not.
 
     Raises ``InvalidInput`` as ``read_manifest`` does, and for a file that is missing or damaged: a damaged library
     brings down whoever loads it.
@@ -65,8 +67,8 @@ def verified(files: Mapping[str, bytes]) -> dict[str, Any]:
     for name, digest in manifest.get("files", {}).items():
         if name not in files:
             raise InvalidInput("is missing", where=name, advice=ADVICE)
-        if name.endswith(".so") and sha256(files[name]) != digest:
-            raise InvalidInput("is not the library that was compiled", where=name, advice=ADVICE)
+        if name.endswith(BINARY) and sha256(files[name]) != digest:
+            raise InvalidInput("is not what was compiled", where=name, advice=ADVICE)
     return manifest
 
 

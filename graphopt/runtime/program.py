@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.errors import InvalidInput, printable
-from graphopt.runtime.build import code_bytes, write_files
+from graphopt.runtime.build import build_library, code_bytes, write_files
 from graphopt.runtime.execute import Array, Run, execute, toolchain_of
 from graphopt.runtime.folder import Saved, save_folder
 from graphopt.runtime.manifest import MANIFEST, read_manifest, verified
@@ -53,6 +53,22 @@ class Program:
         """
         return verified(self.files)
 
+    @property
+    def unlinked(self) -> bool:
+        """Whether it is for Linux and has no shared library yet, for want of a linker where it was compiled."""
+        return self.manifest["codegen"] == "llvm" and f"lib{self.manifest['name']}.so" not in self.files
+
+    @cached_property
+    def built(self) -> Mapping[str, bytes]:
+        """The files by which it runs: its own, and its shared library, linked now if it is unlinked.
+
+        Raises ``ToolFailed`` with the command that installs the linker, if it is still missing.
+        """
+        if not self.unlinked:
+            return self.files
+        name = self.manifest["name"]
+        return {**self.files, f"lib{name}.so": build_library(self.files, name, toolchain_of(self.manifest))}
+
     def run(self, /, *inputs: Array, **named: Array) -> Array | tuple[Array, ...]:
         """The outputs for the given inputs, by position or name; one array if there is one output.
 
@@ -69,7 +85,7 @@ class Program:
         """Run, with the outputs of each sample, the median seconds (natively) or the instructions (QEMU)."""
         samples = self.samples(inputs)
         with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
-            write_files(self.files, Path(folder))
+            write_files(self.built, Path(folder))
             return execute(Path(folder), self.manifest, samples, count)
 
     def samples(self, inputs: Mapping[str, Array] | Sequence[Array]) -> list[list[Array]]:
@@ -119,7 +135,7 @@ class Program:
         toolchain = toolchain_of(manifest)
         with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
             folder = Path(temporary)
-            write_files(self.files, folder)
+            write_files(self.built, folder)
             code = code_bytes(folder, manifest["name"], toolchain, manifest["cflags"], manifest["codegen"])
         return Sizes(code, manifest["weight_bytes"], manifest["workspace_bytes"])
 
@@ -137,7 +153,7 @@ class Program:
     def load(cls, path: str | Path) -> Program:
         """The program that ``save`` wrote to a folder; raises ``InvalidInput`` if it is not one, or is damaged.
 
-        Sources may have been edited; a shared library must be the one that was written.
+        Sources may have been edited; a library, or the object of its kernels, must be the one that was written.
         """
         folder = Path(path)
         if not (folder / MANIFEST).is_file():

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
+from graphopt.errors import printable
 from graphopt.ir import Array
+from graphopt.runtime.build import LIBRARY_SOURCES, link_options
+from graphopt.runtime.folder import EDITABLE
 from graphopt.runtime.machine import ABI_VERSION
+from graphopt.runtime.manifest import MANIFEST
 from graphopt.runtime.templates import render
 from graphopt.targets.codegen_c import C_TYPES, c_literal, helpers, print_function
 from graphopt.targets.kernels import Built
-from graphopt.targets.lowering import Call, Lowered
+from graphopt.targets.lowering import KernelCall, Lowered
 from graphopt.targets.naming import identifier, label, unique
 from graphopt.targets.ports import Port
 from graphopt.targets.target import Target
@@ -28,60 +31,76 @@ NOTICE = (
 )
 
 
-def artifact_files(
-    lowered: Lowered, target: Target, name: str, batched: bool, objects: bytes | None
-) -> dict[str, bytes]:
-    """Every file of the artifact but a shared library, by file name.
-
-    ``objects`` is the object file of the kernels, for a target of LLVM.
-    """
-    context = common_context(lowered, target, name)
+def project_files(lowered: Lowered, target: Target, name: str, batched: bool) -> dict[str, bytes]:
+    """Every file of a C project, by file name."""
+    context = {**common_context(lowered, target, name), "library": False}
     symbols = constant_symbols(lowered, name)
+    functions = "\n".join(print_function(f"{name}_{k}", built) for k, built in lowered.kernels.items())
+    calls = [
+        call_text(c, f"{name}_{c.kernel}", [symbols[a.index] for a in c.arguments if a.kind == "constant"])
+        for c in lowered.calls
+    ]
+    constants = [constant_context(symbols[i], data) for i, (_, data) in enumerate(lowered.constants)]
+    body = {"functions": functions, "helpers": helpers(functions), "constants": constants, "calls": calls}
+    templates = {
+        f"{name}.h": "model.h",
+        f"{name}.c": "model.c",
+        f"{name}_weights.c": "weights.c",
+        f"{name}_static.c": "static.c",
+        **{file: file for file in EDITABLE},
+    }
+    return {**rendered(templates, **context, **body), **manifest_file(lowered, target, name, batched)}
+
+
+def library_files(lowered: Lowered, target: Target, name: str, batched: bool, linked: bool) -> dict[str, bytes]:
+    """What goes with a shared library, by file name: its header, its manifest, and how to use it.
+
+    Without a linker the library is yet to be made (``linked``), from ``library_sources``, by the Makefile.
+    """
+    link = {"link": " ".join(link_options(name)), "sources": " ".join(f"{name}{s}" for s in LIBRARY_SOURCES)}
+    context = {**common_context(lowered, target, name), **link, "library": True, "linked": linked}
+    templates = {
+        f"{name}.h": "model.h",
+        f"{name}.pc": "library.pc",
+        f"{name}-config.cmake": "library-config.cmake",
+        "main.c": "main.c",
+        "Makefile": "library-Makefile",
+        "CMakeLists.txt": "library-CMakeLists.txt",
+        "README.md": "library-README.md",
+    }
+    return {**rendered(templates, **context), **manifest_file(lowered, target, name, batched)}
+
+
+def library_sources(lowered: Lowered, target: Target, name: str, objects: bytes) -> dict[str, bytes]:
+    """What a shared library is linked of, beside its header: driver, weights, sizes, and the object of the kernels."""
+    context = {**common_context(lowered, target, name), "library": True}
     offsets, blob = pack_blob(lowered, target.alignment)
-    text: dict[str, str] = {f"{name}.h": render("model.h", **context)}
-    files: dict[str, bytes] = {}
-    if objects is None:
-        functions = "\n".join(print_function(f"{name}_{k}", built) for k, built in lowered.kernels.items())
-        calls = [
-            call_text(c, f"{name}_{c.kernel}", [symbols[a.index] for a in c.arguments if a.kind == "constant"])
-            for c in lowered.calls
-        ]
-        constants = [constant_context(symbols[i], data) for i, (_, data) in enumerate(lowered.constants)]
-        body = {
-            "blob": False,
-            "functions": functions,
-            "helpers": helpers(functions),
-            "constants": constants,
-            "calls": calls,
-        }
-        text[f"{name}_weights.c"] = render("weights.c", constants=constants, **context)
-        for file, template in (
-            ("main.c", "main.c"),
-            ("Makefile", "Makefile"),
-            ("CMakeLists.txt", "CMakeLists.txt"),
-            ("README.md", "README.md"),
-        ):
-            text[file] = render(template, **context)
-    else:
-        calls = [
-            call_text(
-                c,
-                f"{name}_{c.kernel}",
-                [f"{name}_weights + {offsets[a.index]}" for a in c.arguments if a.kind == "constant"],
-            )
-            for c in lowered.calls
-        ]
-        prototypes = [(f"{name}_{k}", prototype(built)) for k, built in lowered.kernels.items()]
-        body = {"blob": True, "prototypes": prototypes, "calls": calls, "helpers": ""}
-        text[f"{name}_weights.S"] = render("weights.S", **context)
-        files = {f"{name}_weights.bin": blob, f"{name}_kernels.o": objects}
-    text[f"{name}.c"] = render("model.c", **body, **context)
-    text[f"{name}_static.c"] = render("static.c", **context)
-    text["manifest.json"] = json.dumps(manifest(lowered, target, name, batched), indent=2) + "\n"
-    return {**{file: content.encode() for file, content in text.items()}, **files}
+    calls = [
+        call_text(
+            c,
+            f"{name}_{c.kernel}",
+            [f"{name}_weights + {offsets[a.index]}" for a in c.arguments if a.kind == "constant"],
+        )
+        for c in lowered.calls
+    ]
+    prototypes = [(f"{name}_{k}", prototype(built)) for k, built in lowered.kernels.items()]
+    body = {"prototypes": prototypes, "calls": calls, "helpers": ""}
+    templates = {
+        f"{name}.c": "model.c",
+        f"{name}_static.c": "static.c",
+        f"{name}_sizes.c": "sizes.c",
+        f"{name}_weights.S": "weights.S",
+        f"{name}.map": "library.map",
+    }
+    return {**rendered(templates, **context, **body), f"{name}_weights.bin": blob, f"{name}_kernels.o": objects}
 
 
-def common_context(lowered: Lowered, target: Target, name: str) -> dict[str, Any]:
+def rendered(templates: Mapping[str, str], **context: object) -> dict[str, bytes]:
+    """Files by name, from the names of their templates."""
+    return {file: render(template, **context).encode() for file, template in templates.items()}
+
+
+def common_context(lowered: Lowered, target: Target, name: str) -> dict[str, object]:
     """What every template may use."""
     return {
         "notice": NOTICE.format(version=version("graphopt")),
@@ -93,13 +112,16 @@ def common_context(lowered: Lowered, target: Target, name: str) -> dict[str, Any
         "inputs": [port_context(p) for p in lowered.inputs],
         "outputs": [port_context(p) for p in lowered.outputs],
         "target": label(target.name),
+        "description": printable(target.description),
+        "compiler": target.toolchain.compiler,
+        "flags": " ".join(target.toolchain.flags),
         "weight_bytes": lowered.constant_bytes,
         "cflags": " ".join([*STRICT, *OPTIMIZE]),
         "options": " ".join([*STRICT[1:], *OPTIMIZE]),
     }
 
 
-def port_context(port: Port) -> dict[str, Any]:
+def port_context(port: Port) -> dict[str, object]:
     shape = port.type.static_shape
     size = int(np.prod(shape))
     return {
@@ -124,7 +146,7 @@ def constant_symbols(lowered: Lowered, name: str) -> list[str]:
     return list(symbols)
 
 
-def constant_context(symbol: str, data: Array) -> dict[str, Any]:
+def constant_context(symbol: str, data: Array) -> dict[str, object]:
     return {
         "symbol": symbol,
         "ctype": C_TYPES[str(data.dtype)],
@@ -156,7 +178,7 @@ def pack_blob(lowered: Lowered, alignment: int) -> tuple[list[int], bytes]:
     return offsets, b"".join(parts)
 
 
-def call_text(call: Call, function: str, constants: Sequence[str]) -> dict[str, str]:
+def call_text(call: KernelCall, function: str, constants: Sequence[str]) -> dict[str, str]:
     """The C of one call, and the comment above it."""
     left = iter(constants)
     arguments = []
@@ -177,11 +199,15 @@ def prototype(kernel: Built) -> str:
     return ", ".join([*(f"const {kind} *" for kind in kinds[:-1]), f"{kinds[-1]} *"])
 
 
-def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict[str, Any]:
+def manifest_file(lowered: Lowered, target: Target, name: str, batched: bool) -> dict[str, bytes]:
+    return {MANIFEST: (json.dumps(manifest(lowered, target, name, batched), indent=2) + "\n").encode()}
+
+
+def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict[str, object]:
     """What the runtime needs to know to build, load and run the artifact, and what a report shows."""
 
-    def port(p: Port) -> dict[str, Any]:
-        known = {"name": p.name, "dtype": p.type.dtype, "shape": list(p.type.static_shape)}
+    def port(p: Port) -> dict[str, object]:
+        known: dict[str, object] = {"name": p.name, "dtype": p.type.dtype, "shape": list(p.type.static_shape)}
         return known if p.scale is None else {**known, "scale": p.scale, "zero_point": p.zero_point}
 
     return {
@@ -203,6 +229,6 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
     }
 
 
-def kernel_row(call: Call) -> dict[str, Any]:
+def kernel_row(call: KernelCall) -> dict[str, object]:
     costs = {"macs": call.macs, "weight_bytes": call.weight_bytes, "live_bytes": call.live_bytes}
     return {"node": call.node, "kernel": call.kernel, "operators": call.text, **costs}

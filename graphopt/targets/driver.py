@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 
 from graphopt.errors import InvalidInput
@@ -35,12 +36,14 @@ def compile(
 
     ``name`` is the C prefix and the stem of the files, so that several models link into one firmware. A quantized
     graph takes and gives its integers (``io="native"``), whose scales are in the header, or float32 (``io="float32"``).
-    Raises ``Unsupported`` naming every node that cannot be lowered, ``BudgetExceeded`` where the
-    program does not fit, ``ToolFailed`` where a compiler is missing.
+    No compiler of C is needed: without the one that links for a target of Linux, the program has an object file and
+    C sources in the place of its library, to be linked where it first runs or by their Makefile. Raises
+    ``Unsupported`` naming every node that cannot be lowered, ``BudgetExceeded`` where the program does not fit,
+    ``ToolFailed`` where a compiler fails.
     """
     check_name(name)
     import_tvm()
-    from graphopt.targets.artifact import artifact_files
+    from graphopt.targets.artifact import library_files, library_sources, project_files
     from graphopt.targets.codegen_llvm import compile_object
     from graphopt.targets.lowering import lower
     from graphopt.targets.ports import native_io, with_parameters
@@ -56,9 +59,10 @@ def compile(
     ports = with_parameters(lowered.inputs, taken), with_parameters(lowered.outputs, given)
     lowered = replace(lowered, inputs=ports[0], outputs=ports[1])
     if machine.codegen == "c":
-        return Program(sealed(artifact_files(lowered, machine, name, batched, None)))
+        return Program(sealed(project_files(lowered, machine, name, batched)))
+    linked = shutil.which(machine.toolchain.compiler) is not None
     kernels = {f"{name}_{k}": built for k, built in lowered.kernels.items()}
-    files = artifact_files(lowered, machine, name, batched, compile_object(kernels, machine))
-    library = build_library(files, name, machine.toolchain)
-    kept = {f: files[f] for f in (f"{name}.h", "manifest.json")}
-    return Program(sealed({f"lib{name}.so": library, **kept}))
+    files = library_files(lowered, machine, name, batched, linked)
+    sources = library_sources(lowered, machine, name, compile_object(kernels, machine))
+    made = {f"lib{name}.so": build_library({**files, **sources}, name, machine.toolchain)} if linked else sources
+    return Program(sealed({**made, **files}))

@@ -32,7 +32,7 @@ class BufferPlace:
 
 
 @dataclass(frozen=True)
-class Call:
+class KernelCall:
     """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words.
 
     ``macs`` are its multiply-accumulates, ``weight_bytes`` those of the constants that it reads, which others may read
@@ -70,7 +70,7 @@ class Lowered:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     kernels: dict[str, Built]
-    calls: tuple[Call, ...]
+    calls: tuple[KernelCall, ...]
     constants: tuple[tuple[str, Array], ...]
     plan: Plan
 
@@ -218,12 +218,12 @@ class Lowering:
         outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))
         return Lowered(inputs, outputs, self.kernels, tuple(calls), tuple(self.constant_list), plan)
 
-    def placed(self, call: UnplacedCall, offsets: dict[Value, int], live: int) -> Call:
+    def placed(self, call: UnplacedCall, offsets: dict[Value, int], live: int) -> KernelCall:
         places = [BufferPlace("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
         node = call.result.node
         places.append(self.place(call.result, offsets))
-        return Call(call.kernel, tuple(places), self.graph.names[node], call.text, macs_of(node), weights, live)
+        return KernelCall(call.kernel, tuple(places), self.graph.names[node], call.text, macs_of(node), weights, live)
 
     def place(self, value: Value, offsets: dict[Value, int]) -> BufferPlace:
         held = self.held(value)

@@ -18,7 +18,7 @@ from graphopt.ir.registry import TABLES
 from graphopt.passes import PASSES
 from graphopt.passes.prune.maps.table import MAPS
 from graphopt.passes.quantize.form import INTEGER_RULES
-from graphopt.targets.kernels import RULES as KERNEL_RULES
+from graphopt.targets.kernels import KERNEL_RULES
 from graphopt.targets.scalars import SCALARS
 
 CELLS = {

@@ -126,12 +126,12 @@ def test_files_that_are_missing_or_damaged(program: Program, tmp_path: Path) -> 
     library = tmp_path / "out" / "libmodel.so"
     data = library.read_bytes()
     library.write_bytes(data[:-1] + b"!")
-    with pytest.raises(InvalidInput, match=r"libmodel\.so: is not the library"):
+    with pytest.raises(InvalidInput, match=r"libmodel\.so: is not what was compiled"):
         Program.load(tmp_path / "out")
     library.unlink()
     with pytest.raises(InvalidInput, match=r"libmodel\.so: is missing"):
         Program.load(tmp_path / "out")
-    with pytest.raises(InvalidInput, match="is not the library"):
+    with pytest.raises(InvalidInput, match="is not what was compiled"):
         Program({**program.files, "libmodel.so": data[:1000]}).run(np.zeros((1, 3), "float32"))
     foreign = sealed({**program.files, "libmodel.so": programs("aarch64").files["libmodel.so"]})
     with pytest.raises(ToolFailed, match="cannot be loaded"):

@@ -12,7 +12,7 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, arg
 from graphopt.ops import Conv, Linear, MaxPool, ReduceMean, Relu, Reshape, Tanh
 from graphopt.targets import get_target
-from graphopt.targets.kernels import RULES, Kernel, Task
+from graphopt.targets.kernels import KERNEL_RULES, Kernel, Task
 from graphopt.targets.kernels.nest import linear_nest
 from graphopt.targets.lowering import lower
 
@@ -35,7 +35,7 @@ def net() -> Graph:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What is told on level 2 of a network on a target with a DSP, for whose linear layers there is a rule."""
-    monkeypatch.setitem(RULES, (Linear, "my-dsp"), linear_for_dsp)
+    monkeypatch.setitem(KERNEL_RULES, (Linear, "my-dsp"), linear_for_dsp)
     monkeypatch.setenv("GRAPHOPT_DEBUG", "2")
     lower(net(), replace(get_target("x86-64-v3"), isa=("my-dsp", "avx2")))
     return capsys.readouterr().err.splitlines()

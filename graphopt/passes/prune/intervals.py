@@ -76,7 +76,7 @@ class Interval:
 
 
 Rule = Callable[[Op, Sequence[Interval]], Sequence[Interval] | None]
-RULES: dict[type[Op], Rule] = {}
+INTERVAL_RULES: dict[type[Op], Rule] = {}
 
 MONOTONE = (
     *(Relu, LeakyRelu, Clip, Sigmoid, Tanh, HardSigmoid, Exp, Softplus, Softsign, Elu, Selu, Celu, Identity),
@@ -123,13 +123,13 @@ def extremes(candidates: Sequence[Array]) -> list[Interval]:
     return [Interval(stack.min(0), stack.max(0))]
 
 
-RULES.update(dict.fromkeys(MONOTONE, monotone))
-RULES.update(dict.fromkeys(LIPSCHITZ, smooth))
-RULES.update(dict.fromkeys((Conv, ConvTranspose, Linear), layer))
-RULES[Neg] = lambda op, x: [Interval(-x[0].high, -x[0].low)]
-RULES[Sub] = lambda op, x: [Interval(x[0].low - x[1].high, x[0].high - x[1].low)]
-RULES[Mul] = lambda op, x: extremes([a * b for a in (x[0].low, x[0].high) for b in (x[1].low, x[1].high)])
-RULES[BatchNorm] = lambda op, x: (
+INTERVAL_RULES.update(dict.fromkeys(MONOTONE, monotone))
+INTERVAL_RULES.update(dict.fromkeys(LIPSCHITZ, smooth))
+INTERVAL_RULES.update(dict.fromkeys((Conv, ConvTranspose, Linear), layer))
+INTERVAL_RULES[Neg] = lambda op, x: [Interval(-x[0].high, -x[0].low)]
+INTERVAL_RULES[Sub] = lambda op, x: [Interval(x[0].low - x[1].high, x[0].high - x[1].low)]
+INTERVAL_RULES[Mul] = lambda op, x: extremes([a * b for a in (x[0].low, x[0].high) for b in (x[1].low, x[1].high)])
+INTERVAL_RULES[BatchNorm] = lambda op, x: (
     None
     if any(i.radius.any() for i in x[1:])
     else extremes([evaluated(op, [side, *(i.low for i in x[1:])])[0] for side in (x[0].low, x[0].high)])
@@ -152,7 +152,7 @@ def node_intervals(node: Node, inputs: Sequence[Interval], limit: float) -> list
     data = node.results[0].constant
     if data is not None:
         return [Interval(data.astype(np.float64), data.astype(np.float64))]
-    rule = RULES.get(type(node.op)) if all(t.is_float for t in node.types) else None
+    rule = INTERVAL_RULES.get(type(node.op)) if all(t.is_float for t in node.types) else None
     with np.errstate(all="ignore"):
         results = rule(node.op, inputs) if rule else None
     if results is None:

@@ -2,12 +2,12 @@
 
 from graphopt.ir.registry import import_all
 from graphopt.targets import scalars_cast, scalars_integer, scalars_math
-from graphopt.targets.kernels.base import RULES, Built, Kernel, Task, build, find_rule, has_kernel, kernel_rule
+from graphopt.targets.kernels.base import KERNEL_RULES, Built, Kernel, Task, build, find_rule, has_kernel, kernel_rule
 
 import_all(__path__, __name__)
 
 __all__ = [
-    "RULES",
+    "KERNEL_RULES",
     "Built",
     "Kernel",
     "Task",

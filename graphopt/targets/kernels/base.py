@@ -138,7 +138,7 @@ class Frame:
 
 
 KernelRule = Callable[[Task[OpT]], Kernel]
-RULES: Table[tuple[type[Op], str | None], KernelRule[Any]] = Table("a kernel rule")
+KERNEL_RULES: Table[tuple[type[Op], str | None], KernelRule[Any]] = Table("a kernel rule")
 """From anchor operator, and the instruction set it is for or (None) all, to the rule for tasks of that operator."""
 
 
@@ -152,7 +152,7 @@ def kernel_rule(
     """
 
     def register(rule: KernelRule[OpT | OtherT]) -> KernelRule[OpT | OtherT]:
-        RULES.enter(rule, *((kind, isa) for kind in (op, *others)))
+        KERNEL_RULES.enter(rule, *((kind, isa) for kind in (op, *others)))
         return rule
 
     return register
@@ -160,14 +160,14 @@ def kernel_rule(
 
 def has_kernel() -> set[type[Op]]:
     """The operators that a kernel can be built around."""
-    return {op for op, _ in RULES}
+    return {op for op, _ in KERNEL_RULES}
 
 
 def find_rule(op: type[Op], target: Target) -> tuple[KernelRule[Op], str | None]:
     """The rule for an operator on a target, and which it is for: the most special of the target's sets, or all."""
     for isa in (*target.isa, None):
-        if (op, isa) in RULES:
-            return RULES[op, isa], isa
+        if (op, isa) in KERNEL_RULES:
+            return KERNEL_RULES[op, isa], isa
     raise Unsupported(f"no kernel for {op.name} on {target.name}")
 
 

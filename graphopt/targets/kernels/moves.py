@@ -10,11 +10,11 @@ from tvm import tirx
 
 from graphopt.ir import Op
 from graphopt.ops import Concat, Expand, Pad, Reshape, Resize, Slice, Softmax, Transpose
-from graphopt.targets.kernels.base import RULES, Frame, Kernel, Task, kernel_rule, physical_loops
+from graphopt.targets.kernels.base import KERNEL_RULES, Frame, Kernel, Task, kernel_rule, physical_loops
 from graphopt.targets.kernels.nest import Index, conjunction, emit_nest, reduced
 from graphopt.targets.tir import Expr, Locals, Point, loop
 
-RULES.unsupported("its result is its operand, read by another shape", (Reshape, None))
+KERNEL_RULES.unsupported("its result is its operand, read by another shape", (Reshape, None))
 
 
 def gather(task: Task[Op], source: Callable[[Index], Sequence[Expr]]) -> Kernel:
