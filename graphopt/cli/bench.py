@@ -11,11 +11,15 @@ from graphopt.cli import tables
 from graphopt.cli.common import (
     CalibrationOption,
     ConstantOption,
+    DataOption,
     KeyOption,
+    LabelsOption,
+    LayoutOption,
     LoadOption,
     ModelArgument,
     PassesOption,
     QuantizeOption,
+    ScaleOption,
     ShapeOption,
     app,
     check_keys,
@@ -46,13 +50,18 @@ def bench(
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     key: KeyOption = None,
+    scale: ScaleOption = None,
+    layout: LayoutOption = None,
+    data: DataOption = None,
+    labels: LabelsOption = None,
 ) -> None:
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
 
     On the first calibration sample, or else on random input. Integers must equal the reference evaluator's, floats be
     within 1e-4 of max|y|.
     """
-    from graphopt.cli.samples import read_samples
+    from graphopt.cli.evaluate import show_accuracy
+    from graphopt.cli.samples import Preparation, read_samples
     from graphopt.ir import bind_batch
     from graphopt.passes import Context, Pipeline
     from graphopt.passes.contract import random_inputs
@@ -61,9 +70,10 @@ def bench(
 
     load_outside(load)
     chosen = choose_passes(passes, quantize)
-    check_keys(calibration, key)
+    check_keys(calibration or data, key)
     graph = load_model(model, shape, constant)
-    context = Context(calibration=read_samples(calibration, graph, key))
+    prepare = Preparation.of(scale, layout)
+    context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     with working("running passes"):
         small = bind_batch(Pipeline(chosen)(graph, context), 1)
     inputs = random_inputs(small, seed=0)
@@ -78,6 +88,7 @@ def bench(
         rows.append((name, program, run, agrees(program, small, inputs, run)))
     show_notes(context.notes, explain=False)
     out.print(tables.bench_table(model.name, rows))
+    show_accuracy(graph, small, data, labels, key, prepare)
     if not all(equal for *_, equal in rows):
         raise typer.Exit(1)
 

@@ -14,12 +14,16 @@ from graphopt.cli.common import (
     BatchOption,
     CalibrationOption,
     ConstantOption,
+    DataOption,
     ExplainOption,
     KeyOption,
+    LabelsOption,
+    LayoutOption,
     LoadOption,
     ModelArgument,
     PassesOption,
     QuantizeOption,
+    ScaleOption,
     ShapeOption,
     app,
     check_calibration,
@@ -62,20 +66,26 @@ def compile_command(
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     key: KeyOption = None,
+    scale: ScaleOption = None,
+    layout: LayoutOption = None,
+    data: DataOption = None,
+    labels: LabelsOption = None,
     io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
     check: Annotated[bool, typer.Option("--check", help="hold every pass to its contract")] = False,
     explain: ExplainOption = False,
 ) -> None:
     """Compile a model: a shared library for Linux, a C project for a microcontroller."""
-    from graphopt.cli.samples import read_samples
+    from graphopt.cli.evaluate import show_accuracy
+    from graphopt.cli.samples import Preparation, read_samples
     from graphopt.passes import Context, Pipeline
     from graphopt.targets import compile
 
     load_outside(load)
     chosen = choose_passes(passes, quantize)
-    check_calibration(chosen, quantize, calibration, key)
+    check_calibration(chosen, quantize, calibration, key if data is None else None)
     graph = load_model(model, shape, constant)
-    context = Context(calibration=read_samples(calibration, graph, key))
+    prepare = Preparation.of(scale, layout)
+    context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
         program = compile(small, target, name=name, batch=batch, io=io)
@@ -83,6 +93,7 @@ def compile_command(
     show_notes(context.notes, explain)
     out.print(tables.program_table(program, str(output)))
     show_saved(saved)
+    show_accuracy(graph, small, data, labels, key, prepare)
 
 
 def show_saved(saved: Saved) -> None:
@@ -103,6 +114,10 @@ def opt(
     constant: ConstantOption = None,
     calibration: CalibrationOption = None,
     key: KeyOption = None,
+    scale: ScaleOption = None,
+    layout: LayoutOption = None,
+    data: DataOption = None,
+    labels: LabelsOption = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="print the graph after every pass")
     ] = False,
@@ -115,14 +130,15 @@ def opt(
     ] = False,
 ) -> None:
     """Run passes over a model; print the graph, or write it."""
-    from graphopt.cli.samples import read_samples
+    from graphopt.cli.evaluate import show_accuracy
+    from graphopt.cli.samples import Preparation, read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, Step
     from graphopt.report import graph_diff
 
     load_outside(load)
     chosen = choose_passes(passes)
-    check_calibration(chosen, None, calibration, key)
+    check_calibration(chosen, None, calibration, key if data is None else None)
     graph = load_model(model, shape, constant)
     if bisect:
         debugging.show_culprit(graph, chosen)
@@ -138,14 +154,16 @@ def opt(
         if diff:
             print_diff(graph_diff(step.before, step.after))
 
-    context = Context(calibration=read_samples(calibration, graph, key))
+    prepare = Preparation.of(scale, layout)
+    context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     result = Pipeline(chosen, check=check)(graph, context, show)
     if output is not None:
         save(result, output)
     show_notes(context.notes, explain, out if explain else err)
     if time:
         out.print(tables.steps_table(steps))
-    if not (print_after_all or diff or explain or time or output):
+    show_accuracy(graph, result, data, labels, key, prepare)
+    if not (print_after_all or diff or explain or time or output or data):
         print_text(str(result))
 
 

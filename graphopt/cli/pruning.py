@@ -13,8 +13,10 @@ from graphopt.cli.common import (
     ConstantOption,
     ExplainOption,
     KeyOption,
+    LayoutOption,
     LoadOption,
     ModelArgument,
+    ScaleOption,
     ShapeOption,
     alarm,
     app,
@@ -51,6 +53,8 @@ def prune(
         Path | None, typer.Option("--data", help="an .npz or .npy of samples as the model takes them")
     ] = None,
     key: KeyOption = None,
+    scale: ScaleOption = None,
+    layout: LayoutOption = None,
     labels: Annotated[
         str | None, typer.Option(help="the array of --data that has the right outputs; else the model's own are")
     ] = None,
@@ -72,7 +76,8 @@ def prune(
     check: Annotated[bool, typer.Option("--check", help="hold the result to its contract")] = False,
 ) -> None:
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
-    from graphopt.cli.samples import read_samples
+    from graphopt.cli.evaluate import show_accuracy
+    from graphopt.cli.samples import Preparation, read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
 
@@ -81,7 +86,8 @@ def prune(
     load_outside(load)
     graph = load_model(model, shape, constant)
     check_keys(data, key, "--data")
-    samples = read_samples(data, graph, key, labels)
+    prepare = Preparation.of(scale, layout)
+    samples = read_samples(data, graph, key, labels, prepare)
     chosen: PruneChannels | RemoveDeadChannels = RemoveDeadChannels()
     if not dead:
         chosen = PruneChannels(
@@ -103,6 +109,8 @@ def prune(
         save(small, output)
     out.print(tables.costs_table({"before": graph, "after": small}))
     tell_what_is_left(graph, small, samples, labels, importance)
+    if labels is not None:
+        show_accuracy(graph, small, data, labels, key, prepare)
 
 
 def criterion(name: str, graph: Graph, samples: Mapping[str, Array] | None, labels: str | None) -> str | Importance:

@@ -100,9 +100,8 @@ class AreaUnderCurve(Metric):
         output = finite_or_refused(batch.output(self.name), batch, self.name)
         labels = as_classes(batch.wanted(self.name), self.name)
         if labels.ndim != 1:
-            raise InvalidInput(
-                f"labels of the shape {list(labels.shape)}", where="metric auc", why="one a sample is needed"
-            )
+            what = f"labels of the shape {list(labels.shape)}"
+            raise InvalidInput(what, where=f"metric {self.name}", advice="give one for each sample")
         scores = output.reshape(len(labels), -1)
         check_range(labels, max(2, scores.shape[1]), batch.places, self.name)
         return {"label": labels, "scores": scores if scores.shape[1] == 1 else probabilities(scores)}
@@ -165,9 +164,7 @@ def class_scores(output: Array, labels: tuple[int, ...], metric: str) -> Array:
     why = "it has one number a sample" if len(labels) == 1 and output[0].size == 1 else None
     why = "either of two axes may be that of the classes" if len(fitting) > 1 else why
     what = f"an output {output.dtype}{list(output.shape)} is no score for each class of labels {list(labels)}"
-    advice = (
-        "one score for each class is needed: [N, classes]; for one score a sample use auc, else a metric of your own"
-    )
+    advice = "one score a class is needed, [N, classes]; for one score a sample use auc, else a metric of your own"
     raise InvalidInput(what, where=f"metric {metric}", why=why, advice=advice)
 
 

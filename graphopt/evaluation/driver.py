@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from graphopt.targets import Target
 
 Progress = Callable[[int, int], None]
 """Called with the samples that are done and those there are to do."""
+Prepare = Callable[[dict[str, Array]], dict[str, Array]]
+"""Makes of the inputs of a batch what the model takes."""
 
 
 def evaluate(
@@ -36,6 +38,7 @@ def evaluate(
     target: str | Target | None = None,
     samples: int | None = None,
     worst: int = 5,
+    prepare: Prepare | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """How good the outputs of a model are, by a metric, and how far from those of a reference.
@@ -54,6 +57,7 @@ def evaluate(
             or, where that takes long, compiled for this machine: ``engine`` of the result says which.
         samples: take only so many, evenly spread.
         worst: how many of the worst samples to name.
+        prepare: makes of the inputs of each batch what the model takes: scales images, for one.
         progress: called with the samples done and to do, from time to time.
 
     Raises ``InvalidInput`` for data, labels or outputs that do not fit each other, and what compiling and running do.
@@ -72,7 +76,7 @@ def evaluate(
     engine = engine_of(found, target, len(chosen) * windows)
     reference = None if against is None else read_model(against)
     other = None if reference is None else engine_of(reference, None, len(chosen) * windows)
-    run = Run(engine, other, judge)
+    run = Run(engine, other, judge, prepare)
     run.watch(source, chosen, progress)
     places = run.places
     seen = joined(run.seen)
@@ -100,6 +104,7 @@ class Run:
     engine: Engine
     reference: Engine | None
     metric: Metric | None
+    prepare: Prepare | None = None
     seen: list[Seen] = field(default_factory=list)
     wanted: list[Seen] = field(default_factory=list)
     compared: list[Seen] = field(default_factory=list)
@@ -115,7 +120,7 @@ class Run:
         engines = [self.engine, *([self.reference] if self.reference else [])]
         step, chunk = common_step(engines), self.engine.chunk
         for part, places in batches_of(data, chosen, step, chunk):
-            self.take(part, places)
+            self.take(part if self.prepare is None else replace(part, inputs=self.prepare(part.inputs)), places)
             self.done.append(places)
             if progress is not None:
                 progress(sum(map(len, self.done)), len(chosen))
