@@ -77,7 +77,8 @@ def read_arrays(
     file, rows = sliced(path)
     with open_arrays(file) as found:
         if labels is not None and labels not in found:
-            raise InvalidInput(f"no array is called so in {file}", where=f"--labels {labels}")
+            why = f"it has {', '.join(name or 'one without a name' for name in found) or 'none'}"
+            raise InvalidInput(f"no array is called so in {file}", where=f"--labels {labels}", why=why)
         chosen = choose({n: a for n, a in found.items() if n != labels}, inputs, keys, str(file))
         arrays = read_some(found, {*chosen.values(), *([] if labels is None else [labels])}, str(file))
     if unused := [name for name in found if name not in arrays]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
 
-from graphopt.errors import InvalidInput, Unsupported
+from graphopt.errors import InvalidInput
 from graphopt.evaluation.intervals import Interval, bootstrap
 from graphopt.ir import Array
 
@@ -78,13 +77,3 @@ def finite_or_refused(output: Array, batch: Observed, metric: str) -> Array:
         what = f"the outputs of {len(bad)} samples are not finite, of sample {place} for one"
         raise InvalidInput(what, where=f"metric {metric}", advice="find the node: graphopt opt MODEL --bisect")
     return output.astype(np.float64)
-
-
-def sklearn_metrics() -> ModuleType:
-    """scikit-learn's metrics; raises ``Unsupported`` where it is not installed."""
-    try:
-        import sklearn.metrics
-    except ImportError as error:
-        advice = "pip install graphopt[evaluation]"
-        raise Unsupported("f1 and auc are computed by scikit-learn, which is missing", advice=advice) from error
-    return sklearn.metrics  # type: ignore[no-any-return]

@@ -83,12 +83,17 @@ class Labelled:
 
 
 def chosen_places(total: int, wanted: int | None) -> Array:
-    """So many places, spread evenly over all; all of them without a number."""
+    """So many places, spread evenly over all; all of them without a number.
+
+    One is drawn from each of as many equal stretches, always the same: a fixed stride would fall in step with data whose
+    classes take turns.
+    """
     if wanted is not None and wanted < 1:
         raise InvalidInput(f"{wanted} samples", where="samples", advice="at least one is needed")
     if wanted is None or wanted >= total:
         return np.arange(total)
-    return (np.arange(wanted) * total) // wanted
+    bounds = np.arange(wanted + 1) * total // wanted
+    return bounds[:-1] + (np.random.default_rng(0).random(wanted) * np.diff(bounds)).astype(np.int64)
 
 
 def batches_of(data: Labelled, chosen: Array, step: int, chunk: int) -> Iterator[tuple[Part, Array]]:

@@ -9,6 +9,7 @@ import pytest
 from mlperf import data, graphs, path_of, program, quantized
 
 import graphopt
+from graphopt.evaluation.samples import chosen_places
 from graphopt.ir import Array
 
 
@@ -55,7 +56,8 @@ def test_on_its_board_some_samples_spread_evenly(shared: Path, kws: dict[str, Ar
     found = graphopt.evaluate(
         graph, kws["x"], kws["y"], target="cortex-m4", samples=5, progress=lambda done, of: seen.append((done, of))
     )
-    places = np.arange(5) * 180
+    places = chosen_places(900, 5)
+    assert np.array_equal(places // 180, np.arange(5))
     right = graph(kws["x"][places])[0].argmax(1) == kws["y"][places]
     assert found.score is not None
     assert found.score.value == right.mean()
