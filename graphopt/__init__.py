@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphopt.errors import GraphoptError as GraphoptError
+    from graphopt.evaluation import compare as compare
     from graphopt.evaluation import evaluate as evaluate
     from graphopt.exporters import save as save
     from graphopt.exporters import to_onnx as to_onnx
@@ -46,6 +47,7 @@ PUBLIC = {
     "analyze_quantization": "graphopt.passes",
     "analyze_sensitivity": "graphopt.passes",
     "bind_batch": "graphopt.ir",
+    "compare": "graphopt.evaluation",
     "compile": "graphopt.targets",
     "evaluate": "graphopt.evaluation",
     "get_target": "graphopt.targets",

@@ -52,7 +52,8 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="samples to evaluate on, before and after: test.npz, 'test.npz[100:]'")
 ]
 LabelsOption = Annotated[
-    str | None, typer.Option("--labels", help="the right outputs: an array of --data, labels.npy or labels.npz:y")
+    str | None,
+    typer.Option("--labels", help="what is right: an array of --data, labels.npy, file.npz:y, a folder of YOLO boxes"),
 ]
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="say all that the passes did and did not, and why; else what you must know")

@@ -30,7 +30,7 @@ from graphopt.errors import InvalidInput
 
 if TYPE_CHECKING:
     from graphopt.cli.samples import Preparation
-    from graphopt.evaluation import Evaluation
+    from graphopt.evaluation import Evaluation, Metric
     from graphopt.ir import Array, Graph, TensorType
     from graphopt.runtime import Program
 
@@ -42,7 +42,9 @@ def evaluate(
     labels: LabelsOption = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="top1, top5, f1, auc, anomaly-auc, mse, mae, cosine, snr, or my_metrics.py:name"),
+        typer.Option(
+            help="top1, top5, f1, auc, anomaly-auc, mse, mae, cosine, snr, map50, map50-95, or my_metrics.py:name"
+        ),
     ] = None,
     against: Annotated[Path | None, typer.Option(help="compare with this model or folder: the float one")] = None,
     target: Annotated[
@@ -53,6 +55,13 @@ def evaluate(
     scale: ScaleOption = None,
     layout: LayoutOption = None,
     worst: Annotated[int, typer.Option(help="name so many of the worst samples")] = 5,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="also under noise, blur, other brightness and inputs of 8 bits")
+    ] = False,
+    head: Annotated[str | None, typer.Option(help="of a detector: v8, v5-boxes, v5 or v3; else by its shapes")] = None,
+    anchors: Annotated[
+        str | None, typer.Option(help="of v5 and v3, in pixels, a scale after the other: '10,13 16,30; 30,61 62,45'")
+    ] = None,
     confusion: Annotated[bool, typer.Option("--confusion", help="print which classes are taken for which")] = False,
     load: LoadOption = None,
     shape: ShapeOption = None,
@@ -74,11 +83,12 @@ def evaluate(
             compiled_as(found, target),
             inputs,
             wanted,
-            metric=metric_named(metric),
+            metric=metric_named(metric, head, anchors),
             against=reference,
             target=target,
             samples=samples,
             worst=worst,
+            robustness=robustness,
             prepare=Preparation.of(scale, layout),
             progress=progress,
         )
@@ -95,6 +105,8 @@ def show(report: Evaluation, confusion: bool) -> None:
     out.print(tables.evaluation_table(report))
     if confusion and report.confusion is not None:
         out.print(tables.confusion_table(report.confusion))
+    if report.robustness:
+        out.print(tables.robustness_table(report))
     if report.worst:
         out.print(tables.worst_table("worst samples", report.worst))
     if report.against is not None and report.against.worst:
@@ -135,10 +147,17 @@ def inputs_of(model: Graph | Program) -> dict[str, TensorType]:
 def read_labelled(
     data: Path, inputs: dict[str, TensorType], keys: list[str] | None, labels: str | None
 ) -> tuple[dict[str, Array], Array | None]:
-    """Samples by input name, and labels: an array of the same file, a .npy, or one of another file, ``file.npz:y``."""
+    """Samples by input name, and labels: an array of the same file, a .npy, one of another file, ``file.npz:y``, or
+    the boxes in a folder of YOLO's .txt files.
+    """
     from graphopt.cli.arrays import read_all
     from graphopt.cli.samples import read_arrays, rows_of, sliced
+    from graphopt.evaluation.detection import read_boxes
 
+    if labels is not None and sliced(Path(labels))[0].is_dir():
+        folder, rows = sliced(Path(labels))
+        samples, _ = read_arrays(data, inputs, keys or [])
+        return samples, rows_of(read_boxes(folder), rows, f"--labels {labels}")
     if labels is None or not labels.partition(":")[0].partition("[")[0].endswith((".npy", ".npz")):
         return read_arrays(data, inputs, keys or [], labels)
     samples, _ = read_arrays(data, inputs, keys or [])
@@ -153,8 +172,14 @@ def read_labelled(
     return samples, rows_of(arrays[name], rows, f"--labels {labels}")
 
 
-def metric_named(text: str | None) -> str | Callable[..., object] | None:
-    """The name of a metric, or the function that ``file.py:name`` means."""
+def metric_named(
+    text: str | None, head: str | None = None, anchors: str | None = None
+) -> str | Metric | Callable[..., object] | None:
+    """The name of a metric, the one of a head that is described, or the function that ``file.py:name`` means."""
+    if head is not None or anchors is not None:
+        from graphopt.evaluation.detection import MeanAveragePrecision
+
+        return MeanAveragePrecision(text or "map50", head, parse_anchors(anchors or ""))
     file, _, name = (text or "").rpartition(":")
     if not file.endswith(".py"):
         return text
@@ -164,6 +189,17 @@ def metric_named(text: str | None) -> str | Callable[..., object] | None:
     if not callable(found):
         raise InvalidInput(f"defines no function {name!r}", where=file, advice="write def name(outputs, labels): ...")
     return found  # type: ignore[no-any-return]
+
+
+def parse_anchors(text: str) -> list[list[tuple[float, float]]]:
+    """Width and height of the anchors of each scale; raises ``InvalidInput`` for what is none."""
+    try:
+        scales = [
+            [tuple(map(float, pair.split(","))) for pair in part.split()] for part in text.split(";") if part.strip()
+        ]
+        return [[(width, height) for width, height in scale] for scale in scales]
+    except ValueError as error:
+        raise InvalidInput("are no anchors", where=f"--anchors {text}", advice="write '10,13 16,30; 30,61'") from error
 
 
 @contextmanager

@@ -84,3 +84,13 @@ def confusion_table(confusion: Confusion) -> Table:
     for label, row in enumerate(matrix):
         made.add_row(str(label), *(str(n) if n else "" for n in row))
     return made
+
+
+def robustness_table(report: Evaluation) -> Table:
+    """The metric as it is, and under each disturbance."""
+    made = table("inputs", "metric", "value>", "95 % interval>")
+    scores = [("as they are", report.score), *((row.disturbance, row.score) for row in report.robustness)]
+    for name, score in scores:
+        if score is not None:
+            made.add_row(name, score.metric, score.written(score.value), limits(score))
+    return made

@@ -13,8 +13,9 @@ from graphopt.evaluation.agreement import agreement, compared
 from graphopt.evaluation.classification import NOT_FINITE
 from graphopt.evaluation.engines import Engine, Model, common_step, engine_of, read_model
 from graphopt.evaluation.metrics import Metric, Observed, Seen
-from graphopt.evaluation.result import Evaluation, Score
-from graphopt.evaluation.samples import Labelled, Part, batches_of, chosen_places
+from graphopt.evaluation.result import Disturbed, Evaluation, Score
+from graphopt.evaluation.robustness import Disturb, changed, fitting
+from graphopt.evaluation.samples import Labelled, Part, Prepare, batches_of, chosen_places
 from graphopt.evaluation.table import MetricLike, chosen_metric
 from graphopt.evaluation.worst import confusion_of, worst_samples
 from graphopt.ir import Array, Graph
@@ -24,8 +25,6 @@ from graphopt.targets import Target
 
 Progress = Callable[[int, int], None]
 """Called with the samples that are done and those there are to do."""
-Prepare = Callable[[dict[str, Array]], dict[str, Array]]
-"""Makes of the inputs of a batch what the model takes."""
 
 
 def evaluate(
@@ -38,6 +37,7 @@ def evaluate(
     target: str | Target | None = None,
     samples: int | None = None,
     worst: int = 5,
+    robustness: bool = False,
     prepare: Prepare | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -57,6 +57,7 @@ def evaluate(
             or, where that takes long, compiled for this machine: ``engine`` of the result says which.
         samples: take only so many, evenly spread.
         worst: how many of the worst samples to name.
+        robustness: measure the metric also under noise, blur, other brightness and inputs of 8 bits, each one run more.
         prepare: makes of the inputs of each batch what the model takes: scales images, for one.
         progress: called with the samples done and to do, from time to time.
 
@@ -80,6 +81,7 @@ def evaluate(
     run.watch(source, chosen, progress)
     places = run.places
     seen = joined(run.seen)
+    rows = disturbed(run, source, chosen, progress) if robustness else ()
     agreed = None
     if against is not None and reference is not None and other is not None:
         own = score_of(judge, joined(run.wanted))
@@ -93,6 +95,7 @@ def evaluate(
         confusion=confusion_of(seen),
         worst=worst_samples(seen, places, worst),
         against=agreed,
+        robustness=rows,
         notes=(*engine.notes, *notes_on(seen, len(chosen) - len(places))),
     )
 
@@ -105,6 +108,7 @@ class Run:
     reference: Engine | None
     metric: Metric | None
     prepare: Prepare | None = None
+    disturb: Disturb | None = None
     seen: list[Seen] = field(default_factory=list)
     wanted: list[Seen] = field(default_factory=list)
     compared: list[Seen] = field(default_factory=list)
@@ -120,7 +124,10 @@ class Run:
         engines = [self.engine, *([self.reference] if self.reference else [])]
         step, chunk = common_step(engines), self.engine.chunk
         for part, places in batches_of(data, chosen, step, chunk):
-            self.take(part if self.prepare is None else replace(part, inputs=self.prepare(part.inputs)), places)
+            inputs = part.inputs if self.prepare is None else self.prepare(part.inputs)
+            if self.disturb is not None:
+                inputs = {name: changed(self.disturb, data, places) for name, data in inputs.items()}
+            self.take(replace(part, inputs=inputs), places)
             self.done.append(places)
             if progress is not None:
                 progress(sum(map(len, self.done)), len(chosen))
@@ -140,6 +147,20 @@ class Run:
         self.seen.append(self.metric.observe(Observed(outputs, labels, part.inputs, places)))
         if wanted is not None and not relative:
             self.wanted.append(self.metric.observe(Observed(wanted, labels, part.inputs, places)))
+
+
+def disturbed(run: Run, data: Labelled, chosen: Array, progress: Progress | None) -> tuple[Disturbed, ...]:
+    """The metric of a run under each disturbance of its inputs. Raises ``InvalidInput`` where it has no labels."""
+    if run.metric is None or data.labels is None:
+        raise InvalidInput("it needs labels", where="robustness", advice="give labels (--labels y)")
+    rows = []
+    for name, disturb in fitting(next(data.parts()).inputs, run.prepare).items():
+        again = Run(run.engine, None, run.metric, run.prepare, disturb)
+        again.watch(data, chosen, progress)
+        score = score_of(run.metric, joined(again.seen))
+        assert score is not None
+        rows.append(Disturbed(name, score))
+    return tuple(rows)
 
 
 def joined(seen: list[Seen]) -> Seen:

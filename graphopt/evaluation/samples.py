@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from graphopt.ir import Array
 from graphopt.passes.data import Batch as Given
 from graphopt.passes.data import Data, by_name
 
+Prepare = Callable[[dict[str, Array]], dict[str, Array]]
+"""Makes of the inputs of a batch what the model takes."""
 MAX_BYTES = 64 << 20
 """Of the inputs of a batch that is cut from all samples."""
 
@@ -85,8 +87,8 @@ class Labelled:
 def chosen_places(total: int, wanted: int | None) -> Array:
     """So many places, spread evenly over all; all of them without a number.
 
-    One is drawn from each of as many equal stretches, always the same: a fixed stride would fall in step with data whose
-    classes take turns.
+    One is drawn from each of as many equal stretches, always the same: a fixed stride would fall in step with classes
+    that take turns.
     """
     if wanted is not None and wanted < 1:
         raise InvalidInput(f"{wanted} samples", where="samples", advice="at least one is needed")

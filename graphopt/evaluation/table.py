@@ -8,6 +8,7 @@ import numpy as np
 
 from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.evaluation.classification import AnomalyAreaUnderCurve, AreaUnderCurve, MacroF1, TopK
+from graphopt.evaluation.detection import MeanAveragePrecision
 from graphopt.evaluation.intervals import Interval
 from graphopt.evaluation.metrics import Metric, Observed, Seen
 from graphopt.evaluation.values import Cosine, MeanAbsoluteError, MeanSquaredError, SignalToNoise
@@ -29,6 +30,8 @@ METRICS: dict[str, Metric] = {
         MeanAbsoluteError(),
         Cosine(),
         SignalToNoise(),
+        MeanAveragePrecision("map50"),
+        MeanAveragePrecision("map50-95"),
     )
 }
 """Every metric by its name."""

@@ -132,7 +132,7 @@ def test_a_metric_of_ones_own(shell: Shell, classifier: Path, data: Path, tmp_pa
         (("--data", "test.npz", "--labels", "y", "--layout", "hwcn"), "is none of nchw, nhwc"),
         (
             ("--data", "raw.npz", "--labels", "other", "--key", "images"),
-            "float32[32, 6, 6, 3] given, float32[N, 3, 6, 6] needed",
+            "float32[N, 3, 6, 6] needed",
         ),
         (("--data", "test.npz", "--labels", "y", "--metric", "beauty"), "no metric is called 'beauty'"),
     ],

@@ -1,0 +1,61 @@
+"""Variants side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlperf import data, graphs, quantized
+
+import graphopt
+from graphopt.evaluation import Score, Variant
+from graphopt.evaluation.comparison import marked
+from graphopt.ops.macs import count_macs
+
+
+def test_keyword_spotting_in_float_and_int8_on_a_board(shared: Path) -> None:
+    kws = {name: array[100:300] for name, array in data(shared, "kws.npz").items()}
+    small = quantized(shared, "kws")
+    int8 = graphopt.compile(small, "cortex-m4")
+    variants = {"float": graphs(shared, "kws")[1], "int8": int8}
+    found = graphopt.compare(variants, kws["x"], kws["y"], samples=50, target="cortex-m4")
+    as_float, as_int8 = found.variants
+    for variant, model in zip(found.variants, variants.values(), strict=True):
+        assert variant.score == graphopt.evaluate(model, kws["x"], kws["y"], samples=50).score
+    assert as_float.macs == count_macs(variants["float"])  # type: ignore[arg-type]
+    assert as_int8.macs is None
+    assert (as_int8.flash, as_int8.ram) == (int8.sizes.code + int8.sizes.weights, int8.sizes.workspace)
+    assert as_int8.instructions == int8.measure([kws["x"][:1]]).instructions
+    assert as_int8.seconds is None
+    assert as_int8.flash < as_float.flash and as_int8.pareto
+    lines = str(found).splitlines()
+    assert len(lines) == 3 and lines[2].startswith("int8") and lines[2].endswith("*")
+    record = json.loads(found.to_json(), parse_constant=pytest.fail)
+    assert (record["version"], record["variants"][1]["ram"]) == (1, as_int8.ram)
+
+
+def variant(name: str, accuracy: float, flash: int, ram: int, instructions: int | None = 5) -> Variant:
+    return Variant(name, "cortex-m4", Score("top1", accuracy, 100), 10, flash, ram, instructions, None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "front"),
+    [
+        ([variant("a", 0.9, 10, 10), variant("b", 0.8, 5, 10), variant("c", 0.8, 6, 10)], "ab"),
+        ([variant("a", 0.9, 10, 10), variant("b", 0.9, 10, 10)], "ab"),
+        ([variant("a", 0.9, 10, 10), variant("b", 0.9, 10, 9)], "b"),
+        ([variant("a", 0.9, 10, 10, None), variant("b", 0.9, 9, 10, 99)], "b"),
+        ([variant("a", np.nan, 10, 10), variant("b", 0.9, 9, 10)], "b"),
+    ],
+)
+def test_the_pareto_front(rows: list[Variant], front: str) -> None:
+    assert "".join(row.name for row in marked(rows) if row.pareto) == front
+
+
+def test_of_the_same_name_and_without_data(shared: Path) -> None:
+    small = quantized(shared, "kws")
+    found = graphopt.compare([small, small], target="cortex-m4")
+    assert [v.name for v in found.variants] == ["main_graph", "main_graph (2)"]
+    assert all(v.score is None and v.pareto and v.instructions for v in found.variants)
