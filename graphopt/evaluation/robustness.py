@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from graphopt.evaluation.samples import Prepare
 from graphopt.ir import Array
