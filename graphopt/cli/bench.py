@@ -75,7 +75,8 @@ def bench(
     prepare = Preparation.of(scale, layout)
     context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     with working("running passes"):
-        small = bind_batch(Pipeline(chosen)(graph, context), 1)
+        result = Pipeline(chosen)(graph, context)
+        small = bind_batch(result, 1)
     inputs = random_inputs(small, seed=0)
     if context.calibration is not None:
         first = next(batches(context.calibration, graph))
@@ -88,7 +89,7 @@ def bench(
         rows.append((name, program, run, agrees(program, small, inputs, run)))
     show_notes(context.notes, explain=False)
     out.print(tables.bench_table(model.name, rows))
-    show_accuracy(graph, small, data, labels, key, prepare)
+    show_accuracy(graph, result, data, labels, key, prepare)
     if not all(equal for *_, equal in rows):
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from graphopt.errors import InvalidInput
-from graphopt.evaluation.intervals import Interval, wilson
+from graphopt.evaluation.intervals import Interval, bootstrap, wilson
 from graphopt.evaluation.metrics import Metric, Observed, Seen, finite_or_refused
 from graphopt.ir import Array
 
@@ -71,9 +71,12 @@ class TopK(Classes):
 
     def interval(self, seen: Seen) -> Interval | None:
         """Wilson's for samples; steps of one sequence are not independent, so there sequences are drawn anew."""
-        if seen["label"].ndim > 1:
-            return super().interval(seen)
-        return wilson(int(self.right(seen).sum()), len(seen["label"]))
+        if seen["label"].ndim == 1:
+            return wilson(int(self.right(seen).sum()), len(seen["label"]))
+        counted = (seen["label"] != IGNORED).reshape(len(seen["label"]), -1)
+        right = counted & self.right(seen).reshape(counted.shape)
+        kept = {"right": right.sum(1), "counted": counted.sum(1)}
+        return bootstrap(lambda drawn: drawn["right"].sum() / max(1, drawn["counted"].sum()), kept)
 
 
 class MacroF1(Classes):

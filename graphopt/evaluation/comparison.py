@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graphopt.errors import InvalidInput
-from graphopt.evaluation.driver import Progress, evaluate, input_names, name_of
+from graphopt.evaluation.driver import evaluate, input_names, name_of
 from graphopt.evaluation.engines import Model, program_engine, read_model
 from graphopt.evaluation.result import Score, record_json
 from graphopt.evaluation.samples import Labelled, Prepare
 from graphopt.evaluation.table import MetricLike
+from graphopt.evaluation.watch import Progress
 from graphopt.ir import Array, Graph
 from graphopt.ops.macs import count_macs
 from graphopt.passes.data import Data

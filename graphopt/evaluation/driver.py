@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from graphopt.errors import InvalidInput
-from graphopt.evaluation.agreement import agreement, compared
+from graphopt.evaluation.agreement import agreement
 from graphopt.evaluation.classification import NOT_FINITE
-from graphopt.evaluation.engines import Engine, Model, common_step, engine_of, read_model
-from graphopt.evaluation.metrics import Metric, Observed, Seen
+from graphopt.evaluation.engines import Model, engine_of, read_model
+from graphopt.evaluation.metrics import Metric, Seen
 from graphopt.evaluation.result import Disturbed, Evaluation, Score
-from graphopt.evaluation.robustness import Disturb, changed, fitting
-from graphopt.evaluation.samples import Labelled, Part, Prepare, batches_of, chosen_places
+from graphopt.evaluation.robustness import fitting
+from graphopt.evaluation.samples import Labelled, Prepare, chosen_places
 from graphopt.evaluation.table import MetricLike, chosen_metric
+from graphopt.evaluation.watch import Progress, Watch, joined
 from graphopt.evaluation.worst import confusion_of, worst_samples
 from graphopt.ir import Array, Graph
 from graphopt.passes.data import Data
 from graphopt.runtime import Program
 from graphopt.targets import Target
-
-Progress = Callable[[int, int], None]
-"""Called with the samples that are done and those there are to do."""
 
 
 def evaluate(
@@ -65,126 +61,79 @@ def evaluate(
     """
     found = read_model(model)
     source = Labelled(data, labels, input_names(found))
-    parts = [(part.count, part.windows, part.labels) for part in source.parts()]
-    if not parts:
-        raise InvalidInput("there is no data")
-    total, windows = sum(count for count, *_ in parts), parts[0][1]
-    judge = chosen_metric(metric, parts[0][2], against is not None)
+    total, windows, first = counted(source)
+    judge = chosen_metric(metric, first, against is not None)
     if windows > 1 and not (judge and judge.windows):
         what = f"{total} labels for {windows} times as many samples"
         raise InvalidInput(what, where="labels", advice="a label for each sample is needed; for windows, anomaly-auc")
     chosen = chosen_places(total, samples)
     engine = engine_of(found, target, len(chosen) * windows)
-    reference = None if against is None else read_model(against)
-    other = None if reference is None else engine_of(reference, None, len(chosen) * windows)
-    run = Run(engine, other, judge, prepare)
-    run.watch(source, chosen, progress)
-    places = run.places
-    seen = joined(run.seen)
-    rows = disturbed(run, source, chosen, progress) if robustness else ()
+    other = None if against is None else read_model(against)
+    reference = None if other is None else engine_of(other, None, len(chosen) * windows)
+    watch = Watch(engine, reference, judge, prepare)
+    watch.run(source, chosen, progress)
+    seen, both = joined(watch.seen), joined(watch.compared)
     agreed = None
-    if against is not None and reference is not None and other is not None:
-        own = score_of(judge, joined(run.wanted))
-        agreed = agreement(name_of(against, reference), other.name, joined(run.compared), places, own, worst)
+    if against is not None and other is not None and reference is not None:
+        own = score_of(judge, joined(watch.wanted))
+        agreed = agreement(name_of(against, other), reference.name, both, watch.places, own, worst)
     return Evaluation(
         model=name_of(model, found),
         engine=engine.name,
-        samples=len(places),
+        samples=len(watch.places),
         available=total,
         score=score_of(judge, seen),
         confusion=confusion_of(seen),
-        worst=worst_samples(seen, places, worst),
+        worst=worst_samples(seen, watch.places, worst),
         against=agreed,
-        robustness=rows,
-        notes=(*engine.notes, *notes_on(seen, len(chosen) - len(places))),
+        robustness=disturbed(watch, source, chosen, progress) if robustness else (),
+        notes=(*engine.notes, *notes_on(seen, both, len(chosen) - len(watch.places))),
     )
 
 
-@dataclass
-class Run:
-    """Engines that run side by side, batch by batch, and what was seen of each."""
-
-    engine: Engine
-    reference: Engine | None
-    metric: Metric | None
-    prepare: Prepare | None = None
-    disturb: Disturb | None = None
-    seen: list[Seen] = field(default_factory=list)
-    wanted: list[Seen] = field(default_factory=list)
-    compared: list[Seen] = field(default_factory=list)
-    done: list[Array] = field(default_factory=list)
-
-    @property
-    def places(self) -> Array:
-        """Those of the samples that ran."""
-        return np.concatenate(self.done)
-
-    def watch(self, data: Labelled, chosen: Array, progress: Progress | None = None) -> None:
-        """Run the chosen samples. Raises ``InvalidInput`` if they fill no batch."""
-        engines = [self.engine, *([self.reference] if self.reference else [])]
-        step, chunk = common_step(engines), self.engine.chunk
-        for part, places in batches_of(data, chosen, step, chunk):
-            inputs = part.inputs if self.prepare is None else self.prepare(part.inputs)
-            if self.disturb is not None:
-                inputs = {name: changed(self.disturb, data, places) for name, data in inputs.items()}
-            self.take(replace(part, inputs=inputs), places)
-            self.done.append(places)
-            if progress is not None:
-                progress(sum(map(len, self.done)), len(chosen))
-        if not self.done:
-            raise InvalidInput(f"{len(chosen)} samples fill no batch of {step}", where="data")
-
-    def take(self, part: Part, places: Array) -> None:
-        outputs = self.engine.run(part.inputs)
-        wanted = None
-        if self.reference is not None:
-            wanted = self.reference.run(part.inputs)
-            self.compared.append(compared(outputs, wanted, part.count))
-        if self.metric is None:
-            return
-        relative = part.labels is None and wanted is not None
-        labels = wanted[0] if part.labels is None and wanted is not None else part.labels
-        self.seen.append(self.metric.observe(Observed(outputs, labels, part.inputs, places)))
-        if wanted is not None and not relative:
-            self.wanted.append(self.metric.observe(Observed(wanted, labels, part.inputs, places)))
+def counted(data: Labelled) -> tuple[int, int, Array | None]:
+    """How many labels there are, the samples of each, and the first of them. Raises ``InvalidInput`` without data."""
+    parts = [(part.count, part.windows, part.labels) for part in data.parts()]
+    if not parts:
+        raise InvalidInput("there is no data")
+    if len({windows for _, windows, _ in parts}) > 1:
+        raise InvalidInput("the batches have different numbers of samples for a label", where="labels")
+    return sum(count for count, *_ in parts), parts[0][1], parts[0][2]
 
 
-def disturbed(run: Run, data: Labelled, chosen: Array, progress: Progress | None) -> tuple[Disturbed, ...]:
-    """The metric of a run under each disturbance of its inputs. Raises ``InvalidInput`` where it has no labels."""
-    if run.metric is None or data.labels is None:
+def disturbed(watch: Watch, data: Labelled, chosen: Array, progress: Progress | None) -> tuple[Disturbed, ...]:
+    """The metric under each disturbance of its inputs. Raises ``InvalidInput`` where it has no labels."""
+    if watch.metric is None or data.labels is None:
         raise InvalidInput("it needs labels", where="robustness", advice="give labels (--labels y)")
     rows = []
-    for name, disturb in fitting(next(data.parts()).inputs, run.prepare).items():
-        again = Run(run.engine, None, run.metric, run.prepare, disturb)
-        again.watch(data, chosen, progress)
-        score = score_of(run.metric, joined(again.seen))
+    for name, disturb in fitting(next(data.parts()).inputs, watch.prepare).items():
+        again = Watch(watch.engine, None, watch.metric, watch.prepare, disturb)
+        again.run(data, chosen, progress)
+        score = score_of(watch.metric, joined(again.seen))
         assert score is not None
         rows.append(Disturbed(name, score))
     return tuple(rows)
-
-
-def joined(seen: list[Seen]) -> Seen:
-    """What was seen of all batches."""
-    return {name: np.concatenate([part[name] for part in seen]) for name in (seen[0] if seen else ())}
 
 
 def score_of(metric: Metric | None, seen: Seen) -> Score | None:
     """The score of what was seen, with its interval; None of nothing."""
     if metric is None or not seen:
         return None
-    found, limits = metric.score(seen), metric.interval(seen)
+    found, limits = metric.measured(seen)
     count = len(next(iter(seen.values())))
     low, high, method = (limits.low, limits.high, limits.method) if limits else (None, None, None)
     return Score(metric.name, found, count, low, high, method, metric.unit, metric.better)
 
 
-def notes_on(seen: Seen, left_out: int) -> list[str]:
+def notes_on(seen: Seen, both: Seen, left_out: int) -> list[str]:
     """What one should know of a run."""
     notes = []
     if left_out:
         notes.append(f"{left_out} samples do not fill a batch: left out")
     if "predicted" in seen and (bad := int((seen["predicted"] == NOT_FINITE).sum())):
         notes.append(f"{bad} outputs are not finite: counted as wrong")
+    elif both and (bad := int((~np.isfinite(both["noise"])).sum())):
+        notes.append(f"the outputs of {bad} samples are not finite, or the reference's are not")
     return notes
 
 

@@ -16,7 +16,7 @@ from graphopt.ir import Array, Batch, Graph, Value
 from graphopt.ops.macs import count_macs
 from graphopt.runtime import Program
 from graphopt.runtime.program import join
-from graphopt.targets import Target, compile
+from graphopt.targets import Target, compile, get_target
 
 Model = Graph | Program | str | Path
 """A graph, a program, an .onnx or .gopt file, or the folder of an artifact."""
@@ -47,6 +47,9 @@ class Engine:
 
     def run(self, given: Mapping[str, Array]) -> tuple[Array, ...]:
         """The outputs, dequantized, their first axis counting samples. Inputs are taken by name, or else in order."""
+        if len(given) != len(self.inputs):
+            what = f"{len(given)} inputs given, {len(self.inputs)} needed: {', '.join(self.inputs)}"
+            raise InvalidInput(what, where=self.name)
         if set(given) != set(self.inputs):
             given = dict(zip(self.inputs, given.values(), strict=True))
         return self.compute({name: self.taken(name, data) for name, data in given.items()})
@@ -77,7 +80,7 @@ def engine_of(model: Graph | Program, target: str | Target | None, samples: int)
     takes long, compiled for this machine if it can be.
     """
     if isinstance(model, Program):
-        if target is not None and target != model.manifest["target"]:
+        if target is not None and (target == REFERENCE or get_target(target).name != model.manifest["target"]):
             what = f"the program was compiled for {model.manifest['target']}"
             raise InvalidInput(what, where=f"target {target}", advice="compile the model for that target")
         return program_engine(model)

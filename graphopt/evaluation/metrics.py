@@ -68,6 +68,10 @@ class Metric(ABC):
         """The 95 % confidence interval of the score."""
         return bootstrap(self.score, seen)
 
+    def measured(self, seen: Seen) -> tuple[float, Interval | None]:
+        """The score and its interval."""
+        return self.score(seen), self.interval(seen)
+
 
 def finite_or_refused(output: Array, batch: Observed, metric: str) -> Array:
     """The output in float64; raises ``InvalidInput`` naming the first sample that has NaN or infinity."""

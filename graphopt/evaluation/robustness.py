@@ -55,7 +55,7 @@ OF_IMAGES: dict[str, Disturb] = {"blur of 1 pixel": blur(1), "blur of 2 pixels":
 
 
 def fitting(inputs: Mapping[str, Array], prepare: Prepare | None) -> dict[str, Disturb]:
-    """The disturbances that make sense for inputs: of images also blur."""
+    """The disturbances that make sense for inputs: for images also blur."""
     first = {name: data[:1] for name, data in inputs.items()}
     shapes = [data.shape for data in (prepare(first) if prepare else first).values()]
     images = all(len(shape) == 4 and min(shape[2:]) >= SMALLEST_IMAGE for shape in shapes)

@@ -64,6 +64,7 @@ class Labelled:
             if labels not in given:
                 raise InvalidInput(f"the data has no {labels!r}", where="labels", why=f"it has {', '.join(given)}")
             labels = given[labels]
+        labels = None if labels is None else np.asarray(labels)
         if missing := [name for name in self.names if name not in given]:
             what = f"nothing for {', '.join(missing)}"
             raise InvalidInput(what, where="data", why=f"it has {', '.join(given) or 'nothing'}")

@@ -46,17 +46,16 @@ class Custom(Metric):
     def observe(self, batch: Observed) -> Seen:
         return {"output": batch.output(self.name), "label": batch.wanted(self.name)}
 
-    def score(self, seen: Seen) -> float:
-        return float(self.values(seen).mean())
-
-    def interval(self, seen: Seen) -> Interval | None:
+    def measured(self, seen: Seen) -> tuple[float, Interval | None]:
+        """The function is called once, on all samples."""
         values = self.values(seen)
-        return super().interval({"value": values}) if values.ndim else None
+        return self.score({"value": values}), self.interval({"value": values}) if values.ndim else None
+
+    def score(self, seen: Seen) -> float:
+        return float(seen["value"].mean())
 
     def values(self, seen: Seen) -> Array:
         """A number, or one for each sample. Raises ``InvalidInput`` where the function fails or gives neither."""
-        if "value" in seen:
-            return seen["value"]
         where = f"metric {self.name}"
         try:
             found = np.asarray(self.function(seen["output"], seen["label"]), np.float64)

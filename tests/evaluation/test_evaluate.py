@@ -14,12 +14,19 @@ from graphopt import evaluate
 from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.evaluation.samples import chosen_places
 from graphopt.ir import Array, Batch, Graph, arg, constant
-from graphopt.ops import Add, ReduceMean
+from graphopt.ops import Add, Linear, ReduceMean, Relu
+from graphopt.passes import Fuse, Pipeline, Quantize
+from graphopt.runtime.program import quantized
 
 X = np.random.default_rng(0).standard_normal((70, 5)).astype("float32")
 Y = X.argmax(1)
 WRONG = np.where(np.arange(70) % 10 == 0, (Y + 1) % 5, Y)
 SOME = chosen_places(70, 7)
+
+
+def relu() -> Graph:
+    x = arg("x", "float32", (Batch(), 5))
+    return Graph((x,), (Relu()(Linear()(x, constant(np.eye(5, dtype="float32")), constant(np.zeros(5, "float32")))),))
 
 
 def test_arrays_mappings_and_batches_are_the_same_data() -> None:
@@ -102,6 +109,28 @@ def test_json_has_a_version_and_no_nan() -> None:
     assert data["score"]["value"] is None
     assert data["against"]["sqnr"] is None
     assert data["samples"] == 70
+
+
+def test_integers_of_a_program_are_not_compared_with_floats() -> None:
+    small = Pipeline([Quantize(calibration=X), Fuse()])(relu())
+    program = graphopt.compile(small, "host")
+    steps = quantized(X, program.manifest["inputs"][0])
+    given = np.maximum(X, 0)
+    same = [evaluate(program, x, given, metric="mse").score for x in (X, steps)]
+    assert same[0] == same[1]
+    agreed = evaluate(program, X, against=small).against
+    assert agreed is not None and agreed.sqnr == np.inf
+    for how in ({"against": relu()}, {"robustness": True}):
+        with pytest.raises(InvalidInput, match="int8 are the integers of the program"):
+            evaluate(program, steps, given, metric="mse", **how)
+
+
+def test_targets_by_any_name_and_other_counts_of_inputs() -> None:
+    program = graphopt.compile(echo(5), "host")
+    assert evaluate(program, X, Y, target="host").score == evaluate(program, X, Y).score
+    x, other = arg("x", "float32", (Batch(), 5)), arg("other", "float32", (Batch(), 5))
+    with pytest.raises(InvalidInput, match="1 inputs given, 2 needed: x, other"):
+        evaluate(echo(5), X, against=Graph((x, other), (Add()(x, other),)))
 
 
 def mean_margin(outputs: Array, labels: Array) -> Array:
