@@ -58,7 +58,7 @@ def bench(
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
 
     On the first calibration sample, or else on random input. Integers must equal the reference evaluator's, floats be
-    within 1e-4 of max|y|.
+    within 1e-4 of max|y|. With --data also the accuracy before and after the passes.
     """
     from graphopt.cli.evaluate import show_accuracy
     from graphopt.cli.samples import Preparation, read_samples

@@ -88,8 +88,8 @@ def read_arrays(
 
 
 def sliced(path: Path) -> tuple[Path, slice]:
-    """A file, and which of its rows are meant: ``samples.npz[100:]`` is all from the hundredth on."""
-    found = re.fullmatch(r"(.+)\[(\d*):(\d*)\]", str(path))
+    """A file, and which of its rows are meant: ``samples.npz[100:]`` is all but the first hundred."""
+    found = re.fullmatch(r"(.+)\[(-?\d+)?:(-?\d+)?\]", str(path))
     if found is None or path.exists():
         return path, slice(None)
     start, stop = (int(text) if text else None for text in found.groups()[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,13 @@ def add_agreement(made: Table, against: Agreement) -> None:
         made.add_row("same class", f"{against.same_class.written(against.same_class.value)}")
         made.add_row("95 % interval", limits(against.same_class))
     made.add_row("cosine", f"{against.cosine:.6f}")
-    made.add_row("signal to noise", f"{against.sqnr:.1f} dB")
+    made.add_row("signal to noise", decibels(against))
     made.add_row("largest difference", f"{against.max_error:.4g}")
+
+
+def decibels(against: Agreement) -> str:
+    """The signal-to-noise ratio in words."""
+    return "no difference" if against.sqnr == math.inf else f"{against.sqnr:.1f} dB"
 
 
 def limits(score: Score) -> str:
@@ -63,7 +69,7 @@ def accuracy_table(report: Evaluation) -> Table:
     same = report.against.same_class
     if same is not None:
         made.add_row("both", same.metric, same.written(same.value), limits(same), f"{same.count:,}")
-    made.add_row("both", "signal to noise", f"{report.against.sqnr:.1f} dB", "", f"{report.samples:,}")
+    made.add_row("both", "signal to noise", decibels(report.against), "", f"{report.samples:,}")
     return made
 
 

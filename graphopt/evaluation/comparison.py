@@ -120,8 +120,9 @@ def compare(
 def by_own_name(variants: Sequence[Model]) -> dict[str, Model]:
     """Variants by what they are called themselves; where that is the same, with a number."""
     named: dict[str, Model] = {}
-    for variant in variants:
-        own = name_of(variant, read_model(variant))
+    for given in variants:
+        variant = read_model(given)
+        own = name_of(given, variant)
         taken = sum(name == own or name.startswith(f"{own} (") for name in named)
         named[f"{own} ({taken + 1})" if taken else own] = variant
     return named
