@@ -17,6 +17,7 @@ from graphopt.ops.macs import count_macs
 from graphopt.runtime import Program
 from graphopt.runtime.program import join
 from graphopt.targets import Target, compile, get_target
+from graphopt.targets.target import host_name
 
 Model = Graph | Program | str | Path
 """A graph, a program, an .onnx or .gopt file, or the folder of an artifact."""
@@ -80,20 +81,26 @@ def engine_of(model: Graph | Program, target: str | Target | None, samples: int)
     takes long, compiled for this machine if it can be.
     """
     if isinstance(model, Program):
-        if target is not None and (target == REFERENCE or get_target(target).name != model.manifest["target"]):
-            what = f"the program was compiled for {model.manifest['target']}"
+        own = model.manifest["target"]
+        if target is not None and (target == REFERENCE or machine(get_target(target).name) != machine(own)):
+            what = f"the program was compiled for {own}"
             raise InvalidInput(what, where=f"target {target}", advice="compile the model for that target")
         return program_engine(model)
     if target == REFERENCE:
         return evaluator(model)
     if target is not None:
-        return program_engine(compile(model, target))
+        return program_engine(compile(model, machine(target) if isinstance(target, str) else target))
     if count_macs(model) * samples // (fixed_batch(model) or 1) <= WORK:
         return evaluator(model)
     try:
-        return program_engine(compile(model, "host"))
+        return program_engine(compile(model, host_name()))
     except (Unsupported, ToolFailed) as error:
         return evaluator(model, (f"it could not be compiled for this machine, and is slower: {error.what}",))
+
+
+def machine(name: str) -> str:
+    """The name of a target; of this machine that of its instruction set."""
+    return host_name() if name == "host" else name
 
 
 def fixed_batch(graph: Graph) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,9 @@ class Labelled:
             return
         if self.labels is not None and not isinstance(self.labels, str):
             raise InvalidInput("labels apart from batches", advice="give them in every batch, under a name: labels='y'")
+        if isinstance(self.data, str) or not isinstance(self.data, Iterable):
+            advice = "give arrays, such as numpy.load(file) has, or batches of them"
+            raise InvalidInput(f"a {type(self.data).__name__} is no data", where="data", advice=advice)
         if iter(self.data) is self.data:
             raise InvalidInput("the data can be read but once", advice="give a list, or what can be iterated anew")
         for batch in self.data:
@@ -91,8 +94,8 @@ def chosen_places(total: int, wanted: int | None) -> Array:
     One is drawn from each of as many equal stretches, always the same: a fixed stride would fall in step with classes
     that take turns.
     """
-    if wanted is not None and wanted < 1:
-        raise InvalidInput(f"{wanted} samples", where="samples", advice="at least one is needed")
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        raise InvalidInput(f"{wanted} samples", where="samples", advice="a whole number from 1 is needed")
     if wanted is None or wanted >= total:
         return np.arange(total)
     bounds = np.arange(wanted + 1) * total // wanted

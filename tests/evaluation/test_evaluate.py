@@ -17,6 +17,7 @@ from graphopt.ir import Array, Batch, Graph, arg, constant
 from graphopt.ops import Add, Linear, ReduceMean, Relu
 from graphopt.passes import Fuse, Pipeline, Quantize
 from graphopt.runtime.program import quantized
+from graphopt.targets.target import host_name
 
 X = np.random.default_rng(0).standard_normal((70, 5)).astype("float32")
 Y = X.argmax(1)
@@ -126,8 +127,10 @@ def test_integers_of_a_program_are_not_compared_with_floats() -> None:
 
 
 def test_targets_by_any_name_and_other_counts_of_inputs() -> None:
-    program = graphopt.compile(echo(5), "host")
-    assert evaluate(program, X, Y, target="host").score == evaluate(program, X, Y).score
+    for program in (graphopt.compile(echo(5), "host"), graphopt.compile(echo(5), host_name())):
+        for target in ("host", host_name(), None):
+            assert evaluate(program, X, Y, target=target).score == evaluate(echo(5), X, Y).score
+    assert evaluate(echo(5), X, Y, target="host").engine == f"{host_name()} program"
     x, other = arg("x", "float32", (Batch(), 5)), arg("other", "float32", (Batch(), 5))
     with pytest.raises(InvalidInput, match="1 inputs given, 2 needed: x, other"):
         evaluate(echo(5), X, against=Graph((x, other), (Add()(x, other),)))
@@ -165,6 +168,8 @@ REFUSED = {
     "nothing for x": ({"z": X, "y": Y}, "y", "top1"),
     "the data can be read but once": (iter([{"x": X, "y": Y}]), "y", "top1"),
     "there is no data": ([], "y", "top1"),
+    "a str is no data": ("data.npz", "y", "top1"),
+    "a int is no data": (3, "y", "top1"),
     "complex64 given, float32 needed": (X.astype("complex64"), Y, "top1"),
 }
 
