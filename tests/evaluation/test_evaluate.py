@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import graphopt
-from evaluation.nets import echo
+from evaluation.nets import echo, rectified
 from graphopt import evaluate
 from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.evaluation.samples import chosen_places
 from graphopt.ir import Array, Batch, Graph, arg, constant
-from graphopt.ops import Add, Linear, ReduceMean, Relu
+from graphopt.ops import Add, ReduceMean
 from graphopt.passes import Fuse, Pipeline, Quantize
 from graphopt.runtime.program import quantized
 from graphopt.targets.target import host_name
@@ -23,11 +23,6 @@ X = np.random.default_rng(0).standard_normal((70, 5)).astype("float32")
 Y = X.argmax(1)
 WRONG = np.where(np.arange(70) % 10 == 0, (Y + 1) % 5, Y)
 SOME = chosen_places(70, 7)
-
-
-def relu() -> Graph:
-    x = arg("x", "float32", (Batch(), 5))
-    return Graph((x,), (Relu()(Linear()(x, constant(np.eye(5, dtype="float32")), constant(np.zeros(5, "float32")))),))
 
 
 def test_arrays_mappings_and_batches_are_the_same_data() -> None:
@@ -113,7 +108,7 @@ def test_json_has_a_version_and_no_nan() -> None:
 
 
 def test_integers_of_a_program_are_not_compared_with_floats() -> None:
-    small = Pipeline([Quantize(calibration=X), Fuse()])(relu())
+    small = Pipeline([Quantize(calibration=X), Fuse()])(rectified())
     program = graphopt.compile(small, "host")
     steps = quantized(X, program.manifest["inputs"][0])
     given = np.maximum(X, 0)
@@ -121,7 +116,7 @@ def test_integers_of_a_program_are_not_compared_with_floats() -> None:
     assert same[0] == same[1]
     agreed = evaluate(program, X, against=small).against
     assert agreed is not None and agreed.sqnr == np.inf
-    for how in ({"against": relu()}, {"robustness": True}):
+    for how in ({"against": rectified()}, {"robustness": True}):
         with pytest.raises(InvalidInput, match="int8 are the integers of the program"):
             evaluate(program, steps, given, metric="mse", **how)
 
