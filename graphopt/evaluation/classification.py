@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from graphopt.errors import InvalidInput
 from graphopt.evaluation.intervals import Interval, bootstrap, wilson
-from graphopt.evaluation.metrics import Metric, Observed, Seen, finite_or_refused
+from graphopt.evaluation.metrics import Metric, Observed, Seen, alike, finite_or_refused
 from graphopt.ir import Array
 
 IGNORED = -100
@@ -110,7 +110,12 @@ class AreaUnderCurve(Metric):
             raise InvalidInput(what, where=f"metric {self.name}", advice="give one for each sample")
         scores = output.reshape(len(labels), -1)
         check_range(labels, max(2, scores.shape[1]), batch.places, self.name)
-        return {"label": labels, "scores": scores if scores.shape[1] == 1 else probabilities(scores)}
+        return {"label": labels, "scores": scores}
+
+    def measured(self, seen: Seen) -> tuple[float, Interval | None]:
+        """Whether the scores are probabilities is decided once, by all of them."""
+        scores = seen["scores"]
+        return super().measured({**seen, "scores": scores if scores.shape[1] == 1 else probabilities(scores)})
 
     def score(self, seen: Seen) -> float:
         label, scores = seen["label"], seen["scores"]
@@ -132,9 +137,9 @@ class AnomalyAreaUnderCurve(Metric):
     def observe(self, batch: Observed) -> Seen:
         labels = as_classes(batch.wanted(self.name), self.name)
         got = finite_or_refused(batch.outputs[0], batch, self.name)
-        given = next((x for x in batch.inputs.values() if x.size == got.size), None)
+        given = next((x for x in batch.inputs.values() if alike(x, got)), None)
         if given is None or labels.ndim != 1:
-            what = f"the first output, of the shape {list(got.shape)}, is as large as no input"
+            what = f"no input has the shape of the first output, {list(got.shape)}"
             advice = "the net must give back its input; for one score a sample use auc"
             raise InvalidInput(what, where=f"metric {self.name}", advice=advice)
         errors = np.square(got.reshape(len(labels), -1) - given.reshape(len(labels), -1)).mean(1)
@@ -171,7 +176,7 @@ def class_scores(output: Array, labels: tuple[int, ...], metric: str) -> Array:
     if len(labels) == 1:
         if output.ndim > 2 and output[0].size == max(output.shape[1:]):
             output = output.reshape(len(output), -1)
-        if output.ndim == 2 and output.shape[1] > 1 and output.dtype.kind == "f":
+        if output.ndim == 2 and output.shape[1] > 1 and output.dtype.kind in "fiu":
             return output.astype(np.float64)
     fitting = {axis for axis in (1, output.ndim - 1) if output.shape[:axis] + output.shape[axis + 1 :] == labels}
     if len(fitting) == 1 and len(labels) > 1:
@@ -203,7 +208,8 @@ def mean(values: Array, counted: Array) -> Array:
 
 def probabilities(scores: Array) -> Array:
     """Scores ``[..., classes]`` as they are if they are probabilities, quantized ones too; else their softmax."""
-    if scores.min() >= 0 and np.abs(scores.sum(-1) - 1).max() < 0.05:
+    finite = scores[np.isfinite(scores).all(-1)]
+    if finite.size and finite.min() >= 0 and np.abs(finite.sum(-1) - 1).max() < 0.05:
         return scores
     powers = np.exp(scores - scores.max(-1, keepdims=True))
     return np.asarray(powers / powers.sum(-1, keepdims=True))

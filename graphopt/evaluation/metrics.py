@@ -73,6 +73,12 @@ class Metric(ABC):
         return self.score(seen), self.interval(seen)
 
 
+def alike(one: Array, other: Array) -> bool:
+    """Whether two arrays have the same shape, but for axes of one element."""
+    shapes = [[size for size in array.shape if size != 1] for array in (one, other)]
+    return shapes[0] == shapes[1]
+
+
 def finite_or_refused(output: Array, batch: Observed, metric: str) -> Array:
     """The output in float64; raises ``InvalidInput`` naming the first sample that has NaN or infinity."""
     rows = output.reshape(len(output), -1).astype(np.float64)

@@ -75,7 +75,9 @@ class Labelled:
         counts = {len(data) if data.ndim else 0 for data in inputs.values()}
         if len(counts) != 1 or 0 in counts:
             shapes = ", ".join(f"{name} {list(data.shape)}" for name, data in inputs.items())
-            raise InvalidInput("the first axis must count samples, alike for all inputs", where="data", why=shapes)
+            advice = "an input that is the same for all samples can be frozen: load(..., constants=...), --constant"
+            what = "the first axis must count samples, alike for all inputs"
+            raise InvalidInput(what, where="data", why=shapes, advice=advice)
         return Part(inputs, labels, self.counted(counts.pop(), labels))
 
     def counted(self, samples: int, labels: Array | None) -> int:

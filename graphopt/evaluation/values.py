@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.errors import InvalidInput
-from graphopt.evaluation.metrics import Metric, Observed, Seen, finite_or_refused
+from graphopt.evaluation.metrics import Metric, Observed, Seen, alike, finite_or_refused
 from graphopt.ir import Array
 
 TINY = 1e-300
@@ -19,7 +19,7 @@ class Values(Metric):
     def pair(self, batch: Observed) -> tuple[Array, Array]:
         got = finite_or_refused(batch.output(self.name), batch, self.name)
         wanted = batch.wanted(self.name)
-        if wanted.size != got.size or len(wanted) != len(got) or wanted.dtype.kind not in "iufb":
+        if not alike(wanted, got) or wanted.dtype.kind not in "iufb":
             what = f"labels {wanted.dtype}{list(wanted.shape)} for an output of the shape {list(got.shape)}"
             raise InvalidInput(what, where=f"metric {self.name}", advice="a number for each of the output is needed")
         if not np.isfinite(wanted).all():

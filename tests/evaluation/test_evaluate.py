@@ -121,6 +121,20 @@ def test_integers_of_a_program_are_not_compared_with_floats() -> None:
             evaluate(program, steps, given, metric="mse", **how)
 
 
+def test_layouts_are_not_mixed_up() -> None:
+    images = np.zeros((4, 3, 5, 5), "float32")
+    with pytest.raises(
+        InvalidInput, match=re.escape("labels float32[4, 5, 5, 3] for an output of the shape [4, 3, 5, 5]")
+    ):
+        evaluate(echo(3, 5, 5), images, images.transpose(0, 2, 3, 1), metric="mse")
+
+
+def test_inputs_without_samples() -> None:
+    x, gain = arg("x", "float32", (Batch(), 5)), arg("gain", "float32", ())
+    with pytest.raises(InvalidInput, match=r"alike for all inputs \(x \[70, 5\], gain \[\]\)"):
+        evaluate(Graph((x, gain), (Add()(x, gain),)), {"x": X, "gain": np.float32(2)}, Y)
+
+
 def test_targets_by_any_name_and_other_counts_of_inputs() -> None:
     for program in (graphopt.compile(echo(5), "host"), graphopt.compile(echo(5), host_name())):
         for target in ("host", host_name(), None):
@@ -152,6 +166,7 @@ REFUSED = {
     "70 labels": (np.concatenate([X, X]), Y, "top1"),
     "some are not whole": (X, Y + 0.5, "top1"),
     "labels float32[32, 4] for an output of the shape [32, 5]": (X, X[:, :4], "mse"),
+    "labels float32[32, 5, 1, 2] for an output": (X, np.zeros((70, 5, 1, 2), "float32"), "mse"),
     "no metric is called 'beauty'": (X, Y, "beauty"),
     "it needs labels": (X, None, "top1"),
     "there is nothing to compare with": (X, None, None),
@@ -190,7 +205,7 @@ def test_outputs_of_other_shapes() -> None:
     mean = Graph((x,), (ReduceMean(axes=(1,), keepdims=True)(x),))
     with pytest.raises(InvalidInput, match=re.escape("outputs of the shapes [[32, 5]], the reference has [[32, 1]]")):
         evaluate(echo(5), X, against=mean)
-    with pytest.raises(InvalidInput, match="is as large as no input"):
+    with pytest.raises(InvalidInput, match="no input has the shape of the first output"):
         evaluate(mean, X, Y, metric="anomaly-auc")
     with pytest.raises(InvalidInput, match="it has one number a sample"):
         evaluate(mean, X, Y % 2, metric="top1")
