@@ -27,8 +27,13 @@ def listening(listener: Listener) -> Iterator[None]:
 def counted(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """The items one by one; who listens hears how many are done, of ``total`` where that is known."""
     total = len(items) if isinstance(items, Sized) else total
-    listener = LISTENER.get()
     for done, item in enumerate(items):
-        if listener:
-            listener(what, done, total)
+        tell(what, done, total)
         yield item
+
+
+def tell(what: str, done: int, total: int | None) -> None:
+    """Tell whoever listens how many are done, for steps of several at once."""
+    listener = LISTENER.get()
+    if listener:
+        listener(what, done, total)

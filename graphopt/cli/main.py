@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from graphopt.cli import bench, catalog, compiling, debugging, inspecting, optimize, pruning, quantize, running
+from graphopt.cli import (
+    bench,
+    catalog,
+    compiling,
+    debugging,
+    evaluate,
+    inspecting,
+    optimize,
+    pruning,
+    quantize,
+    running,
+)
 from graphopt.cli.console import err
 from graphopt.errors import GraphoptError, indented
 
@@ -41,6 +52,12 @@ COMMANDS = (
     ),
     Command("run", running.run, COMPILE, "graphopt run firmware --input x.npy -o y.npz"),
     Command("bench", bench.bench, COMPILE, "graphopt bench kws.onnx -t host -t cortex-m4"),
+    Command(
+        "evaluate",
+        evaluate.evaluate,
+        COMPILE,
+        "graphopt evaluate firmware --data test.npz --labels y --against kws.onnx --samples 100",
+    ),
     Command("inspect", inspecting.inspect, COMPILE, "graphopt inspect firmware --layers"),
     Command(
         "prune", pruning.prune, COMPRESS, "graphopt prune kws.onnx --target-macs 0.5 --data samples.npz -o small.gopt"
