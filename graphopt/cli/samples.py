@@ -57,7 +57,8 @@ def read_samples(
     """Samples by input name, None without a file. ``keys`` choose arrays of the file, as ``array`` or ``input=array``.
 
     Without a key an input takes the array of its name, and the one input of a model the one array of a file that fits
-    it. The array ``labels`` is given beside them under its own name. Arrays that are left over without a key are named on stderr.
+    it. The array ``labels`` is given beside them under its own name. Without keys, arrays that are left over are named
+    on stderr.
     Raises ``InvalidInput`` where it is not clear which array is meant, and for labels that are not as many as samples.
     """
     if path is None:
