@@ -74,7 +74,7 @@ class Region:
 
     @cached_property
     def pointwise_operands(self) -> tuple[Value, ...]:
-        """The inputs of the body of which each element is read just before the result's is written, and never again."""
+        """The inputs of the body whose elements are each read just before the result's is written, and never again."""
         if self.tail is not None or (self.anchor is not None and not isinstance(self.anchor.op, IN_PLACE_ANCHORS)):
             return ()
         elsewhere = (*(self.anchor.inputs if self.anchor else ()), *self.tables)

@@ -113,7 +113,7 @@ def divide(value: Value, slices: Mapping[Node, Selection], parts: PartBuilder) -
 
 
 def joined_operand(node: Node, ranges: Ranges) -> Node | None:
-    """The join of unlike ranges of which a node is an elementwise function, if values between have no other reader."""
+    """The join of unlike ranges, if a node is an elementwise function of it and values between have no other reader."""
     graph, value = ranges.partition.graph, node.results[0]
     while isinstance(value.op, Unary | Binary):
         operands = [v for v in value.node.inputs if v.constant is None]

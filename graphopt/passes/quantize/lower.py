@@ -65,7 +65,7 @@ def lowering(graph: Graph, notes: list[Note], reasons: dict[Node, str]) -> Repla
         depth, old = 0, node.inputs[0]
         while isinstance(old.op, Relu | Clip) and len(uses[old.node.inputs[0]]) == 1:
             depth, old = depth + 1, old.node.inputs[0]
-        # with as many clamps as there are behind an accumulator, else with fewer
+        # with all clamps after an accumulator, else with fewer
         for clamps_taken in reversed(range(depth + 1)):
             value, clamps = inputs[0], list[Value]()
             for _ in range(clamps_taken):
