@@ -162,6 +162,6 @@ def node_intervals(node: Node, inputs: Sequence[Interval], limit: float) -> list
 
 
 def limited(x: Interval, limit: float) -> Interval:
-    """The bounds, cut to -limit and limit where they are wider, or not numbers."""
+    """The bounds; -limit and limit where the bounds are farther apart than these, or not numbers."""
     wide = ~(x.high - x.low <= 2 * limit)
     return Interval(np.where(wide, -limit, x.low), np.where(wide, limit, x.high)) if wide.any() else x

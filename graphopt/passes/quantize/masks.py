@@ -118,7 +118,7 @@ def asks_for_mask(node: Node) -> bool:
 
 
 def operand_bounds(node: Node, least: float, seen: Mapping[Value, SeenRange]) -> Iterator[tuple[Value, float]]:
-    """If the results of a node do not matter below ``least``: its operands, each with the same bound for it."""
+    """The operands of a node whose results do not matter below ``least``, each with the bound that follows for it."""
     op, rule = node.op, rule_of(node.op)
     factor = node.inputs[1].constant if isinstance(op, Mul | Div) else None
     if isinstance(op, Add):
