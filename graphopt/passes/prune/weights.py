@@ -18,18 +18,18 @@ from graphopt.passes.prune.names import named_layers
 from graphopt.passes.prune.sparse import compress
 
 PATTERNS = {"unstructured": 1, "block4x1": 4, "2:4": 1}
-"""By pattern, the outputs that share a bit of the mask."""
+"""By pattern, the number of outputs that share a bit of the mask."""
 
 
 class PruneWeights(Pass, name="prune-weights", contract=Masked()):
-    """Mask the least important weights of layers: each weight w becomes ``w * mask``, the mask of int8.
+    """Mask the least important weights of layers: each weight w becomes ``w * mask`` with an int8 mask.
 
-    So a mask holds through training, which changes float constants only; ``fold-constants`` multiplies it in.
-    ``sparsity`` of the weights go: of all layers together (``scope="global"``) or of each. Patterns are
-    ``unstructured``; ``block4x1``, four outputs at one input, by the sum of their scores; and ``2:4``, two of four
-    inputs in a row for every output, whatever ``sparsity`` says (layers whose inputs are no multiple of four are
-    left alone). ``keep`` holds patterns of layers to leave alone. Notes tell the bytes dense and compressed; no
-    target has a kernel that skips zeros, so none gets faster.
+    Training changes only float constants, so it keeps the mask; ``fold-constants`` multiplies both. ``sparsity`` is the
+    fraction of weights to mask, of all layers together (``scope="global"``) or of each. Patterns are ``unstructured``;
+    ``block4x1``, four outputs at one input, by the sum of their scores; and ``2:4``, two of four consecutive inputs
+    for every output, whatever ``sparsity`` says (layers whose inputs are no multiple of four do not change). ``keep``
+    holds patterns of layers that do not change. Notes give the bytes, dense and compressed. No target has a kernel that
+    skips zeros, so programs do not get faster.
     """
 
     tells_users = True
@@ -61,12 +61,12 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
         yield self.masking(graph)
 
     def candidates(self, graph: Graph) -> list[Value]:
-        """The weights of layers, but for those of layers that keep theirs."""
+        """The weights of all layers except those to keep."""
         kept = {v for node in named_layers(graph, self.keep) for v in node.inputs}
         return [w for w, _ in layer_weights(graph) if w not in kept]
 
     def left_alone(self, masking: MaskedGraph) -> Iterator[Note]:
-        """The layers that might have got a mask and did not, and why."""
+        """Notes on layers that could have a mask but got none, with the reason."""
         why = "the criterion says nothing of it"
         if self.pattern == "2:4":
             why = f"{why}, or its inputs are no multiple of four"
@@ -91,7 +91,7 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
         return MaskedGraph(graph, self.least(saliency))
 
     def least(self, saliency: dict[Value, Array]) -> dict[Value, Array]:
-        """Masks of the blocks that go, in each layer or in all."""
+        """The masks without the least important blocks, of each layer or of all together."""
         block = PATTERNS[self.pattern]
         sums = {w: block_sums(a, block) for w, a in saliency.items()}
         pools = [[w] for w in sums] if self.scope == "local" else [list(sums)]
@@ -108,12 +108,12 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
 
 
 def block_sums(scores: Array, block: int) -> Array:
-    """Sums over so many outputs at a time; the last may be fewer."""
+    """Sums over blocks of ``block`` outputs; the last block may be smaller."""
     return np.add.reduceat(scores, np.arange(0, scores.shape[0], block), axis=0)
 
 
 def two_of_four(scores: Array) -> Array:
-    """The two highest of every four in a row of the second axis."""
+    """The mask of the two highest of every four consecutive elements of the second axis."""
     rows = np.moveaxis(scores, 1, -1)
     fours = rows.reshape(*rows.shape[:-1], -1, 4)
     rank = np.argsort(np.argsort(-fours, axis=-1, kind="stable"), axis=-1, kind="stable")
@@ -122,7 +122,7 @@ def two_of_four(scores: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class MaskedGraph:
-    """A graph and the masks of its weights: true where a weight stays."""
+    """A graph and the masks of its weights; true means that a weight stays."""
 
     graph: Graph
     masks: dict[Value, Array]
@@ -138,7 +138,7 @@ class MaskedGraph:
         return MaskedGraph(new, {twin[w.node].results[0]: mask for w, mask in self.masks.items()})
 
     def masked(self, seed: int | None = None) -> Graph:
-        """The graph with zeros in place of what goes; with a seed, with masks before weights drawn anew there."""
+        """The graph with zeros for masked weights; with a seed, the masks apply to random numbers there."""
         rng = np.random.default_rng(seed)
         new = {}
         for weight, mask in self.masks.items():

@@ -1,4 +1,4 @@
-"""Batch norms behind layers whose weights are quantized, folded into the scales of these."""
+"""Batch norms after layers with quantized weights, folded into the scales of these weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from graphopt.rewrite import Decline
 
 
 def with_folded_norms(graph: Graph) -> Graph:
-    """The graph without the batch norms of dequantized data times dequantized weights, as QONNX has them.
+    """The graph without batch norms after layers of dequantized data and weights, as in QONNX.
 
     The factor of a channel goes into the scale of its weights, its sign into their integers, the shift into the bias.
-    A norm whose layer has other readers stays, as does one that would negate a lowest integer or has a factor of zero.
+    A norm stays if its layer has other readers, if it would negate a lowest integer, or if a factor is zero.
     """
     uses = graph.use_count
 
@@ -43,7 +43,7 @@ def with_folded_norms(graph: Graph) -> Graph:
 
 
 def folded_layer(layer: Node, affine: ChannelAffine) -> tuple[Value, Value, Value] | None:
-    """The operands of a layer with scale and shift of its results in its weights and bias; None where that fails."""
+    """The operands of a layer, with the scale and shift of its results in weights and bias; None if that fails."""
     x, weight, bias = layer.inputs
     w, b = dequantized(weight), fixed(bias)
     if w is None or w.array is None or b is None or w.zero_point or w.axis not in (None, 0):
