@@ -14,7 +14,7 @@ from graphopt.training.companion import Companion
 from graphopt.training.data import Loss
 from graphopt.training.history import TrainedGraph
 from graphopt.training.loop import Batch, ModuleLoss, Settings, train_module
-from graphopt.training.masks import HeldZeros, check_zeros
+from graphopt.training.masks import check_zeros, held_zeros
 from graphopt.training.samples import BATCH_SIZE, Samples, fixed_batch
 from graphopt.training.schedules import ScheduleChoice
 from graphopt.training.steps import OptimizerChoice
@@ -49,7 +49,7 @@ def fine_tune(
         epochs: how often the data is gone through.
         optimizer: a name of ``torch.optim``, a mapping of ``name`` and options, or a function from parameters to an
             optimizer. An adaptive one without ``lr`` has steps ``relative`` to the size of each weight, by default
-            1 % of it.
+            0.3 % of it.
         schedule: ``cosine``, ``linear``, ``constant``; a class of ``torch.optim.lr_scheduler`` by name, or as a
             mapping with its options; or a function from the optimizer to one. Those step after every epoch.
         evaluate: how good a graph is, higher being better. The best state is kept, that before training included;
@@ -92,7 +92,7 @@ def tune(
         assert evaluate is not None
         return evaluate(with_parameters(graph, module))
 
-    held = companions or [HeldZeros(module)]
+    held = companions or [held_zeros(module)]
     history = train_module(module, samples, loss, settings, rate if evaluate else None, held)
     trained = with_parameters(graph, module)
     if not companions:

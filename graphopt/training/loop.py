@@ -37,7 +37,7 @@ ModuleLoss = Callable[[nn.Module, Batch], Tensor]
 START_BATCHES = 16
 """The batches that tell what the loss is before the first step."""
 
-SMALLER = "take smaller steps, optimizer={'name': 'adam', 'relative': 0.002}, or look at the data and the loss"
+SMALLER = "take smaller steps, optimizer={'name': 'adam', 'relative': 0.001}, or look at the data and the loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +77,10 @@ def train_module(
     """Train a module in place, and leave it in evaluation mode, in the best state that it had.
 
     That is the one that ``evaluate`` rates highest (the first of equals; what the module came with counts), or the
-    last where nothing evaluates. A run whose loss leaves its band (``Band``) is stopped with a warning, and what it
-    was after the epochs before is what it has the best of. With ``settings.checkpoint`` every epoch is stored, and a run
-    that was interrupted goes on after the last whole epoch, to the same weights. The random numbers of torch, numpy
-    and Python are of the seed meanwhile, and afterwards as they were.
+    last where nothing evaluates. A run whose loss leaves its band (``Band``) is stopped with a warning; the epoch in
+    which it does counts for nothing. With ``settings.checkpoint`` every epoch is stored, and a run that was
+    interrupted goes on after the last whole epoch, to the same weights. The random numbers of torch, numpy and Python
+    are of the seed meanwhile, and afterwards as they were.
 
     Raises ``InvalidInput`` for settings, data, a loss or a checkpoint that cannot be used.
     """

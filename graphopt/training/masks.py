@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from graphopt.errors import ContractViolation
@@ -16,10 +15,9 @@ from graphopt.training.companion import Companion, Moment
 
 
 class HeldZeros(Companion):
-    """Sets again to zero, after every step, what was zero of the weights of layers."""
+    """Sets again to zero, after every step, what was zero of weights to begin with."""
 
-    def __init__(self, module: TorchGraph) -> None:
-        weights = [module.weights[value] for value in sparse_weights(module.plan.graph)]
+    def __init__(self, weights: Iterable[Tensor]) -> None:
         self.zeros = [(weight, (weight == 0).detach()) for weight in weights]
 
     def start(self, module: nn.Module) -> None:
@@ -28,6 +26,11 @@ class HeldZeros(Companion):
     def after_step(self, module: nn.Module, at: Moment) -> None:
         for weight, zeros in self.zeros:
             weight.masked_fill_(zeros, 0)
+
+
+def held_zeros(module: TorchGraph) -> HeldZeros:
+    """The zeros of the module of a graph, held."""
+    return HeldZeros(module.weights[value] for value in sparse_weights(module.plan.graph))
 
 
 def sparse_weights(graph: Graph) -> Iterator[Value]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Samples:
         if self.count == 0:
             raise InvalidInput("there is no data, or not enough for one batch", where="data")
 
-    @property
+    @cached_property
     def whole(self) -> dict[str, Tensor] | None:
         """All samples by name, where the data is not in batches yet."""
         return self.named(self.data) if isinstance(self.data, Mapping | np.ndarray | Tensor) else None

@@ -23,14 +23,14 @@ function from the parameters to an optimizer."""
 ADAPTIVE = ("adam", "adamw", "nadam", "radam", "adamax", "rmsprop")
 """The optimizers whose steps are about as large as their learning rate, whatever the gradient."""
 
-RELATIVE = 0.01
+RELATIVE = 0.003
 """The part of a weight's size that is its first step, where no learning rate is given."""
 
 
 def optimizer_of(choice: OptimizerChoice, module: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of the parameters of a module that are trained.
 
-    An adaptive one for which no ``lr`` is given takes steps of ``relative`` (0.01) times the root mean square of
+    An adaptive one for which no ``lr`` is given takes steps of ``relative`` (0.003) times the root mean square of
     each weight. Raises ``InvalidInput`` for an unknown name or option.
     """
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
