@@ -9,17 +9,24 @@ with optional_packages():
     from graphopt.training.history import Epoch, History, TrainedGraph
     from graphopt.training.importance import Hessian, Taylor
     from graphopt.training.objective import Objective, labelled, own_outputs
+    from graphopt.training.prune import prune_iteratively
+    from graphopt.training.sparsify import Gradual, Regrow, Soft, prune_while_training
 
 __all__ = [
     "Epoch",
+    "Gradual",
     "Hessian",
     "History",
     "Loss",
     "Objective",
+    "Regrow",
+    "Soft",
     "Taylor",
     "TrainedGraph",
     "distill",
     "fine_tune",
     "labelled",
     "own_outputs",
+    "prune_iteratively",
+    "prune_while_training",
 ]

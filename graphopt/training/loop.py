@@ -147,7 +147,8 @@ class Run:
     def checkpoint_of(self) -> Checkpoint | None:
         if self.settings.checkpoint is None:
             return None
-        run = {"module": digest(self.module.state_dict()), **self.settings.described}
+        acting = [type(companion).__name__ for companion in self.companions]
+        run = {"module": digest(self.module.state_dict()), "companions": acting, **self.settings.described}
         return Checkpoint(Path(self.settings.checkpoint), run)
 
     def finish(self) -> History:
