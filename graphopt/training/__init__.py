@@ -8,7 +8,7 @@ with optional_packages():
     from graphopt.training.fine_tune import fine_tune
     from graphopt.training.history import Epoch, History, TrainedGraph
     from graphopt.training.importance import Hessian, Taylor
-    from graphopt.training.objective import Objective, labelled, own_outputs
+    from graphopt.training.objective import Objective, labelled, loss_of_labels, own_outputs
     from graphopt.training.prune import prune_iteratively
     from graphopt.training.sparsify import Gradual, Regrow, Soft, prune_while_training
 
@@ -26,6 +26,7 @@ __all__ = [
     "distill",
     "fine_tune",
     "labelled",
+    "loss_of_labels",
     "own_outputs",
     "prune_iteratively",
     "prune_while_training",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph
@@ -46,7 +48,7 @@ def test_sparsity_grows_by_a_cubic() -> None:
     assert trained.history.best == 8  # the only one that is as sparse as was asked for
     assert abs(sparsity(trained) - 0.8) < 0.01
     assert accuracy(trained) > accuracy(small_net())
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in itertools.pairwise(seen):
         assert all((zeros(after)[name] >= zeros(before)[name]).all() for name in LAYERS)
 
 
@@ -67,7 +69,7 @@ def test_a_threshold_grows_too() -> None:
 def test_what_soft_pruning_removes_may_come_back() -> None:
     trained, seen = run(Soft(PruneWeights(sparsity=0.6)))
     assert all(abs(sparsity(graph) - 0.6) < 0.01 for graph in [*seen[1:], trained])
-    back = [zeros(a)[name] & ~zeros(b)[name] for a, b in zip(seen[1:], seen[2:], strict=False) for name in LAYERS]
+    back = [zeros(a)[name] & ~zeros(b)[name] for a, b in itertools.pairwise(seen[1:]) for name in LAYERS]
     assert any(mask.any() for mask in back)
     assert trained.history.best > 0
 
@@ -94,9 +96,7 @@ def test_as_many_grow_as_are_dropped(by: str) -> None:
 
 
 def test_growth_by_gradient_is_where_the_loss_asks_for_it() -> None:
-    """A net whose one useful input is masked: RigL finds it at its first update."""
-    import torch
-
+    """Of four weights the lesser of two is dropped, and of the two others that of the larger gradient grows."""
     how = Regrow(PruneWeights(sparsity=0.5), fraction=0.9, updates=1, until=0.9)
     weight = torch.nn.Parameter(torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
     weight.grad = torch.tensor([[0.0, 0.0, 0.1, 5.0]])
