@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from graphopt.errors import InvalidInput
+from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.exporters import to_torch
 from graphopt.ir import Graph
 from graphopt.progress import counted
@@ -109,8 +109,11 @@ def run_recipe(recipe: Recipe, graph: Graph, samples: Any = None) -> Iterator[St
         folder = None if recipe.checkpoint is None else recipe.folder / recipe.checkpoint / f"{number}-{name}"
         try:
             graph = step.run(graph, lessons, step.options(recipe.seed, folder))
-        except InvalidInput as error:
+        except GraphoptError as error:
             raise error.told(where=f"step {number} ({name}): {error.where or ''}".rstrip(": ")) from error
+        except Exception as error:  # of the functions that the recipe names
+            what = f"it failed with {type(error).__name__}: {error}"
+            raise InvalidInput(what, where=f"step {number} ({name})") from error
         yield StepDone(name, graph)
 
 

@@ -151,6 +151,7 @@ REFUSED = [
     (("held_out = 0.25", 'evaluate = "functions.py:nothing"'), "cannot be had"),
     (("held_out = 0.25", 'evaluate = "nowhere.py:f"'), "there is no file"),
     (("held_out = 0.25", 'evaluate = "f"'), "names no function"),
+    (("held_out = 0.25", 'evaluate = "functions.py:loss"'), r"step 1 \(fine-tune\): it failed with TypeError"),
     (("held_out = 0.25", 'loss = "functions.py:CALLS"'), "is no function"),
     (("[data]", "[data"), "is no recipe"),
     (("[[steps]]", "[[stages]]"), "has no stages"),
