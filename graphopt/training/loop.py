@@ -249,8 +249,7 @@ class Run:
         self.module.eval()
         metric = None
         if self.evaluate is not None:
-            with torch.no_grad():
-                own = float(self.evaluate(self.module)) if self.devices.global_rank == 0 else 0.0
+            own = float(self.evaluate(self.module)) if self.devices.global_rank == 0 else 0.0
             metric = self.devices.broadcast(own)
         point = Epoch(number, loss, metric, seconds=time.monotonic() - started)
         ready = all(companion.ready for companion in self.companions)

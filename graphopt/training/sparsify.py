@@ -90,6 +90,7 @@ class Masking(Sparsifier):
     done: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        check_one_step(self.pruning)
         if self.updates < 1 or not 0 < self.until <= 1:
             what = f"{self.updates} updates until {self.until} of the run"
             raise InvalidInput(what, where=type(self).__name__, advice="at least 1, until a part of it above 0")
@@ -200,8 +201,7 @@ class Soft(Sparsifier):
     pruned: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        if self.pruning.steps > 1 or self.pruning.fine_tune is not None:
-            raise InvalidInput("every epoch prunes at once", where="Soft", advice="leave out steps and fine_tune")
+        check_one_step(self.pruning)
 
     @property
     def ready(self) -> bool:
@@ -226,15 +226,23 @@ class Soft(Sparsifier):
         return self.pruning(graph) if isinstance(self.pruning, PruneChannels) else graph
 
 
+def check_one_step(pruning: PruneWeights | PruneChannels) -> None:
+    """Raises ``InvalidInput`` for a pass that goes its way by itself."""
+    if pruning.steps > 1 or pruning.fine_tune is not None:
+        raise InvalidInput("the run has its own steps", where=pruning.name, advice="leave out steps and fine_tune")
+
+
 def weight_masks(graph: Graph, pruning: PruneWeights, part: float = 1.0) -> dict[str, Tensor]:
     """The masks that a pass would lay over the weights of layers, by their names."""
-    masking = pruning.masking(graph, part)
+    with torch.enable_grad():  # that importances may ask for
+        masking = pruning.masking(graph, part)
     return {graph.names[weight.node]: torch.from_numpy(mask) for weight, mask in masking.masks.items()}
 
 
 def filter_masks(graph: Graph, pruning: PruneChannels) -> dict[str, Tensor]:
     """Masks of the filters of the channels that a pass would remove, by the names of the weights."""
-    (removal,) = pruning.removals(graph)
+    with torch.enable_grad():
+        (removal,) = pruning.removals(graph)
     outputs = {removal.graph.names[weight.node]: axis for weight, axis in layer_weights(removal.graph)}
     masks: dict[str, Array] = {}
     for place, kept in removal.axes().items():

@@ -1,4 +1,4 @@
-"""ResNet8 of MLPerf Tiny takes raw pixels, 0 to 255: the weights of its stem are tiny, and the defaults must suit them."""
+"""ResNet8 of MLPerf Tiny takes pixels of 0 to 255: the weights of its stem are tiny. The defaults must suit them."""
 
 from __future__ import annotations
 

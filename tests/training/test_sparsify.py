@@ -13,7 +13,7 @@ import torch
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph
 from graphopt.passes import Context, PruneChannels, PruneWeights
-from graphopt.training import Gradual, Regrow, Soft, TrainedGraph, prune_iteratively, prune_while_training
+from graphopt.training import Gradual, Regrow, Soft, Taylor, TrainedGraph, prune_iteratively, prune_while_training
 from tests.training.small import DATA, accuracy, cross_entropy, same, small_net, weights
 
 FAST: dict[str, Any] = {"optimizer": {"name": "adam", "lr": 0.02}, "batch_size": 12}
@@ -56,6 +56,21 @@ def test_the_best_of_the_sparse_is_kept() -> None:
     trained, seen = run(Gradual(PruneWeights(sparsity=0.7), until=0.5))
     assert trained.history.kept.metric == max(accuracy(graph) for graph in seen[4:])
     assert abs(sparsity(trained) - 0.7) < 0.01
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda importance: Gradual(PruneWeights(sparsity=0.5, importance=importance), updates=2),
+        lambda importance: Regrow(PruneWeights(sparsity=0.5, importance=importance)),
+        lambda importance: Soft(PruneChannels(ratio=0.3, importance=importance)),
+    ],
+    ids=["gradual", "regrow", "soft"],
+)
+def test_importances_by_gradients_choose_too(how: Any) -> None:
+    importance = Taylor(cross_entropy, [DATA])
+    trained, _ = run(how(importance), epochs=2)
+    assert not same(trained, small_net())
 
 
 def test_a_threshold_grows_too() -> None:
@@ -154,8 +169,9 @@ REFUSED = [
     (lambda: Gradual(PruneWeights(), updates=0), "0 updates"),
     (lambda: Gradual(PruneWeights(), until=0), "until 0"),
     (lambda: Regrow(PruneWeights(), by="magic"), "growing by 'magic'"),
+    (lambda: Gradual(PruneWeights(steps=2)), "the run has its own steps"),
     (lambda: Regrow(PruneWeights(pattern="2:4")), "only single weights grow again"),
-    (lambda: Soft(PruneChannels(ratio=0.5, steps=2)), "every epoch prunes at once"),
+    (lambda: Soft(PruneChannels(ratio=0.5, steps=2)), "the run has its own steps"),
     (lambda: prune_iteratively(small_net(), PruneWeights(steps=2), DATA, None), "the pass has steps"),
     (lambda: prune_iteratively(small_net(), PruneWeights(), DATA, None, epochs=2), "it is said by epochs_per_step"),
 ]
