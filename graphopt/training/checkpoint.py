@@ -21,7 +21,7 @@ from graphopt.files import write_atomically
 
 FILE = "checkpoint.safetensors"
 FORMAT = 1
-ADVICE = "give another folder, or remove this one to begin anew"
+ANEW = "give another folder, or remove this one to begin anew"
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Checkpoint:
             written = json.loads(metadata["json"])
             run, state = written["run"], unpacked(written["state"], tensors)
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InvalidInput(f"is no checkpoint: {error}", where=str(path), advice=ADVICE) from error
+            raise InvalidInput(f"is no checkpoint: {error}", where=str(path), advice=ANEW) from error
         own = json.loads(json.dumps(self.run))
         if other := [key for key in own if run.get(key) != own[key]]:
             what = f"it is of another run: {other[0]} was {run.get(other[0])!r} and is {own[other[0]]!r}"
-            raise InvalidInput(what, where=str(path), advice=ADVICE)
+            raise InvalidInput(what, where=str(path), advice=ANEW)
         return state
 
 

@@ -17,9 +17,10 @@ from graphopt.ir import Graph
 from graphopt.training.data import Loss
 from graphopt.training.features import projections
 from graphopt.training.history import TrainedGraph
-from graphopt.training.loop import Batch, Options, Settings, train_module
+from graphopt.training.loop import Batch, train_module
 from graphopt.training.masks import check_zeros, held_zeros
 from graphopt.training.samples import Samples, fixed_batch
+from graphopt.training.settings import Options, Settings
 from graphopt.training.softened import DISTANCES, Kind, by_values, check_kinds, kinds_of
 from graphopt.training.taps import Network, Tapped, TappedGraph, tapped
 from graphopt.training.tune import Evaluate, on_graph

@@ -9,8 +9,8 @@ from graphopt.ir import Graph
 from graphopt.training.data import Loss
 from graphopt.training.distill import distill
 from graphopt.training.history import TrainedGraph
-from graphopt.training.loop import Options, Settings
 from graphopt.training.masks import check_zeros, held_zeros
+from graphopt.training.settings import Options, Settings
 from graphopt.training.taps import Network
 from graphopt.training.tune import Evaluate, on_outputs, tune
 

@@ -7,11 +7,11 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,14 @@ from graphopt.exporters.torch.module import TorchGraph
 from graphopt.frontends.torch.check import random_numbers_kept, state_kept
 from graphopt.progress import counted
 from graphopt.training.band import WINDOW, Band
-from graphopt.training.checkpoint import Checkpoint, digest
+from graphopt.training.checkpoint import ANEW, Checkpoint, digest
 from graphopt.training.companion import Companion, Moment
 from graphopt.training.device import Devices, devices_of
 from graphopt.training.history import Epoch, History
-from graphopt.training.samples import BATCH_SIZE, Samples
-from graphopt.training.schedules import ScheduleChoice, schedule_of
-from graphopt.training.steps import OptimizerChoice, optimizer_of
+from graphopt.training.samples import Samples
+from graphopt.training.schedules import schedule_of
+from graphopt.training.settings import Settings
+from graphopt.training.steps import optimizer_of
 
 Batch = Mapping[str, Tensor]
 ModuleLoss = Callable[[nn.Module, Batch], Tensor]
@@ -38,65 +39,6 @@ START_BATCHES = 16
 """The batches that tell what the loss is before the first step."""
 
 SMALLER = "take smaller steps, optimizer={'name': 'adam', 'relative': 0.001}, or look at the data and the loss"
-
-
-class Options(TypedDict, total=False):
-    """The arguments that every training call takes: the fields of ``Settings``."""
-
-    epochs: int
-    optimizer: OptimizerChoice
-    schedule: ScheduleChoice
-    seed: int
-    checkpoint: str | Path | None
-    fabric: Any
-    frozen_norms: bool
-    batch_size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a module is trained.
-
-    Attributes:
-        epochs: how often the data is gone through.
-        optimizer: a name of ``torch.optim``, a mapping of ``name`` and options, or a function from parameters to an
-            optimizer. An adaptive one without ``lr`` has steps ``relative`` to the size of each weight, by default
-            0.3 % of it.
-        schedule: ``cosine``, ``linear``, ``constant``; a class of ``torch.optim.lr_scheduler`` by name, or as a
-            mapping with its options; or a function from the optimizer to one. Those step after every epoch.
-        seed: of the order of the data and of all random numbers: the same seed, the same weights.
-        checkpoint: a folder, from which an interrupted run goes on, to the weights that it would have had.
-        fabric: a launched ``lightning_fabric.Fabric``: more than one device, other precisions.
-        frozen_norms: batch norms keep their statistics, and compute with them.
-        batch_size: the samples of a batch where the data is in no batches yet, and the net does not fix it.
-
-    Raises ``InvalidInput`` for numbers out of range.
-    """
-
-    epochs: int = 10
-    optimizer: OptimizerChoice = "adam"
-    schedule: ScheduleChoice = "cosine"
-    seed: int = 0
-    checkpoint: str | Path | None = None
-    fabric: Any = None
-    frozen_norms: bool = False
-    batch_size: int = BATCH_SIZE
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise InvalidInput(f"{self.epochs} epochs, 1 is the least", where="epochs")
-        if self.batch_size < 1:
-            raise InvalidInput(f"batches of {self.batch_size}, 1 is the least", where="batch_size")
-        if self.seed < 0:
-            raise InvalidInput(f"the seed {self.seed} is negative", where="seed")
-
-    @property
-    def described(self) -> dict[str, str | int | bool]:
-        """What must be the same in a run that is taken up from a checkpoint."""
-        parts = {"optimizer": self.optimizer, "schedule": self.schedule}
-        names = {key: getattr(part, "__qualname__", None) or str(part) for key, part in parts.items()}
-        numbers = {key: getattr(self, key) for key in ("epochs", "seed", "frozen_norms", "batch_size")}
-        return {**numbers, **names}
 
 
 def train_module(
@@ -168,7 +110,7 @@ class Run:
         self.module.load_state_dict(self.best)
         if self.history.stopped:
             text = f"training stopped: {self.history.stopped}; the state after epoch {self.history.best} is kept"
-            warnings.warn(f"{text}. {SMALLER}", stacklevel=4)
+            warnings.warn(f"{text}. {SMALLER}", stacklevel=5)
         return self.history
 
     def losses_at_start(self) -> list[float]:
@@ -176,7 +118,7 @@ class Run:
         with state_kept(self.module), torch.no_grad():
             set_training(self.module, self.settings.frozen_norms)
             first = islice(self.epoch_batches(1), START_BATCHES)
-            return [self.mean(self.loss_of(batch)) for batch in first]
+            return needed([self.mean(self.loss_of(batch)) for batch in first])
 
     def epoch(self, number: int) -> None:
         """Train for one epoch, whose number counts from 1; nothing of one in which the loss leaves its band is kept."""
@@ -189,16 +131,14 @@ class Run:
             if left := self.band.left_by(losses[-1]):
                 self.history = replace(self.history, stopped=f"{left} in epoch {number}, step {step + 1}")
                 return
-        if not losses:
-            raise InvalidInput("there is no data, or not enough for one batch", where="data")
-        self.batches = self.batches or len(losses)
-        if not all(bool(tensor.isfinite().all()) for tensor in self.module.state_dict().values()):
+        self.batches = self.batches or len(needed(losses))
+        if not all(bool(parameter.isfinite().all()) for parameter in self.module.parameters()):
             self.history = replace(self.history, stopped=f"a weight is not finite after epoch {number}")
             return
         with torch.no_grad():
             for companion in self.companions:
                 companion.after_epoch(self.module, self.moment(number + 1, 0))
-        self.record(number, fmean(losses), started)
+        self.record(number, fmean(needed(losses)), started)
         kept = self.history.epochs[-1]
         self.schedule.after_epoch(-kept.loss if kept.metric is None else kept.metric)
 
@@ -289,10 +229,18 @@ class Run:
         self.devices.barrier()
 
     def resumed(self) -> bool:
-        """Whether the run has been taken up from its checkpoint."""
+        """Whether the run has been taken up from its checkpoint. Raises ``InvalidInput`` for one that does not fit."""
         state = self.checkpoint.read() if self.checkpoint is not None else None
         if state is None:
             return False
+        try:
+            self.take_up(state)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise InvalidInput(f"it does not fit this run: {error}", where="checkpoint", advice=ANEW) from error
+        return True
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go back to where a run was when it stored this state."""
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -302,7 +250,13 @@ class Run:
         self.history = History(tuple(Epoch(**e) for e in written["epochs"]), written["best"], written["stopped"])
         self.best, self.counts = state["best"], state["counts"]
         self.start, self.batches = state["start"], state["batches"]
-        return True
+
+
+def needed(losses: list[float]) -> list[float]:
+    """The losses of batches; raises ``InvalidInput`` where there are none."""
+    if not losses:
+        raise InvalidInput("there is no data, or not enough for one batch", where="data")
+    return losses
 
 
 def rank(metric: float | None) -> float:

@@ -13,7 +13,7 @@ from graphopt.passes.prune import PruneChannels, PruneWeights
 from graphopt.training.data import Loss
 from graphopt.training.fine_tune import fine_tune
 from graphopt.training.history import History, TrainedGraph
-from graphopt.training.loop import Options
+from graphopt.training.settings import Options
 from graphopt.training.taps import Network
 from graphopt.training.tune import Evaluate
 

@@ -14,9 +14,9 @@ from graphopt.training.data import Loss
 from graphopt.training.distill import distill
 from graphopt.training.fine_tune import fine_tune
 from graphopt.training.history import TrainedGraph
-from graphopt.training.loop import Options
 from graphopt.training.prune import prune_iteratively
 from graphopt.training.samples import BATCH_SIZE
+from graphopt.training.settings import Options
 from graphopt.training.sparsify import Gradual, Regrow, Soft, prune_while_training
 from graphopt.training.tune import Evaluate
 

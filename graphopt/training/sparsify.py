@@ -19,7 +19,7 @@ from graphopt.passes.prune.criteria import layer_weights
 from graphopt.training.companion import Companion, Moment
 from graphopt.training.data import Loss
 from graphopt.training.history import TrainedGraph
-from graphopt.training.loop import Options, Settings
+from graphopt.training.settings import Options, Settings
 from graphopt.training.tune import Evaluate, on_outputs, tune
 
 UNTIL = 0.75

@@ -14,8 +14,9 @@ from graphopt.ir import Graph
 from graphopt.training.companion import Companion
 from graphopt.training.data import Loss
 from graphopt.training.history import TrainedGraph
-from graphopt.training.loop import Batch, ModuleLoss, Settings, train_module
+from graphopt.training.loop import Batch, ModuleLoss, train_module
 from graphopt.training.samples import Samples, fixed_batch
+from graphopt.training.settings import Settings
 
 Evaluate = Callable[[Graph], float]
 """How good a graph is; higher is better."""
@@ -32,7 +33,6 @@ def tune(
 ) -> TrainedGraph:
     """A graph with the parameters that its module has after training by a loss that calls it."""
     samples = Samples(data, tuple(module.input_names), fixed_batch(graph) or settings.batch_size)
-
     history = train_module(module, samples, loss, settings, on_graph(graph, module, evaluate), companions)
     return TrainedGraph.of(with_parameters(graph, module), history)
 

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from graphopt import to_torch, with_parameters
 from graphopt.errors import InvalidInput
+from graphopt.ir import Batch, Graph, arg, constant
+from graphopt.ops import Add, Linear, Softmax
 from graphopt.passes import FoldConstants, Pipeline, PruneWeights
 from graphopt.progress import listening
 from graphopt.training import fine_tune
@@ -202,9 +204,21 @@ def generator() -> Any:
     yield DATA
 
 
+class Once:
+    """What is iterated anew, and is empty after the first time."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = iter(batches)
+
+    def __iter__(self) -> Any:
+        return (batch for batch in self.batches)
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"data": generator()}, "can be read but once"),
     ({"data": []}, "there is no data"),
+    ({"data": Once([DATA])}, "there is no data"),
+    ({"batch_size": 0}, "batches of 0"),
     ({"data": [{"y": X}]}, "has no input 'x'"),
     ({"data": {"x": X, "label": Y[:5]}}, "arrays of .* samples"),
     ({"data": [(X, Y, Y)]}, "a batch of 3 arrays without names"),
@@ -238,3 +252,14 @@ def test_a_graph_of_a_fixed_batch_gets_batches_of_its_size() -> None:
 
     trained = fine_tune(bind_batch(small_net(), 4), DATA, cross_entropy, epochs=1)
     assert np.isfinite(trained.history.epochs[-1].loss)
+
+
+def test_infinities_of_masks_are_no_fault() -> None:
+    """A mask of infinities, as attention has, is no weight."""
+    x = arg("x", "float32", (Batch(), 3))
+    y = Linear()(x, constant(np.eye(3, dtype="f"), "w"), constant(np.zeros(3, "f"), "b"))
+    y = Softmax(axis=1)(Add()(y, constant(np.array([0, 0, -np.inf], "f"), "mask")))
+    data = np.random.default_rng(0).standard_normal((64, 3)).astype("f")
+    trained = fine_tune(Graph((x,), (y,)), data, lambda y, batch: y[:, 0].mean(), epochs=2)
+    assert trained.history.stopped is None
+    assert trained.history.epochs[-1].loss < trained.history.epochs[0].loss

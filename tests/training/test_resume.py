@@ -84,15 +84,20 @@ def test_a_checkpoint_is_of_one_run(tmp_path: Path) -> None:
             fine_tune(data=DATA, loss=cross_entropy, checkpoint=tmp_path, **given)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda b: b[: len(b) // 2], lambda b: b"\x80\x04K\x01.", lambda b: b.replace(b"graphopt-t", b"graphopt-u")],
-)
+DAMAGE = {
+    "cut": lambda data: data[: len(data) // 2],
+    "pickle": lambda data: b"\x80\x04K\x01.",
+    "other": lambda data: data.replace(b"graphopt-t", b"graphopt-u"),
+    "edited": lambda data: data.replace(b"history", b"mystery"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=[*DAMAGE])
 def test_a_damaged_checkpoint_is_refused(damage: Any, tmp_path: Path) -> None:
     fine_tune(small_net(), DATA, cross_entropy, epochs=1, checkpoint=tmp_path)
     file = tmp_path / FILE
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(InvalidInput, match="is no checkpoint"):
+    with pytest.raises(InvalidInput, match=r"is no checkpoint|does not fit this run"):
         fine_tune(small_net(), DATA, cross_entropy, epochs=1, checkpoint=tmp_path)
 
 
