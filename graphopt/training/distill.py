@@ -138,6 +138,9 @@ def distill(
     if not 0 <= alpha <= 1 or not temperature > 0:
         what = f"alpha {alpha} or temperature {temperature} is out of range"
         raise InvalidInput(what, where="distill", advice="alpha is in [0, 1], temperature positive")
+    if teacher is student and isinstance(student, nn.Module):
+        advice = "give a copy as the teacher, copy.deepcopy(student)"
+        raise InvalidInput("teacher and student are one module", where="distill", advice=advice)
     settings, pairs = Settings(**options), dict(features or {})
     master, pupil = tapped(teacher, [*pairs]), tapped(student, [*pairs.values()])
     names = (pupil if isinstance(pupil, TappedGraph) or not isinstance(master, TappedGraph) else master).inputs

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from graphopt import ops
 from graphopt.errors import InvalidInput
-from graphopt.ir import Graph
+from graphopt.ir import Graph, Op
 
 Kind = str | tuple[str, int]
 """What an output is, a key of ``DISTANCES``; or that and the axis of the classes."""
@@ -63,7 +63,9 @@ def kinds_of(graph: Graph | None, outputs: Sequence[Tensor]) -> list[Kind]:
 
     A lone output of rank 2 has logits of classes, any other has values.
     """
-    made = [value.op for value in graph.outputs] if graph is not None else [None] * len(outputs)
+    made: list[Op | None] = [value.op for value in graph.outputs] if graph is not None else []
+    if len(made) != len(outputs):
+        made = [None] * len(outputs)
     kinds: list[Kind] = []
     for op, output in zip(made, outputs, strict=True):
         if isinstance(op, ops.Softmax):

@@ -166,7 +166,10 @@ def test_sequences_have_their_classes_last() -> None:
     assert trained.history.epochs[-1].loss < 0.7 * trained.history.epochs[0].loss
 
 
+ONE = Twin()
 REFUSED = [
+    ({"teacher": ONE, "student": ONE}, "are one module"),
+    ({"teacher": heads(), "student": nn.Linear(3, 3), "data": np.zeros((8, 3), "f")}, "outputs of the student, 3 of"),
     ({"alpha": 1.5}, "out of range"),
     ({"temperature": 0}, "out of range"),
     ({"features": {"relu": "nowhere"}}, "no node is called 'nowhere'"),
