@@ -57,10 +57,12 @@ def train(
     """
     from graphopt.cli.samples import read_samples
     from graphopt.exporters import save
+    from graphopt.training.device import launch
     from graphopt.training.recipe import read_recipe, run_recipe
 
     load_outside(load)
     plan = read_recipe(recipe)
+    fabric = None if plan.fabric is None else launch(plan.fabric)
     graph = load_model(plan.folder / plan.model)
     samples = None
     if plan.data.file is not None:
@@ -69,10 +71,12 @@ def train(
     with working("training"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what they say of a run is in its history, and told below
         started = time.monotonic()
-        for name, trained in run_recipe(plan, graph, samples):
+        for name, trained in run_recipe(plan, graph, samples, fabric):
             graph = trained
             made.append(step_report(name, trained, trained.history, time.monotonic() - started))
             started = time.monotonic()
+    if fabric is not None and fabric.global_rank > 0:
+        return  # the first process tells of it
     target = output or (None if plan.output is None else plan.folder / plan.output)
     if target is not None:
         save(graph, target)

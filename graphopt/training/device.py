@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphopt.errors import InvalidInput
+from graphopt.extras import optional_packages
 
 T = TypeVar("T")
 
@@ -59,6 +61,21 @@ class OneDevice:
 
     def barrier(self) -> None:
         pass
+
+
+def launch(options: Mapping[str, Any]) -> Devices:
+    """A Fabric of these options, launched: what calls this runs in every process from here on.
+
+    Raises ``MissingPackage`` where Lightning Fabric is not installed, ``InvalidInput`` for options that it refuses.
+    """
+    with optional_packages():
+        from lightning_fabric import Fabric
+    try:
+        fabric: Devices = Fabric(**options)
+        fabric.launch()  # type: ignore[attr-defined]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"Fabric does not take that: {error}", where="fabric") from error
+    return fabric
 
 
 def devices_of(fabric: Devices | None) -> Devices:

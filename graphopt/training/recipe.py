@@ -58,6 +58,8 @@ class Recipe:
     output: str | None = None
     checkpoint: str | None = None
     seed: int = 0
+    fabric: dict[str, Any] | None = None
+    """The arguments of ``lightning_fabric.Fabric``: more than one device."""
     folder: Path = Path()
     """What its paths are relative to."""
 
@@ -96,8 +98,9 @@ def step_of(written: Any, number: int) -> RecipeStep:
     return record(STEPS[do], options, f"{where} ({do})")
 
 
-def run_recipe(recipe: Recipe, graph: Graph, samples: Any = None) -> Iterator[StepDone]:
-    """The graph after each step of a recipe. ``samples`` are the arrays of its file, by the names of the inputs.
+def run_recipe(recipe: Recipe, graph: Graph, samples: Any = None, fabric: Any = None) -> Iterator[StepDone]:
+    """The graph after each step of a recipe. ``samples`` are the arrays of its file, by the names of the inputs,
+    and ``fabric`` its Fabric, launched.
 
     With a ``checkpoint`` a step that is done is read, one that was interrupted goes on. Raises ``InvalidInput`` for
     what cannot be used; the message names the step.
@@ -108,7 +111,7 @@ def run_recipe(recipe: Recipe, graph: Graph, samples: Any = None) -> Iterator[St
         name = names[type(step)]
         folder = None if recipe.checkpoint is None else recipe.folder / recipe.checkpoint / f"{number}-{name}"
         try:
-            graph = step.run(graph, lessons, step.options(recipe.seed, folder))
+            graph = step.run(graph, lessons, step.options(recipe.seed, folder, fabric))
         except GraphoptError as error:
             raise error.told(where=f"step {number} ({name}): {error.where or ''}".rstrip(": ")) from error
         except Exception as error:  # of the functions that the recipe names

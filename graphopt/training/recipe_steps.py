@@ -53,9 +53,9 @@ class RecipeStep:
         """The graph after this step; the options have its fields, the seed and the folder of its checkpoint."""
         raise NotImplementedError(type(self).__name__)
 
-    def options(self, seed: int, checkpoint: Path | None) -> Options:
+    def options(self, seed: int, checkpoint: Path | None, fabric: Any) -> Options:
         own: Any = {field.name: getattr(self, field.name) for field in fields(RecipeStep)}
-        made: Options = {"seed": seed, "checkpoint": checkpoint}
+        made: Options = {"seed": seed, "checkpoint": checkpoint, "fabric": fabric}
         made.update(own)
         return made
 

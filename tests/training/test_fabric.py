@@ -51,15 +51,51 @@ save(sparse, f"{folder}/sparse-{devices}-{fabric.global_rank}.gopt")
 """
 
 
-def run(folder: Path, devices: int) -> None:
+def script(folder: Path, code: str, *arguments: str) -> str:
+    """What a script prints that Fabric may start again in other processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    (folder / "script.py").write_text(SCRIPT)
-    command = [sys.executable, str(folder / "script.py"), str(folder), str(devices)]
+    (folder / "script.py").write_text(code)
+    command = [sys.executable, str(folder / "script.py"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+RECIPE = """
+model = "net.gopt"
+output = "trained.gopt"
+fabric = {accelerator = "cpu", devices = DEVICES, strategy = "STRATEGY"}
+
+[data]
+file = "data.npz"
+labels = "label"
+
+[[steps]]
+do = "fine-tune"
+epochs = 2
+batch_size = SIZE
+optimizer = {name = "SGD", lr = 0.1}
+frozen_norms = true
+"""
+
+
+@pytest.mark.slow
+def test_a_recipe_is_launched(tmp_path: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    save(small_net(), tmp_path / "net.gopt")
+    np.savez(tmp_path / "data.npz", **DATA)
+    trained = []
+    for devices, strategy in ((1, "auto"), (2, "ddp")):
+        text = RECIPE.replace("DEVICES", str(devices)).replace("STRATEGY", strategy)
+        (tmp_path / "recipe.toml").write_text(text.replace("SIZE", str(48 // devices)))
+        told = script(tmp_path, "from graphopt.cli import main; main()", "train", str(tmp_path / "recipe.toml"))
+        assert told.count("fine-tune") == 1
+        trained.append(weights(load(tmp_path / "trained.gopt")))
+    for name, array in trained[0].items():
+        np.testing.assert_allclose(array, trained[1][name], atol=1e-5)
 
 
 @pytest.mark.slow
@@ -69,10 +105,10 @@ def test_two_processes_learn_as_one(tmp_path: Path) -> None:
     save(small_net(), tmp_path / "net.gopt")
     save(small_net(channels=4, seed=1), tmp_path / "student.gopt")
     np.savez(tmp_path / "data.npz", **DATA)
-    run(tmp_path, 1)
-    run(tmp_path, 2)
+    script(tmp_path, SCRIPT, str(tmp_path), "1")
+    script(tmp_path, SCRIPT, str(tmp_path), "2")
     for what in ("", "student-", "sparse-"):
-        one, first, second = (load(tmp_path / f"{what}{run}.gopt") for run in ("1-0", "2-0", "2-1"))
+        one, first, second = (load(tmp_path / f"{what}{which}.gopt") for which in ("1-0", "2-0", "2-1"))
         for name, array in weights(first).items():
             np.testing.assert_array_equal(array, weights(second)[name])
             if what != "student-":  # values are compared as parts of the mean square of a batch, not by samples

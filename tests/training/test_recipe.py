@@ -11,7 +11,8 @@ import pytest
 
 from graphopt import load, save
 from graphopt.cli import main
-from graphopt.errors import InvalidInput
+from graphopt.errors import InvalidInput, MissingPackage
+from graphopt.training.device import launch
 from graphopt.training.recipe import read_recipe, run_recipe
 from tests.training.small import DATA, Y, same, small_net, weights
 
@@ -163,6 +164,12 @@ def test_what_is_wrong_in_a_recipe_is_named(folder: Path, change: tuple[str, str
     (folder / "recipe.toml").write_text(RECIPE.replace(*change))
     with pytest.raises(InvalidInput, match=message):
         list(run_recipe(read_recipe("recipe.toml"), load("net.gopt"), DATA))
+
+
+def test_fabric_is_missed_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    with pytest.raises(MissingPackage, match=r"pip install 'graphopt\[training\]'"):
+        launch({"devices": 2})
 
 
 def test_without_labels_there_is_nothing_to_learn_but_a_teacher(folder: Path) -> None:
