@@ -128,7 +128,7 @@ def lessons_of(recipe: Recipe, graph: Graph, samples: Any) -> Lessons:
     if told.loss is not None:
         loss = named_function(told.loss, recipe.folder)
     elif told.labels is not None:
-        loss = loss_of_labels(told.labels)
+        loss = loss_of_labels(told.labels, graph)
     evaluate: Evaluate | None = None
     if told.held_out:
         data, held = split(data, told.held_out, recipe.seed)
