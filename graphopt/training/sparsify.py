@@ -80,8 +80,10 @@ class Sparsifier(Companion):
 
 @dataclass(eq=False, kw_only=True)
 class Masking(Sparsifier):
-    """Masks of weights, by name: true where one stays. They are chosen ``updates`` times, evenly over the part
-    ``until`` of the run."""
+    """Masks of weights, by name: true where one stays.
+
+    They are chosen ``updates`` times, evenly over the part ``until`` of the run.
+    """
 
     pruning: PruneWeights = field(kw_only=False)
     updates: int = 20

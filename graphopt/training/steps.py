@@ -46,15 +46,13 @@ def optimizer_of(choice: OptimizerChoice, module: nn.Module) -> torch.optim.Opti
     options = {"name": choice} if isinstance(choice, str) else dict(choice)
     name = str(options.pop("name", "adam"))
     relative = options.pop("relative", RELATIVE if name.lower() in ADAPTIVE and "lr" not in options else None)
-    parameters: list[nn.Parameter] | list[Group] = list(trained.values())
-    if relative is not None:
-        if name.lower() not in ADAPTIVE or "lr" in options:
-            why = f"it is for {', '.join(ADAPTIVE)}, in the place of lr"
-            raise InvalidInput("relative steps do not go with that", where="optimizer", why=why)
-        parameters = relative_groups(trained, float(relative))
+    if relative is not None and (name.lower() not in ADAPTIVE or "lr" in options):
+        why = f"it is for {', '.join(ADAPTIVE)}, in the place of lr"
+        raise InvalidInput("relative steps do not go with that", where="optimizer", why=why)
     kind = optimizer_class(name)
     try:
-        return kind(parameters, **options)
+        groups = [*trained.values()] if relative is None else relative_groups(trained, float(relative))
+        return kind(groups, **options)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{name} does not take that: {error}", where="optimizer") from error
 
