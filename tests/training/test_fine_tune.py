@@ -229,7 +229,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": {"name": "adam", "speed": 1}}, "does not take that"),
     ({"optimizer": {"name": "SGD", "relative": 0.1}}, "relative steps do not go with that"),
     ({"optimizer": {"name": "adam", "relative": "much"}}, "does not take that"),
-    ({"optimizer": {"name": "adam", "relative": -1}}, "does not take that"),
+    ({"optimizer": {"name": "adam", "relative": -1}}, "relative -1.0 is not positive"),
     ({"optimizer": lambda parameters: None}, "gives None"),
     ({"schedule": "slow"}, "no schedule is called 'slow'"),
     ({"schedule": {"name": "StepLR"}}, "StepLR does not take that"),
