@@ -78,8 +78,11 @@ def relative_groups(parameters: Mapping[str, nn.Parameter], relative: float) -> 
     """Groups of parameters of about one size, with the learning rate that is this part of it.
 
     Sizes are rounded to powers of two, for a group a parameter would be slow. What is all zeros, a bias that is yet
-    to be learned, goes with the median of the others.
+    to be learned, goes with the median of the others. Raises ``ValueError`` for a part that is not
+    positive.
     """
+    if not relative > 0:
+        raise ValueError(f"relative {relative} is not positive")
     sizes = {name: float(p.detach().square().mean().sqrt()) for name, p in parameters.items()}
     typical = median([size for size in sizes.values() if size > 0])
     groups: dict[float, Group] = {}
