@@ -11,6 +11,7 @@ import importlib.util
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +24,11 @@ from graphopt.exporters import to_torch
 from graphopt.ir import Graph
 from graphopt.progress import counted
 from graphopt.records import record, table
-from graphopt.training.data import Loss
+from graphopt.training.data import Loss, tensors
 from graphopt.training.history import TrainedGraph
 from graphopt.training.objective import loss_of_labels
 from graphopt.training.recipe_steps import STEPS, Lessons, RecipeStep
-from graphopt.training.samples import Samples, fixed_batch
+from graphopt.training.samples import size_of
 from graphopt.training.tune import Evaluate, on_outputs
 
 
@@ -99,25 +100,32 @@ def step_of(written: Any, number: int) -> RecipeStep:
 
 
 def run_recipe(recipe: Recipe, graph: Graph, samples: Any = None, fabric: Any = None) -> Iterator[StepDone]:
-    """The graph after each step of a recipe. ``samples`` are the arrays of its file, by the names of the inputs,
-    and ``fabric`` its Fabric, launched.
+    """The graph after each step of a recipe.
 
-    With a ``checkpoint`` a step that is done is read, one that was interrupted goes on. Raises ``InvalidInput`` for
-    what cannot be used; the message names the step.
+    ``samples`` are the arrays of its file, by the names of the inputs, and ``fabric`` is its Fabric, launched. With a
+    ``checkpoint`` a step that is done is read, one that was interrupted goes on. Raises ``InvalidInput`` for what
+    cannot be used, and where a function that the recipe names fails; the message says in which step.
     """
-    lessons = lessons_of(recipe, graph, samples)
+    with placed("data"):
+        lessons = lessons_of(recipe, graph, samples)
     names = {kind: name for name, kind in STEPS.items()}
     for number, step in enumerate(counted(recipe.steps, "step"), 1):
         name = names[type(step)]
         folder = None if recipe.checkpoint is None else recipe.folder / recipe.checkpoint / f"{number}-{name}"
-        try:
+        with placed(f"step {number} ({name})"):
             graph = step.run(graph, lessons, step.options(recipe.seed, folder, fabric))
-        except GraphoptError as error:
-            raise error.told(where=f"step {number} ({name}): {error.where or ''}".rstrip(": ")) from error
-        except Exception as error:  # of the functions that the recipe names
-            what = f"it failed with {type(error).__name__}: {error}"
-            raise InvalidInput(what, where=f"step {number} ({name})") from error
         yield StepDone(name, graph)
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Whatever goes wrong in it, as an error that says where in the recipe."""
+    try:
+        yield
+    except GraphoptError as error:
+        raise error.told(where=f"{where}: {error.where}" if error.where else where) from error
+    except Exception as error:  # of the functions that the recipe names
+        raise InvalidInput(f"it failed with {type(error).__name__}: {error}", where=where) from error
 
 
 def lessons_of(recipe: Recipe, graph: Graph, samples: Any) -> Lessons:
@@ -132,7 +140,9 @@ def lessons_of(recipe: Recipe, graph: Graph, samples: Any) -> Lessons:
     evaluate: Evaluate | None = None
     if told.held_out:
         data, held = split(data, told.held_out, recipe.seed)
-        evaluate = None if loss is None else minus_loss(loss, held)
+        if loss is None:
+            raise InvalidInput("there is no loss to evaluate", where="held_out", advice="name labels, or a loss")
+        evaluate = minus_loss(loss, held)
     if told.evaluate is not None:
         evaluate = named_function(told.evaluate, recipe.folder)
     return Lessons(data, loss, evaluate, recipe.folder)
@@ -157,9 +167,10 @@ def minus_loss(loss: Loss, held: Any) -> Evaluate:
     def evaluate(graph: Graph) -> float:
         module = to_torch(graph)
         of_module = on_outputs(module.input_names, loss)
-        batches = Samples(held, tuple(module.input_names), fixed_batch(graph) or 32).epoch(0, 0)
         with torch.no_grad():
-            return -float(np.mean([float(of_module(module, batch)) for batch in batches]))
+            found = [(of_module(module, batch).item(), size_of(batch)) for batch in tensors(held, module)]
+        losses, sizes = zip(*found, strict=True)
+        return -float(np.average(losses, weights=sizes))
 
     return evaluate
 
@@ -195,5 +206,9 @@ def module_at(place: str, folder: Path) -> Any:
         raise ImportError(f"there is no file {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

@@ -12,8 +12,9 @@ import pytest
 from graphopt import load, save
 from graphopt.cli import main
 from graphopt.errors import InvalidInput, MissingPackage
+from graphopt.training import loss_of_labels
 from graphopt.training.device import launch
-from graphopt.training.recipe import read_recipe, run_recipe
+from graphopt.training.recipe import minus_loss, read_recipe, run_recipe
 from tests.training.small import DATA, Y, same, small_net, weights
 
 RECIPE = """
@@ -64,6 +65,9 @@ def loss(outputs, batch):
     CALLS.append(len(batch["label"]))
     return torch.nn.functional.cross_entropy(outputs, batch["label"])
 
+def broken():
+    return 1 / 0
+
 def evaluate(graph):
     return float(len(CALLS))
 """
@@ -75,6 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savez(tmp_path / "data.npz", **DATA)
     (tmp_path / "recipe.toml").write_text(RECIPE)
     (tmp_path / "functions.py").write_text(FUNCTIONS)
+    (tmp_path / "broken.py").write_text("nothing_of_that_name")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -122,6 +127,14 @@ def test_data_loss_and_metric_are_functions(folder: Path) -> None:
     assert not same(done.graph, small_net())
 
 
+def test_the_metric_is_of_all_samples_held_out() -> None:
+    """33 of them, which are a batch and one."""
+    held = {name: array[:33] for name, array in DATA.items()}
+    y = small_net()(held["x"])[0].astype("float64")
+    wanted = (np.log(np.exp(y).sum(1)) - y[np.arange(33), held["label"]]).mean()
+    assert minus_loss(loss_of_labels("label"), held)(small_net()) == pytest.approx(-wanted, rel=1e-5)
+
+
 def test_what_is_held_out_is_not_learned_from(folder: Path) -> None:
     """With labels of the held out turned, nothing but the metric changes."""
     recipe = read_recipe("recipe.toml")
@@ -153,6 +166,9 @@ REFUSED = [
     (("held_out = 0.25", 'evaluate = "nowhere.py:f"'), "there is no file"),
     (("held_out = 0.25", 'evaluate = "f"'), "names no function"),
     (("held_out = 0.25", 'evaluate = "functions.py:loss"'), r"step 1 \(fine-tune\): it failed with TypeError"),
+    (("held_out = 0.25", 'evaluate = "broken.py:f"'), "cannot be had: NameError"),
+    (('labels = "label"', ""), "held_out: there is no loss to evaluate"),
+    (('file = "data.npz"', 'function = "functions.py:broken"'), "data: it failed with ZeroDivisionError"),
     (("held_out = 0.25", 'loss = "functions.py:CALLS"'), "is no function"),
     (("[data]", "[data"), "is no recipe"),
     (("[[steps]]", "[[stages]]"), "has no stages"),
