@@ -102,7 +102,7 @@ def step_report(name: str, graph: Graph, history: History | None, seconds: float
 def training_table(report: TrainingReport) -> Table:
     """A row for each step: the epoch that was kept of it, and what the graph costs after it."""
     title = None if report.output is None else f"trained, in {report.output}"
-    columns = "step", "epoch kept>", "loss>", "metric>", "zeros>", "MACs>", "parameter bytes>", "seconds>"
+    columns = "step", "epoch>", "loss>", "metric>", "zeros>", "MACs>", "bytes>", "seconds>"
     made = table(*columns, title=title)
     for step in report.steps:
         kept = None if step.kept is None else step.curve[step.kept]

@@ -5,6 +5,8 @@ The file holds no code and nothing is unpickled. It is written whole or not at a
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,10 +95,22 @@ def unpacked(written: Any, tensors: Mapping[str, Tensor]) -> Any:
     return {"list": list, "tuple": tuple}[kind](unpacked(value, tensors) for value in content)
 
 
+def described(part: Any) -> str:
+    """What is told of an option, a function or an object to know it again: names, and values that are plain."""
+    if isinstance(part, str | int | float | bool | None):
+        return str(part)
+    if isinstance(part, Mapping):
+        return ", ".join(f"{key}={described(value)}" for key, value in part.items())
+    if isinstance(part, list | tuple):
+        return f"[{', '.join(map(described, part))}]"
+    if dataclasses.is_dataclass(part):
+        known = [f.name for f in dataclasses.fields(part) if f.init]
+        return f"{type(part).__name__}({', '.join(f'{name}={described(getattr(part, name))}' for name in known)})"
+    return str(getattr(part, "__qualname__", type(part).__name__))
+
+
 def digest(state: Mapping[str, Tensor]) -> str:
     """The SHA-256 of tensors and their names."""
-    import hashlib
-
     found = hashlib.sha256()
     for name, tensor in state.items():
         found.update(f"{name} {tensor.dtype} {[*tensor.shape]} ".encode())

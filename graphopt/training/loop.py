@@ -22,7 +22,7 @@ from graphopt.exporters.torch.module import TorchGraph
 from graphopt.frontends.torch.check import random_numbers_kept, state_kept
 from graphopt.progress import counted
 from graphopt.training.band import WINDOW, Band
-from graphopt.training.checkpoint import ANEW, Checkpoint, digest
+from graphopt.training.checkpoint import ANEW, Checkpoint, described, digest
 from graphopt.training.companion import Companion, Moment
 from graphopt.training.device import Devices, devices_of
 from graphopt.training.history import Epoch, History
@@ -89,8 +89,8 @@ class Run:
     def checkpoint_of(self) -> Checkpoint | None:
         if self.settings.checkpoint is None:
             return None
-        acting = [type(companion).__name__ for companion in self.companions]
-        run = {"module": digest(self.module.state_dict()), "companions": acting, **self.settings.described}
+        parts = {"loss": described(self.loss), "companions": [described(c) for c in self.companions]}
+        run = {"module": digest(self.module.state_dict()), **parts, **self.settings.described}
         return Checkpoint(Path(self.settings.checkpoint), run)
 
     def finish(self) -> History:

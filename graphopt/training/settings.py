@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from graphopt.errors import InvalidInput
+from graphopt.training.checkpoint import described
 from graphopt.training.samples import BATCH_SIZE
 from graphopt.training.schedules import ScheduleChoice
 from graphopt.training.steps import OptimizerChoice
@@ -63,9 +64,7 @@ class Settings:
             raise InvalidInput(f"the seed {self.seed} is negative", where="seed")
 
     @property
-    def described(self) -> dict[str, str | int | bool]:
+    def described(self) -> dict[str, str]:
         """What must be the same in a run that is taken up from a checkpoint."""
-        parts = {"optimizer": self.optimizer, "schedule": self.schedule}
-        names = {key: getattr(part, "__qualname__", None) or str(part) for key, part in parts.items()}
-        numbers = {key: getattr(self, key) for key in ("epochs", "seed", "frozen_norms", "batch_size")}
-        return {**numbers, **names}
+        names = "epochs", "seed", "frozen_norms", "batch_size", "optimizer", "schedule"
+        return {name: described(getattr(self, name)) for name in names}

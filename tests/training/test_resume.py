@@ -12,7 +12,8 @@ from safetensors import safe_open
 from torch.utils.data import DataLoader, TensorDataset
 
 from graphopt.errors import InvalidInput
-from graphopt.training import TrainedGraph, fine_tune
+from graphopt.passes import PruneWeights
+from graphopt.training import Gradual, TrainedGraph, distill, fine_tune, prune_while_training
 from graphopt.training.checkpoint import FILE
 from tests.training.small import DATA, X, Y, accuracy, cross_entropy, same, small_net
 
@@ -74,14 +75,27 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
 def test_a_checkpoint_is_of_one_run(tmp_path: Path) -> None:
     fine_tune(small_net(), DATA, cross_entropy, epochs=1, checkpoint=tmp_path)
     for other, message in [
-        ({"seed": 1}, "seed was 0 and is 1"),
-        ({"epochs": 2}, "epochs was 1 and is 2"),
+        ({"seed": 1}, "seed was '0' and is '1'"),
+        ({"epochs": 2}, "epochs was '1' and is '2'"),
         ({"optimizer": "AdamW"}, "optimizer was 'adam'"),
         ({"graph": small_net(seed=1)}, "module was"),
     ]:
         with pytest.raises(InvalidInput, match=f"it is of another run: {message}"):
             given = {"graph": small_net(), "epochs": 1, **other}
             fine_tune(data=DATA, loss=cross_entropy, checkpoint=tmp_path, **given)
+
+
+def test_what_a_loss_and_masks_are_told_must_be_the_same(tmp_path: Path) -> None:
+    distill(small_net(), small_net(seed=1), X, temperature=4.0, epochs=1, checkpoint=tmp_path / "a")
+    with pytest.raises(InvalidInput, match=r"of another run: loss was .*temperature=4\.0.* and is .*temperature=2\.0"):
+        distill(small_net(), small_net(seed=1), X, temperature=2.0, epochs=1, checkpoint=tmp_path / "a")
+    for sparsity in (0.5, 0.7):
+        how, options = Gradual(PruneWeights(sparsity=sparsity)), {"epochs": 1, "checkpoint": tmp_path / "b"}
+        if sparsity == 0.5:
+            prune_while_training(small_net(), how, DATA, cross_entropy, **options)
+            continue
+        with pytest.raises(InvalidInput, match=r"of another run: companions was .*sparsity=0\.5"):
+            prune_while_training(small_net(), how, DATA, cross_entropy, **options)
 
 
 DAMAGE = {
