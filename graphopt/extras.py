@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from graphopt.errors import MissingPackage
 
-EXTRAS = {"torch": "torch", "hypothesis": "testing"}
+EXTRAS = {"torch": "torch", "lightning_fabric": "training", "hypothesis": "testing"}
 """The extra of graphopt that installs a module, by module."""
 
 

@@ -24,16 +24,19 @@ def listening(listener: Listener) -> Iterator[None]:
         LISTENER.reset(token)
 
 
-def counted(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """The items one by one; the listener gets the number done, and the ``total`` if it is known."""
+def counted(items: Iterable[T], what: str | Callable[[], str], total: int | None = None) -> Iterator[T]:
+    """The items one by one; the listener gets the number done, and the ``total`` if it is known.
+
+    ``what`` may be a function whose text changes from step to step.
+    """
     total = len(items) if isinstance(items, Sized) else total
     for done, item in enumerate(items):
         tell(what, done, total)
         yield item
 
 
-def tell(what: str, done: int, total: int | None) -> None:
+def tell(what: str | Callable[[], str], done: int, total: int | None) -> None:
     """Tell whoever listens how many are done, for steps of several at once."""
     listener = LISTENER.get()
     if listener:
-        listener(what, done, total)
+        listener(what() if callable(what) else what, done, total)
