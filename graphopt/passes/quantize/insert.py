@@ -178,8 +178,10 @@ def insert(
 
     ``signs`` are the parameters of the first operand of those nodes that take its signs only. Of ``masked`` values the
     lowest integer stands for -inf: what compares them with that compares with the number of that integer.
+    Values of the same parameters read the same constants.
     """
     names = partition.graph.names
+    constants: dict[QParams, tuple[Value, Value]] = {}
     new: dict[Value, Value] = {}
     through: dict[Value, Value] = {}
     for node in partition.graph.nodes:
@@ -202,7 +204,8 @@ def insert(
         for old, made in zip(node.results, node.with_inputs(inputs).results, strict=True):
             new[old] = made
             if old in parameters:
-                through[old] = fake_quantized(made, parameters[old], names[node])
+                name, chosen = names[node], parameters[old]
+                through[old] = fake_quantized(made, *constants.setdefault(chosen, of_parameters(chosen, name)), name)
                 # what is integer anyway is read as such by everyone; what is not, only by those who want it
                 if rule is not None:
                     new[old] = through[old]
@@ -216,14 +219,18 @@ def number_of_mask(like: Value, parameters: QParams) -> Value:
     return constant(np.full(like.type.static_shape, parameters.dequantize(least)), f"{like.node.name}.lowest")
 
 
-def fake_quantized(x: Value, parameters: QParams, name: str) -> Value:
-    scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+def of_parameters(parameters: QParams, name: str) -> tuple[Value, Value]:
+    """Scale and zero point as constants."""
+    return constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+
+
+def fake_quantized(x: Value, scale: Value, zero: Value, name: str) -> Value:
     return Dequantize()(Quantize()(x, scale, zero, name=f"{name}.quantized"), scale, zero, name=f"{name}.dequantized")
 
 
 def dequantized_weight(like: Value, integers: Array, parameters: QParams) -> Value:
     """Integers of the name of a weight, dequantized."""
     name = like.node.name
-    scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+    scale, zero = of_parameters(parameters, name)
     weight = constant(integers, like=like)
     return Dequantize(axis=parameters.axis or 0)(weight, scale, zero, name=f"{name}.dequantized")

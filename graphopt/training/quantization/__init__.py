@@ -1,0 +1,5 @@
+"""Quantization-aware training: a module that computes a program's integers, with gradients for what they stand for."""
+
+from graphopt.training.quantization.module import QuantizedModule
+
+__all__ = ["QuantizedModule"]

@@ -1,0 +1,91 @@
+"""A graph of quantize and dequantize as a module that computes the integers of its program, and passes gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from graphopt.exporters.torch.module import TorchGraph
+from graphopt.exporters.torch.plan import Situation
+from graphopt.ir import Array, Constant, Graph, Node, Value, constant, rebuild
+from graphopt.ops import BatchNorm, Quantize
+from graphopt.passes import Context, LowerInteger
+from graphopt.training.quantization.forms import Forms
+
+
+class QuantizedModule(TorchGraph):
+    """A graph of quantize and dequantize in which weights and scales are trained.
+
+    Its outputs are those of the program, and so is every integer on the way to them: for each forward the graph is
+    lowered as ``LowerInteger`` does, with what the parameters stand for by then, and run. Gradients are those of
+    quantize and dequantize between these very integers, straight through (Bengio et al., 2013).
+
+    Only while a batch norm takes the statistics of its batch there is no such program: in training, until
+    ``freeze_norms``, integers are those of quantize and dequantize.
+
+    ``weights`` are the floats behind integer weights, by the constants of the graph that hold these.
+    """
+
+    def __init__(self, graph: Graph, weights: Mapping[Value, Array], learn_scales: bool = True) -> None:
+        super().__init__(graph)
+        others = {value: slot.data for value, slot in self.plan.slots.items() if slot.parameter}
+        self.forms = Forms.of(graph, weights, others, learn_scales)
+        self.norms_frozen = not any(isinstance(n.op, BatchNorm) for n in graph.nodes)
+        for value, data in self.forms.parameters(weights, others).items():
+            self.replace_by_parameter(value, data)
+
+    def replace_by_parameter(self, value: Value, data: Array) -> None:
+        """Put a parameter in the place of what stands for a constant."""
+        owner, _, leaf = self.paths[self.plan.slots[value].key].rpartition(".")
+        module = self.get_submodule(owner)
+        delattr(module, leaf)
+        module.register_parameter(leaf, nn.Parameter(torch.from_numpy(data.copy())))
+
+    def freeze_norms(self) -> None:
+        """Let batch norms use the statistics that they have, in training too."""
+        self.norms_frozen = True
+
+    def constants(self) -> dict[Value, Tensor]:
+        return self.forms.reals(super().constants())
+
+    def results(self, inputs: list[Tensor], batch: int) -> list[Tensor]:
+        constants = self.constants()
+        if self.training and not self.norms_frozen:
+            return self.plan.run(inputs, Situation(constants, batch, training=True))
+        outputs, integers = self.integers(inputs, constants)
+        if not torch.is_grad_enabled():
+            return outputs
+        return self.plan.run(inputs, Situation(constants, batch, training=False, imposed=integers))
+
+    @torch.no_grad()
+    def integers(
+        self, inputs: Sequence[Tensor], constants: Mapping[Value, Tensor]
+    ) -> tuple[list[Tensor], dict[Value, Tensor]]:
+        """What the program gives, and what every quantize of the graph is in it."""
+        graph = self.plan.graph
+        quantized = [n.results[0] for n in graph.nodes if isinstance(n.op, Quantize)]
+        observed = with_constants(Graph(graph.inputs, (*graph.outputs, *quantized)), constants)
+        program = TorchGraph(LowerInteger().run(observed, Context())).to(inputs[0].device)
+        found = program(*inputs)
+        results = found if isinstance(found, tuple) else (found,)
+        count = len(graph.outputs)
+        return list(results[:count]), dict(zip(quantized, results[count:], strict=True))
+
+    @torch.no_grad()
+    def quantized(self) -> Graph:
+        """The graph of quantize and dequantize, with what the parameters stand for by now; lower it to deploy it."""
+        return with_constants(self.plan.graph, self.constants())
+
+
+def with_constants(graph: Graph, tensors: Mapping[Value, Tensor]) -> Graph:
+    """The graph with other constants, of the same types."""
+
+    def update(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not isinstance(node.op, Constant) or node.results[0] not in tensors:
+            return None
+        data = tensors[node.results[0]].numpy(force=True).astype(node.op.value.dtype)
+        return None if data.tobytes() == node.op.value.tobytes() else (constant(data, like=node.results[0]),)
+
+    return rebuild(graph, update)

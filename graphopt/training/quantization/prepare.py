@@ -1,0 +1,56 @@
+"""From a float graph to the module that is trained: calibrated, recovered, with float masters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir import Array, Graph, Value, integer_limits
+from graphopt.passes import Context, Quantize
+from graphopt.passes.float_pipeline import float_pipeline
+from graphopt.passes.quantize.form import Quantized, dequantized, rule_of
+from graphopt.passes.quantize.rules.products import stored_bits
+from graphopt.passes.quantize.unfuse import unfused
+from graphopt.training.quantization.module import QuantizedModule
+
+MARGIN = 0.49
+"""How far from its integer, in steps, a master may be at first."""
+
+
+def quantized_module(graph: Graph, options: Quantize, learn_scales: bool, context: Context) -> QuantizedModule:
+    """The module of a float graph, which computes what ``Quantize`` with these options gives before it is trained.
+
+    Raises ``InvalidInput`` where nothing of the graph has an integer form.
+    """
+    graph = unfused(graph, context, "quantization-aware")
+    for pass_ in float_pipeline():
+        graph = pass_.run(graph, context)
+    inserted = options.insert(graph, context)
+    assert context.reference is not None
+    return QuantizedModule(inserted, float_weights(inserted, context.reference), learn_scales)
+
+
+def float_weights(graph: Graph, reference: Graph) -> dict[Value, Array]:
+    """The float weights behind each constant of integer weights, from the float graph with nodes of the same names."""
+    originals = {reference.names[node]: node for node in reference.nodes}
+    found = {}
+    for node in graph.nodes:
+        rule, original = rule_of(node.op), originals.get(graph.names[node])
+        for position, _ in rule.weights if rule and original else ():
+            weight, floats = dequantized(node.inputs[position]), original.inputs[position].constant
+            if weight is not None and weight.array is not None and floats is not None:
+                found[weight.value] = next_to_integers(floats, weight)
+    return found
+
+
+def next_to_integers(floats: Array, weight: Quantized) -> Array:
+    """Floats moved as little as it takes to be rounded to the integers that they have been given; zeros stay."""
+    assert weight.array is not None
+    bits, steps = stored_bits(weight.array), weight.array.astype(np.float64)
+    column = [-1 if a == weight.axis else 1 for a in range(floats.ndim)] if weight.scale.ndim else ()
+    scale, (low, high) = weight.scale.reshape(column), integer_limits(bits, narrow=True)
+    if bits == 1:
+        agree = np.where(floats < 0, -1, 1) == steps
+        return np.where(agree, floats, MARGIN * steps * scale).astype(floats.dtype)
+    least = np.where(steps <= low, -np.inf, (steps - MARGIN) * scale)
+    most = np.where(steps >= high, np.inf, (steps + MARGIN) * scale)
+    return np.where(floats == 0, 0, np.clip(floats, least, most)).astype(floats.dtype)
