@@ -14,6 +14,10 @@ from graphopt.ops import Binarize, Dequantize, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 
 
+BIAS_STEPS = 1 << 30
+"""A bias has at most so many steps in its accumulator: where weights are tiny, their scale is floored by it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Quantized:
     """Integers, and what they stand for: (value - zero_point) * scale.

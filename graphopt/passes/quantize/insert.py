@@ -20,12 +20,10 @@ from graphopt.ir import (
     symmetric,
 )
 from graphopt.ops import SCALE_GROUP, Binarize, Clip, Concat, Dequantize, Quantize, Relu, two_level
-from graphopt.passes.quantize.form import IntegerRule, rule_of
+from graphopt.passes.quantize.form import BIAS_STEPS, IntegerRule, rule_of
 from graphopt.passes.quantize.masks import asks_for_mask
+from graphopt.passes.quantize.norms import is_norm_of_layer
 from graphopt.passes.quantize.scheme import Scheme
-
-BIAS_STEPS = 1 << 30
-"""A bias has at most so many steps in its accumulator: where weights are tiny, their scale is floored by it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +125,14 @@ def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterato
 
 
 def absorbed_by(graph: Graph, node: Node, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
-    """The operand of a ReLU or clip that an accumulator takes into its clamp, if this node is such a one."""
+    """The operand of a ReLU or clip that an accumulator takes into its clamp, or of a norm that folds into its layer."""
     if isinstance(node.op, Relu | Clip):
         (x,) = node.inputs
         producer = rules.get(x.node)
         if producer and producer.activates and graph.use_count(x) == 1:
             yield x
+    elif is_norm_of_layer(graph, node) and node.inputs[0].node in rules:
+        yield node.inputs[0]
 
 
 def weight_parameters(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array, Graph, Value, integer_limits
-from graphopt.passes import Context, Quantize
+from graphopt.passes import Context, FoldBatchNorm, Quantize
 from graphopt.passes.float_pipeline import float_pipeline
 from graphopt.passes.quantize.form import Quantized, dequantized, rule_of
 from graphopt.passes.quantize.rules.products import stored_bits
@@ -19,11 +19,12 @@ MARGIN = 0.49
 def quantized_module(graph: Graph, options: Quantize, learn_scales: bool, context: Context) -> QuantizedModule:
     """The module of a float graph, which computes what ``Quantize`` with these options gives before it is trained.
 
-    Raises ``InvalidInput`` where nothing of the graph has an integer form.
+    Batch norms stay: behind a layer, they go into the scales of its weights where the module is lowered. Raises ``InvalidInput`` where nothing of the graph has an integer form.
     """
     graph = unfused(graph, context, "quantization-aware")
     for pass_ in float_pipeline():
-        graph = pass_.run(graph, context)
+        if not isinstance(pass_, FoldBatchNorm):
+            graph = pass_.run(graph, context)
     inserted = options.insert(graph, context)
     assert context.reference is not None
     return QuantizedModule(inserted, float_weights(inserted, context.reference), learn_scales)
