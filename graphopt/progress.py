@@ -24,11 +24,14 @@ def listening(listener: Listener) -> Iterator[None]:
         LISTENER.reset(token)
 
 
-def counted(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """The items one by one; who listens hears how many are done, of ``total`` where that is known."""
+def counted(items: Iterable[T], what: str | Callable[[], str], total: int | None = None) -> Iterator[T]:
+    """The items one by one; who listens hears how many are done, of ``total`` where that is known.
+
+    ``what`` may be a function, whose text may be another at every step.
+    """
     total = len(items) if isinstance(items, Sized) else total
     listener = LISTENER.get()
     for done, item in enumerate(items):
         if listener:
-            listener(what, done, total)
+            listener(what() if callable(what) else what, done, total)
         yield item

@@ -1,0 +1,64 @@
+"""Two processes by Lightning Fabric: they agree, and learn as one does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphopt.exporters import save
+from graphopt.frontends import load
+from tests.training.small import DATA, small_net, weights
+
+SCRIPT = """
+import sys
+import numpy as np
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from graphopt import load
+from graphopt.exporters import save
+from graphopt.training import fine_tune
+
+folder, devices = sys.argv[1], int(sys.argv[2])
+fabric = Fabric(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto")
+fabric.launch()
+data = dict(np.load(f"{folder}/data.npz"))
+graph = fine_tune(
+    load(f"{folder}/net.gopt"), data, lambda y, batch: F.cross_entropy(y, batch["label"]),
+    epochs=2, batch_size=48 // devices, optimizer={"name": "SGD", "lr": 0.1}, fabric=fabric,
+    checkpoint=f"{folder}/run{devices}", frozen_norms=True, evaluate=lambda g: float(devices),
+)
+assert [e.metric for e in graph.history.epochs] == [devices] * 3
+print(graph.history.epochs[-1].loss)
+save(graph, f"{folder}/{devices}-{fabric.global_rank}.gopt")
+"""
+
+
+def run(folder: Path, devices: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(folder / "script.py"), str(folder), str(devices)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one(tmp_path: Path) -> None:
+    """SGD on batches of 24 in each of two is SGD on batches of 48 in one: gradients are averaged."""
+    pytest.importorskip("lightning_fabric")
+    save(small_net(), tmp_path / "net.gopt")
+    np.savez(tmp_path / "data.npz", **DATA)
+    run(tmp_path, 1)
+    run(tmp_path, 2)
+    one, first, second = (load(tmp_path / f"{name}.gopt") for name in ("1-0", "2-0", "2-1"))
+    for name, array in weights(first).items():
+        np.testing.assert_array_equal(array, weights(second)[name])
+        np.testing.assert_allclose(array, weights(one)[name], atol=1e-5)
