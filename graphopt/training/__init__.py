@@ -8,6 +8,7 @@ with optional_packages():
     from graphopt.training.history import Epoch, History, TrainedGraph
     from graphopt.training.importance import Hessian, Taylor
     from graphopt.training.objective import Objective, labelled, own_outputs
+    from graphopt.training.quantization import QuantizedModule, quantization_aware
 
 __all__ = [
     "Epoch",
@@ -15,9 +16,11 @@ __all__ = [
     "History",
     "Loss",
     "Objective",
+    "QuantizedModule",
     "Taylor",
     "TrainedGraph",
     "fine_tune",
     "labelled",
     "own_outputs",
+    "quantization_aware",
 ]

@@ -40,6 +40,7 @@ from graphopt.ops import (
     Clip,
     Concat,
     Conv,
+    ConvInteger,
     ConvTranspose,
     CumProd,
     CumSum,
@@ -52,6 +53,7 @@ from graphopt.ops import (
     IsNan,
     Less,
     Linear,
+    LinearInteger,
     MatMul,
     Maximum,
     MaxPool,
@@ -257,6 +259,19 @@ def test_integer_products_are_exact(dtype: str) -> None:
         hold_on(ConvTranspose(group=2, strides=(2, 1), pads=(1, 0, 0, 1), output_padding=(1, 2)), x, t, b)
         hold_on(Linear(), x, extremes(dtype, (3, 5), seed), extremes(dtype, (3,), seed))
         hold_on(MatMul(), x, extremes(dtype, (4, 5, 7), seed))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+@pytest.mark.parametrize("size", [3, 48])
+def test_quantized_products_are_exact(dtype: str, size: int) -> None:
+    """Of few channels in float32, and of as many as would not be exact there in float64."""
+    wide, zero = ("int64", -32768) if dtype == "int16" else ("int32", int(np.iinfo(dtype).min))
+    for seed in range(2):
+        x, w = extremes(dtype, (2, size, 20, 20), seed), extremes("int8", (8, size, 3, 3), seed)
+        b = extremes("int16", (8,), seed).astype(wide)
+        w[0], x[0] = 127, np.iinfo(dtype).max  # the largest sum
+        hold_on(ConvInteger(zero_point=zero, pads=(1, 1, 1, 1)), x, w, b)
+        hold_on(LinearInteger(zero_point=zero), x[:, 0], extremes("int8", (8, 20), seed), b)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)

@@ -125,7 +125,7 @@ def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterato
 
 
 def absorbed_by(graph: Graph, node: Node, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
-    """The operand of a ReLU or clip that an accumulator takes into its clamp, or of a norm that folds into its layer."""
+    """The operand of a clamp that an accumulator takes over, or of a norm that folds into its layer, if this is one."""
     if isinstance(node.op, Relu | Clip):
         (x,) = node.inputs
         producer = rules.get(x.node)

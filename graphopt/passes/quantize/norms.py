@@ -28,7 +28,8 @@ def with_folded_norms(graph: Graph) -> Graph:
 
     The factor of a channel goes into the scale of its weights, its sign into their integers, the shift into the bias.
     Where the scale is then too small for the bias, as it is for a factor of zero, it stays larger, and the integers
-    become smaller, but for binary ones. A norm whose layer has other readers stays, as does one that would negate a lowest integer.
+    become smaller, but for binary ones. A norm whose layer has other readers stays, as does one that would negate a
+    lowest integer.
     """
 
     def fold(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -40,9 +41,8 @@ def with_folded_norms(graph: Graph) -> Graph:
             folded = folded_layer(layer, normalisation(node.op, scale, bias, mean, var))
         except Decline:
             return None
-        return (
-            None if folded is None else (layer.op(*folded, name=layer.name, origins=(*layer.origins, *node.origins)),)
-        )
+        origins = (*layer.origins, *node.origins)
+        return None if folded is None else (layer.op(*folded, name=layer.name, origins=origins),)
 
     return rebuild(graph, fold)
 

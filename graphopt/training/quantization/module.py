@@ -11,7 +11,8 @@ from graphopt.exporters.torch.module import TorchGraph
 from graphopt.exporters.torch.plan import Situation
 from graphopt.ir import Array, Constant, Graph, Node, Value, constant, rebuild
 from graphopt.ops import BatchNorm, Quantize
-from graphopt.passes import Context, LowerInteger
+from graphopt.passes import Context, LowerInteger, ReestimateBatchNorm
+from graphopt.passes.data import Data
 from graphopt.training.quantization.forms import Forms
 
 
@@ -43,8 +44,16 @@ class QuantizedModule(TorchGraph):
         delattr(module, leaf)
         module.register_parameter(leaf, nn.Parameter(torch.from_numpy(data.copy())))
 
-    def freeze_norms(self) -> None:
-        """Let batch norms use the statistics that they have, in training too."""
+    @torch.no_grad()
+    def freeze_norms(self, data: Data) -> None:
+        """Give batch norms the statistics of what they get on data, and let them keep these in training too."""
+        new = ReestimateBatchNorm(calibration=data)(self.quantized())
+        norms = {new.names[node]: node for node in new.nodes if isinstance(node.op, BatchNorm)}
+        for name, node in norms.items():
+            old = self.plan.graph.node(name).inputs
+            for value, now in zip(old[3:], node.inputs[3:], strict=True):
+                if now.constant is not None:
+                    self.tensor(self.plan.slots[value].key).copy_(torch.tensor(now.constant))
         self.norms_frozen = True
 
     def constants(self) -> dict[Value, Tensor]:
@@ -75,8 +84,12 @@ class QuantizedModule(TorchGraph):
 
     @torch.no_grad()
     def quantized(self) -> Graph:
-        """The graph of quantize and dequantize, with what the parameters stand for by now; lower it to deploy it."""
+        """The graph of quantize and dequantize, with what the parameters stand for by now."""
         return with_constants(self.plan.graph, self.constants())
+
+    def program(self, context: Context | None = None) -> Graph:
+        """The graph on integers that this module computes, to be compiled."""
+        return LowerInteger()(self.quantized(), context)
 
 
 def with_constants(graph: Graph, tensors: Mapping[Value, Tensor]) -> Graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Value, integer_limits
 from graphopt.passes import Context, FoldBatchNorm, Quantize
 from graphopt.passes.float_pipeline import float_pipeline
@@ -19,7 +20,8 @@ MARGIN = 0.49
 def quantized_module(graph: Graph, options: Quantize, learn_scales: bool, context: Context) -> QuantizedModule:
     """The module of a float graph, which computes what ``Quantize`` with these options gives before it is trained.
 
-    Batch norms stay: behind a layer, they go into the scales of its weights where the module is lowered. Raises ``InvalidInput`` where nothing of the graph has an integer form.
+    Batch norms stay: those behind layers go into the scales of weights where the module is lowered. Raises
+    ``InvalidInput`` for weights with zeros that are to be binary.
     """
     graph = unfused(graph, context, "quantization-aware")
     for pass_ in float_pipeline():
@@ -38,8 +40,14 @@ def float_weights(graph: Graph, reference: Graph) -> dict[Value, Array]:
         rule, original = rule_of(node.op), originals.get(graph.names[node])
         for position, _ in rule.weights if rule and original else ():
             weight, floats = dequantized(node.inputs[position]), original.inputs[position].constant
-            if weight is not None and weight.array is not None and floats is not None:
-                found[weight.value] = next_to_integers(floats, weight)
+            if weight is None or weight.array is None or floats is None:
+                continue
+            if stored_bits(weight.array) == 1 and not floats.all():
+                advice = f'give it weights of 4 bits: overrides={{"{graph.names[node]}": "int4"}}'
+                raise InvalidInput(
+                    "binary weights cannot be zero, and some are", where=graph.names[node], advice=advice
+                )
+            found[weight.value] = next_to_integers(floats, weight)
     return found
 
 
