@@ -1,9 +1,10 @@
-"""What learns from data: fine-tuning, and gradient importances of pruning. Importing this imports torch."""
+"""What learns from data: fine-tuning, distillation, and gradient importances of pruning. It imports torch."""
 
 from graphopt.extras import optional_packages
 
 with optional_packages():
     from graphopt.training.data import Loss
+    from graphopt.training.distill import distill
     from graphopt.training.fine_tune import fine_tune
     from graphopt.training.history import Epoch, History, TrainedGraph
     from graphopt.training.importance import Hessian, Taylor
@@ -19,6 +20,7 @@ __all__ = [
     "QuantizedModule",
     "Taylor",
     "TrainedGraph",
+    "distill",
     "fine_tune",
     "labelled",
     "own_outputs",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Moment(NamedTuple):
-    """Where a run is: the epoch and the step of it, both from 0, the steps since the start, the part that is done."""
+    """Where a run is: the epoch (from 1), its step and the steps since the start (from 0), the part that is done."""
 
     epoch: int
     step: int
@@ -19,8 +19,11 @@ class Moment(NamedTuple):
 class Companion:
     """Is told of every step. Each method may change the parameters and buffers of the module, under ``no_grad``."""
 
+    ready: bool = True
+    """Whether the module is as it is to be; before that its states do not count for the best."""
+
     def start(self, module: nn.Module) -> None:
-        """Before the first step, and again where a run is taken up."""
+        """Before all else, with the module on its device; a run that is taken up goes on to ``restore``."""
 
     def before_step(self, module: nn.Module, at: Moment) -> None:
         """The gradients are there, and the optimizer has not stepped."""
@@ -28,8 +31,8 @@ class Companion:
     def after_step(self, module: nn.Module, at: Moment) -> None:
         """The optimizer has stepped."""
 
-    def after_epoch(self, module: nn.Module, epoch: int) -> None:
-        """Before the module is evaluated; epochs count from 1."""
+    def after_epoch(self, module: nn.Module, at: Moment) -> None:
+        """Before the module is evaluated; ``at`` is where the next epoch begins."""
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps of it."""

@@ -49,7 +49,7 @@ class OneDevice:
         return {name: tensor.to(self.device) for name, tensor in obj.items()}
 
     def backward(self, tensor: Tensor) -> None:
-        tensor.backward()
+        torch.autograd.backward(tensor)
 
     def all_reduce(self, data: Tensor) -> Tensor:
         return data

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 from graphopt.ir import Graph
@@ -17,6 +18,8 @@ class Epoch:
     """The mean over the batches of the epoch; of epoch 0, over some of them before the first step."""
     metric: float | None = None
     """What ``evaluate`` gave at its end, higher being better; None where nothing evaluates."""
+    stage: int = 0
+    """Which fine-tuning of several it belongs to, as after each pruning."""
     seconds: float = field(default=0.0, compare=False)
 
 
@@ -32,6 +35,15 @@ class History:
     def kept(self) -> Epoch:
         """The epoch whose state was kept."""
         return self.epochs[self.best]
+
+    @classmethod
+    def joined(cls, stages: Sequence[History]) -> History:
+        """The curve of fine-tunings one after the other; what the last kept is kept."""
+        epochs = [replace(epoch, stage=i) for i, history in enumerate(stages) for epoch in history.epochs]
+        numbered = tuple(replace(epoch, number=n) for n, epoch in enumerate(epochs))
+        last = stages[-1]
+        stopped = next((history.stopped for history in stages if history.stopped), None)
+        return cls(numbered, len(numbered) - len(last.epochs) + last.best, stopped)
 
 
 @dataclass(frozen=True, eq=False)

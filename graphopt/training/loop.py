@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from graphopt.training.checkpoint import Checkpoint, digest
 from graphopt.training.companion import Companion, Moment
 from graphopt.training.device import Devices, devices_of
 from graphopt.training.history import Epoch, History
-from graphopt.training.samples import Samples
+from graphopt.training.samples import BATCH_SIZE, Samples
 from graphopt.training.schedules import ScheduleChoice, schedule_of
 from graphopt.training.steps import OptimizerChoice, optimizer_of
 
@@ -40,9 +40,38 @@ START_BATCHES = 16
 SMALLER = "take smaller steps, optimizer={'name': 'adam', 'relative': 0.001}, or look at the data and the loss"
 
 
+class Options(TypedDict, total=False):
+    """The arguments that every training call takes: the fields of ``Settings``."""
+
+    epochs: int
+    optimizer: OptimizerChoice
+    schedule: ScheduleChoice
+    seed: int
+    checkpoint: str | Path | None
+    fabric: Any
+    frozen_norms: bool
+    batch_size: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a module is trained; see ``fine_tune``."""
+    """How a module is trained.
+
+    Attributes:
+        epochs: how often the data is gone through.
+        optimizer: a name of ``torch.optim``, a mapping of ``name`` and options, or a function from parameters to an
+            optimizer. An adaptive one without ``lr`` has steps ``relative`` to the size of each weight, by default
+            0.3 % of it.
+        schedule: ``cosine``, ``linear``, ``constant``; a class of ``torch.optim.lr_scheduler`` by name, or as a
+            mapping with its options; or a function from the optimizer to one. Those step after every epoch.
+        seed: of the order of the data and of all random numbers: the same seed, the same weights.
+        checkpoint: a folder, from which an interrupted run goes on, to the weights that it would have had.
+        fabric: a launched ``lightning_fabric.Fabric``: more than one device, other precisions.
+        frozen_norms: batch norms keep their statistics, and compute with them.
+        batch_size: the samples of a batch where the data is in no batches yet, and the net does not fix it.
+
+    Raises ``InvalidInput`` for numbers out of range.
+    """
 
     epochs: int = 10
     optimizer: OptimizerChoice = "adam"
@@ -51,10 +80,13 @@ class Settings:
     checkpoint: str | Path | None = None
     fabric: Any = None
     frozen_norms: bool = False
+    batch_size: int = BATCH_SIZE
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise InvalidInput(f"{self.epochs} epochs, 1 is the least", where="epochs")
+        if self.batch_size < 1:
+            raise InvalidInput(f"batches of {self.batch_size}, 1 is the least", where="batch_size")
         if self.seed < 0:
             raise InvalidInput(f"the seed {self.seed} is negative", where="seed")
 
@@ -63,7 +95,8 @@ class Settings:
         """What must be the same in a run that is taken up from a checkpoint."""
         parts = {"optimizer": self.optimizer, "schedule": self.schedule}
         names = {key: getattr(part, "__qualname__", None) or str(part) for key, part in parts.items()}
-        return {"epochs": self.epochs, "seed": self.seed, "frozen_norms": self.frozen_norms, **names}
+        numbers = {key: getattr(self, key) for key in ("epochs", "seed", "frozen_norms", "batch_size")}
+        return {**numbers, **names}
 
 
 def train_module(
@@ -108,7 +141,7 @@ class Run:
         self.schedule = schedule_of(settings.schedule, self.optimizer)
         self.wrapped, self.stepper = self.devices.setup(module, self.optimizer)
         self.batches = samples.count and samples.count // self.devices.world_size
-        self.history, self.best = History(), state_of(module)
+        self.history, self.best, self.counts = History(), state_of(module), False
         self.start: list[float] = []
 
     def checkpoint_of(self) -> Checkpoint | None:
@@ -119,13 +152,13 @@ class Run:
 
     def finish(self) -> History:
         """Go on to the end, from wherever the run is."""
+        with torch.no_grad():
+            for companion in self.companions:
+                companion.start(self.module)
         if not self.resumed():
             seed_all(self.settings.seed, 0, self.devices.global_rank)
             self.start = self.losses_at_start()
             self.record(0, fmean(self.start), time.monotonic())
-        with torch.no_grad():
-            for companion in self.companions:
-                companion.start(self.module)
         self.band, self.began = Band(self.start), (time.monotonic(), self.moment(len(self.history.epochs), 0).progress)
         while len(self.history.epochs) <= self.settings.epochs and self.history.stopped is None:
             self.epoch(len(self.history.epochs))
@@ -160,7 +193,7 @@ class Run:
         self.batches = self.batches or len(losses)
         with torch.no_grad():
             for companion in self.companions:
-                companion.after_epoch(self.module, number)
+                companion.after_epoch(self.module, self.moment(number + 1, 0))
         self.record(number, fmean(losses), started)
         kept = self.history.epochs[-1]
         self.schedule.after_epoch(-kept.loss if kept.metric is None else kept.metric)
@@ -215,12 +248,14 @@ class Run:
             with torch.no_grad():
                 own = float(self.evaluate(self.module)) if self.devices.global_rank == 0 else 0.0
             metric = self.devices.broadcast(own)
-        point = Epoch(number, loss, metric, time.monotonic() - started)
+        point = Epoch(number, loss, metric, seconds=time.monotonic() - started)
+        ready = all(companion.ready for companion in self.companions)
         better = number == 0 or metric is None or rank(metric) > rank(self.history.kept.metric)
-        best = number if better else self.history.best
-        self.history = History((*self.history.epochs, point), best)
-        if better:
-            self.best = state_of(self.module)
+        if (better and ready) or not self.counts:
+            self.best, self.counts = state_of(self.module), ready
+            self.history = History((*self.history.epochs, point), number)
+        else:
+            self.history = History((*self.history.epochs, point), self.history.best)
 
     def progress_text(self, number: int, losses: list[float]) -> str:
         """What a listener hears of a step: the epoch, the loss of late, the best metric so far, and the time left."""
@@ -239,6 +274,7 @@ class Run:
             state = {
                 "module": self.module.state_dict(),
                 "best": self.best,
+                "counts": self.counts,
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "companions": [companion.state() for companion in self.companions],
@@ -261,7 +297,8 @@ class Run:
             companion.restore(own)
         written = state["history"]
         self.history = History(tuple(Epoch(**e) for e in written["epochs"]), written["best"], written["stopped"])
-        self.best, self.start, self.batches = state["best"], state["start"], state["batches"]
+        self.best, self.counts = state["best"], state["counts"]
+        self.start, self.batches = state["start"], state["batches"]
         return True
 
 

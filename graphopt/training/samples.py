@@ -67,8 +67,8 @@ class Samples:
 
     def shuffled(self, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
         if (whole := self.whole) is not None:
-            order = torch.from_numpy(rng.permutation(size_of(whole)))
-            for chosen in order.split(self.batch_size)[: self.count]:
+            order: Tensor = torch.from_numpy(rng.permutation(size_of(whole)))
+            for chosen in torch.split(order, self.batch_size)[: self.count]:
                 yield {name: tensor[chosen] for name, tensor in whole.items()}
         elif isinstance(self.data, Sequence):
             yield from (self.named(self.data[i]) for i in rng.permutation(len(self.data)))

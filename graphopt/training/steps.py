@@ -58,7 +58,9 @@ def optimizer_of(choice: OptimizerChoice, module: nn.Module) -> torch.optim.Opti
 
 
 def optimizer_class(name: str) -> Callable[..., torch.optim.Optimizer]:
-    known = {n.lower(): kind for n, kind in vars(torch.optim).items() if is_optimizer(kind)}
+    known: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        n.lower(): kind for n, kind in vars(torch.optim).items() if is_optimizer(kind)
+    }
     if name.lower() not in known:
         advice = f"one of {', '.join(sorted(known))}; or a function from parameters to an optimizer"
         raise InvalidInput(f"no optimizer is called {name!r}", where="optimizer", advice=advice)

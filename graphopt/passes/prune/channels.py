@@ -10,7 +10,7 @@ from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Masked
 from graphopt.passes.prune.budget import Budget, ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.coupling import couple, separate_vectors
-from graphopt.passes.prune.criteria import find_scores
+from graphopt.passes.prune.criteria import find_scores, layer_weights
 from graphopt.passes.prune.importance import Importance, ScoreFunction
 from graphopt.passes.prune.left import signal_left
 from graphopt.passes.prune.names import named_layers
@@ -20,6 +20,9 @@ from graphopt.passes.prune.select import SCOPES, Limits, Ranking, units_of
 from graphopt.progress import counted
 
 START = "start with ratio 0.1 and look at what is left of the outputs on data; or give a budget, target_macs 0.9"
+
+THIN = 0.1
+"""The part of a layer's channels of which a note tells when less is left."""
 
 
 class PruneChannels(Pass, name="prune-channels", contract=Masked()):
@@ -35,7 +38,8 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     ``keep`` holds patterns (``head.*``) of layers that keep their output channels, by the names of the layer, its
     weights and its origins. At least ``min_channels`` are left of every axis, and a multiple of ``round_to`` of the
     channels of weights. ``steps`` goes there in so many steps, each with scores of its own; ``fine_tune`` gets the
-    graph after each and gives it back trained. Where the context has calibration data, a note tells what is left of the
+    graph after each and gives it back trained. Notes tell of layers that are left
+    with less than a tenth of their channels, and, where the context has calibration data, what is left of the
     outputs on it.
     """
 
@@ -76,6 +80,7 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
         small = graph
         for _, after in self.walk(graph, context):
             small = after
+        context.notes += left_thin(self.name, graph, small)
         if context.calibration is not None and small is not graph:
             left = signal_left(graph, small, context.calibration)
             context.notes.append(Note(self.name, left.output, str(left)))
@@ -164,6 +169,17 @@ def unscored(pass_name: str, ranking: Ranking) -> Iterator[Note]:
         if group not in ranking.scores:
             name = ranking.coupling.layers(group)[0]
             yield Note(pass_name, name, "kept: the criterion says nothing of its channels", declined=True)
+
+
+def left_thin(pass_name: str, before: Graph, after: Graph) -> Iterator[Note]:
+    """The layers that are left with less than a tenth of their output channels."""
+    sizes = {after.names[weight.node]: weight.type.static_shape[axis] for weight, axis in layer_weights(after)}
+    for weight, axis in layer_weights(before):
+        name, had = before.names[weight.node], weight.type.static_shape[axis]
+        left = sizes.get(name, had)
+        if left < THIN * had:
+            text = f"only {left} of {had} channels are left: it may pass on too little. Prune less, or keep={[name]}"
+            yield Note(pass_name, name, text, alarm=True)
 
 
 def describe(graph: Graph, place: ChannelAxis, count: int) -> str:
