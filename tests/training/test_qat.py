@@ -136,6 +136,14 @@ def test_norms_are_those_of_the_data_in_the_end() -> None:
     assert last == pytest.approx(float(cross_entropy(torch.from_numpy(outputs), batch)), abs=1e-6)
 
 
+def test_the_float_graph_teaches() -> None:
+    graph = float_net()
+    trained = quantization_aware(graph, X, weights="binary", teacher=graph, epochs=8, optimizer=BOLD, evaluate=accuracy)
+    assert accuracy(trained) > accuracy(Quantize(calibration=X, weights="binary")(graph))
+    with pytest.raises(InvalidInput, match="neither a loss nor a teacher"):
+        quantization_aware(graph, X)
+
+
 def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     whole = quantization_aware(float_net(), DATA, cross_entropy, epochs=3)
     count = 0
