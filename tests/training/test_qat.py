@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +165,12 @@ def test_a_graph_without_layers_is_refused() -> None:
     x = arg("x", "float32", (2, 3))
     with pytest.raises(InvalidInput, match="no layer can be on integers"):
         quantization_aware(Graph((x,), (Relu()(x),)), np.ones((4, 3), "float32"), cross_entropy)
+
+
+@pytest.mark.parametrize("options", [{"weights": "int4-grouped"}, {"overrides": {"stem": "int4-grouped"}}])
+def test_grouped_weights_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"weights of factors by group are not trained\n.*int8, int4 or binary"):
+        quantization_aware(float_net(), DATA, cross_entropy, **options)
 
 
 def test_what_stays_float_is_told() -> None:

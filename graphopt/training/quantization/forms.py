@@ -41,8 +41,8 @@ class Forms:
     def reals(self, tensors: Mapping[Value, Tensor]) -> dict[Value, Tensor]:
         """What the tensors of a module stand for: scales, floats, and integers as floats that hold them."""
         found = dict(tensors)
-        for value, form in (*self.steps.items(), *self.others.items()):
-            found[value] = form.real(found[value])
+        forms: dict[Value, Step | Relative] = {**self.steps, **self.others}
+        found |= {value: form.real(found[value]) for value, form in forms.items()}
         for value, master in self.masters.items():
             found[value] = master.integers(found[value], found[master.scale])
         return found

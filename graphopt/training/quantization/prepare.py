@@ -21,8 +21,11 @@ def quantized_module(graph: Graph, options: Quantize, learn_scales: bool, contex
     """The module of a float graph, which computes what ``Quantize`` with these options gives before it is trained.
 
     Batch norms stay: those behind layers go into the scales of weights where the module is lowered. Raises
-    ``InvalidInput`` for weights with zeros that are to be binary.
+    ``InvalidInput`` for weights with zeros that are to be binary, and for grouped weights.
     """
+    if "int4-grouped" in (options.weights, *options.overrides.values()):
+        what = "weights of factors by group are not trained"
+        raise InvalidInput(what, where="quantization_aware", advice="int8, int4 or binary")
     graph = unfused(graph, context, "quantization-aware")
     for pass_ in float_pipeline():
         if not isinstance(pass_, FoldBatchNorm):
@@ -33,20 +36,20 @@ def quantized_module(graph: Graph, options: Quantize, learn_scales: bool, contex
 
 
 def float_weights(graph: Graph, reference: Graph) -> dict[Value, Array]:
-    """The float weights behind each constant of integer weights, from the float graph with nodes of the same names."""
-    originals = {reference.names[node]: node for node in reference.nodes}
-    found = {}
+    """The float weights behind each constant of integer weights, from the float graph with nodes of the same names.
+
+    Raises ``InvalidInput`` for weights with zeros that are to be binary.
+    """
+    originals, found = {reference.names[node]: node for node in reference.nodes}, dict[Value, Array]()
     for node in graph.nodes:
-        rule, original = rule_of(node.op), originals.get(graph.names[node])
-        for position, _ in rule.weights if rule and original else ():
-            weight, floats = dequantized(node.inputs[position]), original.inputs[position].constant
+        rule, name = rule_of(node.op), graph.names[node]
+        for position, _ in rule.weights if rule and name in originals else ():
+            weight, floats = dequantized(node.inputs[position]), originals[name].inputs[position].constant
             if weight is None or weight.array is None or floats is None:
                 continue
             if stored_bits(weight.array) == 1 and not floats.all():
-                advice = f'give it weights of 4 bits: overrides={{"{graph.names[node]}": "int4"}}'
-                raise InvalidInput(
-                    "binary weights cannot be zero, and some are", where=graph.names[node], advice=advice
-                )
+                advice = f'give it weights of 4 bits: overrides={{"{name}": "int4"}}'
+                raise InvalidInput("binary weights cannot be zero, and some are", where=name, advice=advice)
             found[weight.value] = next_to_integers(floats, weight)
     return found
 

@@ -34,7 +34,8 @@ def exact_floats(op: IntegerProduct, x: Tensor, weight: Tensor) -> torch.dtype:
     Those of float32 are so on a CPU by oneDNN, even where it is allowed to multiply in bfloat16, which holds 8 bits;
     other libraries may transform the operands of convolutions first, and then round.
     """
-    by_onednn = x.device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled  # type: ignore[no-untyped-call]
+    by_onednn = onednn and x.device.type == "cpu"
     if not by_onednn or x.dtype == torch.int16 or isinstance(op, ops.ConvTransposeInteger) or not weight.numel():
         return torch.float64
     largest = weight.to(torch.int64).abs().flatten(1).sum(1).amax() << 8

@@ -39,7 +39,7 @@ class SignStraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (steps,) = ctx.saved_tensors
+        steps: Tensor = ctx.saved_tensors[0]
         return gradients[0] * (steps.abs() <= 1.5)
 
 
