@@ -9,7 +9,7 @@ with optional_packages():
     from graphopt.training.history import Epoch, History, TrainedGraph
     from graphopt.training.importance import Hessian, Taylor
     from graphopt.training.objective import Objective, labelled, own_outputs
-    from graphopt.training.quantization import QuantizedModule, quantization_aware
+    from graphopt.training.quantization import QuantizedModule, quantization_aware, quantized_module
 
 __all__ = [
     "Epoch",
@@ -25,4 +25,5 @@ __all__ = [
     "labelled",
     "own_outputs",
     "quantization_aware",
+    "quantized_module",
 ]

@@ -271,6 +271,8 @@ def test_quantized_products_are_exact(dtype: str, size: int) -> None:
         b = extremes("int16", (8,), seed).astype(wide)
         w[0], x[0] = 127, np.iinfo(dtype).max  # the largest sum
         hold_on(ConvInteger(zero_point=zero, pads=(1, 1, 1, 1)), x, w, b)
+        with torch.autocast("cpu", torch.bfloat16):
+            hold_on(ConvInteger(zero_point=zero, pads=(1, 1, 1, 1)), x, w, b)
         hold_on(LinearInteger(zero_point=zero), x[:, 0], extremes("int8", (8, 20), seed), b)
 
 

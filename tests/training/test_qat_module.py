@@ -14,8 +14,7 @@ import graphopt
 from graphopt.ir import Array, Graph
 from graphopt.ops import BatchNorm
 from graphopt.passes import Context, Quantize
-from graphopt.training import QuantizedModule
-from graphopt.training.quantization.prepare import quantized_module
+from graphopt.training import QuantizedModule, quantized_module
 
 Net = tuple[Graph, Array]
 
@@ -92,10 +91,10 @@ WIDTHS: list[dict[str, str | bool]] = [
 ]
 
 
-def module_of(net: Net, context: Context | None = None, **options: str | bool) -> QuantizedModule:
+def module_of(net: Net, **options: str | bool) -> QuantizedModule:
     graph, x = net
     quantize = Quantize(calibration=[x], **options)  # type: ignore[arg-type]
-    return quantized_module(graph, quantize, learn_scales=True, context=context or Context())
+    return quantized_module(graph, quantize)
 
 
 def train(module: nn.Module, net: Net, steps: int = 3) -> None:
@@ -145,6 +144,14 @@ def test_outputs_are_those_of_the_compiled_program(weights: str, target: str) ->
     train(module, net)
     program = graphopt.compile(module.program(), target, batch=len(net[1]), io="float32")
     np.testing.assert_array_equal(program.run(net[1]), outputs(module, net[1]))
+
+
+def test_outputs_are_those_of_the_program_in_mixed_precision() -> None:
+    net = linear_net()
+    module = module_of(net)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = outputs(module, net[1])
+    np.testing.assert_array_equal(found, module.program()(net[1])[0])
 
 
 def test_values_in_training_are_those_of_the_program_once_norms_are_frozen() -> None:

@@ -76,8 +76,10 @@ class QuantizedModule(TorchGraph):
         graph = self.plan.graph
         quantized = [n.results[0] for n in graph.nodes if isinstance(n.op, Quantize)]
         observed = with_constants(Graph(graph.inputs, (*graph.outputs, *quantized)), constants)
-        program = TorchGraph(LowerInteger().run(observed, Context())).to(inputs[0].device)
-        found = program(*inputs)
+        device = inputs[0].device
+        program = TorchGraph(LowerInteger().run(observed, Context())).to(device)
+        with torch.autocast(device.type, enabled=False):
+            found = program(*inputs)
         results = found if isinstance(found, tuple) else (found,)
         count = len(graph.outputs)
         return list(results[:count]), dict(zip(quantized, results[count:], strict=True))

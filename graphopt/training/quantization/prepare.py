@@ -17,15 +17,21 @@ MARGIN = 0.49
 """How far from its integer, in steps, a master may be at first."""
 
 
-def quantized_module(graph: Graph, options: Quantize, learn_scales: bool, context: Context) -> QuantizedModule:
+def quantized_module(
+    graph: Graph, options: Quantize, learn_scales: bool = True, context: Context | None = None
+) -> QuantizedModule:
     """The module of a float graph, which computes what ``Quantize`` with these options gives before it is trained.
 
     Batch norms stay: those behind layers go into the scales of weights where the module is lowered. Raises
-    ``InvalidInput`` for weights with zeros that are to be binary, and for grouped weights.
+    ``InvalidInput`` for weights with zeros that are to be binary, for grouped weights, and for mode dynamic.
     """
-    if "int4-grouped" in (options.weights, *options.overrides.values()):
-        what = "weights of factors by group are not trained"
-        raise InvalidInput(what, where="quantization_aware", advice="int8, int4 or binary")
+    context = context or Context()
+    refused = {
+        "weights of factors by group are not trained": "int4-grouped" in (options.weights, *options.overrides.values()),
+        "scales of run time are not trained": options.mode != "static",
+    }
+    for what in (what for what, found in refused.items() if found):
+        raise InvalidInput(what, where="quantization_aware", advice="weights of int8, int4 or binary, mode static")
     graph = unfused(graph, context, "quantization-aware")
     for pass_ in float_pipeline():
         if not isinstance(pass_, FoldBatchNorm):

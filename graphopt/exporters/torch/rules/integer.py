@@ -21,9 +21,9 @@ def accumulator(x: Tensor) -> torch.dtype:
 def product(op: IntegerProduct, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """In floats that hold all sums of products of these numbers exactly, and the bias behind them."""
     real, dtype = op.real(), exact_floats(op, x, weight)
-    y: Result = TORCH_RULES[type(real)](
-        real, x.to(dtype) - op.zero_point, weight.to(dtype), torch.zeros_like(bias, dtype=dtype)
-    )
+    operands = x.to(dtype) - op.zero_point, weight.to(dtype), torch.zeros_like(bias, dtype=dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        y: Result = TORCH_RULES[type(real)](real, *operands)
     assert isinstance(y, Tensor)
     return y.to(bias.dtype) + (bias if isinstance(op, ops.LinearInteger) else column(bias, x))
 
