@@ -179,3 +179,21 @@ def test_what_stays_float_is_told() -> None:
     )
     assert [n.node for n in context.notes if n.declined] == ["next"]
     assert len([n for n in trained.nodes if isinstance(n.op, Conv)]) == 1
+
+
+def test_a_run_that_goes_wrong_keeps_what_it_began_with() -> None:
+    graph, options = float_net(), Quantize(calibration=X, weights="int4")
+    with pytest.warns(UserWarning, match="training stopped"):
+        trained = quantization_aware(
+            graph, DATA, cross_entropy, weights="int4", calibration=X, optimizer={"name": "SGD", "lr": 1e9}
+        )
+    np.testing.assert_array_equal(trained(X)[0], quantized_module(graph, options).program()(X)[0])
+
+
+def test_layers_that_are_lost_are_told() -> None:
+    def bounded(outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        assert isinstance(outputs, torch.Tensor)
+        return outputs.abs().clamp(max=5).mean()
+
+    with pytest.warns(UserWarning, match=r"training took layers off the integers: .*stays float"):
+        quantization_aware(float_net(), DATA, bounded, epochs=1, optimizer={"name": "adam", "lr": 10.0})

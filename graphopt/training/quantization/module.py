@@ -47,6 +47,8 @@ class QuantizedModule(TorchGraph):
     @torch.no_grad()
     def freeze_norms(self, data: Data) -> None:
         """Give batch norms the statistics of what they get on data, and let them keep these in training too."""
+        if not any(isinstance(node.op, BatchNorm) for node in self.plan.graph.nodes):
+            return
         new = ReestimateBatchNorm(calibration=data)(self.quantized())
         norms = {new.names[node]: node for node in new.nodes if isinstance(node.op, BatchNorm)}
         for name, node in norms.items():
