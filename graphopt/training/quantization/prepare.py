@@ -13,8 +13,9 @@ from graphopt.passes.quantize.rules.products import stored_bits
 from graphopt.passes.quantize.unfuse import unfused
 from graphopt.training.quantization.module import QuantizedModule
 
-MARGIN = 0.49
-"""How far from its integer, in steps, a master may be at first."""
+NEAR = 0.25
+"""How far from its integer, in steps, a master may be at first: at half a step, the first of training would undo the
+recovery, which has rounded many weights away from the nearest integer."""
 
 
 def quantized_module(
@@ -68,7 +69,7 @@ def next_to_integers(floats: Array, weight: Quantized) -> Array:
     scale, (low, high) = weight.scale.reshape(column), integer_limits(bits, narrow=True)
     if bits == 1:
         agree = np.where(floats < 0, -1, 1) == steps
-        return np.where(agree, floats, MARGIN * steps * scale).astype(floats.dtype)
-    least = np.where(steps <= low, -np.inf, (steps - MARGIN) * scale)
-    most = np.where(steps >= high, np.inf, (steps + MARGIN) * scale)
+        return np.where(agree, floats, NEAR * steps * scale).astype(floats.dtype)
+    least = np.where(steps <= low, -np.inf, (steps - NEAR) * scale)
+    most = np.where(steps >= high, np.inf, (steps + NEAR) * scale)
     return np.where(floats == 0, 0, np.clip(floats, least, most)).astype(floats.dtype)
