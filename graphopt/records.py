@@ -58,9 +58,12 @@ def fits(value: Any, hint: Any) -> bool:
         same = items[-1:] == (...,)
         hints = items[:1] * len(value) if same and isinstance(value, tuple) else items
         return isinstance(value, tuple) and len(value) == len(hints) and all(map(fits, value, hints))
+    if get_origin(hint) is dict:
+        keys, values = get_args(hint)
+        return type(value) is dict and all(fits(k, keys) and fits(v, values) for k, v in value.items())
     if hint is float:
         return type(value) in (int, float)
-    return type(value) is hint if isinstance(hint, type) else hint is Any
+    return hint is Any or type(value) is hint
 
 
 def options(hint: Any) -> tuple[Any, ...]:

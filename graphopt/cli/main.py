@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from graphopt.cli import bench, catalog, compiling, debugging, inspecting, optimize, pruning, quantize, running
+from graphopt.cli import (
+    bench,
+    catalog,
+    compiling,
+    debugging,
+    inspecting,
+    optimize,
+    pruning,
+    quantize,
+    running,
+    training,
+)
 from graphopt.cli.console import err
 from graphopt.errors import GraphoptError, indented
 
@@ -45,6 +56,7 @@ COMMANDS = (
     Command(
         "prune", pruning.prune, COMPRESS, "graphopt prune kws.onnx --target-macs 0.5 --data samples.npz -o small.gopt"
     ),
+    Command("train", training.train, COMPRESS, "graphopt train recipe.toml -o trained.onnx"),
     Command("analyze", quantize.analyze, COMPRESS, "graphopt analyze kws.onnx --data samples.npz"),
     Command("opt", optimize.opt, REWRITE, "graphopt opt kws.onnx -p fold-batch-norm,fuse --diff -o small.gopt"),
     Command("diff", debugging.diff, REWRITE, "graphopt diff kws.onnx small.gopt"),

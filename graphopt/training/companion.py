@@ -19,8 +19,10 @@ class Moment(NamedTuple):
 class Companion:
     """Is told of every step. Each method may change the parameters and buffers of the module, under ``no_grad``."""
 
-    ready: bool = True
-    """Whether the module is as it is to be; before that its states do not count for the best."""
+    @property
+    def ready(self) -> bool:
+        """Whether the module is as it is to be; before that its states do not count for the best."""
+        return True
 
     def start(self, module: nn.Module) -> None:
         """Before all else, with the module on its device; a run that is taken up goes on to ``restore``."""

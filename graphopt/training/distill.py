@@ -22,7 +22,7 @@ from graphopt.training.masks import check_zeros, held_zeros
 from graphopt.training.samples import Samples, fixed_batch
 from graphopt.training.softened import DISTANCES, Kind, by_values, check_kinds, kinds_of
 from graphopt.training.taps import Network, Tapped, TappedGraph, tapped
-from graphopt.training.tune import Evaluate
+from graphopt.training.tune import Evaluate, on_graph
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -153,7 +153,7 @@ def distill(
             student.history = train_module(whole, samples, lesson, settings, rate)  # type: ignore[assignment]
             return student
         module, graph = pupil.module, pupil.graph
-        rate = (lambda _: evaluate(with_parameters(graph, module))) if evaluate else None
+        rate = on_graph(graph, module, evaluate)
         history = train_module(whole, samples, lesson, settings, rate, [held_zeros(module)])
     trained = TrainedGraph.of(with_parameters(graph, module), history)
     check_zeros(graph, trained)

@@ -48,7 +48,7 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class TrainedGraph(Graph):
-    """A graph that also carries the curve of the run that it came by; whatever rebuilds it gives a plain graph."""
+    """A graph that also carries the curve of the training that it came by; passes that rewrite it may keep that."""
 
     history: History = History()
 

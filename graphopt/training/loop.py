@@ -147,7 +147,8 @@ class Run:
     def checkpoint_of(self) -> Checkpoint | None:
         if self.settings.checkpoint is None:
             return None
-        run = {"module": digest(self.module.state_dict()), **self.settings.described}
+        acting = [type(companion).__name__ for companion in self.companions]
+        run = {"module": digest(self.module.state_dict()), "companions": acting, **self.settings.described}
         return Checkpoint(Path(self.settings.checkpoint), run)
 
     def finish(self) -> History:
@@ -156,7 +157,7 @@ class Run:
             for companion in self.companions:
                 companion.start(self.module)
         if not self.resumed():
-            seed_all(self.settings.seed, 0, self.devices.global_rank)
+            seed_all(self.settings.seed, 0)
             self.start = self.losses_at_start()
             self.record(0, fmean(self.start), time.monotonic())
         self.band, self.began = Band(self.start), (time.monotonic(), self.moment(len(self.history.epochs), 0).progress)
@@ -180,7 +181,7 @@ class Run:
     def epoch(self, number: int) -> None:
         """Train for one epoch, whose number counts from 1; nothing of one in which the loss leaves its band is kept."""
         started, losses = time.monotonic(), list[float]()
-        seed_all(self.settings.seed, number, self.devices.global_rank)
+        seed_all(self.settings.seed, number)
         set_training(self.module, self.settings.frozen_norms)
         told = counted(self.epoch_batches(number), lambda: self.progress_text(number, losses), self.batches)
         for step, batch in enumerate(told):
@@ -191,6 +192,9 @@ class Run:
         if not losses:
             raise InvalidInput("there is no data, or not enough for one batch", where="data")
         self.batches = self.batches or len(losses)
+        if not all(bool(tensor.isfinite().all()) for tensor in self.module.state_dict().values()):
+            self.history = replace(self.history, stopped=f"a weight is not finite after epoch {number}")
+            return
         with torch.no_grad():
             for companion in self.companions:
                 companion.after_epoch(self.module, self.moment(number + 1, 0))
@@ -245,8 +249,7 @@ class Run:
         self.module.eval()
         metric = None
         if self.evaluate is not None:
-            with torch.no_grad():
-                own = float(self.evaluate(self.module)) if self.devices.global_rank == 0 else 0.0
+            own = float(self.evaluate(self.module)) if self.devices.global_rank == 0 else 0.0
             metric = self.devices.broadcast(own)
         point = Epoch(number, loss, metric, seconds=time.monotonic() - started)
         ready = all(companion.ready for companion in self.companions)
@@ -312,9 +315,12 @@ def state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
 
 
-def seed_all(seed: int, epoch: int, process: int) -> None:
-    """Seed the generators of torch, numpy and Python for an epoch, so that one can be begun without those before it."""
-    drawn = int(np.random.SeedSequence([seed, epoch, process]).generate_state(1)[0])
+def seed_all(seed: int, epoch: int) -> None:
+    """Seed the generators of torch, numpy and Python for an epoch, so that one can be begun without those before it.
+
+    All processes have the same, or loaders that shuffle would not agree on the order.
+    """
+    drawn = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     torch.manual_seed(drawn)
     np.random.seed(drawn)
     random.seed(drawn)

@@ -67,10 +67,16 @@ def labelled(graph: Graph, data: Data, labels: str) -> Objective:
         if labels not in batch or batch[labels].dtype.kind not in "iuf":
             raise InvalidInput(f"the data has no numbers called {labels!r}", where="labels", why=f"it has {[*batch]}")
 
+    return Objective(loss_of_labels(labels), given)
+
+
+def loss_of_labels(labels: str) -> Loss:
+    """The loss by what the labels of that name are; see ``labelled``."""
+
     def loss(outputs: Outputs, batch: Mapping[str, Tensor]) -> Tensor:
         return distance(all_of(outputs)[0], batch[labels])
 
-    return Objective(loss, given)
+    return loss
 
 
 def distance(output: Tensor, wanted: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Samples:
     batch_size: int = BATCH_SIZE
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, Iterable) or iter(self.data) is self.data:
+        if not isinstance(self.data, Iterable) or isinstance(self.data, Iterator):
             advice = "give arrays, a list of batches, a DataLoader, or what can be iterated anew"
             raise InvalidInput(
                 f"{type(self.data).__name__} can be read but once or not at all", where="data", advice=advice

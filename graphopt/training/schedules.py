@@ -92,6 +92,8 @@ def schedule_of(choice: ScheduleChoice, optimizer: Optimizer) -> Schedule:
     if isinstance(choice, str | Mapping):
         options = {"name": choice} if isinstance(choice, str) else dict(choice)
         return Scheduler(scheduler_named(str(options.pop("name", "")), options, optimizer))
+    if not callable(choice):
+        raise InvalidInput(f"{choice!r} is no name, mapping or function", where="schedule")
     made = choice(optimizer)
     if not isinstance(made, LRScheduler):
         raise InvalidInput(f"the function gives {made!r}, which is no schedule of PyTorch", where="schedule")

@@ -37,6 +37,8 @@ def optimizer_of(choice: OptimizerChoice, module: nn.Module) -> torch.optim.Opti
     if not trained:
         raise InvalidInput("the module has no parameter that can be trained", where="optimizer")
     if not isinstance(choice, str | Mapping):
+        if not callable(choice):
+            raise InvalidInput(f"{choice!r} is no name, mapping or function", where="optimizer")
         made = choice(list(trained.values()))
         if not isinstance(made, torch.optim.Optimizer):
             raise InvalidInput(f"the function gives {made!r}, which is no optimizer", where="optimizer")

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from graphopt.errors import InvalidInput
 from graphopt.exporters import with_parameters
 from graphopt.exporters.torch.module import TorchGraph
 from graphopt.ir import Graph
@@ -32,12 +33,18 @@ def tune(
     """A graph with the parameters that its module has after training by a loss that calls it."""
     samples = Samples(data, tuple(module.input_names), fixed_batch(graph) or settings.batch_size)
 
-    def rate(_: nn.Module) -> float:
-        assert evaluate is not None
-        return evaluate(with_parameters(graph, module))
-
-    history = train_module(module, samples, loss, settings, rate if evaluate else None, companions)
+    history = train_module(module, samples, loss, settings, on_graph(graph, module, evaluate), companions)
     return TrainedGraph.of(with_parameters(graph, module), history)
+
+
+def on_graph(graph: Graph, module: TorchGraph, evaluate: Evaluate | None) -> Callable[[nn.Module], float] | None:
+    """What rates graphs, as what rates the module of one. Raises ``InvalidInput`` for what is no function."""
+    if evaluate is None:
+        return None
+    if not callable(evaluate):
+        advice = "give a function from a graph to a number, higher being better"
+        raise InvalidInput(f"{evaluate!r} is no function", where="evaluate", advice=advice)
+    return lambda _: evaluate(with_parameters(graph, module))
 
 
 def on_outputs(inputs: Sequence[str], loss: Loss) -> ModuleLoss:

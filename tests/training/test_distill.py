@@ -16,11 +16,13 @@ from graphopt.ir import Graph, arg, constant
 from graphopt.ops import Linear, Sigmoid, Softmax
 from graphopt.passes import FoldConstants, Pipeline, PruneWeights
 from graphopt.training import distill, fine_tune
+from graphopt.training.features import Projection
 from graphopt.training.softened import DISTANCES, kinds_of
 from tests.training.small import DATA, X, accuracy, cross_entropy, same, small_net, weights
 
 FAST = {"name": "adam", "lr": 0.02}
 TEACHER = fine_tune(small_net(channels=10), DATA, cross_entropy, epochs=15, optimizer=FAST, evaluate=accuracy)
+"""Trained in a quarter of a second."""
 
 
 def agreement(graph: Graph) -> float:
@@ -183,3 +185,21 @@ REFUSED = [
 def test_what_does_not_go_together_is_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         distill(**{"teacher": TEACHER, "student": small_net(), "data": X, "epochs": 1, **given})
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "meet"),
+    [
+        ((2, 4, 8, 8), (2, 6, 4, 8), (2, 6, 4, 8)),
+        ((2, 4, 8), (2, 6, 8), (2, 6, 8)),
+        ((2, 7, 4), (2, 7, 6), (2, 7, 6)),
+        ((2, 4, 9), (2, 4, 5), (2, 4, 5)),
+        ((2, 4), (2, 6), (2, 6)),
+        ((2, 4, 6, 6), (2, 4, 6, 6), (2, 4, 6, 6)),
+    ],
+)
+def test_features_meet_in_one_shape(own: tuple[int, ...], wanted: tuple[int, ...], meet: tuple[int, ...]) -> None:
+    student, teacher = torch.randn(own), torch.randn(wanted)
+    one, other = Projection(student, teacher, "f")(student, teacher)
+    assert one.shape == other.shape == meet
+    assert (own == wanted) == torch.equal(one, student)

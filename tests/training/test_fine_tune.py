@@ -110,6 +110,38 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     assert all(np.isfinite(array).all() for array in weights(trained).values())
 
 
+def test_weights_that_are_not_finite_are_not_kept() -> None:
+    """A last step whose gradient overflows: no loss tells of it any more."""
+
+    def loss(outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        loss.calls += 1
+        value = cross_entropy(outputs, batch)
+        return value + (outputs.sum() * 0).sqrt() if loss.calls == 9 else value
+
+    loss.calls = 0
+    with pytest.warns(UserWarning, match="a weight is not finite after epoch 2; the state after epoch 1 is kept"):
+        trained = fine_tune(small_net(), DATA, loss, epochs=2)
+    assert all(np.isfinite(array).all() for array in weights(trained).values())
+
+
+def test_bfloat16_where_the_device_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products and convolutions are of bfloat16, weights stay float32."""
+    from graphopt.training import loop
+    from graphopt.training.device import OneDevice
+
+    seen = set()
+
+    def loss(outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        seen.add(outputs.dtype)
+        return cross_entropy(outputs.float(), batch)
+
+    monkeypatch.setattr(loop, "devices_of", lambda fabric: OneDevice("cpu", bfloat16=True))
+    trained = fine_tune(small_net(), DATA, loss, epochs=10, optimizer=FAST)
+    assert seen == {torch.bfloat16}
+    assert trained.history.epochs[-1].loss < trained.history.epochs[0].loss
+    assert {array.dtype for array in weights(trained).values()} == {np.dtype("float32")}
+
+
 def as_pairs() -> DataLoader:
     return DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), 32)
 
@@ -189,6 +221,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"loss": lambda y, batch: y}, "a scalar tensor is needed"),
     ({"loss": lambda y, batch: torch.zeros(())}, "no parameter has a part in the loss"),
     ({"fabric": object()}, "object is no Fabric"),
+    ({"evaluate": "f2"}, "'f2' is no function"),
+    ({"optimizer": 3}, "3 is no name"),
+    ({"schedule": 3}, "3 is no name"),
 ]
 
 
