@@ -103,7 +103,7 @@ class Situation(NamedTuple):
     batch: int
     training: bool
     imposed: Mapping[Value, Tensor] = MappingProxyType({})
-    """What values are, whatever their steps compute: gradients pass as if it had been computed."""
+    """Values that replace the computed ones; gradients pass as if they had been computed."""
 
 
 class StraightThrough(torch.autograd.Function):

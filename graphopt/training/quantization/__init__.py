@@ -1,4 +1,4 @@
-"""Quantization-aware training: a module that computes a program's integers, with gradients for what they stand for."""
+"""Quantization-aware training: a module computes the integers of a program, with gradients for float weights."""
 
 from graphopt.training.quantization.aware import quantization_aware
 from graphopt.training.quantization.module import QuantizedModule

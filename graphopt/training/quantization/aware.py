@@ -1,4 +1,4 @@
-"""Quantization-aware training: a float graph goes in, one on integers comes out, trained as what it will compute."""
+"""Quantization-aware training: from a float graph to one on integers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from graphopt.training.taps import Network
 from graphopt.training.tune import Evaluate, on_outputs
 
 CALIBRATION = 256
-"""The samples of the data that ranges are taken from, where no others are given."""
+"""The number of samples for calibration if no calibration data is given."""
 
 
 def quantization_aware(
@@ -45,34 +45,34 @@ def quantization_aware(
     context: Context | None = None,
     **options: Unpack[Options],
 ) -> TrainedGraph:
-    """A float graph as one on integers, as ``Quantize`` gives it, its weights and scales trained for that.
+    """Quantize a float graph as ``Quantize`` does, with weights and scales that are trained for it.
 
-    What is trained computes what the result does: the loss is of the outputs of the program, to the bit, and so is
-    what ``evaluate`` is given. Gradients are those of quantize and dequantize, straight through the rounding.
+    Training computes the integers of the result: the loss gets the outputs of the program, bit by bit. Gradients are
+    those of quantize and dequantize; the rounding passes them straight through.
 
     Args:
-        graph: float, trained. Zeros of the weights of its layers stay zeros.
-        data: as of ``fine_tune``.
-        loss: from the outputs and the batch as tensors, to a scalar; may be left out where there is a ``teacher``.
+        graph: a trained float graph. Zero weights of its layers stay zero.
+        data: as for ``fine_tune``.
+        loss: from the outputs and the batch as tensors, to a scalar; not needed with a ``teacher``.
         weights: ``int8``, ``int4`` or ``binary``.
-        activations: ``int8``, ``int16``, or ``binary``: layers of binary weights read the signs of their input.
-        per_channel: weights have a scale for each channel.
-        observer: what ranges begin with; see ``InsertQuantization``.
-        overrides: patterns of node names to widths: ``{"stem": "int8"}`` keeps a layer apart.
-        calibration: batches that ranges and batch norms are taken from; by default the first of the data.
-        learn_scales: train scales too; those of inputs, and of 16 bits, stay.
-        teacher: a graph, module or model file whose outputs are learned too, as ``distill`` does by default; the
-            float graph itself, for one. Batch norms are frozen then.
-        evaluate: how good a graph on integers is, higher being better. The best state is kept, that before training
-            included; without it the last.
-        context: gets the notes of the passes, such as what stays float, and why.
+        activations: ``int8``, ``int16``, or ``binary``: layers with binary weights read the signs of their input.
+        per_channel: one scale for each channel of weights, or one for all.
+        observer: how initial ranges are chosen; see ``InsertQuantization``.
+        overrides: patterns of node names to widths; ``{"stem": "int8"}`` is for one layer.
+        calibration: batches for initial ranges and for batch norms; by default the first ones of the data.
+        learn_scales: whether to train scales too; those of inputs and of 16 bits stay.
+        teacher: a graph, module or model file whose outputs are learned, as ``distill`` does by default; it may be
+            the float graph itself. Batch norms are then frozen from the start.
+        evaluate: how good a graph on integers is; higher is better. The best state is kept, which may be the initial
+            one; without ``evaluate`` the last.
+        context: gets the notes of the passes, such as which nodes stay float, and why.
         options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, batch_size; see ``Settings``.
-            A relative step is one of weights and of the logarithm of scales. Batch norms take the statistics of each
-            batch for three quarters of the epochs, are then re-estimated, and frozen; with ``frozen_norms`` so from
-            the start.
+            Batch norms use the statistics of each batch for three quarters of the epochs, and are then measured on
+            the calibration data and frozen; with ``frozen_norms`` at the start.
 
-    Raises ``InvalidInput`` where no layer can be on integers, for weights with zeros that are to be binary, and as
-    ``fine_tune`` does. Warns where training took a layer off the integers, its scales having gone too far apart.
+    Raises ``InvalidInput`` if no layer can be on integers, for binary weights of which some are zero, and as
+    ``fine_tune`` does. Warns if a layer that was on integers no longer is, since training drove its scales too far
+    apart.
     """
     if loss is None and teacher is None:
         raise InvalidInput("there is neither a loss nor a teacher", where="quantization_aware")
@@ -107,7 +107,7 @@ def quantization_aware(
 
 
 def first_samples(samples: Samples, seed: int) -> list[dict[str, Array]]:
-    """The inputs of the first batches of the data."""
+    """The inputs of the first batches of the data, of ``CALIBRATION`` samples or more."""
     found, count = list[dict[str, Array]](), 0
     for batch in samples.epoch(seed, 1):
         found.append({name: batch[name].numpy(force=True) for name in samples.inputs})
@@ -118,7 +118,7 @@ def first_samples(samples: Samples, seed: int) -> list[dict[str, Array]]:
 
 
 def declined(module: QuantizedModule, context: Context) -> set[str]:
-    """The nodes that stay float. Raises ``InvalidInput`` where no layer with weights is on integers."""
+    """The nodes that stay float. Raises ``InvalidInput`` if no layer with weights is on integers."""
     before = len(context.notes)
     program = module.program(context)
     notes = [note for note in context.notes[before:] if note.declined]
@@ -129,7 +129,7 @@ def declined(module: QuantizedModule, context: Context) -> set[str]:
 
 
 def rated(evaluate: Evaluate) -> Any:
-    """An evaluation of graphs as one of the module."""
+    """The evaluation of a graph, applied to the program of a module."""
 
     def rate(module: nn.Module) -> float:
         assert isinstance(module, QuantizedModule)

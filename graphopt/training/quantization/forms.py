@@ -1,4 +1,4 @@
-"""What is trained of a graph of quantize and dequantize, and what each parameter stands for."""
+"""Which constants of a graph of quantize and dequantize are trained, and what their parameters mean."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Arrays = Mapping[Value, Array]
 
 @dataclass(frozen=True, eq=False)
 class Forms:
-    """What parameters stand for, by the constants of the graph that they are in the place of. It never changes."""
+    """The meaning of each parameter, by the constant of the graph that it replaces. It never changes."""
 
     masters: Mapping[Value, Master]
     steps: Mapping[Value, Step]
@@ -32,14 +32,14 @@ class Forms:
     def of(
         cls, graph: Graph, weights: Mapping[Value, Array], others: Mapping[Value, Array], learn_scales: bool
     ) -> Forms:
-        """Of a graph in which integer constants have these float ``weights`` behind them, and ``others`` are floats."""
+        """For a graph with float ``weights`` for its integer constants, and ``others``, which are float constants."""
         masters = masters_of(graph, weights)
         steps = steps_of(graph, masters) if learn_scales else {}
         fixed = operands_beside_masks(graph)
         return cls(masters, steps, {v: Relative.of(data) for v, data in others.items() if v not in fixed})
 
     def reals(self, tensors: Mapping[Value, Tensor]) -> dict[Value, Tensor]:
-        """What the tensors of a module stand for: scales, floats, and integers as floats that hold them."""
+        """The constants of the graph, from the tensors of a module; integers are floats with integer values."""
         found = dict(tensors)
         forms: dict[Value, Step | Relative] = {**self.steps, **self.others}
         found |= {value: form.real(found[value]) for value, form in forms.items()}
@@ -48,7 +48,7 @@ class Forms:
         return found
 
     def parameters(self, weights: Arrays, others: Arrays) -> dict[Value, Array]:
-        """What the parameters are at first."""
+        """The initial parameters."""
         found = {v: np.zeros_like(step.initial) for v, step in self.steps.items()}
         found |= {v: form.parameter(others[v]) for v, form in self.others.items()}
         return found | {v: master.form.parameter(weights[v]) for v, master in self.masters.items()}
@@ -58,7 +58,7 @@ class Forms:
 
 
 def masters_of(graph: Graph, weights: Mapping[Value, Array]) -> dict[Value, Master]:
-    """Of weights of as many bits as their integers need."""
+    """The masters of the integer weights; each has as many bits as its integers need."""
     found = {}
     for node in graph.nodes:
         if isinstance(node.op, Dequantize) and node.inputs[0] in weights:
@@ -71,10 +71,10 @@ def masters_of(graph: Graph, weights: Mapping[Value, Array]) -> dict[Value, Mast
 
 
 def steps_of(graph: Graph, masters: Mapping[Value, Master]) -> dict[Value, Step]:
-    """The scales that are learned: those of the weights that are trained, and of activations of 8 bits and less.
+    """The scales that are learned: of trained weights, and of activations with at most 8 bits.
 
-    What an input is quantized by is what data comes in, and stays. 16 bits have nothing to gain. What is compared
-    with a mask keeps the number that stands for it.
+    The scales of inputs stay, since devices quantize their data by them. With 16 bits there is nothing to gain. Values
+    that are compared with a mask keep their scale, since the mask is a number that was computed from it.
     """
     kept = {scale for v in graph.inputs for node in graph.uses[v] if (scale := quantized_by(node))}
     kept |= {scale for v in operands_beside_masks(graph) if (scale := quantized_by(v.node))}
@@ -97,7 +97,7 @@ def quantized_by(node: Node) -> Value | None:
 
 
 def bits_of(node: Node, masters: Mapping[Value, Master]) -> int | None:
-    """The bits of what a node quantizes and trains the scale of."""
+    """The bits of the integers whose scale a node reads; None if that scale is not learned."""
     match node.op:
         case Binarize():
             return 1
@@ -109,5 +109,5 @@ def bits_of(node: Node, masters: Mapping[Value, Master]) -> int | None:
 
 
 def operands_beside_masks(graph: Graph) -> set[Value]:
-    """What nodes that look for masks compare, and what they compare it with."""
+    """Both operands of the nodes that compare values with a mask."""
     return {v for node in graph.nodes if asks_for_mask(node) for v in node.inputs}

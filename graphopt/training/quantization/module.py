@@ -1,4 +1,4 @@
-"""A graph of quantize and dequantize as a module that computes the integers of its program, and passes gradients."""
+"""A graph of quantize and dequantize as a module that computes the integers of its program, with gradients."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from graphopt.training.quantization.forms import Forms
 
 
 class QuantizedModule(TorchGraph):
-    """A graph of quantize and dequantize in which weights and scales are trained.
+    """A graph of quantize and dequantize whose weights and scales can be trained.
 
-    Its outputs are those of the program, and so is every integer on the way to them: for each forward the graph is
-    lowered as ``LowerInteger`` does, with what the parameters stand for by then, and run. Gradients are those of
-    quantize and dequantize between these very integers, straight through (Bengio et al., 2013).
+    Every forward pass lowers the graph by ``LowerInteger``, with the present weights and scales, and runs the result:
+    the outputs, and all integers before them, are those of the program. Gradients are those of quantize and dequantize,
+    computed between these integers; the rounding passes them straight through (Bengio et al., 2013).
 
-    Only while a batch norm takes the statistics of its batch there is no such program: in training, until
-    ``freeze_norms``, integers are those of quantize and dequantize.
+    In training mode, batch norms use the statistics of the batch until ``freeze_norms``. There is no program with such
+    norms, so the module then computes quantize and dequantize in floats.
 
-    ``weights`` are the floats behind integer weights, by the constants of the graph that hold these.
+    ``weights`` has the float weights for each constant of the graph that holds integer weights.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[Value, Array], learn_scales: bool = True) -> None:
@@ -38,7 +38,7 @@ class QuantizedModule(TorchGraph):
             self.replace_by_parameter(value, data)
 
     def replace_by_parameter(self, value: Value, data: Array) -> None:
-        """Put a parameter in the place of what stands for a constant."""
+        """Replace the buffer or parameter of a constant by a new parameter."""
         owner, _, leaf = self.paths[self.plan.slots[value].key].rpartition(".")
         module = self.get_submodule(owner)
         delattr(module, leaf)
@@ -46,7 +46,7 @@ class QuantizedModule(TorchGraph):
 
     @torch.no_grad()
     def freeze_norms(self, data: Data) -> None:
-        """Give batch norms the statistics of what they get on data, and let them keep these in training too."""
+        """Measure mean and variance of the batch norms on data, and use these from now on, also in training mode."""
         if not any(isinstance(node.op, BatchNorm) for node in self.plan.graph.nodes):
             return
         new = ReestimateBatchNorm(calibration=data)(self.quantized())
@@ -74,7 +74,7 @@ class QuantizedModule(TorchGraph):
     def integers(
         self, inputs: Sequence[Tensor], constants: Mapping[Value, Tensor]
     ) -> tuple[list[Tensor], dict[Value, Tensor]]:
-        """What the program gives, and what every quantize of the graph is in it."""
+        """The outputs of the program, and in it the integers of every quantize of the graph."""
         graph = self.plan.graph
         quantized = [n.results[0] for n in graph.nodes if isinstance(n.op, Quantize)]
         observed = with_constants(Graph(graph.inputs, (*graph.outputs, *quantized)), constants)
@@ -88,11 +88,11 @@ class QuantizedModule(TorchGraph):
 
     @torch.no_grad()
     def quantized(self) -> Graph:
-        """The graph of quantize and dequantize, with what the parameters stand for by now."""
+        """The graph of quantize and dequantize with the present weights and scales."""
         return with_constants(self.plan.graph, self.constants())
 
     def program(self, context: Context | None = None) -> Graph:
-        """The graph on integers that this module computes, to be compiled."""
+        """The graph on integers that this module computes; compile it."""
         return LowerInteger()(self.quantized(), context)
 
 

@@ -1,4 +1,4 @@
-"""Batch norms in the training of a quantized graph: statistics of batches first, then those of the data, for good."""
+"""Batch norms in quantization-aware training: they use the statistics of batches first, then fixed ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from graphopt.training.companion import Companion, Moment
 from graphopt.training.quantization.module import QuantizedModule
 
 FROM = 0.75
-"""The part of a run after which norms keep their statistics, so that the rest is spent on the very program."""
+"""The part of a run after which norms are frozen; from then on training computes the program."""
 
 
 class FreezeNorms(Companion):
-    """Re-estimates the batch norms of a module on data at the end of an epoch, and freezes them."""
+    """Freezes the batch norms of a module at the end of an epoch, with statistics measured on data."""
 
     def __init__(self, module: QuantizedModule, data: Data) -> None:
         self.module, self.data = module, data

@@ -1,7 +1,7 @@
-"""What is trained of a quantized graph: float masters of its integer weights, and its scales.
+"""The parameters of a quantized graph: float masters of its integer weights, and scales.
 
-Parameters are relative to what they stand for, so that a step of an optimizer means the same in every layer:
-weights are in units of their own magnitude, scales are powers of e times what they were.
+Parameters are relative, so that a step of an optimizer means the same in every layer: weights are in units of their own
+size, and the parameter of a scale is the logarithm of the factor by which it has grown.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from graphopt.ir import Array, Value, integer_limits
 
 
 def unit_of(data: Array) -> float:
-    """The power of two that is next to the root mean square of an array; 1 where that is zero."""
+    """The power of two closest to the root mean square of an array; 1 if that is zero."""
     magnitude = float(np.sqrt(np.square(data, dtype=np.float64).mean()))
     return 2.0 ** round(math.log2(magnitude)) if magnitude else 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Relative:
-    """An array in units of its magnitude, by which it is the same to the bit."""
+    """An array in units of its size. The unit is a power of two, so nothing is rounded."""
 
     unit: float
 
@@ -42,11 +42,11 @@ class Relative:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A scale, the step between integers, whose parameter is the logarithm of what it has grown by.
+    """A scale: ``initial``, of shape [] or [c], times the exponential of its parameter.
 
-    Gradients are those of LSQ (Esser et al., 2020), divided as there by sqrt(elements * highest integer), and of the
-    logarithm (TQT, Jain et al., 2020), so that a scale stays positive. ``initial`` is [] or [c], and ``elements`` the
-    numbers that it is the scale of.
+    Gradients are those of LSQ (Esser et al., 2020), multiplied by 1 / sqrt(elements * highest integer) as proposed
+    there. The logarithm keeps the scale positive (TQT, Jain et al., 2020). ``elements`` is the number of elements that
+    share one scale.
     """
 
     initial: Array
@@ -62,10 +62,10 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Master:
-    """The float weights behind integers of 8, 4 or 1 bits, whose scale, [] or [c] along ``axis``, is ``scale``.
+    """Float weights for integers of 8, 4 or 1 bits. ``scale`` is of shape [] or [c], c channels along ``axis``.
 
-    Rounding passes gradients straight through, saturation none. ``kept`` is 0 where weights were pruned, and stay
-    zero, and else 1. Binary weights are the sign, that of zero being 1.
+    Rounding passes gradients straight through, saturation stops them. ``kept`` is 0 for pruned weights, which stay zero,
+    and 1 for all others. Binary weights are signs; the sign of zero is 1.
     """
 
     form: Relative
@@ -75,7 +75,7 @@ class Master:
     kept: Array
 
     def integers(self, parameter: Tensor, scale: Tensor) -> Tensor:
-        """As floats that hold the integers."""
+        """The integers, as floats, for the present parameter and scale."""
         weight = self.form.real(parameter) * torch.tensor(self.kept, device=parameter.device)
         column = scale.reshape(*(-1 if a == self.axis else 1 for a in range(weight.ndim))) if scale.ndim else scale
         if self.bits == 1:

@@ -1,4 +1,4 @@
-"""From a float graph to the module that is trained: calibrated, recovered, with float masters."""
+"""From a float graph to the module that is trained: calibration, recovery, float weights for the integers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from graphopt.passes.quantize.unfuse import unfused
 from graphopt.training.quantization.module import QuantizedModule
 
 NEAR = 0.25
-"""How far from its integer, in steps, a master may be at first: at half a step, the first of training would undo the
-recovery, which has rounded many weights away from the nearest integer."""
+"""The largest initial distance of a float weight from its integer, in steps. Recovery does not round all weights to the
+nearest integer; with a distance of half a step, the first steps of training would undo that."""
 
 
 def quantized_module(
     graph: Graph, options: Quantize, learn_scales: bool = True, context: Context | None = None
 ) -> QuantizedModule:
-    """The module of a float graph, which computes what ``Quantize`` with these options gives before it is trained.
+    """A module to train, from a float graph. Untrained it computes what ``Quantize`` with these options gives.
 
-    Batch norms stay: those behind layers go into the scales of weights where the module is lowered. Raises
-    ``InvalidInput`` for weights with zeros that are to be binary, for grouped weights, and for mode dynamic.
+    Batch norms are not folded; a norm after a layer goes into the scales of its weights when the module is lowered.
+    Raises ``InvalidInput`` for binary weights of which some are zero, for grouped weights, and for mode dynamic.
     """
     context = context or Context()
     refused = {
@@ -43,9 +43,9 @@ def quantized_module(
 
 
 def float_weights(graph: Graph, reference: Graph) -> dict[Value, Array]:
-    """The float weights behind each constant of integer weights, from the float graph with nodes of the same names.
+    """Float weights for each constant with integer weights, from the float graph whose nodes have the same names.
 
-    Raises ``InvalidInput`` for weights with zeros that are to be binary.
+    Raises ``InvalidInput`` for binary weights of which some are zero.
     """
     originals, found = {reference.names[node]: node for node in reference.nodes}, dict[Value, Array]()
     for node in graph.nodes:
@@ -62,7 +62,7 @@ def float_weights(graph: Graph, reference: Graph) -> dict[Value, Array]:
 
 
 def next_to_integers(floats: Array, weight: Quantized) -> Array:
-    """Floats moved as little as it takes to be rounded to the integers that they have been given; zeros stay."""
+    """Float weights, moved as little as needed to be rounded to the integers; zeros stay."""
     assert weight.array is not None
     bits, steps = stored_bits(weight.array), weight.array.astype(np.float64)
     column = [-1 if a == weight.axis else 1 for a in range(floats.ndim)] if weight.scale.ndim else ()

@@ -30,7 +30,7 @@ class RoundStraightThrough(torch.autograd.Function):
 
 
 class SignStraightThrough(torch.autograd.Function):
-    """-1 and 1; the gradient is that of the identity where rounding would give no number beyond these."""
+    """-1 and 1; the gradient is that of the identity if rounding would give no number beyond these."""
 
     @staticmethod
     def forward(ctx: Any, steps: Tensor) -> Tensor:
