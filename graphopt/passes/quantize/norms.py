@@ -16,7 +16,7 @@ from graphopt.rewrite import Decline
 
 
 def is_norm_of_layer(graph: Graph, node: Node) -> bool:
-    """Whether a node is a batch norm along the channels of what only it reads, of a convolution or linear layer."""
+    """Whether a node is a batch norm along the channels of a convolution or linear layer that nothing else reads."""
     if not isinstance(node.op, BatchNorm) or not isinstance(node.inputs[0].op, Conv | Linear):
         return False
     x = node.inputs[0]
@@ -27,9 +27,9 @@ def with_folded_norms(graph: Graph) -> Graph:
     """The graph without the batch norms of dequantized data times dequantized weights, as QONNX has them.
 
     The factor of a channel goes into the scale of its weights, its sign into their integers, the shift into the bias.
-    Where the scale is then too small for the bias, as it is for a factor of zero, it stays larger, and the integers
-    become smaller, but for binary ones. A norm whose layer has other readers stays, as does one that would negate a
-    lowest integer.
+    If the scale would be too small for the bias, as for a factor of zero, the scale is larger and the integers are
+    smaller; binary weights stay. A norm whose layer has other readers stays, as does one that would negate a lowest
+    integer.
     """
 
     def fold(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:

@@ -64,8 +64,8 @@ class Step:
 class Master:
     """Float weights for integers of 8, 4 or 1 bits. ``scale`` is of shape [] or [c], c channels along ``axis``.
 
-    Rounding passes gradients straight through, saturation stops them. ``kept`` is 0 for pruned weights, which stay zero,
-    and 1 for all others. Binary weights are signs; the sign of zero is 1.
+    Rounding passes gradients straight through, saturation stops them. ``kept`` is 0 for pruned weights, which stay
+    zero, and 1 for all others. Binary weights are signs; the sign of zero is 1.
     """
 
     form: Relative
