@@ -10,6 +10,7 @@ with optional_packages():
     from graphopt.training.importance import Hessian, Taylor
     from graphopt.training.objective import Objective, labelled, loss_of_labels, own_outputs
     from graphopt.training.prune import prune_iteratively
+    from graphopt.training.quantization import QuantizedModule, quantization_aware, quantized_module
     from graphopt.training.sparsify import Gradual, Regrow, Soft, prune_while_training
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "History",
     "Loss",
     "Objective",
+    "QuantizedModule",
     "Regrow",
     "Soft",
     "Taylor",
@@ -30,4 +32,6 @@ __all__ = [
     "own_outputs",
     "prune_iteratively",
     "prune_while_training",
+    "quantization_aware",
+    "quantized_module",
 ]

@@ -13,6 +13,9 @@ from graphopt.ir.registry import Table
 from graphopt.ops import Binarize, Dequantize, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 
+BIAS_STEPS = 1 << 30
+"""A bias has at most so many steps in its accumulator: where weights are tiny, their scale is floored by it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Quantized:

@@ -20,12 +20,10 @@ from graphopt.ir import (
     symmetric,
 )
 from graphopt.ops import SCALE_GROUP, Binarize, Clip, Concat, Dequantize, Quantize, Relu, two_level
-from graphopt.passes.quantize.form import IntegerRule, rule_of
+from graphopt.passes.quantize.form import BIAS_STEPS, IntegerRule, rule_of
 from graphopt.passes.quantize.masks import asks_for_mask
+from graphopt.passes.quantize.norms import is_norm_of_layer
 from graphopt.passes.quantize.scheme import Scheme
-
-BIAS_STEPS = 1 << 30
-"""The largest bias in steps of its accumulator; for tiny weights it sets a lower bound of their scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +125,14 @@ def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterato
 
 
 def absorbed_by(graph: Graph, node: Node, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
-    """The operand of this node, if it is a ReLU or clip that becomes the clamp of an accumulator."""
+    """The operand of a clamp that becomes that of an accumulator, or of a norm that folds into its layer."""
     if isinstance(node.op, Relu | Clip):
         (x,) = node.inputs
         producer = rules.get(x.node)
         if producer and producer.activates and graph.use_count(x) == 1:
             yield x
+    elif is_norm_of_layer(graph, node) and node.inputs[0].node in rules:
+        yield node.inputs[0]
 
 
 def weight_parameters(
@@ -177,9 +177,11 @@ def insert(
     """The graph with a quantize and a dequantize after each chosen value, and weights as dequantized integers.
 
     ``signs`` are the parameters of the first operand of nodes that read only its signs. In ``masked`` values the lowest
-    integer stands for -inf; a comparison with -inf becomes a comparison with the number of that integer.
+    integer stands for -inf; a comparison with -inf becomes a comparison with the number of that integer. Values with
+    the same parameters read the same constants.
     """
     names = partition.graph.names
+    constants: dict[QParams, tuple[Value, Value]] = {}
     new: dict[Value, Value] = {}
     through: dict[Value, Value] = {}
     for node in partition.graph.nodes:
@@ -202,7 +204,8 @@ def insert(
         for old, made in zip(node.results, node.with_inputs(inputs).results, strict=True):
             new[old] = made
             if old in parameters:
-                through[old] = fake_quantized(made, parameters[old], names[node])
+                name, chosen = names[node], parameters[old]
+                through[old] = fake_quantized(made, *constants.setdefault(chosen, of_parameters(chosen, name)), name)
                 # what is integer anyway is read as such by everyone; what is not, only by those who want it
                 if rule is not None:
                     new[old] = through[old]
@@ -216,14 +219,18 @@ def number_of_mask(like: Value, parameters: QParams) -> Value:
     return constant(np.full(like.type.static_shape, parameters.dequantize(least)), f"{like.node.name}.lowest")
 
 
-def fake_quantized(x: Value, parameters: QParams, name: str) -> Value:
-    scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+def of_parameters(parameters: QParams, name: str) -> tuple[Value, Value]:
+    """Scale and zero point as constants."""
+    return constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+
+
+def fake_quantized(x: Value, scale: Value, zero: Value, name: str) -> Value:
     return Dequantize()(Quantize()(x, scale, zero, name=f"{name}.quantized"), scale, zero, name=f"{name}.dequantized")
 
 
 def dequantized_weight(like: Value, integers: Array, parameters: QParams) -> Value:
     """Dequantized integers with the name of the weight ``like``."""
     name = like.node.name
-    scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+    scale, zero = of_parameters(parameters, name)
     weight = constant(integers, like=like)
     return Dequantize(axis=parameters.axis or 0)(weight, scale, zero, name=f"{name}.dequantized")

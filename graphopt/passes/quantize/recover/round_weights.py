@@ -7,8 +7,7 @@ import numpy as np
 from graphopt.ir import Array, QParams
 from graphopt.ops import Conv, Linear
 from graphopt.passes.contract import Bounded
-from graphopt.passes.quantize.form import binarized, dequantized
-from graphopt.passes.quantize.insert import BIAS_STEPS
+from graphopt.passes.quantize.form import BIAS_STEPS, binarized, dequantized
 from graphopt.passes.quantize.layers import NewWeights, QuantizedLayer
 from graphopt.passes.quantize.recover.moments import Moments, moments
 from graphopt.passes.quantize.recover.recovery import Recovery, SeenLayer
