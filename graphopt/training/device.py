@@ -71,11 +71,11 @@ def launch(options: Mapping[str, Any]) -> Devices:
     with optional_packages():
         from lightning_fabric import Fabric
     try:
-        fabric: Devices = Fabric(**options)
-        fabric.launch()  # type: ignore[attr-defined]
+        fabric: Any = Fabric(**options)
+        fabric.launch()
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"Fabric does not take that: {error}", where="fabric") from error
-    return fabric
+    return fabric  # type: ignore[no-any-return]
 
 
 def devices_of(fabric: Devices | None) -> Devices:

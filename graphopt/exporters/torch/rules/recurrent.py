@@ -69,8 +69,13 @@ def scan(step: Step, gates: Tensor, states: list[Tensor], reverse: bool) -> tupl
 def layer(op: ops.Recurrent, x: Tensor, w: Tensor, r: Tensor, bias: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
     """By PyTorch's own layer where it has one of that form, which is some times as fast; else step by step."""
     given = list(states) or [x.new_zeros(len(op.reversed), x.shape[1], r.shape[2])] * op.states
-    own = None if x.dtype == torch.float16 else own_layer(op)
+    one_dtype = {t.dtype for t in (x, w, r, bias, *given)} in OWN_DTYPES
+    own = own_layer(op) if one_dtype else None
     return stepwise(op, x, w, r, bias, given) if own is None else by_own_layer(own, op, x, w, r, bias, given)
+
+
+OWN_DTYPES = ({torch.float32}, {torch.float64})
+"""What PyTorch's layers take on every device; mixed precision mixes them."""
 
 
 class OwnLayer(NamedTuple):
