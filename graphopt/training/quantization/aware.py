@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 from torch import nn
@@ -131,7 +131,7 @@ def declined(module: QuantizedModule, context: Context) -> set[str]:
     return {note.node for note in notes}
 
 
-def rated(evaluate: Evaluate) -> Any:
+def rated(evaluate: Evaluate) -> Callable[[nn.Module], float]:
     """The evaluation of a graph, applied to the program of a module."""
 
     def rate(module: nn.Module) -> float:
