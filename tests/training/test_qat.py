@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, arg
@@ -162,6 +163,18 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         quantization_aware(float_net(), DATA, interrupted, epochs=3, checkpoint=tmp_path)
     assert same(quantization_aware(float_net(), DATA, cross_entropy, epochs=3, checkpoint=tmp_path), whole)
+
+
+def test_a_seed_makes_the_program() -> None:
+    loader = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(DATA["label"])), 16, shuffle=True)
+    runs = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        wanted = torch.rand(1)
+        torch.manual_seed(state)
+        runs.append(quantization_aware(float_net(), loader, cross_entropy, epochs=1, seed=5))
+        assert torch.rand(1) == wanted
+    assert same(*runs)
 
 
 def test_a_graph_without_layers_is_refused() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 from torch import nn
 
 from graphopt.errors import InvalidInput
+from graphopt.frontends.torch.check import random_numbers_kept
 from graphopt.ir import Array, Graph
 from graphopt.passes import Context, Quantize
 from graphopt.passes.data import Data
@@ -16,7 +17,7 @@ from graphopt.passes.quantize.layers import packed_weights
 from graphopt.training.data import Loss
 from graphopt.training.distill import distill
 from graphopt.training.history import History, TrainedGraph
-from graphopt.training.loop import train_module
+from graphopt.training.loop import seed_all, train_module
 from graphopt.training.quantization.module import QuantizedModule
 from graphopt.training.quantization.norms import FreezeNorms
 from graphopt.training.quantization.prepare import quantized_module
@@ -110,11 +111,13 @@ def quantization_aware(
 def first_samples(samples: Samples, seed: int) -> list[dict[str, Array]]:
     """The inputs of the first batches of the data, of ``CALIBRATION`` samples or more."""
     found, count = list[dict[str, Array]](), 0
-    for batch in samples.epoch(seed, 1):
-        found.append({name: batch[name].numpy(force=True) for name in samples.inputs})
-        count += len(batch[samples.inputs[0]])
-        if count >= CALIBRATION:
-            break
+    with random_numbers_kept():
+        seed_all(seed, 1)
+        for batch in samples.epoch(seed, 1):
+            found.append({name: batch[name].numpy(force=True) for name in samples.inputs})
+            count += len(batch[samples.inputs[0]])
+            if count >= CALIBRATION:
+                break
     return found
 
 
@@ -129,7 +132,7 @@ def declined(module: QuantizedModule, context: Context) -> set[str]:
     return {note.node for note in notes}
 
 
-def rated(evaluate: Evaluate) -> Any:
+def rated(evaluate: Evaluate) -> Callable[[nn.Module], float]:
     """The evaluation of a graph, applied to the program of a module."""
 
     def rate(module: nn.Module) -> float:
