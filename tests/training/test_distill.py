@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import DATA, X, accuracy, cross_entropy, same, small_net, weights
 from torch import nn
 from torch.nn import functional
 
@@ -18,7 +19,6 @@ from graphopt.passes import FoldConstants, Pipeline, PruneWeights
 from graphopt.training import distill, fine_tune
 from graphopt.training.features import Projection
 from graphopt.training.softened import DISTANCES, kinds_of
-from tests.training.small import DATA, X, accuracy, cross_entropy, same, small_net, weights
 
 FAST = {"name": "adam", "lr": 0.02}
 TEACHER = fine_tune(small_net(channels=10), DATA, cross_entropy, epochs=15, optimizer=FAST, evaluate=accuracy)

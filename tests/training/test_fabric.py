@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import DATA, small_net, weights
 
 from graphopt.exporters import save
 from graphopt.frontends import load
-from tests.training.small import DATA, small_net, weights
 
 SCRIPT = """
 import sys

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import DATA, X, Y, accuracy, cross_entropy, same, small_net, weights
 from torch.utils.data import DataLoader, TensorDataset
 
 from graphopt import to_torch, with_parameters
@@ -17,7 +18,6 @@ from graphopt.ops import Add, Linear, Softmax
 from graphopt.passes import FoldConstants, Pipeline, PruneWeights
 from graphopt.progress import listening
 from graphopt.training import fine_tune
-from tests.training.small import DATA, X, Y, accuracy, cross_entropy, same, small_net, weights
 
 FAST = {"name": "adam", "lr": 0.02}
 

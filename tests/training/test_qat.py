@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import DATA, X, accuracy, cross_entropy, same, small_net
+from small import weights as weights_of
 from torch.utils.data import DataLoader, TensorDataset
 
 from graphopt.errors import InvalidInput
@@ -18,8 +20,6 @@ from graphopt.ops import BatchNorm, Conv, Dequantize, IntegerProduct, Linear, Re
 from graphopt.passes import Context, FoldConstants, PruneChannels, PruneWeights, Quantize
 from graphopt.training import fine_tune, quantization_aware, quantized_module
 from graphopt.training.data import Outputs
-from tests.training.small import DATA, X, accuracy, cross_entropy, same, small_net
-from tests.training.small import weights as weights_of
 
 BOLD = {"name": "adam", "relative": 0.01}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import DATA, Y, same, small_net, weights
 
 from graphopt import load, save
 from graphopt.cli import main
@@ -15,7 +16,6 @@ from graphopt.errors import InvalidInput, MissingPackage
 from graphopt.training import loss_of_labels
 from graphopt.training.device import launch
 from graphopt.training.recipe import minus_loss, read_recipe, run_recipe
-from tests.training.small import DATA, Y, same, small_net, weights
 
 RECIPE = """
 model = "net.gopt"

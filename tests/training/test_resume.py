@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from small import DATA, X, Y, accuracy, cross_entropy, same, small_net
 from torch.utils.data import DataLoader, TensorDataset
 
 from graphopt.errors import InvalidInput
 from graphopt.passes import PruneWeights
 from graphopt.training import Gradual, TrainedGraph, distill, fine_tune, prune_while_training
 from graphopt.training.checkpoint import FILE
-from tests.training.small import DATA, X, Y, accuracy, cross_entropy, same, small_net
 
 LOADER = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), 32, shuffle=True)
 

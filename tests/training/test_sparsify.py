@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import DATA, accuracy, cross_entropy, same, small_net, weights
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph
 from graphopt.passes import Context, PruneChannels, PruneWeights
 from graphopt.training import Gradual, Regrow, Soft, Taylor, TrainedGraph, prune_iteratively, prune_while_training
-from tests.training.small import DATA, accuracy, cross_entropy, same, small_net, weights
 
 FAST: dict[str, Any] = {"optimizer": {"name": "adam", "lr": 0.02}, "batch_size": 12}
 LAYERS = ("stem.weight", "next.weight", "head.weight")
