@@ -101,6 +101,8 @@ def compile_command(
         show(tables.program_table(report, str(output)))
         if layers:
             show(tables.kernels_table(report))
+        if explain:
+            show(tables.choices_table(report))
     if program.unlinked:
         compiler = program.manifest["toolchain"]["compiler"]
         warn(f"not linked: {compiler} is not installed; with it, or on the machine itself, `make` in {output} links it")

@@ -52,6 +52,15 @@ def kernels_table(report: ProgramReport) -> Table:
     return made
 
 
+def choices_table(report: ProgramReport) -> Table:
+    """By which rule each kernel was made, and below it what its scalars got, and which rules declined and why."""
+    made = table("layer", "kernel", "rule", "tile", "layout")
+    for kernel in report.kernels:
+        words = (kernel.node, kernel.kernel, "\n".join((kernel.rule, *kernel.others)), kernel.tile, kernel.layout)
+        made.add_row(*map(escape, words))
+    return made
+
+
 def bench_table(model: str, rows: Sequence[BenchRow]) -> Table:
     """What one run costs on each target, and whether it gives what the reference evaluator gives."""
     columns = "target", "instructions>", "ms>", "code B>", "weights B>", "workspace B>", "equal"

@@ -27,7 +27,8 @@ class CallRow:
     """One kernel run: the layer that it computes, the operators in it, and its costs.
 
     ``weight_bytes`` counts constants that other layers read too; ``live_bytes`` is how much of the workspace holds
-    something while it runs. None in programs of a graphopt that did not store it.
+    something while it runs. ``rule``, ``tile`` and ``layout`` tell how the kernel was chosen, ``others`` which rules
+    its scalars got, and which declined and why. None and empty in programs of a graphopt that did not store it.
     """
 
     node: str
@@ -36,6 +37,10 @@ class CallRow:
     macs: int | None = None
     weight_bytes: int | None = None
     live_bytes: int | None = None
+    rule: str = ""
+    tile: str = ""
+    layout: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,15 @@ PORT = fields(
 )
 KERNEL = fields(
     {"node": text, "kernel": text, "operators": text},
-    {"macs": whole(0, MAX_MACS), "weight_bytes": SIZE, "live_bytes": SIZE},
+    {
+        "macs": whole(0, MAX_MACS),
+        "weight_bytes": SIZE,
+        "live_bytes": SIZE,
+        "rule": text,
+        "tile": text,
+        "layout": text,
+        "others": listed(text),
+    },
 )
 CHECK = fields(
     {

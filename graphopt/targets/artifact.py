@@ -16,7 +16,9 @@ from graphopt.runtime.folder import EDITABLE
 from graphopt.runtime.machine import ABI_VERSION
 from graphopt.runtime.manifest import MANIFEST
 from graphopt.runtime.templates import render
-from graphopt.targets.codegen_c import C_TYPES, c_literal, helpers, print_function
+from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.codegen_c import OF_MATH_H, c_literal, print_function
+from graphopt.targets.instructions import Instruction, definition, used
 from graphopt.targets.kernels import Built
 from graphopt.targets.lowering import KernelCall, Lowered
 from graphopt.targets.naming import identifier, label, unique
@@ -36,12 +38,20 @@ def project_files(lowered: Lowered, target: Target, name: str, batched: bool) ->
     context = {**common_context(lowered, target, name), "library": False}
     symbols = constant_symbols(lowered, name)
     functions = "\n".join(print_function(f"{name}_{k}", built) for k, built in lowered.kernels.items())
+    instructions = used(functions, target)
     calls = [
         call_text(c, f"{name}_{c.kernel}", [symbols[a.index] for a in c.arguments if a.kind == "constant"])
         for c in lowered.calls
     ]
     constants = [constant_context(symbols[i], data) for i, (_, data) in enumerate(lowered.constants)]
-    body = {"functions": functions, "helpers": helpers(functions), "constants": constants, "calls": calls}
+    body = {
+        "functions": functions,
+        "headers": headers(functions, instructions),
+        "helpers": "\n".join(map(definition, instructions)),
+        "constants": constants,
+        "infinite": any(OF_MATH_H.search(str(constant["elements"])) for constant in constants),
+        "calls": calls,
+    }
     templates = {
         f"{name}.h": "model.h",
         f"{name}.c": "model.c",
@@ -50,6 +60,12 @@ def project_files(lowered: Lowered, target: Target, name: str, batched: bool) ->
         **{file: file for file in EDITABLE},
     }
     return {**rendered(templates, **context, **body), **manifest_file(lowered, target, name, batched)}
+
+
+def headers(functions: str, instructions: Sequence[Instruction]) -> list[str]:
+    """What of C's library the driver, the text of functions and the instructions that they call include."""
+    found = {header for one in instructions for header in one.includes}
+    return sorted({"stddef.h", *found, *(["math.h"] if OF_MATH_H.search(functions) else [])})
 
 
 def library_files(lowered: Lowered, target: Target, name: str, batched: bool, linked: bool) -> dict[str, bytes]:
@@ -84,7 +100,7 @@ def library_sources(lowered: Lowered, target: Target, name: str, objects: bytes)
         for c in lowered.calls
     ]
     prototypes = [(f"{name}_{k}", prototype(built)) for k, built in lowered.kernels.items()]
-    body = {"prototypes": prototypes, "calls": calls, "helpers": ""}
+    body = {"prototypes": prototypes, "calls": calls, "helpers": "", "headers": ["stddef.h"]}
     templates = {
         f"{name}.c": "model.c",
         f"{name}_static.c": "static.c",
@@ -231,4 +247,5 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
 
 def kernel_row(call: KernelCall) -> dict[str, object]:
     costs = {"macs": call.macs, "weight_bytes": call.weight_bytes, "live_bytes": call.live_bytes}
-    return {"node": call.node, "kernel": call.kernel, "operators": call.text, **costs}
+    choice = {**asdict(call.how), "others": list(call.how.others)}
+    return {"node": call.node, "kernel": call.kernel, "operators": call.text, **costs, **choice}

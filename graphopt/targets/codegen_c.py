@@ -12,76 +12,9 @@ from tvm.ir.expr import Call, TensorLoad, Var
 from tvm.ir.prim.expr import BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, LShift, RShift
 
 from graphopt.errors import Unsupported
+from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.kernels import Built
 from graphopt.targets.tir import Expr
-
-C_TYPES = {f"{s}int{n}": f"{s}int{n}_t" for s in ("", "u") for n in (8, 16, 32, 64)} | {
-    "float32": "float",
-    "float64": "double",
-    "bool": "uint8_t",
-}
-
-HELPERS = {
-    "multiply_add": """\
-/* One rounding where the hardware has a fused multiply-add, two where it has not. */
-#if defined(__ARM_FEATURE_FMA) || defined(__FMA__)
-#define multiply_add(a, b, c) fmaf(a, b, c)
-#else
-#define multiply_add(a, b, c) ((a) * (b) + (c))
-#endif""",
-    "float_of_half": """\
-/* The float of the bits of a float16 that is finite. In integers its fields are moved and its exponent is biased by 112
-   more; if it is 0 or subnormal, a leading one is put in front, and subtracted. */
-static inline float float_of_half(uint16_t half)
-{
-#if defined(__ARM_FP16_FORMAT_IEEE) && defined(__ARM_FP)
-    const union {
-        uint16_t bits;
-        __fp16 value;
-    } narrow = {half};
-    return narrow.value;
-#else
-    const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;
-    union {
-        uint32_t bits;
-        float value;
-    } wide = {magnitude + (UINT32_C(112) << 23)};
-    if (magnitude < UINT32_C(1) << 23) {
-        wide.bits += UINT32_C(1) << 23;
-        wide.value -= 6.103515625e-05f;
-    }
-    wide.bits |= (uint32_t)(half & 0x8000u) << 16;
-    return wide.value;
-#endif
-}""",
-    "requantize": """\
-/* zero_point + acc * multiplier / 2^shift, halves rounded up, in [low, high]. A right shift of a negative number is
-   arithmetic, as every compiler has it. Of a shift beyond 32 the lower half of the product takes no part. */
-static inline int32_t requantize(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero_point, int32_t low,
-                                 int32_t high)
-{
-    const int64_t product = (int64_t)acc * multiplier;
-    if (shift > 32) {
-        const int32_t upper = (int32_t)(product >> 32) + ((int32_t)1 << (shift - 33));
-        const int32_t scaled = (upper >> (shift - 32)) + zero_point;
-        return scaled < low ? low : scaled > high ? high : scaled;
-    }
-    const int64_t wide = ((product + ((int64_t)1 << (shift - 1))) >> shift) + zero_point;
-    return (int32_t)(wide < low ? low : wide > high ? high : wide);
-}""",
-    "count_ones": """\
-static inline uint32_t count_ones(uint32_t word)
-{
-    word -= (word >> 1) & 0x55555555u;
-    word = (word & 0x33333333u) + ((word >> 2) & 0x33333333u);
-    word = (word + (word >> 4)) & 0x0f0f0f0fu;
-    return (word * 0x01010101u) >> 24;
-}""",
-}
-for _dtype, _type in C_TYPES.items():
-    for _name, _sign in (("min", "<"), ("max", ">")):
-        _head = f"{_type} {_name}_{_dtype}({_type} a, {_type} b)"
-        HELPERS[f"{_name}_{_dtype}"] = f"static inline {_head} {{ return a {_sign} b ? a : b; }}"
 
 # from node class to C operator and its precedence
 BINARY = {
@@ -107,6 +40,8 @@ BINARY = {
 # operators whose operands compilers want in parentheses wherever they are not atoms
 GUARDED = {">>", "<<", "&", "^", "|", "||"}
 MATHS = {"fabs", "sqrt", "exp", "tanh", "pow", "isnan"}
+OF_MATH_H = re.compile(rf"\b(?:{'|'.join(sorted(MATHS))})f?\(|\b(?:INFINITY|NAN)\b")
+"""What printed text takes from <math.h>."""
 PROMOTED = {"int8", "uint8", "int16", "uint16"}
 ATOM, UNARY, TERNARY = 20, 14, 2
 INT64_MIN = -(2**63)
@@ -329,9 +264,3 @@ def c_literal(value: float | int, dtype: str) -> str:
     text = str(np.dtype(dtype).type(value))
     text = text if re.search(r"[.e]", text) else f"{text}.0"
     return f"{text}f" if dtype == "float32" else text
-
-
-def helpers(functions: str) -> str:
-    """The definitions of the helpers that the text of some functions uses."""
-    used = [text for name, text in HELPERS.items() if re.search(rf"\b{name}\(", functions)]
-    return "\n".join(used)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
+from graphopt.ir.registry import place
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
-from graphopt.targets.debug import tell_kernel
-from graphopt.targets.kernels import Built, Task, build, find_rule, has_kernel
+from graphopt.targets.debug import Chosen, chosen, tell_kernel
+from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
+from graphopt.targets.lookup import Choice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Plan, live_bytes, plan_arena
 from graphopt.targets.ports import Port
@@ -33,7 +35,7 @@ class BufferPlace:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words.
+    """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words, ``how`` its choice.
 
     ``macs`` are its multiply-accumulates, ``weight_bytes`` those of the constants that it reads, which others may read
     too, ``live_bytes`` those of the arena that hold something while it runs.
@@ -43,6 +45,7 @@ class KernelCall:
     arguments: tuple[BufferPlace, ...]
     node: str
     text: str
+    how: Chosen
     macs: int
     weight_bytes: int
     live_bytes: int
@@ -56,6 +59,7 @@ class UnplacedCall:
     arguments: tuple[Value | int, ...]
     result: Value
     text: str
+    how: Chosen
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -81,7 +85,7 @@ class Lowered:
 
 def lowered_operators() -> set[type[Op]]:
     """The operators that need not be decomposed."""
-    return {*SCALARS, *has_kernel()}
+    return {*(op for op, _ in SCALARS), *has_kernel()}
 
 
 def lower(graph: Graph, target: Target) -> Lowered:
@@ -159,10 +163,12 @@ class Lowering:
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         task: Task[Op] = Task(region, self.target, layouts, out, operand)
-        rule, isa = find_rule(type(region.anchor.op), self.target) if region.anchor else (elementwise_nest, None)
-        kernel = rule(task)
-        tell_kernel(self.graph.names[node], task, rule, isa, kernel)
+        choice = choose_kernel(task) if region.anchor else Choice(elementwise_nest(task), place(elementwise_nest), None)
+        kernel = choice.result
+        assert kernel is not None
         built = build(task, kernel)
+        how = chosen(task, choice, built)
+        tell_kernel(self.graph.names[node], kernel.name, how)
         name = self.names.get(built.key)
         if name is None:
             name = unique(identifier(built.name), self.kernels)
@@ -171,7 +177,7 @@ class Lowering:
         constants = tuple(self.constant(self.graph.names[node], *c) for c in built.constants)
         text = ", ".join(n.op.name for n in region.compute)
         read = [o for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
-        self.calls.append(UnplacedCall(name, (*read, *constants), node.results[0], text))
+        self.calls.append(UnplacedCall(name, (*read, *constants), node.results[0], text, how))
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
         """The input of the body whose place the result may take: read point by point, and here for the last time."""
@@ -223,7 +229,8 @@ class Lowering:
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
         node = call.result.node
         places.append(self.place(call.result, offsets))
-        return KernelCall(call.kernel, tuple(places), self.graph.names[node], call.text, macs_of(node), weights, live)
+        costs = macs_of(node), weights, live
+        return KernelCall(call.kernel, tuple(places), self.graph.names[node], call.text, call.how, *costs)
 
     def place(self, value: Value, offsets: dict[Value, int]) -> BufferPlace:
         held = self.held(value)

@@ -14,9 +14,10 @@ import pytest
 import z3
 
 from graphopt.ops.requantize import scaled_wide
-from graphopt.targets.codegen_c import HELPERS
+from graphopt.targets.instructions import INSTRUCTIONS, definition
 from proofs.c import returned, widened
 
+HELPER = definition(INSTRUCTIONS["requantize", None])
 WIDE = 128
 """Bits in which nothing of a definition overflows."""
 
@@ -48,7 +49,7 @@ def wanted(shift: int) -> z3.BitVecRef:
     return z3.If(value < low, low, z3.If(value > high, high, value))
 
 
-def helper(shift: int, text: str = HELPERS["requantize"]) -> tuple[z3.BitVecRef, z3.BoolRef]:
+def helper(shift: int, text: str = HELPER) -> tuple[z3.BitVecRef, z3.BoolRef]:
     arguments = {
         "acc": z3.BitVec("acc", 32),
         "multiplier": z3.BitVec("multiplier", 32),
@@ -71,11 +72,10 @@ def test_the_helper_of_generated_c(shift: int) -> None:
     [("shift - 33", "shift - 32"), ("shift > 32", "shift > 31"), ("(shift - 1)", "(shift - 2)"), ("< low", "<= low")],
 )
 def test_a_wrong_helper_is_refuted_or_the_same(right: str, wrong: str) -> None:
-    text = HELPERS["requantize"]
-    assert right in text
+    assert right in HELPER
     proved = []
     for shift in (20, 32, 33, 40):
-        got, defined = helper(shift, text.replace(right, wrong))
+        got, defined = helper(shift, HELPER.replace(right, wrong))
         proved.append(holds(z3.And(defined, widened(got, WIDE) == wanted(shift)), KNOWN))
     assert all(proved) == (wrong == "<= low")
 

@@ -2,7 +2,16 @@
 
 from graphopt.ir.registry import import_all
 from graphopt.targets import scalars_cast, scalars_integer, scalars_math
-from graphopt.targets.kernels.base import KERNEL_RULES, Built, Kernel, Task, build, find_rule, has_kernel, kernel_rule
+from graphopt.targets.kernels.base import (
+    KERNEL_RULES,
+    Built,
+    Kernel,
+    Task,
+    build,
+    choose_kernel,
+    has_kernel,
+    kernel_rule,
+)
 
 import_all(__path__, __name__)
 
@@ -12,7 +21,7 @@ __all__ = [
     "Kernel",
     "Task",
     "build",
-    "find_rule",
+    "choose_kernel",
     "has_kernel",
     "kernel_rule",
     "scalars_cast",

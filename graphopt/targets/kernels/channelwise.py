@@ -15,6 +15,7 @@ from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.nest import pool_nest, reduce_nest
 from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened
 from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.lookup import Decline
 from graphopt.targets.scalars import limits
 from graphopt.targets.schedule import RegisterTile, Segment, balanced, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, largest, loop
@@ -76,7 +77,7 @@ def pooling(op: SumPool | Pool, plane: Plane, dtype: str, wide: str) -> Combine:
 
 
 @kernel_rule(ReduceMean)
-def mean_kernel(task: Task[ReduceMean]) -> Kernel:
+def mean_kernel(task: Task[ReduceMean]) -> Kernel | Decline:
     """A mean over one or two spatial axes is a pooling over the whole plane; any other goes by the plain nest."""
     x = task.inputs[0]
     if x.type.rank not in (3, 4) or task.op.axes != tuple(range(2, x.type.rank)) or not task.op.keepdims:

@@ -21,7 +21,7 @@ from graphopt.ops import (
 from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STATE_BITS
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.recurrent import ACCUMULATORS, Emitter, GateBlock, State, pack
-from graphopt.targets.scalars import clamp, find_scalar
+from graphopt.targets.scalars import clamp
 from graphopt.targets.schedule import Segment, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
@@ -91,8 +91,7 @@ class IntegerEmitter(Emitter[IntegerT]):
         self.dtype = "int32"
         scales, tables, _, _ = op.split(frame.task.inputs)
         self.multiplier, self.shift = (frame.tensors[v] for v in scales)
-        self.requantize = find_scalar(Requantize, frame.task.target.codegen)
-        self.sigmoid, self.tanh = frame.tensors[tables[0]], frame.tensors[tables[-1]]
+        self.sigmoid_table, self.tanh_table = frame.tensors[tables[0]], frame.tensors[tables[-1]]
 
     def operands(self, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
         _, _, biases, states = self.op.split(values)
@@ -154,7 +153,7 @@ class IntegerEmitter(Emitter[IntegerT]):
     def rescaled(self, acc: Expr, gate: int, c: Expr) -> Expr:
         """A product in the units of gates, saturated."""
         row = Point((gate * self.hidden + c,))
-        acc = self.requantize(SATURATED, acc, self.multiplier.load(row), self.shift.load(row))
+        acc = self.scalar(SATURATED, acc, self.multiplier.load(row), self.shift.load(row))
         return kept("product", cast(acc, "int32"))
 
     def activated(self, table: Tensor, x: Expr, product: Expr) -> Expr:
@@ -184,7 +183,7 @@ def channels(block: GateBlock, acc: Callable[[int, int], Expr]) -> Iterator[tupl
 class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
         op = self.op
-        tables = (self.sigmoid, self.sigmoid, self.sigmoid, self.tanh)
+        tables = (self.sigmoid_table, self.sigmoid_table, self.sigmoid_table, self.tanh_table)
         i, o, f, g = (
             self.activated(table, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
             for gate, table in enumerate(tables)
@@ -192,7 +191,7 @@ class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
         new = (i * g) >> (STATE_BITS - op.cell)
         cell = kept("cell", saturated(rounded(f * states[1] + new if states else new, STATE_BITS)))
         self.store(self.steps, n, c, cell)
-        squashed = self.interpolated(self.tanh, saturated(cell * (1 << (GATE_BITS - op.cell))))
+        squashed = self.interpolated(self.tanh_table, saturated(cell * (1 << (GATE_BITS - op.cell))))
         self.store(t, n, c, rounded(o * squashed, STATE_BITS))
 
 
@@ -217,7 +216,7 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
         def late(block: GateBlock) -> None:
             acc = self.products(block, (2,), n, self.steps if states else None)
             for c, gates in channels(block, acc):
-                g = self.activated(self.tanh, self.x(t, n, 2, c), self.rescaled(gates(2), 2, c))
+                g = self.activated(self.tanh_table, self.x(t, n, 2, c), self.rescaled(gates(2), 2, c))
                 z = self.load((self.out, (t, n)), c)
                 self.finish(t, n, c, z, g, [self.load(s, c) for s in states])
 
@@ -227,11 +226,11 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
         z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
         inner = rounded(reset * self.rescaled(gates(2), 2, c), STATE_BITS)
-        self.finish(t, n, c, z, self.activated(self.tanh, self.x(t, n, 2, c), inner), states)
+        self.finish(t, n, c, z, self.activated(self.tanh_table, self.x(t, n, 2, c), inner), states)
 
     def early(self, t: Expr, n: Expr, c: Expr, gates: Gates, gate: int) -> Expr:
         """One of the gates z and r."""
-        return self.activated(self.sigmoid, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
+        return self.activated(self.sigmoid_table, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
 
     def finish(self, t: Expr, n: Expr, c: Expr, z: Expr, g: Expr, states: Sequence[Expr]) -> None:
         h = states[0] if states else ZERO
@@ -240,7 +239,7 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
 
 class RnnIntegerEmitter(IntegerEmitter[RnnSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
-        self.store(t, n, c, self.activated(self.tanh, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c)))
+        self.store(t, n, c, self.activated(self.tanh_table, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c)))
 
 
 EMITTERS: dict[type[IntegerSequence], type[IntegerEmitter[IntegerSequence]]] = {

@@ -8,6 +8,7 @@ from tvm import tirx
 from graphopt.errors import Unsupported
 from graphopt.ir import Array, Op
 from graphopt.ops import IntegerProduct, factors_of, fits_half, overflowing
+from graphopt.targets.instructions import portable
 from graphopt.targets.tir import Expr, Point, Tensor, cast
 
 
@@ -80,7 +81,7 @@ def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
     so nothing depends on whether the core flushes such to zero. In C a helper does the same, and can be read.
     """
     if codegen == "c":
-        return tirx.call_pure_extern("float32", "float_of_half", half)
+        return portable.FLOAT_OF_HALF.call(half)
 
     def each(value: int) -> Expr:
         return splat(value, lanes, "uint32")

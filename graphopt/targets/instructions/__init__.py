@@ -1,0 +1,13 @@
+"""The instructions that kernels call, a file for each instruction set; ``portable`` has the twin of every one."""
+
+from graphopt.targets.instructions import portable
+from graphopt.targets.instructions.base import (
+    INSTRUCTIONS,
+    Instruction,
+    definition,
+    find_instruction,
+    instruction,
+    used,
+)
+
+__all__ = ["INSTRUCTIONS", "Instruction", "definition", "find_instruction", "instruction", "portable", "used"]
