@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphopt.errors import printable
 from graphopt.ir import Op
 from graphopt.passes import debug
-from graphopt.targets.kernels.base import Built, Kernel, Task
+from graphopt.targets.kernels.base import Kernel, Task
 from graphopt.targets.layout import Layout, channels_last
 from graphopt.targets.lookup import Choice
 from graphopt.targets.schedule import RegisterTile
@@ -31,12 +32,12 @@ class Chosen:
         return ", ".join(part for part in (self.rule, self.tile, self.layout) if part)
 
 
-def chosen(task: Task[Op], choice: Choice[Kernel], built: Built) -> Chosen:
-    """How a kernel was chosen, in words."""
+def chosen(task: Task[Op], choice: Choice[Kernel], scalars: Sequence[tuple[str, Choice[None]]]) -> Chosen:
+    """How a kernel was chosen, in words; ``scalars`` are the rules of its operators on scalars, by operator."""
     kernel = choice.result
     assert kernel is not None
     others = [str(gone) for gone in choice.declined]
-    for name, scalar in built.scalars:
+    for name, scalar in scalars:
         others += [f"{name} by {scalar}"] if scalar.isa else []
         others += [str(gone) for gone in scalar.declined]
     return Chosen(str(choice), tile_text(kernel.tile), layout_text(task.out), tuple(others))

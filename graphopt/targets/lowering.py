@@ -10,6 +10,7 @@ from graphopt.ir.registry import place
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
+from graphopt.targets.forms import formed
 from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
@@ -158,7 +159,7 @@ class Lowering:
 
     def add(self, node: Node) -> None:
         """Build the kernel of a node and record its call; equal kernels are one function."""
-        region = region_of(node, lowered_operators())
+        region, forms = formed(region_of(node, lowered_operators()), self.target)
         out = self.layouts[node.results[0]]
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
@@ -167,7 +168,7 @@ class Lowering:
         kernel = choice.result
         assert kernel is not None
         built = build(task, kernel)
-        how = chosen(task, choice, built)
+        how = chosen(task, choice, (*forms, *built.scalars))
         tell_kernel(self.graph.names[node], kernel.name, how)
         name = self.names.get(built.key)
         if name is None:

@@ -1,6 +1,6 @@
 """The instructions that kernels call, a file for each instruction set; ``portable`` has the twin of every one."""
 
-from graphopt.targets.instructions import portable
+from graphopt.targets.instructions import armv6m, dsp, portable
 from graphopt.targets.instructions.base import (
     INSTRUCTIONS,
     Instruction,
@@ -10,4 +10,14 @@ from graphopt.targets.instructions.base import (
     used,
 )
 
-__all__ = ["INSTRUCTIONS", "Instruction", "definition", "find_instruction", "instruction", "portable", "used"]
+__all__ = [
+    "INSTRUCTIONS",
+    "Instruction",
+    "armv6m",
+    "definition",
+    "dsp",
+    "find_instruction",
+    "instruction",
+    "portable",
+    "used",
+]

@@ -75,6 +75,10 @@ def requantized(acc: Array, multiplier: Array, shift: Array, zero_point: Array, 
     return np.asarray(np.clip(scaled + zero_point, low, high))
 
 
+def upper(a: Array, b: Array, c: Array) -> Array:
+    return np.asarray((a.astype(np.int64) * b >> 32) + c)
+
+
 REQUANTIZE = instruction(
     Instruction(
         "requantize",
@@ -95,6 +99,20 @@ REQUANTIZE = instruction(
         comment="""\
 zero_point + acc * multiplier / 2^shift, halves rounded up, in [low, high]. A right shift of a negative number is
    arithmetic, as every compiler has it. Of a shift beyond 32 the lower half of the product takes no part.""",
+        depth=1,
+    )
+)
+
+MULTIPLY_UPPER = instruction(
+    Instruction(
+        "multiply_upper",
+        None,
+        {"a": "int32", "b": "int32", "c": "int32"},
+        "int32",
+        "    return (int32_t)(((int64_t)a * b) >> 32) + c;",
+        upper,
+        defined=lambda a, b, c: np.abs(upper(a, b, c)) < 1 << 31,
+        comment="The upper half of a * b in 64 bits, plus c.",
         depth=1,
     )
 )
