@@ -95,12 +95,13 @@ def bench(
     rows = []
     for name in target:
         with working(f"compiling for {name}, running"):
-            program = compile(small, name)
+            program = compile(small, name, stack=True)
             run = program.measure(inputs)
             sizes = program.sizes
         equal = agrees(program, small, inputs, run)
         bytes_ = sizes.code, sizes.weights, sizes.workspace
-        rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal))
+        stack = program.manifest.get("stack_bytes")
+        rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal, stack))
     if json:
         show_alarms(context.notes)
         print_json("bench", Bench(model.name, tuple(rows), tuple(context.notes)))

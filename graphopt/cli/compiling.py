@@ -90,7 +90,7 @@ def compile_command(
     context = Context(calibration=read_samples(calibration, graph, key))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
-        program = compile(small, target, name=name, batch=batch, io=io)
+        program = compile(small, target, name=name, batch=batch, io=io, stack=True)
         saved = program.save(output)
         report = describe_program(program)
     if json:

@@ -31,8 +31,10 @@ def program_table(report: ProgramReport, folder: str) -> Table:
         ("code bytes", unknown if report.code_bytes is None else f"{report.code_bytes:,}"),
         ("weight bytes", f"{report.weight_bytes:,}"),
         ("workspace bytes", f"{report.workspace_bytes:,}"),
+        ("stack bytes", "" if report.stack_bytes is None else f"{report.stack_bytes:,}"),
     ):
-        made.add_row(what, value)
+        if value:
+            made.add_row(what, value)
     return made
 
 
@@ -63,12 +65,13 @@ def choices_table(report: ProgramReport) -> Table:
 
 def bench_table(model: str, rows: Sequence[BenchRow]) -> Table:
     """What one run costs on each target, and whether it gives what the reference evaluator gives."""
-    columns = "target", "instructions>", "ms>", "code B>", "weights B>", "workspace B>", "equal"
+    columns = "target", "instructions>", "ms>", "code B>", "weights B>", "workspace B>", "stack B>", "equal"
     made = table(*columns, title=escape(model))
     for row in rows:
         instructions = f"{row.instructions:,}" if row.instructions is not None else ""
         seconds = f"{row.seconds * 1e3:.3f}" if row.seconds is not None else ""
-        sizes = (f"{n:,}" for n in (row.code_bytes, row.weight_bytes, row.workspace_bytes))
+        known = row.code_bytes, row.weight_bytes, row.workspace_bytes, row.stack_bytes
+        sizes = ("" if n is None else f"{n:,}" for n in known)
         made.add_row(escape(row.target), instructions, seconds, *sizes, "[green]yes[/]" if row.equal else "[red]no[/]")
     return made
 

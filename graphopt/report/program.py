@@ -45,7 +45,10 @@ class CallRow:
 
 @dataclass(frozen=True)
 class ProgramReport:
-    """A program. ``code_bytes`` is None where the tools to compile it are missing; ``code_unknown`` says which."""
+    """A program. ``code_bytes`` is None where the tools to compile it are missing; ``code_unknown`` says which.
+
+    ``stack_bytes`` is what a run of a C project takes at most, None where its compiler was not asked, or cannot tell.
+    """
 
     name: str
     target: str
@@ -56,6 +59,7 @@ class ProgramReport:
     weight_bytes: int
     workspace_bytes: int
     kernels: tuple[CallRow, ...]
+    stack_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class BenchRow:
     weight_bytes: int
     workspace_bytes: int
     equal: bool
+    stack_bytes: int | None = None
 
 
 def describe_program(program: Program) -> ProgramReport:
@@ -88,6 +93,7 @@ def describe_program(program: Program) -> ProgramReport:
         weight_bytes=manifest["weight_bytes"],
         workspace_bytes=manifest["workspace_bytes"],
         kernels=tuple(record(CallRow, row, "kernels") for row in manifest["kernels"]),
+        stack_bytes=manifest.get("stack_bytes"),
     )
 
 

@@ -265,6 +265,6 @@ CHECK = fields(
         "outputs": listed(PORT),
         "kernels": listed(KERNEL),
     },
-    {"generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
+    {"stack_bytes": SIZE, "generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
 )
 """What stands in a manifest. A name is any text, for models have any; it is cleaned where it is printed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 import tvm
@@ -66,14 +66,23 @@ def print_function(name: str, built: Built) -> str:
 
     Raises ``Unsupported``, which names the kernel, for whatever of TIR has no rule here.
     """
-    return Printer(name).function(lower_for_c(built.function))
+    function = lower_for_c(built.function)
+    printer = Printer(name)
+    text = printer.function(function)
+    return Printer(name, frozenset(printer.indexed)).function(function) if printer.indexed else text
 
 
 class Printer:
-    """Prints one function; names are made unique within it."""
+    """Prints one function; names are made unique within it.
 
-    def __init__(self, kernel: str) -> None:
+    Its local buffers are ``arrays``, or else so many scalars each; ``indexed`` are those that turned out to need an
+    array: one that is indexed by what is computed, or whose address is taken.
+    """
+
+    def __init__(self, kernel: str, arrays: Container[tirx.Buffer] = ()) -> None:
         self.kernel = kernel
+        self.arrays = arrays
+        self.indexed: set[tirx.Buffer] = set()
         self.names: dict[Var, str] = {}
         self.taken: set[str] = set()
         self.lines: list[str] = []
@@ -143,10 +152,13 @@ class Printer:
                 raise self.unsupported(type(node).__name__)
 
     def variables(self, buffer: tirx.Buffer, depth: int) -> None:
-        """A local buffer is so many scalars, each indexed by a constant: compilers keep them in registers."""
+        """A local buffer is so many scalars, which compilers keep in registers, or else an array."""
         if str(buffer.scope()) != "local":
             raise self.unsupported(f"AllocBuffer of scope {buffer.scope()}")
         base = self.name(buffer, buffer.name)
+        if buffer in self.arrays:
+            self.emit(depth, f"{self.c_type(buffer.dtype)} {base}[{int(buffer.shape[0])}];")
+            return
         names = ", ".join(f"{base}_{i}" for i in range(int(buffer.shape[0])))
         self.emit(depth, f"{self.c_type(buffer.dtype)} {names};")
 
@@ -175,15 +187,15 @@ class Printer:
         self.emit(depth, "}")
 
     def element(self, buffer: tirx.Buffer, indices: Sequence[Expr]) -> str:
-        """An element of a parameter, or one of the scalars that a local buffer is."""
+        """An element of a parameter or an array, or one of the scalars that a local buffer is."""
         name = self.names[buffer] if buffer in self.names else self.name(buffer, buffer.name)
         if len(indices) != 1:
             raise self.unsupported(f"{len(indices)} indices of {buffer.name}")
         (index,) = indices
-        if str(buffer.scope()) == "local":
-            if not isinstance(index, tirx.IntImm):
-                raise self.unsupported(f"a computed index of the local buffer {buffer.name}")
-            return f"{name}_{int(index)}"
+        if str(buffer.scope()) == "local" and buffer not in self.arrays:
+            if isinstance(index, tirx.IntImm):
+                return f"{name}_{int(index)}"
+            self.indexed.add(buffer)
         return f"{name}[{self.text(index)}]"
 
     def text(self, node: Expr, outer: int = 0) -> str:
@@ -242,6 +254,11 @@ class Printer:
         if name == "if_then_else":
             test, yes, no = (self.text(a, TERNARY + 1) for a in node.args)
             return f"{test} ? {yes} : {no}", TERNARY
+        if name == "address_of":
+            (place,) = node.args
+            if str(place.source.scope()) == "local":
+                self.indexed.add(place.source)
+            return f"&{self.element(place.source, place.indices)}", UNARY
         if name in ("call_extern", "call_pure_extern"):
             return f"{node.args[0].value}({', '.join(self.text(a) for a in list(node.args)[1:])})", ATOM
         if name == "popcount":

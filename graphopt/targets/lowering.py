@@ -211,7 +211,8 @@ class Lowering:
         key = (f"{data.dtype}{data.shape}", data.tobytes())
         if key not in self.constants:
             self.constants[key] = len(self.constant_list)
-            self.constant_list.append((f"{node}_{name}", data))
+            # one that is named after its node is not named after it twice
+            self.constant_list.append((name if name.startswith(node) else f"{node}_{name}", data))
         return self.constants[key]
 
     def finish(self) -> Lowered:
