@@ -68,8 +68,10 @@ def print_function(name: str, built: Built) -> str:
     """
     function = lower_for_c(built.function)
     printer = Printer(name)
-    text = printer.function(function)
-    return Printer(name, frozenset(printer.indexed)).function(function) if printer.indexed else text
+    text = printer.function(function, built.overlapping)
+    if not printer.indexed:
+        return text
+    return Printer(name, frozenset(printer.indexed)).function(function, built.overlapping)
 
 
 class Printer:
@@ -112,14 +114,16 @@ class Printer:
             raise self.unsupported(f"the type {dtype}")
         return C_TYPES[str(dtype)]
 
-    def function(self, function: tirx.PrimFunc) -> str:
+    def function(self, function: tirx.PrimFunc, overlapping: Container[str] = ()) -> str:
+        """The text of a function; the parameters that are named ``overlapping`` may point into the same memory."""
         buffers = list(function.params)
         written = self.name(buffers[-1], buffers[-1].name)
         parameters = []
         for parameter in buffers:
             kind = self.c_type(parameter.dtype)
             text = self.name(parameter, parameter.name)
-            parameters.append(f"{'' if text == written else 'const '}{kind} *restrict {text}")
+            pointer = "*" if parameter.name in overlapping else "*restrict "
+            parameters.append(f"{'' if text == written else 'const '}{kind} {pointer}{text}")
         self.statement(function.body, 1)
         text = "\n".join(self.lines)
         unused = [n for p in buffers if not re.search(rf"\b{(n := self.names[p])}\b", text)]

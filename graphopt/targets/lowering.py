@@ -11,12 +11,12 @@ from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
-from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
+from graphopt.targets.kernels import Built, Kernel, Task, build, choose_kernel, has_kernel
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
 from graphopt.targets.lookup import Choice
 from graphopt.targets.naming import identifier, unique
-from graphopt.targets.plan import Lifetime, Plan, live_bytes, plan_arena
+from graphopt.targets.plan import Lifetime, Overlap, Plan, occupied_bytes, plan_arena
 from graphopt.targets.ports import Port
 from graphopt.targets.region import Region, is_elementwise, lowerable, region_of
 from graphopt.targets.scalars import SCALARS
@@ -154,6 +154,7 @@ class Lowering:
         self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
         computing = [n for n in graph.nodes if not isinstance(n.op, Reshape)]
         self.last_reader = {storage(v): n for n in computing for v in n.inputs}
+        self.overlaps: dict[tuple[Value, Value], Overlap] = {}
         self.taken: dict[Value, Value] = {}
         """The operand whose place in the arena each result computed in place takes."""
 
@@ -168,6 +169,7 @@ class Lowering:
         kernel = choice.result
         assert kernel is not None
         built = build(task, kernel)
+        self.note_overlaps(region, node.results[0], kernel)
         how = chosen(task, choice, (*forms, *built.scalars))
         tell_kernel(self.graph.names[node], kernel.name, how)
         name = self.names.get(built.key)
@@ -196,6 +198,19 @@ class Lowering:
                 return inner
         return None
 
+    def note_overlaps(self, region: Region, result: Value, kernel: Kernel) -> None:
+        """Note which operands the result may lie over, in C: they are read by this kernel, last, and by no other name.
+
+        LLVM is told that no two parameters overlap.
+        """
+        if self.target.codegen != "c" or result in self.taken or not self.in_arena(result):
+            return
+        buffers = [self.held(o) for o in region.operands]
+        for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
+            last = self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
+            if inner in kernel.reads and last and self.in_arena(held):
+                self.overlaps[held, result] = kernel.reads[inner]
+
     def held(self, value: Value) -> Value:
         """The value that the buffer of this one was made for."""
         value = storage(value)
@@ -218,9 +233,10 @@ class Lowering:
     def finish(self) -> Lowered:
         lifetimes = self.lifetimes()
         names = self.graph.names
-        plan = plan_arena(list(lifetimes.values()), self.target.alignment)
+        overlaps = {(names[a.node], names[b.node]): overlap for (a, b), overlap in self.overlaps.items()}
+        plan = plan_arena(list(lifetimes.values()), self.target.alignment, overlaps)
         offsets = {v: plan.offsets[names[v.node]] for v in lifetimes}
-        live = live_bytes(list(lifetimes.values()), len(self.calls))
+        live = occupied_bytes(list(lifetimes.values()), plan.offsets, len(self.calls))
         calls = [self.placed(call, offsets, bytes_) for call, bytes_ in zip(self.calls, live, strict=True)]
         inputs = tuple(Port(names[v.node], v.type) for v in self.graph.inputs)
         outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))

@@ -17,6 +17,7 @@ from graphopt.ir import Array, Constant, Op, Value
 from graphopt.ir.registry import Table
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.lookup import Choice, Decline, choose
+from graphopt.targets.plan import Overlap
 from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import scalar
 from graphopt.targets.schedule import RegisterTile
@@ -88,7 +89,8 @@ class Kernel:
 
     ``packed`` are constants in the form that the kernel wants, by name; ``replaced`` are the
     constants of the body that it therefore does not read. ``emit`` writes the loops, over a register
-    ``tile`` where there is one, which is given to be told.
+    ``tile`` where there is one, which is given to be told. ``reads`` has the operands in whose place the result may
+    come to lie, and how far below them it must then begin; others are read when some of the result is written.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Kernel:
     packed: Mapping[str, Array]
     replaced: tuple[Value, ...] = ()
     tile: RegisterTile | None = None
+    reads: Mapping[Value, Overlap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,8 @@ class Built:
     constants: tuple[tuple[str, Array], ...]
     scalars: tuple[tuple[str, Choice[None]], ...] = ()
     """By which rules its operators on scalars were written, by operator."""
+    overlapping: frozenset[str] = frozenset()
+    """The parameters that may point into the same memory."""
 
     @cached_property
     def key(self) -> str:
@@ -231,7 +236,9 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
                 tensors[task.shared] = out
             frame = Frame(task, tensors, packed, out)
             kernel.emit(frame)
-        return Built(kernel.name, b.get(), tuple(constants), tuple(frame.scalars))
+        overlapping = [f"x{i}" for i, value in enumerate(body.inputs) if value in kernel.reads]
+        names = frozenset([*overlapping, "y"] if overlapping else [])
+        return Built(kernel.name, b.get(), tuple(constants), tuple(frame.scalars), names)
 
 
 def _array(value: Value) -> Array:

@@ -13,6 +13,7 @@ from graphopt.ops import AveragePool, MaxPool, Pool, ReduceMean, SumPool
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.nest import pool_nest, reduce_nest
+from graphopt.targets.kernels.order import windowed_reads
 from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.lookup import Decline
@@ -56,7 +57,8 @@ def depthwise_kernel(task: Task[Op], plane: Plane, weight: Array, bias: Array) -
 
     name = "depthwise_{}x{}".format(*plane.window.kernel)
     tile = window_tile(task, plane)
-    return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, replaced=task.inputs[1:], tile=tile)
+    reads = windowed_reads(task, plane, tile.pixels)
+    return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, task.inputs[1:], tile, reads)
 
 
 @kernel_rule(SumPool, MaxPool, AveragePool)
@@ -67,7 +69,9 @@ def pool_kernel(task: Task[SumPool | Pool]) -> Kernel:
         return pool_nest(task)
     plane = plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window())
     combine = pooling(task.op, plane, x.type.dtype, task.result.type.dtype)
-    return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {}, tile=window_tile(task, plane))
+    tile = window_tile(task, plane)
+    reads = windowed_reads(task, plane, tile.pixels)
+    return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {}, tile=tile, reads=reads)
 
 
 def pooling(op: SumPool | Pool, plane: Plane, dtype: str, wide: str) -> Combine:
