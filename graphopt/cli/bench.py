@@ -66,6 +66,7 @@ def bench(
     load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
+    layers: Annotated[bool, typer.Option("--layers", help="what each kernel costs on emulated boards")] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
@@ -78,7 +79,7 @@ def bench(
     from graphopt.passes import Context, Pipeline
     from graphopt.passes.contract import random_inputs
     from graphopt.passes.data import batches
-    from graphopt.report import BenchRow
+    from graphopt.report import BenchRow, kernel_costs
     from graphopt.targets import compile
 
     load_outside(load)
@@ -101,13 +102,17 @@ def bench(
         equal = agrees(program, small, inputs, run)
         bytes_ = sizes.code, sizes.weights, sizes.workspace
         stack = program.manifest.get("stack_bytes")
-        rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal, stack))
+        costs = kernel_costs(program, run) if layers else ()
+        rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal, stack, costs))
     if json:
         show_alarms(context.notes)
         print_json("bench", Bench(model.name, tuple(rows), tuple(context.notes)))
     else:
         show_notes(context.notes, explain=False)
         show(tables.bench_table(model.name, rows))
+        for row in rows:
+            if row.kernels:
+                show(tables.kernel_costs_table(row))
     if not all(row.equal for row in rows):
         raise typer.Exit(1)
 

@@ -76,6 +76,18 @@ def bench_table(model: str, rows: Sequence[BenchRow]) -> Table:
     return made
 
 
+def kernel_costs_table(row: BenchRow) -> Table:
+    """What each kernel of one run costs on a target, in the order in which they run."""
+    columns = "layer", "kernel", "instructions>", "part>", "MACs>", "per MAC>"
+    made = table(*columns, title=escape(f"kernels on {row.target}"))
+    for cost in row.kernels:
+        part = f"{cost.instructions / (row.instructions or 1):.1%}"
+        per_mac = f"{cost.instructions / cost.macs:.2f}" if cost.macs else ""
+        macs = f"{cost.macs:,}" if cost.macs else ""
+        made.add_row(escape(cost.node), escape(cost.kernel), f"{cost.instructions:,}", part, macs, per_mac)
+    return made
+
+
 def notes_table(notes: Sequence[Note]) -> Table:
     """Every note once; a row for each."""
     made = table("pass", "node", "", "what")

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphopt.errors import ToolFailed
 from graphopt.records import record
-from graphopt.runtime import Program
+from graphopt.runtime import Program, Run
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,21 @@ class ProgramReport:
 
 
 @dataclass(frozen=True)
+class KernelCost:
+    """What one kernel run took: its instructions, with those of what it calls, and its multiply-accumulates."""
+
+    node: str
+    kernel: str
+    instructions: int
+    macs: int | None
+
+
+@dataclass(frozen=True)
 class BenchRow:
     """What one run of a program took, under an emulator that counts instructions or natively in seconds.
 
-    ``equal`` tells whether every output was the reference evaluator's.
+    ``equal`` tells whether every output was the reference evaluator's. ``kernels`` are the costs of each kernel, where
+    an emulated board counts them.
     """
 
     target: str
@@ -77,6 +88,15 @@ class BenchRow:
     workspace_bytes: int
     equal: bool
     stack_bytes: int | None = None
+    kernels: tuple[KernelCost, ...] = ()
+
+
+def kernel_costs(program: Program, run: Run) -> tuple[KernelCost, ...]:
+    """What each kernel of a program took in a run; none where that was not counted."""
+    if run.per_kernel is None:
+        return ()
+    rows = zip(program.manifest["kernels"], run.per_kernel, strict=True)
+    return tuple(KernelCost(row["node"], row["kernel"], count, row.get("macs")) for row, count in rows)
 
 
 def describe_program(program: Program) -> ProgramReport:
