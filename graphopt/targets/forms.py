@@ -33,12 +33,18 @@ def form_rule(op: type[Op], isa: str) -> Callable[[FormRule], FormRule]:
     return register
 
 
+def form_of(op: Op, target: Target, *inputs: Value) -> Choice[Value]:
+    """What an operator on some values becomes on a target; no result where it stays."""
+    choice: Choice[Value] = choose(FORMS, type(op), target, lambda rule: rule(op, *inputs))
+    return choice
+
+
 def formed(region: Region, target: Target) -> tuple[Region, Forms]:
     """A region in the form that a target wants, and by which rules."""
-    told: list[tuple[str, Choice[None]]] = []
+    told: list[tuple[str, Choice[Any]]] = []
 
     def change(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        choice: Choice[Any] = choose(FORMS, type(node.op), target, lambda rule: rule(node.op, *inputs))
+        choice = form_of(node.op, target, *inputs)
         if choice.result is not None or choice.declined:
             told.append((node.op.name, replace(choice, result=None)))
         return None if choice.result is None else (choice.result,)

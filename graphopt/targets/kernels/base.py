@@ -115,10 +115,15 @@ class Frame:
     def scalar(self, op: Op, *operands: Any) -> Expr:
         """What an elementwise operator computes of TIR operands on the target."""
         choice = scalar(op, self.task.target, *operands)
-        self.scalars[op.name, replace(choice, result=None)] = None
+        self.tell(op, choice)
         if choice.result is None:
             raise no_rule(op, self.task.target, choice)
         return choice.result
+
+    def tell(self, op: Op, choice: Choice[Any]) -> None:
+        """Note by which rule an operator on scalars is written."""
+        if choice.rule or choice.declined:
+            self.scalars[op.name, replace(choice, result=None)] = None
 
     def epilogue(self, view: View = lambda tensor: tensor) -> Callable[[Expr, Point], Expr]:
         """A function from the anchor's result at a point to the value of the head there.
