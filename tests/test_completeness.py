@@ -24,7 +24,7 @@ from graphopt.passes.prune.maps import MAPS
 from graphopt.passes.quantize import rules as integer_rules
 from graphopt.passes.quantize.form import INTEGER_RULES
 from graphopt.targets.kernels import KERNEL_RULES
-from graphopt.targets.scalars import SCALARS
+from graphopt.targets.scalars import is_scalar
 
 FILLED = (onnx_writers, torch_rules, onnx_importer, aten_readers, integer_rules)  # their import enters the rules
 
@@ -45,7 +45,10 @@ def written(table: Table[type[Op], Any]) -> Callable[[type[Op]], list[bool]]:
 def lowered(op: type[Op]) -> list[bool]:
     """The same, of scalars and kernels."""
     kernels = {kind for kind, _ in KERNEL_RULES}
-    return [op in SCALARS or op in kernels or op.decompose is not Op.decompose, (op, None) in KERNEL_RULES.reasons]
+    return [
+        is_scalar(op) or op in kernels or op.decompose is not Op.decompose,
+        (op, None) in KERNEL_RULES.reasons,
+    ]
 
 
 ROOMS = {

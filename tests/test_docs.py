@@ -16,6 +16,9 @@ import pytest
 from graphopt.cli import main
 from graphopt.ir import REGISTRY
 from graphopt.passes import PASSES
+from graphopt.targets.instructions import INSTRUCTIONS
+from graphopt.targets.kernels import KERNEL_RULES
+from graphopt.targets.scalars import SCALARS
 from graphopt.testing.onnx_files import DRAWS
 
 ROOT = Path(__file__).parent.parent
@@ -25,13 +28,13 @@ BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 
 Snapshot = tuple[dict[str, Any], dict[str, Any]]
-TABLES: tuple[dict[str, Any], ...] = (REGISTRY, PASSES, DRAWS)
+TABLES: tuple[dict[str, Any], ...] = (REGISTRY, PASSES, DRAWS, KERNEL_RULES, SCALARS, INSTRUCTIONS)
 BUILT_IN: list[Snapshot] = [(table, dict(table)) for table in TABLES]
 
 
 @contextmanager
 def tables_kept() -> Iterator[None]:
-    """The tables of operators and passes afterwards as they were."""
+    """The tables of operators, passes and rules afterwards as they were."""
     known = [(table, dict(table)) for table in TABLES]
     try:
         yield

@@ -76,6 +76,7 @@ def bench(
     load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
+    layers: Annotated[bool, typer.Option("--layers", help="what each kernel costs on emulated boards")] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
@@ -89,7 +90,7 @@ def bench(
     from graphopt.passes import Context, Pipeline
     from graphopt.passes.contract import random_inputs
     from graphopt.passes.data import batches
-    from graphopt.report import BenchRow
+    from graphopt.report import BenchRow, kernel_costs
     from graphopt.targets import compile
 
     load_outside(load)
@@ -108,12 +109,14 @@ def bench(
     rows = []
     for name in target:
         with working(f"compiling for {name}, running"):
-            program = compile(small, name)
+            program = compile(small, name, stack=True)
             run = program.measure(inputs)
             sizes = program.sizes
         equal = agrees(program, small, inputs, run)
         bytes_ = sizes.code, sizes.weights, sizes.workspace
-        rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal))
+        stack = program.manifest.get("stack_bytes")
+        costs = kernel_costs(program, run) if layers else ()
+        rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal, stack, costs))
     accuracy = measure_accuracy(graph, result, data, labels, key, prepare)
     if json:
         show_alarms(context.notes)
@@ -121,6 +124,9 @@ def bench(
     else:
         show_notes(context.notes, explain=False)
         show(tables.bench_table(model.name, rows))
+        for row in rows:
+            if row.kernels:
+                show(tables.kernel_costs_table(row))
         show_accuracy(accuracy)
     if not all(row.equal for row in rows):
         raise typer.Exit(1)

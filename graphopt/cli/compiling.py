@@ -102,7 +102,7 @@ def compile_command(
     context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
-        program = compile(small, target, name=name, batch=batch, io=io)
+        program = compile(small, target, name=name, batch=batch, io=io, stack=True)
         saved = program.save(output)
         report = describe_program(program)
     accuracy = measure_accuracy(graph, small, data, labels, key, prepare)
@@ -114,6 +114,8 @@ def compile_command(
         show(tables.program_table(report, str(output)))
         if layers:
             show(tables.kernels_table(report))
+        if explain:
+            show(tables.choices_table(report))
         show_accuracy(accuracy)
     if program.unlinked:
         compiler = program.manifest["toolchain"]["compiler"]

@@ -31,8 +31,10 @@ def program_table(report: ProgramReport, folder: str) -> Table:
         ("code bytes", unknown if report.code_bytes is None else f"{report.code_bytes:,}"),
         ("weight bytes", f"{report.weight_bytes:,}"),
         ("workspace bytes", f"{report.workspace_bytes:,}"),
+        ("stack bytes", "" if report.stack_bytes is None else f"{report.stack_bytes:,}"),
     ):
-        made.add_row(what, value)
+        if value:
+            made.add_row(what, value)
     return made
 
 
@@ -52,15 +54,37 @@ def kernels_table(report: ProgramReport) -> Table:
     return made
 
 
+def choices_table(report: ProgramReport) -> Table:
+    """By which rule each kernel was made, and below it what its scalars got, and which rules declined and why."""
+    made = table("layer", "kernel", "rule", "tile", "layout")
+    for kernel in report.kernels:
+        words = (kernel.node, kernel.kernel, "\n".join((kernel.rule, *kernel.others)), kernel.tile, kernel.layout)
+        made.add_row(*map(escape, words))
+    return made
+
+
 def bench_table(model: str, rows: Sequence[BenchRow]) -> Table:
     """What one run costs on each target, and whether it gives what the reference evaluator gives."""
-    columns = "target", "instructions>", "ms>", "code B>", "weights B>", "workspace B>", "equal"
+    columns = "target", "instructions>", "ms>", "code B>", "weights B>", "workspace B>", "stack B>", "equal"
     made = table(*columns, title=escape(model))
     for row in rows:
         instructions = f"{row.instructions:,}" if row.instructions is not None else ""
         seconds = f"{row.seconds * 1e3:.3f}" if row.seconds is not None else ""
-        sizes = (f"{n:,}" for n in (row.code_bytes, row.weight_bytes, row.workspace_bytes))
+        known = row.code_bytes, row.weight_bytes, row.workspace_bytes, row.stack_bytes
+        sizes = ("" if n is None else f"{n:,}" for n in known)
         made.add_row(escape(row.target), instructions, seconds, *sizes, "[green]yes[/]" if row.equal else "[red]no[/]")
+    return made
+
+
+def kernel_costs_table(row: BenchRow) -> Table:
+    """What each kernel of one run costs on a target, in the order in which they run."""
+    columns = "layer", "kernel", "instructions>", "part>", "MACs>", "per MAC>"
+    made = table(*columns, title=escape(f"kernels on {row.target}"))
+    for cost in row.kernels:
+        part = f"{cost.instructions / (row.instructions or 1):.1%}"
+        per_mac = f"{cost.instructions / cost.macs:.2f}" if cost.macs else ""
+        macs = f"{cost.macs:,}" if cost.macs else ""
+        made.add_row(escape(cost.node), escape(cost.kernel), f"{cost.instructions:,}", part, macs, per_mac)
     return made
 
 

@@ -5,12 +5,13 @@ from graphopt.report.cost import Cost, cost_of
 from graphopt.report.diff import ModelDifference, compare_models, graph_diff
 from graphopt.report.memory import Layer, layers_of, peak_layer
 from graphopt.report.model import ModelReport, describe_model
-from graphopt.report.program import BenchRow, CallRow, ProgramReport, describe_program
+from graphopt.report.program import BenchRow, CallRow, KernelCost, ProgramReport, describe_program, kernel_costs
 
 __all__ = [
     "BenchRow",
     "CallRow",
     "Cost",
+    "KernelCost",
     "Layer",
     "ModelDifference",
     "ModelReport",
@@ -23,6 +24,7 @@ __all__ = [
     "describe_model",
     "describe_program",
     "graph_diff",
+    "kernel_costs",
     "layers_of",
     "list_passes",
     "list_targets",

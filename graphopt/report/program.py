@@ -8,7 +8,7 @@ from typing import Any
 
 from graphopt.errors import ToolFailed
 from graphopt.records import record
-from graphopt.runtime import Program
+from graphopt.runtime import Program, Run
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class CallRow:
     """One kernel run: the layer that it computes, the operators in it, and its costs.
 
     ``weight_bytes`` also counts constants that other layers read. ``live_bytes`` is the used part of the workspace
-    while it runs; it is None in programs of older versions of graphopt, which did not store it.
+    while it runs. ``rule``, ``tile`` and ``layout`` say how the kernel was chosen, ``others`` which rules its scalars
+    got, and which declined and why. All are None or empty in programs of older versions of graphopt, which did not
+    store them.
     """
 
     node: str
@@ -36,11 +38,18 @@ class CallRow:
     macs: int | None = None
     weight_bytes: int | None = None
     live_bytes: int | None = None
+    rule: str = ""
+    tile: str = ""
+    layout: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ProgramReport:
-    """A program. ``code_bytes`` is None if the tools to compile it are missing; ``code_unknown`` says which."""
+    """A program. ``code_bytes`` is None where the tools to compile it are missing; ``code_unknown`` says which.
+
+    ``stack_bytes`` is what a run of a C project takes at most, None where its compiler was not asked, or cannot tell.
+    """
 
     name: str
     target: str
@@ -51,13 +60,25 @@ class ProgramReport:
     weight_bytes: int
     workspace_bytes: int
     kernels: tuple[CallRow, ...]
+    stack_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class KernelCost:
+    """What one kernel run took: its instructions, with those of what it calls, and its multiply-accumulates."""
+
+    node: str
+    kernel: str
+    instructions: int
+    macs: int | None
 
 
 @dataclass(frozen=True)
 class BenchRow:
     """The cost of one run of a program: instructions under an emulator, or seconds natively.
 
-    ``equal`` says whether every output equals the reference evaluator's.
+    ``equal`` says whether every output equals the reference evaluator's. ``kernels`` are the costs of each kernel, if
+    an emulated board counts them.
     """
 
     target: str
@@ -67,6 +88,16 @@ class BenchRow:
     weight_bytes: int
     workspace_bytes: int
     equal: bool
+    stack_bytes: int | None = None
+    kernels: tuple[KernelCost, ...] = ()
+
+
+def kernel_costs(program: Program, run: Run) -> tuple[KernelCost, ...]:
+    """What each kernel of a program took in a run; none where that was not counted."""
+    if run.per_kernel is None:
+        return ()
+    rows = zip(program.manifest["kernels"], run.per_kernel, strict=True)
+    return tuple(KernelCost(row["node"], row["kernel"], count, row.get("macs")) for row, count in rows)
 
 
 def describe_program(program: Program) -> ProgramReport:
@@ -83,6 +114,7 @@ def describe_program(program: Program) -> ProgramReport:
         weight_bytes=manifest["weight_bytes"],
         workspace_bytes=manifest["workspace_bytes"],
         kernels=tuple(record(CallRow, row, "kernels") for row in manifest["kernels"]),
+        stack_bytes=manifest.get("stack_bytes"),
     )
 
 

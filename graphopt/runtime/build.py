@@ -105,10 +105,11 @@ def build_counter(folder: Path) -> Path:
     return plugin
 
 
-def symbols(image: Path, toolchain: Toolchain) -> dict[str, int]:
-    """The addresses of the symbols of an image."""
-    lines = run_tool([require(f"{toolchain.prefix}nm", toolchain.package), str(image)]).splitlines()
-    return {parts[2]: int(parts[0], 16) for line in lines if len(parts := line.split()) == 3}
+def symbols(image: Path, toolchain: Toolchain) -> dict[str, tuple[int, int]]:
+    """The addresses of the symbols of an image that have a size, and where they end."""
+    lines = run_tool([require(f"{toolchain.prefix}nm", toolchain.package), "-S", str(image)]).splitlines()
+    sized = (parts for line in lines if len(parts := line.split()) == 4)
+    return {name: (int(start, 16), int(start, 16) + int(size, 16)) for start, size, _, name in sized}
 
 
 def code_bytes(folder: Path, name: str, toolchain: Toolchain, cflags: Sequence[str], codegen: str) -> int:

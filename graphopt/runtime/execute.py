@@ -32,11 +32,16 @@ TIMEOUT_SECONDS = 1800
 
 @dataclass(frozen=True)
 class Run:
-    """The outputs of each sample, and what one run cost: seconds natively, instructions under QEMU if counted."""
+    """The outputs of each sample, and what one run cost: seconds natively, instructions under QEMU if counted.
+
+    ``per_kernel`` has the instructions of each kernel call of it, in the order of the manifest, with those of what it
+    calls; the rest are the driver's. None where no emulated board counts, or a kernel is no function of its own.
+    """
 
     outputs: list[list[Array]]
     seconds: float | None = None
     instructions: int | None = None
+    per_kernel: tuple[int, ...] | None = None
 
 
 def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], count: bool = False) -> Run:
@@ -63,14 +68,33 @@ def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], c
         command += ["-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native"]
         command += ["-kernel", str(harness)]
     if count:
-        marks = symbols(harness, toolchain)
-        plugin = f"{build_counter(folder)},start={marks['region_start']:#x},stop={marks['region_stop']:#x}"
-        command[1:1] = ["-plugin", plugin]
+        places = counted_places(symbols(harness, toolchain), manifest)
+        command[1:1] = ["-plugin", ",".join([str(build_counter(folder)), *(f"{k}={at:#x}" for k, at in places)])]
     errors = run_emulator([*command, *runner.arguments], folder)
     regions = [int(n) for n in re.findall(r"^region (\d+)$", errors, re.MULTILINE)]
     # the first region is empty: it measures the overhead of the measurement
     instructions = regions[1] - regions[0] if len(regions) > 1 else None
-    return Run(read_outputs(folder / "outputs.bin", manifest, len(samples)), instructions=instructions)
+    outputs = read_outputs(folder / "outputs.bin", manifest, len(samples))
+    return Run(outputs, instructions=instructions, per_kernel=calls_of(errors, len(manifest["kernels"])))
+
+
+def counted_places(known: dict[str, tuple[int, int]], manifest: dict[str, Any]) -> list[tuple[str, int]]:
+    """The addresses that the counter is told: the region, and on a board the driver and the kernels that it calls."""
+    name = manifest["name"]
+    places = [("start", known["region_start"][0]), ("stop", known["region_stop"][0])]
+    kernels = {known.get(f"{name}_{row['kernel']}") for row in manifest["kernels"]}
+    if f"{name}_run" not in known or None in kernels:
+        return places
+    driver, end = known[f"{name}_run"]
+    entries = (("entry", place[0]) for place in kernels if place is not None)
+    return [*places, ("driver", driver), ("driver_end", end), *entries]
+
+
+def calls_of(errors: str, kernels: int) -> tuple[int, ...] | None:
+    """The instructions of each kernel call of the first run; None if they are not those of all kernels."""
+    _, _, rest = errors.partition("region ")  # the empty region
+    calls = re.findall(r"^call (\d+)$", rest.partition("region ")[0], re.MULTILINE)
+    return tuple(map(int, calls)) if kernels and len(calls) == kernels else None
 
 
 def check_flash(manifest: dict[str, Any], runner: Runner) -> None:

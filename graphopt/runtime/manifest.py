@@ -227,7 +227,15 @@ PORT = fields(
 )
 KERNEL = fields(
     {"node": text, "kernel": text, "operators": text},
-    {"macs": whole(0, MAX_MACS), "weight_bytes": SIZE, "live_bytes": SIZE},
+    {
+        "macs": whole(0, MAX_MACS),
+        "weight_bytes": SIZE,
+        "live_bytes": SIZE,
+        "rule": text,
+        "tile": text,
+        "layout": text,
+        "others": listed(text),
+    },
 )
 CHECK = fields(
     {
@@ -257,6 +265,6 @@ CHECK = fields(
         "outputs": listed(PORT),
         "kernels": listed(KERNEL),
     },
-    {"generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
+    {"stack_bytes": SIZE, "generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
 )
 """The fields of a manifest. A name may be any text, since models have any; it is made printable for output."""

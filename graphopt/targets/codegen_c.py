@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 import tvm
@@ -12,76 +12,9 @@ from tvm.ir.expr import Call, TensorLoad, Var
 from tvm.ir.prim.expr import BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, LShift, RShift
 
 from graphopt.errors import Unsupported
+from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.kernels import Built
 from graphopt.targets.tir import Expr
-
-C_TYPES = {f"{s}int{n}": f"{s}int{n}_t" for s in ("", "u") for n in (8, 16, 32, 64)} | {
-    "float32": "float",
-    "float64": "double",
-    "bool": "uint8_t",
-}
-
-HELPERS = {
-    "multiply_add": """\
-/* One rounding where the hardware has a fused multiply-add, two where it has not. */
-#if defined(__ARM_FEATURE_FMA) || defined(__FMA__)
-#define multiply_add(a, b, c) fmaf(a, b, c)
-#else
-#define multiply_add(a, b, c) ((a) * (b) + (c))
-#endif""",
-    "float_of_half": """\
-/* The float of the bits of a float16 that is finite. In integers its fields are moved and its exponent is biased by 112
-   more; if it is 0 or subnormal, a leading one is put in front, and subtracted. */
-static inline float float_of_half(uint16_t half)
-{
-#if defined(__ARM_FP16_FORMAT_IEEE) && defined(__ARM_FP)
-    const union {
-        uint16_t bits;
-        __fp16 value;
-    } narrow = {half};
-    return narrow.value;
-#else
-    const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;
-    union {
-        uint32_t bits;
-        float value;
-    } wide = {magnitude + (UINT32_C(112) << 23)};
-    if (magnitude < UINT32_C(1) << 23) {
-        wide.bits += UINT32_C(1) << 23;
-        wide.value -= 6.103515625e-05f;
-    }
-    wide.bits |= (uint32_t)(half & 0x8000u) << 16;
-    return wide.value;
-#endif
-}""",
-    "requantize": """\
-/* zero_point + acc * multiplier / 2^shift, halves rounded up, in [low, high]. A right shift of a negative number is
-   arithmetic, as every compiler has it. Of a shift beyond 32 the lower half of the product takes no part. */
-static inline int32_t requantize(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero_point, int32_t low,
-                                 int32_t high)
-{
-    const int64_t product = (int64_t)acc * multiplier;
-    if (shift > 32) {
-        const int32_t upper = (int32_t)(product >> 32) + ((int32_t)1 << (shift - 33));
-        const int32_t scaled = (upper >> (shift - 32)) + zero_point;
-        return scaled < low ? low : scaled > high ? high : scaled;
-    }
-    const int64_t wide = ((product + ((int64_t)1 << (shift - 1))) >> shift) + zero_point;
-    return (int32_t)(wide < low ? low : wide > high ? high : wide);
-}""",
-    "count_ones": """\
-static inline uint32_t count_ones(uint32_t word)
-{
-    word -= (word >> 1) & 0x55555555u;
-    word = (word & 0x33333333u) + ((word >> 2) & 0x33333333u);
-    word = (word + (word >> 4)) & 0x0f0f0f0fu;
-    return (word * 0x01010101u) >> 24;
-}""",
-}
-for _dtype, _type in C_TYPES.items():
-    for _name, _sign in (("min", "<"), ("max", ">")):
-        _head = f"{_type} {_name}_{_dtype}({_type} a, {_type} b)"
-        HELPERS[f"{_name}_{_dtype}"] = f"static inline {_head} {{ return a {_sign} b ? a : b; }}"
 
 # from node class to C operator and its precedence
 BINARY = {
@@ -107,6 +40,8 @@ BINARY = {
 # operators whose operands compilers want in parentheses wherever they are not atoms
 GUARDED = {">>", "<<", "&", "^", "|", "||"}
 MATHS = {"fabs", "sqrt", "exp", "tanh", "pow", "isnan"}
+OF_MATH_H = re.compile(rf"\b(?:{'|'.join(sorted(MATHS))})f?\(|\b(?:INFINITY|NAN)\b")
+"""What printed text takes from <math.h>."""
 PROMOTED = {"int8", "uint8", "int16", "uint16"}
 ATOM, UNARY, TERNARY = 20, 14, 2
 INT64_MIN = -(2**63)
@@ -131,14 +66,25 @@ def print_function(name: str, built: Built) -> str:
 
     Raises ``Unsupported``, which names the kernel, for whatever of TIR has no rule here.
     """
-    return Printer(name).function(lower_for_c(built.function))
+    function = lower_for_c(built.function)
+    printer = Printer(name)
+    text = printer.function(function, built.overlapping)
+    if not printer.indexed:
+        return text
+    return Printer(name, frozenset(printer.indexed)).function(function, built.overlapping)
 
 
 class Printer:
-    """Prints one function; names are made unique within it."""
+    """Prints one function; names are made unique within it.
 
-    def __init__(self, kernel: str) -> None:
+    Its local buffers are ``arrays``, or else so many scalars each; ``indexed`` are those that turned out to need an
+    array: one that is indexed by what is computed, or whose address is taken.
+    """
+
+    def __init__(self, kernel: str, arrays: Container[tirx.Buffer] = ()) -> None:
         self.kernel = kernel
+        self.arrays = arrays
+        self.indexed: set[tirx.Buffer] = set()
         self.names: dict[Var, str] = {}
         self.taken: set[str] = set()
         self.lines: list[str] = []
@@ -168,14 +114,16 @@ class Printer:
             raise self.unsupported(f"the type {dtype}")
         return C_TYPES[str(dtype)]
 
-    def function(self, function: tirx.PrimFunc) -> str:
+    def function(self, function: tirx.PrimFunc, overlapping: Container[str] = ()) -> str:
+        """The text of a function; the parameters that are named ``overlapping`` may point into the same memory."""
         buffers = list(function.params)
         written = self.name(buffers[-1], buffers[-1].name)
         parameters = []
         for parameter in buffers:
             kind = self.c_type(parameter.dtype)
             text = self.name(parameter, parameter.name)
-            parameters.append(f"{'' if text == written else 'const '}{kind} *restrict {text}")
+            pointer = "*" if parameter.name in overlapping else "*restrict "
+            parameters.append(f"{'' if text == written else 'const '}{kind} {pointer}{text}")
         self.statement(function.body, 1)
         text = "\n".join(self.lines)
         unused = [n for p in buffers if not re.search(rf"\b{(n := self.names[p])}\b", text)]
@@ -208,10 +156,13 @@ class Printer:
                 raise self.unsupported(type(node).__name__)
 
     def variables(self, buffer: tirx.Buffer, depth: int) -> None:
-        """A local buffer is so many scalars, each indexed by a constant: compilers keep them in registers."""
+        """A local buffer is so many scalars, which compilers keep in registers, or else an array."""
         if str(buffer.scope()) != "local":
             raise self.unsupported(f"AllocBuffer of scope {buffer.scope()}")
         base = self.name(buffer, buffer.name)
+        if buffer in self.arrays:
+            self.emit(depth, f"{self.c_type(buffer.dtype)} {base}[{int(buffer.shape[0])}];")
+            return
         names = ", ".join(f"{base}_{i}" for i in range(int(buffer.shape[0])))
         self.emit(depth, f"{self.c_type(buffer.dtype)} {names};")
 
@@ -240,15 +191,15 @@ class Printer:
         self.emit(depth, "}")
 
     def element(self, buffer: tirx.Buffer, indices: Sequence[Expr]) -> str:
-        """An element of a parameter, or one of the scalars that a local buffer is."""
+        """An element of a parameter or an array, or one of the scalars that a local buffer is."""
         name = self.names[buffer] if buffer in self.names else self.name(buffer, buffer.name)
         if len(indices) != 1:
             raise self.unsupported(f"{len(indices)} indices of {buffer.name}")
         (index,) = indices
-        if str(buffer.scope()) == "local":
-            if not isinstance(index, tirx.IntImm):
-                raise self.unsupported(f"a computed index of the local buffer {buffer.name}")
-            return f"{name}_{int(index)}"
+        if str(buffer.scope()) == "local" and buffer not in self.arrays:
+            if isinstance(index, tirx.IntImm):
+                return f"{name}_{int(index)}"
+            self.indexed.add(buffer)
         return f"{name}[{self.text(index)}]"
 
     def text(self, node: Expr, outer: int = 0) -> str:
@@ -307,6 +258,11 @@ class Printer:
         if name == "if_then_else":
             test, yes, no = (self.text(a, TERNARY + 1) for a in node.args)
             return f"{test} ? {yes} : {no}", TERNARY
+        if name == "address_of":
+            (place,) = node.args
+            if str(place.source.scope()) == "local":
+                self.indexed.add(place.source)
+            return f"&{self.element(place.source, place.indices)}", UNARY
         if name in ("call_extern", "call_pure_extern"):
             return f"{node.args[0].value}({', '.join(self.text(a) for a in list(node.args)[1:])})", ATOM
         if name == "popcount":
@@ -329,9 +285,3 @@ def c_literal(value: float | int, dtype: str) -> str:
     text = str(np.dtype(dtype).type(value))
     text = text if re.search(r"[.e]", text) else f"{text}.0"
     return f"{text}f" if dtype == "float32" else text
-
-
-def helpers(functions: str) -> str:
-    """The definitions of the helpers that the text of some functions uses."""
-    used = [text for name, text in HELPERS.items() if re.search(rf"\b{name}\(", functions)]
-    return "\n".join(used)

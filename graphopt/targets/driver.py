@@ -30,20 +30,27 @@ def check_name(name: str) -> None:
 
 
 def compile(
-    graph: Graph, target: str | Target = "host", *, name: str = "model", batch: int = 1, io: str = "native"
+    graph: Graph,
+    target: str | Target = "host",
+    *,
+    name: str = "model",
+    batch: int = 1,
+    io: str = "native",
+    stack: bool = False,
 ) -> Program:
     """Compile a graph for a target, with N bound to ``batch``.
 
     ``name`` is the C prefix and the stem of the files, so that several models link into one firmware. A quantized
     program takes and gives its integers (``io="native"``), whose scales are in the header, or float32
-    (``io="float32"``). No C compiler is needed. If the linker of a Linux target is missing, the program has an object
+    (``io="float32"``). With ``stack`` the compiler of a C project is asked how much stack a run takes, for the header
+    and the manifest. No C compiler is needed. If the linker of a Linux target is missing, the program has an object
     file and C sources in place of its library; they are linked when it first runs, or by their Makefile. Raises
     ``Unsupported`` with every node that cannot be lowered, ``BudgetExceeded`` if the program does not fit, and
     ``ToolFailed`` if a compiler fails.
     """
     check_name(name)
     import_tvm()
-    from graphopt.targets.artifact import library_files, library_sources, project_files
+    from graphopt.targets.artifact import library_files, library_sources, measured_project, project_files
     from graphopt.targets.codegen_llvm import compile_object
     from graphopt.targets.lowering import lower
     from graphopt.targets.ports import native_io, with_parameters
@@ -59,7 +66,8 @@ def compile(
     ports = with_parameters(lowered.inputs, taken), with_parameters(lowered.outputs, given)
     lowered = replace(lowered, inputs=ports[0], outputs=ports[1])
     if machine.codegen == "c":
-        return Program(sealed(project_files(lowered, machine, name, batched)))
+        project = measured_project if stack else project_files
+        return Program(sealed(project(lowered, machine, name, batched)))
     linked = shutil.which(machine.toolchain.compiler) is not None
     kernels = {f"{name}_{k}": built for k, built in lowered.kernels.items()}
     files = library_files(lowered, machine, name, batched, linked)

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
+from graphopt.ir.registry import place
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
-from graphopt.targets.debug import tell_kernel
-from graphopt.targets.kernels import Built, Task, build, find_rule, has_kernel
+from graphopt.targets.debug import Chosen, chosen, tell_kernel
+from graphopt.targets.forms import formed
+from graphopt.targets.kernels import Built, Kernel, Task, build, choose_kernel, has_kernel
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
+from graphopt.targets.lookup import Choice
 from graphopt.targets.naming import identifier, unique
-from graphopt.targets.plan import Lifetime, Plan, live_bytes, plan_arena
+from graphopt.targets.plan import Lifetime, Overlap, Plan, occupied_bytes, plan_arena
 from graphopt.targets.ports import Port
 from graphopt.targets.region import Region, is_elementwise, lowerable, region_of
 from graphopt.targets.scalars import SCALARS
@@ -33,7 +36,7 @@ class BufferPlace:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words.
+    """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words, ``how`` its choice.
 
     ``macs`` are its multiply-accumulates, ``weight_bytes`` those of the constants that it reads, which others may read
     too, ``live_bytes`` those of the arena that hold something while it runs.
@@ -43,6 +46,7 @@ class KernelCall:
     arguments: tuple[BufferPlace, ...]
     node: str
     text: str
+    how: Chosen
     macs: int
     weight_bytes: int
     live_bytes: int
@@ -56,6 +60,7 @@ class UnplacedCall:
     arguments: tuple[Value | int, ...]
     result: Value
     text: str
+    how: Chosen
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -81,7 +86,7 @@ class Lowered:
 
 def lowered_operators() -> set[type[Op]]:
     """The operators that need not be decomposed."""
-    return {*SCALARS, *has_kernel()}
+    return {*(op for op, _ in SCALARS), *has_kernel()}
 
 
 def lower(graph: Graph, target: Target) -> Lowered:
@@ -149,20 +154,24 @@ class Lowering:
         self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
         computing = [n for n in graph.nodes if not isinstance(n.op, Reshape)]
         self.last_reader = {storage(v): n for n in computing for v in n.inputs}
+        self.overlaps: dict[tuple[Value, Value], Overlap] = {}
         self.taken: dict[Value, Value] = {}
         """The operand whose place in the arena each result computed in place takes."""
 
     def add(self, node: Node) -> None:
         """Build the kernel of a node and record its call; equal kernels are one function."""
-        region = region_of(node, lowered_operators())
+        region, forms = formed(region_of(node, lowered_operators()), self.target)
         out = self.layouts[node.results[0]]
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         task: Task[Op] = Task(region, self.target, layouts, out, operand)
-        rule, isa = find_rule(type(region.anchor.op), self.target) if region.anchor else (elementwise_nest, None)
-        kernel = rule(task)
-        tell_kernel(self.graph.names[node], task, rule, isa, kernel)
+        choice = choose_kernel(task) if region.anchor else Choice(elementwise_nest(task), place(elementwise_nest), None)
+        kernel = choice.result
+        assert kernel is not None
         built = build(task, kernel)
+        self.note_overlaps(region, node.results[0], kernel)
+        how = chosen(task, choice, (*forms, *built.scalars))
+        tell_kernel(self.graph.names[node], kernel.name, how)
         name = self.names.get(built.key)
         if name is None:
             name = unique(identifier(built.name), self.kernels)
@@ -171,7 +180,7 @@ class Lowering:
         constants = tuple(self.constant(self.graph.names[node], *c) for c in built.constants)
         text = ", ".join(n.op.name for n in region.compute)
         read = [o for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
-        self.calls.append(UnplacedCall(name, (*read, *constants), node.results[0], text))
+        self.calls.append(UnplacedCall(name, (*read, *constants), node.results[0], text, how))
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
         """The input of the body whose place the result may take: read point by point, and here for the last time."""
@@ -189,6 +198,19 @@ class Lowering:
                 return inner
         return None
 
+    def note_overlaps(self, region: Region, result: Value, kernel: Kernel) -> None:
+        """Note which operands the result may lie over, in C: they are read by this kernel, last, and by no other name.
+
+        LLVM is told that no two parameters overlap.
+        """
+        if self.target.codegen != "c" or result in self.taken or not self.in_arena(result):
+            return
+        buffers = [self.held(o) for o in region.operands]
+        for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
+            last = self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
+            if inner in kernel.reads and last and self.in_arena(held):
+                self.overlaps[held, result] = kernel.reads[inner]
+
     def held(self, value: Value) -> Value:
         """The value that the buffer of this one was made for."""
         value = storage(value)
@@ -204,15 +226,17 @@ class Lowering:
         key = (f"{data.dtype}{data.shape}", data.tobytes())
         if key not in self.constants:
             self.constants[key] = len(self.constant_list)
-            self.constant_list.append((f"{node}_{name}", data))
+            # one that is named after its node is not named after it twice
+            self.constant_list.append((name if name.startswith(node) else f"{node}_{name}", data))
         return self.constants[key]
 
     def finish(self) -> Lowered:
         lifetimes = self.lifetimes()
         names = self.graph.names
-        plan = plan_arena(list(lifetimes.values()), self.target.alignment)
+        overlaps = {(names[a.node], names[b.node]): overlap for (a, b), overlap in self.overlaps.items()}
+        plan = plan_arena(list(lifetimes.values()), self.target.alignment, overlaps)
         offsets = {v: plan.offsets[names[v.node]] for v in lifetimes}
-        live = live_bytes(list(lifetimes.values()), len(self.calls))
+        live = occupied_bytes(list(lifetimes.values()), plan.offsets, len(self.calls))
         calls = [self.placed(call, offsets, bytes_) for call, bytes_ in zip(self.calls, live, strict=True)]
         inputs = tuple(Port(names[v.node], v.type) for v in self.graph.inputs)
         outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))
@@ -223,7 +247,8 @@ class Lowering:
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
         node = call.result.node
         places.append(self.place(call.result, offsets))
-        return KernelCall(call.kernel, tuple(places), self.graph.names[node], call.text, macs_of(node), weights, live)
+        costs = macs_of(node), weights, live
+        return KernelCall(call.kernel, tuple(places), self.graph.names[node], call.text, call.how, *costs)
 
     def place(self, value: Value, offsets: dict[Value, int]) -> BufferPlace:
         held = self.held(value)

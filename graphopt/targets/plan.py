@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import networkx as nx
 
 TRIES = 200
+MORE_TRIES = 1000
+"""Where buffers may overlap, in one order far more depends on another."""
+PLACES = 8
+"""Of those where a buffer may begin that overlaps another, so many are tried."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,18 @@ class Lifetime:
     size: int
     first: int
     last: int
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A result may lie over an operand if it begins ``gap`` bytes below it, or a multiple of ``step`` more."""
+
+    gap: int
+    step: int = 1
+
+
+Overlaps = Mapping[tuple[str, str], Overlap]
+"""By the names of operand and result; the operand is not read after the step that writes the result."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +60,18 @@ def interference(lifetimes: Sequence[Lifetime]) -> nx.Graph:
     return graph
 
 
-def fullest_step(lifetimes: Sequence[Lifetime], sizes: Mapping[str, int]) -> tuple[Lifetime, ...]:
-    """The buffers that are alive in the step with the most bytes; the first such step counts."""
+def fullest_step(
+    lifetimes: Sequence[Lifetime], sizes: Mapping[str, int], overlaps: Overlaps
+) -> tuple[tuple[Lifetime, ...], int]:
+    """The buffers that are alive in the first of the steps that need the most bytes, and these bytes."""
     resized = [replace(b, size=sizes[b.name]) for b in lifetimes]
     totals = live_bytes(resized, 1 + max((b.last for b in lifetimes), default=0))
+    steps = {b.name: b.first for b in lifetimes}
+    for (operand, result), overlap in overlaps.items():
+        both = max(overlap.gap + sizes[operand], sizes[result])
+        totals[steps[result]] -= max(0, sizes[operand] + sizes[result] - both)
     step = totals.index(max(totals))
-    return tuple(b for b in lifetimes if b.first <= step <= b.last)
+    return tuple(b for b in lifetimes if b.first <= step <= b.last), max(totals)
 
 
 def live_bytes(lifetimes: Sequence[Lifetime], steps: int) -> list[int]:
@@ -61,46 +83,95 @@ def live_bytes(lifetimes: Sequence[Lifetime], steps: int) -> list[int]:
     return list(accumulate(change))[:steps]
 
 
-def plan_arena(lifetimes: Sequence[Lifetime], alignment: int) -> Plan:
+def occupied_bytes(lifetimes: Sequence[Lifetime], offsets: Mapping[str, int], steps: int) -> list[int]:
+    """The bytes of the arena that hold something in each step; those of two buffers that overlap are counted once."""
+    spans: list[list[tuple[int, int]]] = [[] for _ in range(steps)]
+    for b in lifetimes:
+        for step in range(b.first, b.last + 1):
+            spans[step].append((offsets[b.name], offsets[b.name] + b.size))
+    totals = []
+    for alive in spans:
+        total = end = 0
+        for low, high in sorted(alive):
+            total += max(0, high - max(low, end))
+            end = max(end, high)
+        totals.append(total)
+    return totals
+
+
+def plan_arena(lifetimes: Sequence[Lifetime], alignment: int, overlaps: Overlaps | None = None) -> Plan:
     """Place buffers by first fit in several orders and keep the smallest arena.
 
     The first order is greedy by size (Pisarchyk and Lee, 2020); seeded random exchanges give the others. It stops
-    as soon as the arena is no larger than the bytes that are alive at the fullest step.
+    as soon as the arena is no larger than the bytes that the fullest step needs. A result that may overlap its operand
+    begins below it, so of equal buffers the later ones are placed first.
     """
-    sizes = {b.name: -(-b.size // alignment) * alignment for b in lifetimes}
-    graph = interference(lifetimes)
-    peak = fullest_step(lifetimes, sizes)
-    bound = sum(sizes[b.name] for b in peak)
-    order = [b.name for b in sorted(lifetimes, key=lambda b: (-b.size, b.first, b.name))]
-    best = place(order, sizes, graph)
+    overlaps = overlaps or {}
+    sizes = {b.name: rounded_up(b.size, alignment) for b in lifetimes}
+    arena = Arena(sizes, interference(lifetimes), overlaps, alignment)
+    peak, bound = fullest_step(lifetimes, sizes, overlaps)
+    turned = -1 if overlaps else 1
+    order = [b.name for b in sorted(lifetimes, key=lambda b: (-b.size, turned * b.first, b.name))]
+    best = arena.place(order)
     chance = random.Random(0)
-    for _ in range(TRIES if len(order) > 2 else 0):
+    for _ in range(MORE_TRIES if overlaps else TRIES if len(order) > 2 else 0):
         if best[1] <= bound:
             break
         tried = order[:]
         for _ in range(chance.randint(1, 3)):
             i, j = chance.randrange(len(order)), chance.randrange(len(order))
             tried[i], tried[j] = tried[j], tried[i]
-        attempt = place(tried, sizes, graph)
+        attempt = arena.place(tried)
         if attempt[1] <= best[1]:
             best, order = attempt, tried
     return Plan(best[0], best[1], peak)
 
 
-def place(order: Sequence[str], sizes: Mapping[str, int], graph: nx.Graph) -> tuple[dict[str, int], int]:
-    """First fit in the given order: offsets, and the size of the arena."""
-    offsets: dict[str, int] = {}
-    for name in order:
-        taken = sorted((offsets[u], offsets[u] + sizes[u]) for u in graph[name] if u in offsets)
-        offsets[name] = first_fit(sizes[name], taken)
-    return offsets, max((offsets[n] + sizes[n] for n in offsets), default=0)
+def rounded_up(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
 
 
-def first_fit(size: int, taken: Sequence[tuple[int, int]]) -> int:
-    """The lowest offset at which ``size`` bytes overlap none of the sorted intervals."""
+@dataclass(frozen=True)
+class Arena:
+    """The buffers to place: their sizes, which must lie apart, and of these which may overlap all the same."""
+
+    sizes: Mapping[str, int]
+    apart: nx.Graph
+    overlaps: Overlaps
+    alignment: int
+
+    def place(self, order: Sequence[str]) -> tuple[dict[str, int], int]:
+        """First fit in the given order: offsets, and the size of the arena."""
+        offsets: dict[str, int] = {}
+        for name in order:
+            others = [u for u in self.apart[name] if u in offsets]
+            forbidden = sorted(span for u in others for span in self.forbidden(name, u, offsets[u]))
+            offsets[name] = first_fit(forbidden, self.alignment)
+        return offsets, max((offsets[n] + self.sizes[n] for n in offsets), default=0)
+
+    def forbidden(self, name: str, other: str, at: int) -> list[tuple[int, int]]:
+        """The open intervals in which a buffer may not begin, because of another one that is placed."""
+        before, behind = at - self.sizes[name], at + self.sizes[other]
+        below, above = self.overlaps.get((other, name)), self.overlaps.get((name, other))
+        if below is None and above is None:
+            return [(before, behind)]
+        if below is not None:
+            places = range(at - below.gap, before, -below.step)
+        else:
+            assert above is not None
+            places = range(at + above.gap, behind, above.step)
+        if places.step in (-1, 1):  # all of them
+            last = places[0] if places else (before if below else behind)
+            return [(last, behind) if below else (before, last)]
+        return list(pairwise(sorted({before, behind, *places[:PLACES]})))
+
+
+def first_fit(forbidden: Sequence[tuple[int, int]], alignment: int) -> int:
+    """The lowest offset that lies in none of the sorted open intervals."""
     offset = 0
-    for low, high in taken:
-        if offset + size <= low:
+    for low, high in forbidden:
+        if offset <= low:
             break
-        offset = max(offset, high)
+        if offset < high:
+            offset = rounded_up(high, alignment)
     return offset

@@ -26,7 +26,7 @@ from graphopt.ops import (
     Reshape,
 )
 from graphopt.rewrite.legalize import legalize
-from graphopt.targets.scalars import SCALARS
+from graphopt.targets.scalars import is_scalar
 
 IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
 """Anchors whose kernels write each element of the result once, after all reads for it."""
@@ -47,14 +47,14 @@ class Region:
     @cached_property
     def anchor(self) -> Node | None:
         """The one node that is not elementwise and not the tail; None in an elementwise region."""
-        heavy = [n for n in self.compute if type(n.op) not in SCALARS]
+        heavy = [n for n in self.compute if not is_scalar(type(n.op))]
         return heavy[0] if heavy else None
 
     @cached_property
     def tail(self) -> Node | None:
         """The pooling that ends the region, if it is not the anchor; else None."""
         last = self.body.outputs[0].node
-        return last if last is not self.anchor and type(last.op) not in SCALARS else None
+        return last if last is not self.anchor and not is_scalar(type(last.op)) else None
 
     @cached_property
     def epilogue(self) -> tuple[Node, ...]:
@@ -143,7 +143,7 @@ def is_elementwise(node: Node, supported: set[type[Op]]) -> bool:
 def check_form(region: Region) -> None:
     """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling."""
     anchor, tail, head = region.anchor, region.tail, region.head
-    scalar = all(type(n.op) in SCALARS for n in region.epilogue)
+    scalar = all(is_scalar(type(n.op)) for n in region.epilogue)
     leads = anchor is None or (anchor is region.compute[0] and anchor.types[0].shape == head.type.shape)
     computed = any(v.node in region.compute for v in region.tables)
     if not scalar or not leads or computed or (tail is not None and not tiles(tail)):

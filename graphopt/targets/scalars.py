@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from tvm import tirx
@@ -35,34 +36,39 @@ from graphopt.ops import (
     Sub,
     Tanh,
 )
+from graphopt.targets.lookup import Choice, HasSets, choose
 from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, smallest
 
 SUMS = (tirx.Add, tirx.Sub)
 ScalarRule = Callable[..., Expr]
-SCALARS: Table[type[Op], ScalarRule] = Table("a scalar rule")
-"""The functions ``rule(op, *operands)`` by operator class; operands read at computed positions are tensors."""
+SCALARS: Table[tuple[type[Op], str | None], ScalarRule] = Table("a scalar rule")
+"""The functions ``rule(op, *operands)``, by operator class and instruction set or code generator (None: for all).
+
+Operands read at computed positions are tensors. An operator is elementwise if there is a rule for all.
+"""
 
 
-HELPED: Table[tuple[type[Op], str], ScalarRule] = Table("a scalar rule")
-"""Rules for one code generator that has a function for the operator; they take precedence over ``SCALARS``."""
+def scalar_rule(op: type[Op], isa: str | None = None) -> Callable[[ScalarRule], ScalarRule]:
+    """Register the expression of an elementwise operator, a function of the operator and TIR operands.
 
-
-def scalar_rule(op: type[Op], codegen: str | None = None) -> Callable[[ScalarRule], ScalarRule]:
-    """Register the expression of an elementwise operator, a function of the operator and TIR operands."""
+    A rule with ``isa`` is preferred on targets that have it among their sets; it may return a ``Decline``.
+    """
 
     def register(rule: ScalarRule) -> ScalarRule:
-        if codegen is None:
-            SCALARS.enter(rule, op)
-        else:
-            HELPED.enter(rule, (op, codegen))
+        SCALARS.enter(rule, (op, isa))
         return rule
 
     return register
 
 
-def find_scalar(op: type[Op], codegen: str) -> ScalarRule:
-    """The rule of an elementwise operator for a code generator."""
-    return HELPED.get((op, codegen)) or SCALARS[op]
+def is_scalar(op: type[Op]) -> bool:
+    """Whether an operator is elementwise."""
+    return (op, None) in SCALARS
+
+
+def scalar(op: Op, target: HasSets, *operands: Any) -> Choice[Expr]:
+    """What an elementwise operator computes of TIR operands on a target, and by which rule."""
+    return choose(SCALARS, type(op), target, lambda rule: rule(op, *operands))
 
 
 def constant(value: float, like: Expr) -> Expr:

@@ -23,7 +23,7 @@ class Target:
 
     ``codegen`` is ``llvm`` (a shared library for Linux) or ``c`` (a C99 project). ``lanes`` is the
     number of float32 in a SIMD register (1: no SIMD), ``registers`` the number of float registers.
-    ``isa`` names instruction sets, the most special first; kernel rules are looked up by them.
+    ``isa`` names instruction sets, the most special first; rules and instructions are looked up by them.
     ``flash`` and ``ram`` are budgets in bytes for a whole program; None means no limit.
     """
 
@@ -55,6 +55,11 @@ class Target:
             raise ValueError(f"registers = {self.registers} are too few")
         if self.runner.kind not in RUNNERS:
             raise ValueError(f"runner.kind = {self.runner.kind!r} is none of {', '.join(RUNNERS)}")
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """By what rules are found, the most special first: the instruction sets, then the code generator."""
+        return (*self.isa, self.codegen)
 
 
 X86_HOSTS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")

@@ -1,7 +1,7 @@
 """Requantisation, proved bit by bit: floor((acc * m + 2^(t-1)) / 2^t) + zero point, between two limits.
 
-``acc`` is any int32 and ``m`` any int32; of their product it is used only that it lies within 2^62. The helper of
-generated C is read from its own text; the halves of wide accumulators are computed by the reference evaluation.
+``acc`` is any int32 and ``m`` any int32; of their product it is used only that it lies within 2^62. The instructions of
+generated C are read from their own text; the halves of wide accumulators are computed by the reference evaluation.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import pytest
 import z3
 
 from graphopt.ops.requantize import scaled_wide
-from graphopt.targets.codegen_c import HELPERS
+from graphopt.targets.instructions import INSTRUCTIONS, definition
+from graphopt.targets.requantize import MOST_ADDEND, addend
 from proofs.c import returned, widened
 
+HELPER = definition(INSTRUCTIONS["requantize", None])
+UPPER = f"int32_t multiply_upper(int32_t a, int32_t b, int32_t c)\n{{\n{INSTRUCTIONS['multiply_upper', None].body}\n}}"
 WIDE = 128
 """Bits in which nothing of a definition overflows."""
 
@@ -48,7 +51,7 @@ def wanted(shift: int) -> z3.BitVecRef:
     return z3.If(value < low, low, z3.If(value > high, high, value))
 
 
-def helper(shift: int, text: str = HELPERS["requantize"]) -> tuple[z3.BitVecRef, z3.BoolRef]:
+def helper(shift: int, text: str = HELPER) -> tuple[z3.BitVecRef, z3.BoolRef]:
     arguments = {
         "acc": z3.BitVec("acc", 32),
         "multiplier": z3.BitVec("multiplier", 32),
@@ -71,25 +74,45 @@ def test_the_helper_of_generated_c(shift: int) -> None:
     [("shift - 33", "shift - 32"), ("shift > 32", "shift > 31"), ("(shift - 1)", "(shift - 2)"), ("< low", "<= low")],
 )
 def test_a_wrong_helper_is_refuted_or_the_same(right: str, wrong: str) -> None:
-    text = HELPERS["requantize"]
-    assert right in text
+    assert right in HELPER
     proved = []
     for shift in (20, 32, 33, 40):
-        got, defined = helper(shift, text.replace(right, wrong))
+        got, defined = helper(shift, HELPER.replace(right, wrong))
         proved.append(holds(z3.And(defined, widened(got, WIDE) == wanted(shift)), KNOWN))
     assert all(proved) == (wrong == "<= low")
 
 
-@pytest.mark.parametrize("shift", range(33, 56))
-def test_three_instructions_of_a_core_with_dsp(shift: int) -> None:
-    """SMMLA acc, m, C; ASR #(t-32); SSAT #8, with C = 2^(t-33) + zero_point * 2^(t-32)."""
-    byte = (z3.And(ZERO >= -128, ZERO <= 127), LOW == -128, HIGH == 127)
-    addend = (1 << (shift - 33)) + widened(ZERO, 64) * (1 << (shift - 32))
-    fits = z3.And(addend >= -(1 << 31), addend < 1 << 31)
-    smmla = z3.Extract(63, 32, PRODUCT + (addend << 32))
-    shifted = smmla >> (shift - 32)
-    ssat = z3.If(shifted < -128, z3.BitVecVal(-128, 32), z3.If(shifted > 127, z3.BitVecVal(127, 32), shifted))
-    assert holds(z3.And(fits, widened(ssat, WIDE) == wanted(shift)), (*KNOWN, *byte))
+def upper_half(shift: int, text: str = UPPER) -> tuple[z3.BitVecRef, z3.BoolRef, z3.BoolRef]:
+    """By the upper half of the product: what it gives, what C must not leave undefined, and what has to be known."""
+    addend = (1 << (shift - 33)) + (widened(ZERO, 64) << (shift - 32))
+    given = z3.And(addend >= -MOST_ADDEND, addend <= MOST_ADDEND, PRODUCT < 1 << 62)
+    operands = {"a": z3.BitVec("acc", 32), "b": z3.BitVec("multiplier", 32), "c": widened(addend, 32)}
+    upper, defined = returned(text, operands, lambda a, b: PRODUCT)
+    scaled = upper >> (shift - 32)
+    return z3.If(scaled < LOW, LOW, z3.If(scaled > HIGH, HIGH, scaled)), defined, given
+
+
+@pytest.mark.parametrize("shift", range(33, 63))
+def test_the_upper_half_of_the_product(shift: int) -> None:
+    """In two steps: nothing overflows, and then 64 bits are enough to say that it is the same."""
+    got, defined, given = upper_half(shift)
+    assert holds(defined, (*KNOWN, given))
+    rounded_up = ((PRODUCT + (1 << (shift - 1))) >> shift) + widened(ZERO, 64)
+    low, high = widened(LOW, 64), widened(HIGH, 64)
+    clipped = z3.If(rounded_up < low, low, z3.If(rounded_up > high, high, rounded_up))
+    assert holds(widened(got, 64) == clipped, (*KNOWN, given))
+
+
+def test_more_room_for_the_addend_is_refuted() -> None:
+    """Of a product in the lowest quarter of int64, which no multiplier of 31 bits gives."""
+    assert holds(upper_half(40)[1], (*KNOWN, upper_half(40)[2]))
+    assert not holds(upper_half(62)[1], KNOWN)
+    assert not holds(upper_half(40, UPPER.replace(">> 32", ">> 31"))[1], (*KNOWN, upper_half(40)[2]))
+
+
+def test_the_addend_is_what_is_proved() -> None:
+    for shift, zero_point in ((33, 0), (40, -128), (55, 127), (62, 0)):
+        assert addend(zero_point, shift) == (1 << (shift - 33)) + zero_point * 2 ** (shift - 32)
 
 
 @dataclass(frozen=True)

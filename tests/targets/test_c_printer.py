@@ -85,6 +85,7 @@ def attribute(x: Any, y: Any) -> None:
 
 def computed_local(x: Any, y: Any) -> None:
     table = builder.alloc_buffer((4,), "float32", scope="local")
+    IRBuilder.name("table", table)
     with builder.serial(0, 4) as i:
         builder.buffer_store(table, x[i], [i])
 
@@ -104,13 +105,31 @@ def a_let(x: Any, y: Any) -> None:
     builder.buffer_store(y, tirx.Let(v, x[0], v * v), [0])
 
 
+def test_a_local_buffer_with_a_computed_index_is_an_array() -> None:
+    body = lines(printed(computed_local))
+    assert body[3:-1] == ["float table[4];", "for (int32_t v = 0; v < 4; ++v) {", "table[v] = x[v];", "}"]
+
+
+def test_addresses_are_taken_of_parameters_and_locals() -> None:
+    def write(x: Any, y: Any) -> None:
+        pair = builder.alloc_buffer((2,), "float32", scope="local")
+        one = builder.alloc_buffer((1,), "float32", scope="local")
+        IRBuilder.name("pair", pair), IRBuilder.name("one", one)
+        builder.buffer_store(one, x[3], [0])
+        builder.buffer_store(pair, one[0], [1])
+        builder.evaluate(tirx.call_extern("int32", "f", tirx.address_of(x[2]), tirx.address_of(pair[0])))
+
+    body = lines(printed(write))
+    assert "f(&x[2], &pair[0]);" in body and "float pair[2];" in body
+    assert "pair[1] = one_0;" in body, "the other one stays in registers"
+
+
 REFUSED: dict[str, Write] = {
     "While": while_loop,
     "AssertStmt": assertion,
     "AttrStmt": attribute,
     "PARALLEL": loop_of(builder.parallel),
     "VECTORIZED": loop_of(builder.vectorized),
-    "computed index": computed_local,
     "scope shared": shared,
     "Ramp": vector,
     "Let": a_let,

@@ -106,6 +106,21 @@ def test_elsewhere(target: str) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("kind", KINDS[1:4])
+def test_products_are_requantized_by_constants(kind: Kind) -> None:
+    """Where their shifts allow it: of rows with one shift and of rows with several."""
+    rng = np.random.default_rng(3)
+    graph = drawn(kind, (3, 2, 5), seed=2)
+    sequence, rows = graph.outputs[0].node, 5 * kind[0].gates
+    for shift in (rng.integers(33, 41, rows), np.full(rows, 36)):
+        operands = list(sequence.inputs)
+        operands[3] = constant(shift.astype("int32"))
+        shifted = Graph(graph.inputs, sequence.op.apply(*operands).results)
+        source = graphopt.compile(shifted, "cortex-m4").files["model.c"].decode()
+        assert "multiply_upper(" in source and "requantize(" not in source
+        hold(shifted, "cortex-m4", seed=4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["host", *TARGETS])
 @settings(max_examples=40)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A QEMU plugin that counts the instructions executed between two addresses, given as start= and stop=.
+ * A QEMU plugin that counts the instructions executed between two addresses, given as start= and stop=, and of
+ * each call that a driver, from driver= to driver_end=, makes of functions at the addresses given as entry=.
  * Declares the little of QEMU's plugin interface (version 1) that it uses, so that no header is needed. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 typedef uint64_t plugin_id;
 struct block;
 struct instruction;
-enum { INLINE_ADD_U64 = 0, NO_REGISTERS = 0 };
+enum { INLINE_ADD_U64 = 0, NO_REGISTERS = 0, MOST_ENTRIES = 4096 };
 
 size_t qemu_plugin_tb_n_insns(const struct block *);
 struct instruction *qemu_plugin_tb_get_insn(const struct block *, size_t);
@@ -22,7 +23,9 @@ void qemu_plugin_register_vcpu_insn_exec_cb(struct instruction *, void (*)(unsig
 
 EXPORT int qemu_plugin_version = 1;
 
-static uint64_t start, stop, executed, at_start;
+static uint64_t start, stop, driver, driver_end, entries[MOST_ENTRIES], executed, at_start, at_entry;
+static size_t entry_count;
+static int inside;
 
 static void on_start(unsigned cpu, void *data)
 {
@@ -38,6 +41,41 @@ static void on_stop(unsigned cpu, void *data)
     fprintf(stderr, "region %" PRIu64 "\n", executed - at_start);
 }
 
+/* A block was counted when it began: data is how many of its instructions, this one among them, are yet to run. */
+static uint64_t executed_before(const void *data)
+{
+    return executed - (uint64_t)(uintptr_t)data;
+}
+
+/* A function may jump back to where it begins: it is entered from the driver alone. */
+static void on_entry(unsigned cpu, void *data)
+{
+    (void)cpu;
+    if (!inside) {
+        inside = 1;
+        at_entry = executed_before(data);
+    }
+}
+
+static void on_driver(unsigned cpu, void *data)
+{
+    (void)cpu;
+    if (inside) {
+        inside = 0;
+        fprintf(stderr, "call %" PRIu64 "\n", executed_before(data) - at_entry);
+    }
+}
+
+static int is_entry(uint64_t address)
+{
+    for (size_t i = 0; i < entry_count; ++i) {
+        if (entries[i] == address) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* A block runs whole or not at all, so its instructions are added at once. */
 static void on_translate(plugin_id id, struct block *block)
 {
@@ -51,6 +89,10 @@ static void on_translate(plugin_id id, struct block *block)
             qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_start, NO_REGISTERS, NULL);
         } else if (address == stop) {
             qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_stop, NO_REGISTERS, NULL);
+        } else if (address >= driver && address < driver_end) {
+            qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_driver, NO_REGISTERS, (void *)(count - i));
+        } else if (is_entry(address)) {
+            qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_entry, NO_REGISTERS, (void *)(count - i));
         }
     }
 }
@@ -59,10 +101,18 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int count, char *
 {
     (void)info;
     for (int i = 0; i < count; ++i) {
+        const char *const value = strchr(arguments[i], '=');
+        const uint64_t address = value == NULL ? 0 : strtoull(value + 1, NULL, 0) & ~(uint64_t)1;
         if (strncmp(arguments[i], "start=", 6) == 0) {
-            start = strtoull(arguments[i] + 6, NULL, 0) & ~(uint64_t)1;
+            start = address;
         } else if (strncmp(arguments[i], "stop=", 5) == 0) {
-            stop = strtoull(arguments[i] + 5, NULL, 0) & ~(uint64_t)1;
+            stop = address;
+        } else if (strncmp(arguments[i], "driver=", 7) == 0) {
+            driver = address;
+        } else if (strncmp(arguments[i], "driver_end=", 11) == 0) {
+            driver_end = address;
+        } else if (strncmp(arguments[i], "entry=", 6) == 0 && entry_count < MOST_ENTRIES) {
+            entries[entry_count++] = address;
         }
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);

@@ -1,8 +1,17 @@
 """The kernels: for each anchor operator, a rule that writes its loops for a target."""
 
 from graphopt.ir.registry import import_all
-from graphopt.targets import scalars_cast, scalars_integer, scalars_math
-from graphopt.targets.kernels.base import KERNEL_RULES, Built, Kernel, Task, build, find_rule, has_kernel, kernel_rule
+from graphopt.targets import requantize, scalars_cast, scalars_integer, scalars_math
+from graphopt.targets.kernels.base import (
+    KERNEL_RULES,
+    Built,
+    Kernel,
+    Task,
+    build,
+    choose_kernel,
+    has_kernel,
+    kernel_rule,
+)
 
 import_all(__path__, __name__)
 
@@ -12,9 +21,10 @@ __all__ = [
     "Kernel",
     "Task",
     "build",
-    "find_rule",
+    "choose_kernel",
     "has_kernel",
     "kernel_rule",
+    "requantize",
     "scalars_cast",
     "scalars_integer",
     "scalars_math",

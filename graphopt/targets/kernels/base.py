@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
@@ -16,8 +16,10 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Array, Constant, Op, Value
 from graphopt.ir.registry import Table
 from graphopt.targets.layout import Layout, row_major
+from graphopt.targets.lookup import Choice, Decline, choose
+from graphopt.targets.plan import Overlap
 from graphopt.targets.region import Region, elements_of, tables_of
-from graphopt.targets.scalars import find_scalar
+from graphopt.targets.scalars import scalar
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Point, Tensor
@@ -87,7 +89,8 @@ class Kernel:
 
     ``packed`` are constants in the form that the kernel reads, by name; ``replaced`` are the
     constants of the body that they replace. ``emit`` writes the loops. ``tile`` is the register tile
-    if there is one; it is for reports only.
+    if there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far
+    below them it must then begin; other operands are still read while the result is written.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Kernel:
     packed: Mapping[str, Array]
     replaced: tuple[Value, ...] = ()
     tile: RegisterTile | None = None
+    reads: Mapping[Value, Overlap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,28 @@ class Frame:
     tensors: Mapping[Value, Tensor]
     packed: Mapping[str, Tensor]
     out: Tensor
+    scalars: dict[tuple[str, Choice[None]], None] = field(default_factory=dict)
+    """Which rules the operators on scalars got, by operator, gathered while it is written."""
+
+    def scalar(self, op: Op, *operands: Any) -> Expr:
+        """What an elementwise operator computes of TIR operands on the target."""
+        choice = scalar(op, self.task.target, *operands)
+        self.tell(op, choice)
+        if choice.result is None:
+            raise no_rule(op, self.task.target, choice)
+        return choice.result
+
+    def tell(self, op: Op, choice: Choice[Any]) -> None:
+        """Note by which rule an operator on scalars is written."""
+        if choice.rule or choice.declined:
+            self.scalars[op.name, replace(choice, result=None)] = None
 
     def epilogue(self, view: View = lambda tensor: tensor) -> Callable[[Expr, Point], Expr]:
         """A function from the anchor's result at a point to the value of the head at this point.
 
         Points index the head's result through ``view``; ``Task.allows(view)`` must hold.
         """
-        region, codegen = self.task.region, self.task.target.codegen
+        region = self.task.region
         shape = region.head.type.static_shape
         seen = {v: view(self.tensors[v].broadcast(shape)) for v in region.epilogue_operands if v in self.tensors}
 
@@ -131,13 +150,13 @@ class Frame:
             for node in region.epilogue:
                 elements = [values[v] if v in values else read(v, at) for v in elements_of(node)]
                 tables = [self.tensors[v] for v in tables_of(node)]
-                values[node.results[0]] = find_scalar(type(node.op), codegen)(node.op, *elements, *tables)
+                values[node.results[0]] = self.scalar(node.op, *elements, *tables)
             return values[region.head]
 
         return apply
 
 
-KernelRule = Callable[[Task[OpT]], Kernel]
+KernelRule = Callable[[Task[OpT]], Kernel | Decline]
 KERNEL_RULES: Table[tuple[type[Op], str | None], KernelRule[Any]] = Table("a kernel rule")
 """The rules by anchor operator and instruction set; None means all instruction sets."""
 
@@ -147,8 +166,9 @@ def kernel_rule(
 ) -> Callable[[KernelRule[OpT | OtherT]], KernelRule[OpT | OtherT]]:
     """Register the kernel of anchor operators; a kernel with ``isa`` is preferred on targets that have it.
 
-    For type checkers, ``others`` count as their common base class: ``kernel_rule(SumPool, MaxPool, AveragePool)`` is
-    for a rule of ``Task[SumPool | Pool]``.
+    A rule that does not suit a task returns a ``Decline`` with the reason, and the next rule is asked. For type
+    checkers, ``others`` count as their common base class: ``kernel_rule(SumPool, MaxPool, AveragePool)`` is for a rule
+    of ``Task[SumPool | Pool]``.
     """
 
     def register(rule: KernelRule[OpT | OtherT]) -> KernelRule[OpT | OtherT]:
@@ -163,12 +183,18 @@ def has_kernel() -> set[type[Op]]:
     return {op for op, _ in KERNEL_RULES}
 
 
-def find_rule(op: type[Op], target: Target) -> tuple[KernelRule[Op], str | None]:
-    """The rule for an operator on a target, and its instruction set: the most special one of the target, or None."""
-    for isa in (*target.isa, None):
-        if (op, isa) in KERNEL_RULES:
-            return KERNEL_RULES[op, isa], isa
-    raise Unsupported(f"no kernel for {op.name} on {target.name}")
+def choose_kernel(task: Task[Op]) -> Choice[Kernel]:
+    """The kernel of a task that has an anchor, by the most special rule of the target's that does not decline."""
+    choice = choose(KERNEL_RULES, type(task.op), task.target, lambda rule: rule(task))
+    if choice.result is None:
+        raise no_rule(task.op, task.target, choice)
+    return choice
+
+
+def no_rule(op: Op, target: Target, choice: Choice[Any]) -> Unsupported:
+    """The error where every rule declined."""
+    why = "; ".join(map(str, choice.declined)) or None
+    return Unsupported(f"no rule for {op.name} on {target.name}", why=why)
 
 
 @dataclass(frozen=True)
@@ -178,6 +204,10 @@ class Built:
     name: str
     function: tirx.PrimFunc
     constants: tuple[tuple[str, Array], ...]
+    scalars: tuple[tuple[str, Choice[None]], ...] = ()
+    """By which rules its operators on scalars were written, by operator."""
+    overlapping: frozenset[str] = frozenset()
+    """The parameters that may point into the same memory."""
 
     @cached_property
     def key(self) -> str:
@@ -209,8 +239,11 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
             out = _parameter("y", task.out, body.outputs[0].type.dtype)
             if task.shared is not None:
                 tensors[task.shared] = out
-            kernel.emit(Frame(task, tensors, packed, out))
-        return Built(kernel.name, b.get(), tuple(constants))
+            frame = Frame(task, tensors, packed, out)
+            kernel.emit(frame)
+        overlapping = [f"x{i}" for i, value in enumerate(body.inputs) if value in kernel.reads]
+        names = frozenset([*overlapping, "y"] if overlapping else [])
+        return Built(kernel.name, b.get(), tuple(constants), tuple(frame.scalars), names)
 
 
 def _array(value: Value) -> Array:

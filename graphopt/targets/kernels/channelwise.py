@@ -13,8 +13,10 @@ from graphopt.ops import AveragePool, MaxPool, Pool, ReduceMean, SumPool
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.nest import pool_nest, reduce_nest
+from graphopt.targets.kernels.order import windowed_reads
 from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened
 from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.lookup import Decline
 from graphopt.targets.scalars import limits
 from graphopt.targets.schedule import RegisterTile, Segment, balanced, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, largest, loop
@@ -55,7 +57,8 @@ def depthwise_kernel(task: Task[Op], plane: Plane, weight: Array, bias: Array) -
 
     name = "depthwise_{}x{}".format(*plane.window.kernel)
     tile = window_tile(task, plane)
-    return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, replaced=task.inputs[1:], tile=tile)
+    reads = windowed_reads(task, plane, tile.pixels)
+    return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, task.inputs[1:], tile, reads)
 
 
 @kernel_rule(SumPool, MaxPool, AveragePool)
@@ -66,7 +69,9 @@ def pool_kernel(task: Task[SumPool | Pool]) -> Kernel:
         return pool_nest(task)
     plane = plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window())
     combine = pooling(task.op, plane, x.type.dtype, task.result.type.dtype)
-    return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {}, tile=window_tile(task, plane))
+    tile = window_tile(task, plane)
+    reads = windowed_reads(task, plane, tile.pixels)
+    return Kernel(task.op.name, lambda f: emit_windows(f, plane, combine), {}, tile=tile, reads=reads)
 
 
 def pooling(op: SumPool | Pool, plane: Plane, dtype: str, wide: str) -> Combine:
@@ -76,8 +81,8 @@ def pooling(op: SumPool | Pool, plane: Plane, dtype: str, wide: str) -> Combine:
 
 
 @kernel_rule(ReduceMean)
-def mean_kernel(task: Task[ReduceMean]) -> Kernel:
-    """A mean over one or two spatial axes is a pooling over the whole plane; the plain nest does any other."""
+def mean_kernel(task: Task[ReduceMean]) -> Kernel | Decline:
+    """A mean over one or two spatial axes is a pooling over the whole plane; any other goes by the plain nest."""
     x = task.inputs[0]
     if x.type.rank not in (3, 4) or task.op.axes != tuple(range(2, x.type.rank)) or not task.op.keepdims:
         return reduce_nest(task)

@@ -46,6 +46,13 @@ class Plane:
         window = self.window
         return at * window.strides[axis] + tap * window.dilations[axis] - window.pads[axis]
 
+    def tiles(self, pixels: int) -> list[tuple[int, int]]:
+        """The tiles of a row, each its first column and its pixels, in the order of ``for_each_tile``."""
+        first, last = self.interior(1)
+        parts = runs(last - first, pixels)
+        inside = [(first + start + i * size, size) for start, count, size in parts for i in range(count)]
+        return [*inside, *((column, 1) for column in range(self.out[1]) if not first <= column < last)]
+
     def for_each_tile(self, pixels: int, emit: Callable[[Expr, int, tuple[Expr, Expr]], None]) -> None:
         """Cover a row by ``emit(column, pixels, taps)``: full tiles inside, single pixels at the borders."""
         first, last = self.interior(1)

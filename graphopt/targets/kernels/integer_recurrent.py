@@ -9,7 +9,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.errors import Unsupported
-from graphopt.ir import Value
+from graphopt.ir import Array, Op, Value, arg
 from graphopt.ops import (
     GruSequenceInteger,
     IntegerSequence,
@@ -19,9 +19,11 @@ from graphopt.ops import (
     overflowing,
 )
 from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STATE_BITS
+from graphopt.targets.forms import form_of
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.recurrent import ACCUMULATORS, Emitter, GateBlock, State, pack
-from graphopt.targets.scalars import clamp, find_scalar
+from graphopt.targets.lookup import Choice
+from graphopt.targets.scalars import clamp
 from graphopt.targets.schedule import Segment, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
@@ -54,11 +56,23 @@ def integer_sequence_kernel(task: Task[IntegerSequence]) -> Kernel:
         what = f"the accumulator of row {row} may overflow"
         raise Unsupported(what, where=task.region.node.name, advice="keep this layer in float32")
     segments = channel_segments(hidden, task.target.lanes, max(1, ACCUMULATORS // op.gates))
+    scales = op.split(task.inputs)[0]
+    form: Choice[Value] = form_of(SATURATED, task.target, arg("acc", "int32", (1, len(weights))), *scales)
+    packed = {"recurrent": pack(weights, op.gates, segments)}
+    if form.result is not None:
+        packed |= {f"scale{i}": every_row(v, len(weights)) for i, v in enumerate(form.result.node.inputs[1:])}
 
     def emit(frame: Frame) -> None:
-        EMITTERS[type(op)](op, frame, segments).emit()
+        frame.tell(SATURATED, form)
+        EMITTERS[type(op)](op, frame, segments, form).emit()
 
-    return Kernel(op.name, emit, {"recurrent": pack(weights, op.gates, segments)}, replaced=(rv,))
+    return Kernel(op.name, emit, packed, replaced=(rv,) if form.result is None else (rv, *scales))
+
+
+def every_row(value: Value, rows: int) -> Array:
+    """A constant of the rows of a product, one number or as many."""
+    assert value.constant is not None
+    return np.broadcast_to(value.constant, (rows,))
 
 
 def kept(name: str, value: Expr) -> Expr:
@@ -84,15 +98,19 @@ def narrowed(x: Expr) -> Expr:
 
 
 class IntegerEmitter(Emitter[IntegerT]):
-    """``channel`` writes the arithmetic of one channel; the last row is the copy of the state for the products."""
+    """``channel`` writes what one channel does with its accumulators; the last row is the copy that is multiplied.
 
-    def __init__(self, op: IntegerT, frame: Frame, segments: Sequence[Segment]) -> None:
+    Accumulators are requantized in the ``form`` of the target, if it has one, by constants that were packed for it.
+    """
+
+    def __init__(self, op: IntegerT, frame: Frame, segments: Sequence[Segment], form: Choice[Value]) -> None:
         super().__init__(op, frame, segments)
         self.dtype = "int32"
         scales, tables, _, _ = op.split(frame.task.inputs)
-        self.multiplier, self.shift = (frame.tensors[v] for v in scales)
-        self.requantize = find_scalar(Requantize, frame.task.target.codegen)
-        self.sigmoid, self.tanh = frame.tensors[tables[0]], frame.tensors[tables[-1]]
+        self.requantize: Op = SATURATED if form.result is None else form.result.op
+        packed = [tensor for name, tensor in frame.packed.items() if name.startswith("scale")]
+        self.scales = packed or [frame.tensors[v] for v in scales]
+        self.sigmoid_table, self.tanh_table = frame.tensors[tables[0]], frame.tensors[tables[-1]]
 
     def operands(self, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
         _, _, biases, states = self.op.split(values)
@@ -154,7 +172,7 @@ class IntegerEmitter(Emitter[IntegerT]):
     def rescaled(self, acc: Expr, gate: int, c: Expr) -> Expr:
         """A product in the units of gates, saturated."""
         row = Point((gate * self.hidden + c,))
-        acc = self.requantize(SATURATED, acc, self.multiplier.load(row), self.shift.load(row))
+        acc = self.scalar(self.requantize, acc, *(scale.load(row) for scale in self.scales))
         return kept("product", cast(acc, "int32"))
 
     def activated(self, table: Tensor, x: Expr, product: Expr) -> Expr:
@@ -184,7 +202,7 @@ def channels(block: GateBlock, acc: Callable[[int, int], Expr]) -> Iterator[tupl
 class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
         op = self.op
-        tables = (self.sigmoid, self.sigmoid, self.sigmoid, self.tanh)
+        tables = (self.sigmoid_table, self.sigmoid_table, self.sigmoid_table, self.tanh_table)
         i, o, f, g = (
             self.activated(table, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
             for gate, table in enumerate(tables)
@@ -192,7 +210,7 @@ class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
         new = (i * g) >> (STATE_BITS - op.cell)
         cell = kept("cell", saturated(rounded(f * states[1] + new if states else new, STATE_BITS)))
         self.store(self.steps, n, c, cell)
-        squashed = self.interpolated(self.tanh, saturated(cell * (1 << (GATE_BITS - op.cell))))
+        squashed = self.interpolated(self.tanh_table, saturated(cell * (1 << (GATE_BITS - op.cell))))
         self.store(t, n, c, rounded(o * squashed, STATE_BITS))
 
 
@@ -217,7 +235,7 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
         def late(block: GateBlock) -> None:
             acc = self.products(block, (2,), n, self.steps if states else None)
             for c, gates in channels(block, acc):
-                g = self.activated(self.tanh, self.x(t, n, 2, c), self.rescaled(gates(2), 2, c))
+                g = self.activated(self.tanh_table, self.x(t, n, 2, c), self.rescaled(gates(2), 2, c))
                 z = self.load((self.out, (t, n)), c)
                 self.finish(t, n, c, z, g, [self.load(s, c) for s in states])
 
@@ -227,11 +245,11 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
         z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
         inner = rounded(reset * self.rescaled(gates(2), 2, c), STATE_BITS)
-        self.finish(t, n, c, z, self.activated(self.tanh, self.x(t, n, 2, c), inner), states)
+        self.finish(t, n, c, z, self.activated(self.tanh_table, self.x(t, n, 2, c), inner), states)
 
     def early(self, t: Expr, n: Expr, c: Expr, gates: Gates, gate: int) -> Expr:
         """One of the gates z and r."""
-        return self.activated(self.sigmoid, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
+        return self.activated(self.sigmoid_table, self.x(t, n, gate, c), self.rescaled(gates(gate), gate, c))
 
     def finish(self, t: Expr, n: Expr, c: Expr, z: Expr, g: Expr, states: Sequence[Expr]) -> None:
         h = states[0] if states else ZERO
@@ -240,7 +258,7 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
 
 class RnnIntegerEmitter(IntegerEmitter[RnnSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
-        self.store(t, n, c, self.activated(self.tanh, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c)))
+        self.store(t, n, c, self.activated(self.tanh_table, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c)))
 
 
 EMITTERS: dict[type[IntegerSequence], type[IntegerEmitter[IntegerSequence]]] = {

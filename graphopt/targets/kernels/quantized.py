@@ -8,6 +8,7 @@ from tvm import tirx
 from graphopt.errors import Unsupported
 from graphopt.ir import Array, Op
 from graphopt.ops import IntegerProduct, factors_of, fits_half, overflowing
+from graphopt.targets.instructions import portable
 from graphopt.targets.tir import Expr, Point, Tensor, cast
 
 
@@ -80,7 +81,7 @@ def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
     subnormal, and it does not matter whether the core flushes subnormals to zero. In C, a helper function does this.
     """
     if codegen == "c":
-        return tirx.call_pure_extern("float32", "float_of_half", half)
+        return portable.FLOAT_OF_HALF.call(half)
 
     def each(value: int) -> Expr:
         return splat(value, lanes, "uint32")

@@ -12,7 +12,7 @@ from graphopt.errors import Unsupported
 from graphopt.ir import Array, Value
 from graphopt.ops import GruSequence, IntegerSequence, LstmSequence, RecurrentSequence, Relu, RnnSequence, Sigmoid, Tanh
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
-from graphopt.targets.scalars import SCALARS, constant
+from graphopt.targets.scalars import constant
 from graphopt.targets.schedule import Segment, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
@@ -62,6 +62,7 @@ class Emitter(Generic[SequenceT]):
         self.op = op
         values = frame.task.inputs
         self.out, self.segments, self.dtype = frame.out, segments, frame.out.dtype
+        self.scalar = frame.scalar
         self.gates = frame.tensors[values[0]]
         self.packed = frame.packed.get("recurrent")
         self.recurrent = None if self.packed else frame.tensors[values[1]]
@@ -69,6 +70,12 @@ class Emitter(Generic[SequenceT]):
         self.biases, self.initial = [frame.tensors[v] for v in biases], [frame.tensors[v] for v in initial]
         self.steps, self.n = self.gates.shape[:2]
         self.hidden = self.out.shape[2]
+
+    def sigmoid(self, x: Expr) -> Expr:
+        return self.scalar(Sigmoid(), x)
+
+    def tanh(self, x: Expr) -> Expr:
+        return self.scalar(Tanh(), x)
 
     def operands(self, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
         """The biases among the operands, and the initial states."""
@@ -143,14 +150,6 @@ class GateBlock:
         return lambda g, v: acc[place[g, v]]
 
 
-def sigmoid(x: Expr) -> Expr:
-    return SCALARS[Sigmoid](Sigmoid(), x)
-
-
-def tanh(x: Expr) -> Expr:
-    return SCALARS[Tanh](Tanh(), x)
-
-
 class LstmEmitter(Emitter[LstmSequence]):
     """All gates of a block at once; the cell state is in the row after the hidden states."""
 
@@ -160,12 +159,12 @@ class LstmEmitter(Emitter[LstmSequence]):
         def emit(block: GateBlock) -> None:
             acc = block.products("acc", range(4), lambda g, v: self.gates.load(block.at(t, n, v, g)), hidden)
             for v in block.vectors:
-                c = sigmoid(acc(0, v)) * tanh(acc(3, v))
+                c = self.sigmoid(acc(0, v)) * self.tanh(acc(3, v))
                 if cell is not None:
-                    c = sigmoid(acc(2, v)) * block.load(cell, v) + c
+                    c = self.sigmoid(acc(2, v)) * block.load(cell, v) + c
                 after = block.at(self.steps, n, v)
                 self.out.store(after, c)
-                self.out.store(block.at(t, n, v), sigmoid(acc(1, v)) * tanh(self.out.load(after)))
+                self.out.store(block.at(t, n, v), self.sigmoid(acc(1, v)) * self.tanh(self.out.load(after)))
 
         self.each_block(emit)
 
@@ -196,24 +195,24 @@ class GruEmitter(Emitter[GruSequence]):
 
             acc = block.products("acc", range(3), start, h)
             for v in block.vectors:
-                late = gate(block)(2, v) + sigmoid(acc(1, v)) * acc(2, v)
-                finish(block, v, sigmoid(acc(0, v)), tanh(late))
+                late = gate(block)(2, v) + self.sigmoid(acc(1, v)) * acc(2, v)
+                finish(block, v, self.sigmoid(acc(0, v)), self.tanh(late))
 
         def first(block: GateBlock) -> None:
             acc = block.products("acc", (0, 1), gate(block), h)
             for v in block.vectors:
-                self.out.store(block.at(t, n, v), sigmoid(acc(0, v)))
+                self.out.store(block.at(t, n, v), self.sigmoid(acc(0, v)))
                 if h is None:
                     self.out.store(block.at(self.steps, n, v), constant(0.0, acc(1, v)))
                 else:
-                    self.out.store(block.at(self.steps, n, v), sigmoid(acc(1, v)) * block.load(h, v))
+                    self.out.store(block.at(self.steps, n, v), self.sigmoid(acc(1, v)) * block.load(h, v))
 
         def second(block: GateBlock) -> None:
             reset = None if h is None else (self.out, (self.steps, n))
             inner = block.products("inner", (2,), inner_bias(block), reset)
             for v in block.vectors:
                 z = self.out.load(block.at(t, n, v))
-                finish(block, v, z, tanh(gate(block)(2, v) + inner(2, v)))
+                finish(block, v, z, self.tanh(gate(block)(2, v) + inner(2, v)))
 
         for sweep in (whole,) if self.op.linear_before_reset else (first, second):
             self.each_block(sweep)
@@ -227,7 +226,9 @@ class RnnEmitter(Emitter[RnnSequence]):
             acc = block.products("acc", (0,), lambda g, v: self.gates.load(block.at(t, n, v)), h)
             for v in block.vectors:
                 y = acc(0, v)
-                self.out.store(block.at(t, n, v), tanh(y) if self.op.activation == "tanh" else SCALARS[Relu](Relu(), y))
+                self.out.store(
+                    block.at(t, n, v), self.tanh(y) if self.op.activation == "tanh" else self.scalar(Relu(), y)
+                )
 
         self.each_block(emit)
 

@@ -1,0 +1,23 @@
+"""The instructions that kernels call, a file for each instruction set; ``portable`` has the twin of every one."""
+
+from graphopt.targets.instructions import armv6m, dsp, portable
+from graphopt.targets.instructions.base import (
+    INSTRUCTIONS,
+    Instruction,
+    definition,
+    find_instruction,
+    instruction,
+    used,
+)
+
+__all__ = [
+    "INSTRUCTIONS",
+    "Instruction",
+    "armv6m",
+    "definition",
+    "dsp",
+    "find_instruction",
+    "instruction",
+    "portable",
+    "used",
+]

@@ -1,0 +1,96 @@
+"""Instructions as data: what kernels call by name, the C of each for an instruction set, and what it means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.errors import InvalidGraph
+from graphopt.ir import Array
+from graphopt.ir.registry import Table
+from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.lookup import HasSets, choose
+from graphopt.targets.tir import Expr
+
+
+def everywhere(*operands: Array) -> Array:
+    """Whatever the operands are."""
+    return np.ones(operands[0].shape, bool)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A function of C that kernels call, as one instruction set has it.
+
+    ``operands`` gives the dtype of each parameter by its name, ``result`` that of the result or accumulator. ``lanes``
+    results stand side by side in one, each a sum of ``depth`` products; 0 for what multiplies nothing. ``body`` is the
+    text between the braces, in C or in assembly within it; a compiler without the macros of ``guard`` takes the body of
+    all sets in its place. ``meaning`` computes the same in numpy, on arrays of operands, wherever ``defined`` holds.
+    """
+
+    name: str
+    isa: str | None
+    operands: Mapping[str, str]
+    result: str
+    body: str
+    meaning: Callable[..., Array]
+    defined: Callable[..., Array] = everywhere
+    comment: str = ""
+    depth: int = 0
+    lanes: int = 1
+    guard: str = ""
+    includes: tuple[str, ...] = ()
+
+    def call(self, *operands: Expr) -> Expr:
+        """A call of the function, in TIR: the target's own body is found when the C is printed."""
+        return tirx.call_pure_extern(self.result, self.name, *operands)
+
+    def on(self, isa: str, body: str, guard: str = "", comment: str = "") -> Instruction:
+        """The same function as another instruction set has it; it is entered in the table."""
+        return instruction(replace(self, isa=isa, body=body, guard=guard, comment=comment))
+
+
+INSTRUCTIONS: Table[tuple[str, str | None], Instruction] = Table("an instruction", lambda found: found.meaning)
+"""By name, and the instruction set that the body is for or (None) all: portable C, which every name has."""
+
+
+def instruction(new: Instruction) -> Instruction:
+    """Enter an instruction in the table.
+
+    Raises ``InvalidGraph`` for one of a single instruction set that has no portable twin, or another meaning than that.
+    """
+    twin = INSTRUCTIONS.get((new.name, None))
+    if new.isa is not None and (twin is None or (twin.operands, twin.result) != (new.operands, new.result)):
+        advice = "enter the portable one first, and make the others of it by .on(isa, body)"
+        raise InvalidGraph(f"the instruction {new.name} for {new.isa} has no portable twin", advice=advice)
+    INSTRUCTIONS.enter(new, (new.name, new.isa))
+    return new
+
+
+def find_instruction(name: str, target: HasSets) -> Instruction:
+    """An instruction as the most special instruction set of a target has it."""
+    found = choose(INSTRUCTIONS, name, target, lambda known: known).result
+    assert found is not None, f"there is no instruction {name}"
+    return found
+
+
+def definition(one: Instruction) -> str:
+    """The function of C: the body, or where compilers may lack its instruction set, that or the portable one."""
+    parameters = [f"{C_TYPES[dtype]} {name}" for name, dtype in one.operands.items()]
+    head = f"static inline {C_TYPES[one.result]} {one.name}("
+    twin = INSTRUCTIONS[one.name, None].body
+    body = f"#if {one.guard}\n{one.body}\n#else\n{twin}\n#endif" if one.guard else one.body
+    comment = f"/* {one.comment} */\n" if one.comment else ""
+    braced = f"\n{{\n{body}\n}}" if "\n" in body else f" {{ {body.strip()} }}"
+    return f"{comment}{head}{', '.join(parameters)}){braced}"
+
+
+def used(functions: str, target: HasSets) -> list[Instruction]:
+    """The instructions that the text of some functions calls, as the target has them."""
+    called = set(re.findall(r"\b(\w+)\(", functions))
+    names = dict.fromkeys(name for name, _ in INSTRUCTIONS if name in called)
+    return [find_instruction(name, target) for name in names]

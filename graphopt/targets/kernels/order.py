@@ -1,0 +1,91 @@
+"""In which order kernels read an operand against their writes of the result: how far the two may overlap.
+
+A tile of pixels is written once its windows were read. So the result may lie over the operand if it begins so far below
+it that no tile is written over a pixel that is read later. In both, all channels of a pixel stand together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from graphopt.ir import Array, Op, Value
+from graphopt.targets.kernels.base import Task, View
+from graphopt.targets.kernels.geometry import Plane, as_plane
+from graphopt.targets.plan import Overlap, rounded_up
+from graphopt.targets.tir import Tensor
+
+
+def tiled_reads(task: Task[Op], plane: Plane, view: View, pixels: int, last: int) -> Mapping[Value, Overlap]:
+    """Of a kernel whose loops go over tiles first, and then over blocks of channels, of which the last has ``last``.
+
+    Each block reads the windows of the tile anew, after those before it have written theirs.
+    """
+    operand, result = views(task, view)
+    if operand is None or result is None:
+        return {}
+    written, read = tile_order(plane, pixels)
+    ends, starts = written * pixel_bytes(result), read * pixel_bytes(operand)
+    before = gap(ends - last * pixel_bytes(result) // result.shape[1], starts) if last < result.shape[1] else 0
+    return {task.inputs[0]: Overlap(max(before, gap(ends, later(starts))))}
+
+
+def windowed_reads(task: Task[Op], plane: Plane, pixels: int) -> Mapping[Value, Overlap]:
+    """Of a kernel whose loops go over channels first: each reads and writes what is its own.
+
+    So it is if the result begins a multiple of a pixel below the operand.
+    """
+    operand, result = views(task, as_plane)
+    if operand is None or result is None or operand.dtype != result.dtype:
+        return {}
+    size = pixel_bytes(operand)
+    step = math.lcm(size, task.target.alignment)
+    written, read = tile_order(plane, pixels)
+    return {task.inputs[0]: Overlap(rounded_up(size * gap(written, later(read)), step), step)}
+
+
+def views(task: Task[Op], view: View) -> tuple[Tensor | None, Tensor | None]:
+    """Operand and result through a view, if all channels of a pixel stand together; else None."""
+    if task.region.tail is not None:
+        return None, None
+    result = Tensor(None, task.region.head.type.dtype, task.out.shape, task.out.strides)
+    operand, seen = view(task.strided(task.inputs[0])), view(result)
+    return operand if by_pixels(operand) else None, seen if by_pixels(seen) else None
+
+
+def by_pixels(tensor: Tensor | None) -> bool:
+    """Whether a tensor is one sample [1, c, h, w], dense, its channels innermost."""
+    if tensor is None or tensor.shape[0] != 1:
+        return False
+    _, c, _, w = tensor.shape
+    axes = zip(tensor.shape, tensor.strides, (0, 1, w * c, c), strict=True)
+    return all(size == 1 or stride == wanted for size, stride, wanted in axes)
+
+
+def pixel_bytes(tensor: Tensor) -> int:
+    return tensor.shape[1] * np.dtype(tensor.dtype).itemsize
+
+
+def tile_order(plane: Plane, pixels: int) -> tuple[Array, Array]:
+    """For each tile, in their order: the end of the pixels that it writes, and the first pixel that it reads."""
+    tiles = np.array(plane.tiles(pixels))
+    y, x = np.arange(plane.out[0])[:, None], tiles[:, 0]
+    strides, pads = plane.window.strides, plane.window.pads
+    top, left = np.maximum(0, y * strides[0] - pads[0]), np.maximum(0, x * strides[1] - pads[1])
+    return (y * plane.out[1] + tiles.sum(axis=1)).ravel(), (top * plane.size[1] + left).ravel()
+
+
+def later(starts: Array) -> Array:
+    """What the next tile reads first; the last one has none behind it."""
+    return np.append(starts[1:], np.iinfo(np.int64).max // 2)
+
+
+def gap(ends: Array, starts: Array) -> int:
+    """How far below the operand the result must begin: of each tile the end of its writes, and what is read after them.
+
+    What is read by a tile is read by none behind it if all of these begin later.
+    """
+    still_read = np.minimum.accumulate(starts[::-1])[::-1]
+    return max(0, int((ends - still_read).max()))

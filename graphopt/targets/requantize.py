@@ -1,0 +1,170 @@
+"""Requantisation by the upper half of a product alone: three instructions on a core with DSP, and exactly the same.
+
+For a shift t of 33 or more, floor((acc * m + 2^(t-1)) / 2^t) + zero point is
+
+    (upper(acc * m) + C) >> (t - 32),    C = 2^(t-33) + zero_point * 2^(t-32)
+
+where upper is the upper half of the product in 64 bits: C has no bits in the lower half, so nothing is carried out of
+it. ``tests/proofs/test_requantize.py`` proves it for all products, and all shifts and zero points that C has room for.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.ir import Array, Op, TensorType, Trait, Value, constant
+from graphopt.ops import ConvInteger, LinearInteger, Requantize
+from graphopt.targets.forms import form_rule
+from graphopt.targets.instructions import portable
+from graphopt.targets.lookup import Decline
+from graphopt.targets.scalars import scalar_rule
+from graphopt.targets.tir import Expr, cast
+
+INT32 = -(1 << 31), (1 << 31) - 1
+LEAST_SHIFT = 33
+MOST_ADDEND = 1 << 30
+"""The upper half of a product with a multiplier of 31 bits is of at most this magnitude: with C, it fits int32."""
+
+Bounds = tuple[Array, Array]
+"""The least and the greatest accumulator, int64, of a shape that broadcasts to it."""
+
+
+class RequantizeUpper(Op):
+    """clip((upper(acc * multiplier) + addend) >> shift, low, high), in ``to``.
+
+    acc, multiplier and addend are int32, shift is uint8; they broadcast to acc. It stands in regions that are lowered,
+    never in graphs, and has therefore no name of its own in the text form.
+    """
+
+    name: ClassVar[str] = Requantize.name
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
+
+    low: int
+    high: int
+    to: str
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        return inputs[0].with_dtype(self.to)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        acc, multiplier, addend, shift = (a.astype(np.int64) for a in inputs)
+        scaled = ((acc * multiplier >> 32) + addend) >> shift
+        return np.asarray(np.clip(scaled, self.low, self.high).astype(self.to))
+
+
+@scalar_rule(RequantizeUpper)
+def requantize_upper(op: RequantizeUpper, acc: Expr, multiplier: Expr, addend: Expr, shift: Expr) -> Expr:
+    """Compilers make one instruction of the two limits where there is one, SSAT or USAT."""
+    upper = portable.MULTIPLY_UPPER.call(acc, multiplier, addend)
+    scaled = tirx.shift_right(upper, cast(shift, "int32"))
+    low, high = (tirx.const(n, "int32") for n in (op.low, op.high))
+    return cast(tirx.min(tirx.max(scaled, low), high), op.to)
+
+
+@form_rule(Requantize, isa="c")
+def by_upper_half(op: Requantize, acc: Value, multiplier: Value, shift: Value) -> Value | Decline:
+    """The form of a requantisation by constants that allow it, each channel for itself."""
+    if acc.type.dtype != "int32":
+        return Decline(f"its accumulator is {acc.type.dtype}")
+    if multiplier.constant is None or shift.constant is None:
+        return Decline("its multiplier or shift is computed at run time")
+    bounds = hull(bounds_of(acc), multiplier.type.static_shape, len(acc.type.static_shape))
+    parts = np.broadcast_arrays(multiplier.constant.astype(object), shift.constant.astype(object), *bounds)
+    found: list[tuple[int, int, int]] = []
+    for channel, numbers in enumerate(zip(*(part.ravel() for part in parts), strict=True)):
+        constants = constants_of(op.zero_point, *map(int, numbers))
+        if isinstance(constants, Decline):
+            return Decline(f"channel {channel}: {constants.why}")
+        found.append(constants)
+    multipliers, addends, shifts = (
+        column(numbers, parts[0].shape, dtype)
+        for numbers, dtype in zip(zip(*found, strict=True), ("int32", "int32", "uint8"), strict=True)
+    )
+    added = constant(addends, f"{multiplier.node.name.removesuffix('multiplier')}addend")
+    new = RequantizeUpper(low=op.low, high=op.high, to=op.to)
+    return new(acc, constant(multipliers, like=multiplier), added, constant(shifts, like=shift))
+
+
+def column(numbers: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Array:
+    """Constants of all channels; one number where they are equal."""
+    data = np.array(numbers, dtype)
+    return data[0] if (data == data[0]).all() else data.reshape(shape)
+
+
+def constants_of(
+    zero_point: int, multiplier: int, shift: int, least: int, greatest: int
+) -> tuple[int, int, int] | Decline:
+    """Multiplier, addend and shift beyond 32 of one channel, with accumulators from ``least`` to ``greatest``.
+
+    Where the shift is too large, both are shifted down if no accumulator in that range gives another number.
+    """
+    if multiplier < 0:
+        return Decline(f"its multiplier {multiplier} is negative")
+    if shift < LEAST_SHIFT:
+        return Decline(f"its shift {shift} is below {LEAST_SHIFT}")
+    fitting = shift
+    while abs(addend(zero_point, fitting)) > MOST_ADDEND:
+        fitting -= 1
+        if fitting < LEAST_SHIFT:
+            return Decline(f"its zero point {zero_point} is too large")
+    down = shift - fitting
+    smaller = (multiplier + (1 << down >> 1)) >> down
+    if down and not alike((multiplier, shift), (smaller, fitting), least, greatest):
+        return Decline(f"its shift {shift} is too large, and a smaller one is not proved to give the same")
+    return smaller, addend(zero_point, fitting), fitting - 32
+
+
+def addend(zero_point: int, shift: int) -> int:
+    return (1 << (shift - LEAST_SHIFT)) + (zero_point << (shift - 32))
+
+
+def alike(one: tuple[int, int], other: tuple[int, int], least: int, greatest: int) -> bool:
+    """Whether two multipliers with their shifts give the same for all accumulators of a range.
+
+    Both grow with the accumulator: they do if they have the same values at the ends, and between them go up at the same
+    places.
+    """
+    low, high = scaled(one, least), scaled(one, greatest)
+    if (low, high) != (scaled(other, least), scaled(other, greatest)):
+        return False
+    return all(reaching(one, value) == reaching(other, value) for value in range(low + 1, high + 1))
+
+
+def scaled(by: tuple[int, int], acc: int) -> int:
+    multiplier, shift = by
+    return (acc * multiplier + (1 << (shift - 1))) >> shift
+
+
+def reaching(by: tuple[int, int], value: int) -> int:
+    """The least accumulator that is scaled to a value or more, by a multiplier that is not 0."""
+    multiplier, shift = by
+    return -(((1 << (shift - 1)) - (value << shift)) // multiplier)
+
+
+def bounds_of(acc: Value) -> Bounds:
+    """What an accumulator may be: of a product with constant weights from these, of any other all of int32."""
+    op = acc.op
+    if not isinstance(op, ConvInteger | LinearInteger):
+        return np.array(INT32[0]), np.array(INT32[1])
+    x, w, b = acc.node.inputs
+    if w.constant is None or b.constant is None:
+        return np.array(INT32[0]), np.array(INT32[1])
+    limits = np.iinfo(x.type.dtype)
+    below, above = min(limits.min - op.zero_point, 0), max(limits.max - op.zero_point, 0)  # padding counts as 0
+    weight = w.constant.astype(np.int64).reshape(len(w.constant), -1)
+    up, down = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
+    column = (-1, *(1,) * (acc.type.rank - 2)) if isinstance(op, ConvInteger) else (-1,)
+    bias = b.constant.astype(np.int64)
+    return (bias + below * up + above * down).reshape(column), (bias + above * up + below * down).reshape(column)
+
+
+def hull(bounds: Bounds, shape: tuple[int, ...], rank: int) -> Bounds:
+    """The bounds by element of ``shape``: over all that one element is broadcast to."""
+    extra = rank - len(shape)
+    axes = (*range(extra), *(extra + axis for axis, size in enumerate(shape) if size == 1))
+    wide = [data.reshape((1,) * (rank - data.ndim) + data.shape) for data in bounds]
+    least, greatest = wide[0].min(axis=axes, keepdims=True), wide[1].max(axis=axes, keepdims=True)
+    return least.reshape(least.shape[extra:]), greatest.reshape(greatest.shape[extra:])

@@ -1,0 +1,126 @@
+"""Instructions: body, portable twin and meaning give the same, over drawn and extreme operands, here and under QEMU."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphopt.errors import InvalidGraph
+from graphopt.ir import Array
+from graphopt.runtime.build import BOARDS, build_image, require, run_tool
+from graphopt.targets import get_target
+from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, instruction
+from graphopt.targets.kernels import KERNEL_RULES  # noqa: F401  (their import enters the instructions)
+from graphopt.targets.target import builtin_targets
+
+CASES = 400
+DRAWN = 200_000
+NAMES = list(dict.fromkeys(name for name, _ in INSTRUCTIONS))
+BOARDS_HELD = ["cortex-m0", "cortex-m4"]
+"""Emulated targets: between them they have every instruction set of which there is a body and an emulator."""
+
+
+def drawn(dtype: str, rng: np.random.Generator) -> Array:
+    """Operands of all magnitudes, and the extreme ones."""
+    bits = 8 * np.dtype(dtype).itemsize
+    if dtype.startswith("float"):
+        extremes = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0], dtype)
+        few = rng.integers(-2047, 2048, DRAWN) * 2.0 ** rng.integers(-12, 12, DRAWN)
+        return np.where(rng.random(DRAWN) < 0.1, rng.choice(extremes, DRAWN), few.astype(dtype))
+    limits = np.iinfo("uint8" if dtype == "bool" else dtype)
+    whole = rng.integers(limits.min, limits.max, DRAWN, limits.dtype, endpoint=True)
+    sized = whole >> rng.integers(0, bits, DRAWN).astype(limits.dtype)
+    extremes = np.array([limits.min, limits.max, 0, 1], limits.dtype)
+    return np.where(rng.random(DRAWN) < 0.1, rng.choice(extremes, DRAWN), sized)
+
+
+@cache
+def operands(name: str) -> dict[str, Array]:
+    """Operands of an instruction for which it is defined."""
+    rng = np.random.default_rng(len(name))
+    one = INSTRUCTIONS[name, None]
+    found = [drawn(dtype, rng) for dtype in one.operands.values()]
+    with np.errstate(all="ignore"):
+        chosen = np.flatnonzero(one.defined(*found))[:CASES]
+    assert len(chosen) >= CASES // 2, f"few of the drawn operands of {name} are any that it is defined for"
+    return {key: data[chosen] for key, data in zip(one.operands, found, strict=True)}
+
+
+def meant(name: str) -> Array:
+    one = INSTRUCTIONS[name, None]
+    with np.errstate(all="ignore"):
+        return np.asarray(one.meaning(*operands(name).values())).astype("uint8" if one.result == "bool" else one.result)
+
+
+def program(instructions: list[Instruction]) -> str:
+    """C that reads the operands of each instruction from a file, and writes its results to another."""
+    parts = ["#include <math.h>", '#include "harness.h"', *map(definition, instructions)]
+    parts += ["int main(void)", "{"]
+    parts += ['    const int in = harness_open("inputs.bin", 0), out = harness_open("outputs.bin", 1);']
+    for one in instructions:
+        count = len(next(iter(operands(one.name).values())))
+        parts += ["    {"]
+        for name, dtype in one.operands.items():
+            parts += [f"        static {C_TYPES[dtype]} {name}[{count}];"]
+            parts += [f"        if (harness_read(in, {name}, sizeof {name})) return 1;"]
+        call = ", ".join(f"{name}[i]" for name in one.operands)
+        parts += [f"        static {C_TYPES[one.result]} result[{count}];"]
+        parts += [f"        for (int i = 0; i < {count}; ++i) result[i] = {one.name}({call});"]
+        parts += ["        if (harness_write(out, result, sizeof result)) return 1;", "    }"]
+    return "\n".join([*parts, "    return 0;", "}", ""])
+
+
+def results(folder: Path, target: str | None) -> dict[str, Array]:
+    """What every instruction gives, as a target has it or (None) as portable C natively."""
+    machine = get_target(target or "cortex-m4")
+    chosen = [find_instruction(name, machine) if target else INSTRUCTIONS[name, None] for name in NAMES]
+    (folder / "harness.c").write_text(program(chosen))
+    data = [column for name in NAMES for column in operands(name).values()]
+    (folder / "inputs.bin").write_bytes(b"".join(column.tobytes() for column in data))
+    if target is None:
+        options = ["-std=gnu99", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{BOARDS}"]
+        run_tool(["gcc", *options, "harness.c", str(BOARDS / "posix.c"), "-lm", "-o", "program"], folder)
+        run_tool([str(folder / "program")], folder)
+    else:
+        for empty in ("none.c", "none_weights.c"):
+            (folder / empty).write_text("typedef int none;\n")
+        image = build_image(folder, "none", machine.toolchain, machine.runner, ["-O1", "-ffp-contract=off", "-Wall"])
+        command = [require(machine.runner.emulator, machine.runner.package), "-M", machine.runner.machine]
+        command += ["-display", "none", "-monitor", "none", "-serial", "none"]
+        run_tool([*command, "-semihosting-config", "enable=on,target=native", "-kernel", str(image)], folder)
+    raw, found, at = (folder / "outputs.bin").read_bytes(), {}, 0
+    for name in NAMES:
+        want = meant(name)
+        found[name] = np.frombuffer(raw, want.dtype, len(want), at)
+        at += want.nbytes
+    return found
+
+
+@pytest.fixture(scope="module", params=[None, *BOARDS_HELD], ids=lambda target: target or "portable")
+def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
+    return results(tmp_path_factory.mktemp("instructions"), request.param)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_computed_is_what_is_meant(name: str, given: dict[str, Array]) -> None:
+    np.testing.assert_array_equal(given[name], meant(name))
+
+
+def test_every_instruction_set_is_held() -> None:
+    """By a target that it is found on: a body that no target takes would never be compiled."""
+    held = {
+        (name, found.isa) for t in BOARDS_HELD for name in NAMES for found in [find_instruction(name, get_target(t))]
+    }
+    known = {isa for target in builtin_targets().values() for isa in target.sets}
+    assert set(INSTRUCTIONS) <= {*held, *((name, None) for name in NAMES)}
+    assert {isa for _, isa in INSTRUCTIONS if isa} <= known
+
+
+def test_an_instruction_without_a_portable_twin_is_refused() -> None:
+    alone = Instruction("made_up", "dsp", {"a": "int32"}, "int32", "    return a;", lambda a: a)
+    with pytest.raises(InvalidGraph, match="made_up for dsp has no portable twin"):
+        instruction(alone)
