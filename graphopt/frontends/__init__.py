@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt.errors import GraphoptError, InvalidInput, Unsupported
 from graphopt.extras import optional_packages
+from graphopt.frontends.tflite.verify import is_tflite
 from graphopt.frontends.weights import require_finite_weights
 from graphopt.ir import Graph, bind_batch
 from graphopt.storage import is_stored, read
@@ -93,6 +94,10 @@ def load(
                 raise InvalidInput("shapes and constants are for ONNX models", where=where)
             graph = read(Path(model))
             graph = graph if batch is None else bind_batch(graph, batch)
+        elif isinstance(model, str | Path) and Path(model).is_file() and is_tflite(Path(model)):
+            from graphopt.frontends.tflite.importer import load as load_tflite
+
+            graph = load_tflite(Path(model), batch=batch, shapes=shapes, constants=constants)
         else:
             from graphopt.frontends.onnx.importer import load as load_onnx
 

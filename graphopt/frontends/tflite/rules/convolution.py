@@ -1,0 +1,92 @@
+"""Convolutions, poolings and products: operators on images have channels in front here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tflite
+
+from graphopt import ops
+from graphopt.errors import InvalidInput, Unsupported
+from graphopt.frontends import normal
+from graphopt.frontends.tflite.node import TfliteNode, activated, tflite_rule
+from graphopt.ir import Value
+
+
+def same_pads(
+    sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> tuple[int, ...]:
+    """The pads with which a window gives size / stride results, rounded up; an odd one is behind."""
+    totals = []
+    for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
+        results = -(-size // stride)
+        totals.append(max((results - 1) * stride + dilation * (k - 1) + 1 - size, 0))
+    return (*(t // 2 for t in totals), *(t - t // 2 for t in totals))
+
+
+def pads_of(
+    padding: int, x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> tuple[int, ...]:
+    if min(*strides, *dilations, *kernel) < 1:
+        raise InvalidInput(f"a window of {list(kernel)} by steps of {list(strides)}, dilated by {list(dilations)}")
+    if padding == tflite.Padding.VALID:
+        return (0,) * 2 * len(kernel)
+    if padding == tflite.Padding.SAME:
+        return same_pads(normal.spatial(x), kernel, strides, dilations)
+    raise InvalidInput(f"the padding {padding} is neither SAME nor VALID")
+
+
+def image(at: TfliteNode, index: int = 0) -> Value:
+    if at.rank(index) != 4:
+        raise Unsupported(f"an input of rank {at.rank(index)}", advice="images of rank 4 are read")
+    return at.real(index)
+
+
+def channels_of(x: Value) -> int:
+    return x.type.with_shape(x.type.shape[1:2]).static_shape[0]
+
+
+@tflite_rule("CONV_2D", layout="first")
+def conv(at: TfliteNode) -> Value:
+    """The weights are [o, h, w, c / groups]."""
+    options, x = at.options("Conv2DOptions"), image(at)
+    weight = at.weight(1, (0, 3, 1, 2))
+    out, depth, *kernel = weight.type.static_shape
+    strides, dilations = (options.StrideH(), options.StrideW()), (options.DilationHFactor(), options.DilationWFactor())
+    channels = channels_of(x)
+    if not depth or channels % depth:
+        raise InvalidInput(f"{channels} channels for weights of {depth}")
+    pads = pads_of(options.Padding(), x, kernel, strides, dilations)
+    op = ops.Conv(strides=strides, pads=pads, dilations=dilations, group=channels // depth)
+    y = normal.conv(at, op, x, weight, at.bias(2, 1, out))
+    return activated(at, y, options.FusedActivationFunction())
+
+
+@tflite_rule("DEPTHWISE_CONV_2D", layout="first")
+def depthwise_conv(at: TfliteNode) -> Value:
+    """The weights are [1, h, w, channels * multiplier]."""
+    options, x = at.options("DepthwiseConv2DOptions"), image(at)
+    weight = at.weight(1, (3, 0, 1, 2))
+    out, one, *kernel = weight.type.static_shape
+    strides, dilations = (options.StrideH(), options.StrideW()), (options.DilationHFactor(), options.DilationWFactor())
+    if one != 1 or out % channels_of(x):
+        raise InvalidInput(f"weights of {out} channels, {one} deep, for an input of {channels_of(x)}")
+    pads = pads_of(options.Padding(), x, kernel, strides, dilations)
+    op = ops.Conv(strides=strides, pads=pads, dilations=dilations, group=channels_of(x))
+    y = normal.conv(at, op, x, weight, at.bias(2, 1, out))
+    return activated(at, y, options.FusedActivationFunction())
+
+
+@tflite_rule("AVERAGE_POOL_2D", "MAX_POOL_2D", layout="first")
+def pool(at: TfliteNode) -> Value:
+    """Averages count no padding."""
+    options, x = at.options("Pool2DOptions"), image(at)
+    kernel, strides = (options.FilterHeight(), options.FilterWidth()), (options.StrideH(), options.StrideW())
+    pads = pads_of(options.Padding(), x, kernel, strides, (1, 1))
+    if at.op == "MAX_POOL_2D":
+        y = normal.max_pool(at, ops.MaxPool(kernel=kernel, strides=strides, pads=pads), x)
+    elif kernel == normal.spatial(x) and not any(pads):
+        y = at.emit(ops.ReduceMean(axes=(2, 3)), x)
+    else:
+        y = normal.average_pool(at, ops.AveragePool(kernel=kernel, strides=strides, pads=pads), x)
+    return activated(at, y, options.FusedActivationFunction())
