@@ -68,7 +68,9 @@ class Held:
 
 
 def transposed(at: Scope, x: Value, perm: Sequence[int]) -> Value:
-    """A transpose, or the reshape that it is if it moves only axes of one element."""
+    """A transpose, or the reshape that it is if it moves only axes of one element; two of them are one, or none."""
+    if isinstance(x.op, ops.Transpose):
+        x, perm = x.node.inputs[0], [x.op.perm[p] for p in perm]
     if [a for a in perm if x.type.shape[a] != 1] == [a for a in range(x.type.rank) if x.type.shape[a] != 1]:
         return reshaped(at, x, [x.type.shape[a] for a in perm])
     return normal.transpose(at, x, perm, "channels_first" if tuple(perm) == TO_FIRST else "channels_last")
@@ -196,19 +198,19 @@ class TfliteNode(Scope):
         axis = tuple(perm).index(tensor.parameters.axis) if tensor.parameters.by_channel else None
         return dequantized(value, tensor.parameters, short(tensor.name), axis)
 
-    def bias(self, index: int, weight: int, channels: int) -> Value:
+    def bias(self, index: int, weight: int, channels: int, x: int = 0) -> Value:
         """A bias, or zeros; integers are in steps of the scales of input and weights, whatever scale they state."""
         if not self.has(index):
             return self.constant(np.zeros(channels, "float32"), "bias")
-        data, x, w = self.known(index), self.tensor(0).parameters, self.tensor(weight).parameters
+        data, steps_in, w = self.known(index), self.tensor(x).parameters, self.tensor(weight).parameters
         if data.shape != (channels,):
             raise InvalidInput(f"its bias has the shape {list(data.shape)}, for {channels} channels")
         value = constant(data, short(self.tensor(index).name))
         if data.dtype.kind == "f":
             return value
-        if x is None or w is None:
+        if steps_in is None or w is None:
             raise InvalidInput("its bias is quantized, its input or its weights are not")
-        scale = x.scale.astype("float64") * w.scale
+        scale = steps_in.scale.astype("float64") * w.scale
         return steps(value, scale.astype("float32"), short(self.tensor(index).name))
 
 
@@ -231,7 +233,7 @@ R = TypeVar("R", bound=Rule)
 TFLITE_RULES: Table[str, Rule] = Table("an importer rule")
 """The rules of operators, by their names in the schema of TFLite; those of custom operators begin with ``custom:``."""
 LAYOUTS: dict[str, str] = {}
-"""In which layout an operator takes its operands: ``first`` (channels in front), ``file``, or as they are, ``either``."""
+"""How an operator takes its operands: ``first`` (channels in front), ``file`` (as the file), ``either`` (as held)."""
 
 
 def tflite_rule(*names: str, layout: str = "file") -> Callable[[R], R]:

@@ -45,14 +45,14 @@ SCHEMA: Mapping[str, Mapping[int, Field]] = {
     "OperatorCode": {0: BYTE, 1: TEXT, 2: INT, 3: INT},
     "SubGraph": {0: Tables("Tensor"), 1: Vector(4), 2: Vector(4), 3: Tables("Operator"), 4: TEXT},
     "Tensor": {
-        **{0: Vector(4), 1: BYTE, 2: INT, 3: TEXT, 4: Tables("QuantizationParameters", many=False), 5: BYTE},
-        **{6: Tables("SparsityParameters", many=False), 7: Vector(4), 8: BYTE},
+        0: Vector(4), 1: BYTE, 2: INT, 3: TEXT, 4: Tables("QuantizationParameters", many=False), 5: BYTE,
+        6: Tables("SparsityParameters", many=False), 7: Vector(4), 8: BYTE,
     },
     "QuantizationParameters": {0: Vector(4), 1: Vector(4), 2: Vector(4), 3: Vector(8), 4: BYTE, 6: INT},
     "SparsityParameters": {},
     "Operator": {
-        **{0: INT, 1: Vector(4), 2: Vector(4), 3: BYTE, 4: Tables("Options", many=False), 5: Vector(1), 6: BYTE},
-        **{7: Vector(1), 8: Vector(4), 9: LONG, 10: LONG, 11: BYTE, 12: Tables("Options", many=False)},
+        0: INT, 1: Vector(4), 2: Vector(4), 3: BYTE, 4: Tables("Options", many=False), 5: Vector(1), 6: BYTE,
+        7: Vector(1), 8: Vector(4), 9: LONG, 10: LONG, 11: BYTE, 12: Tables("Options", many=False),
     },
     "Options": {},
     "Buffer": {0: Vector(1), 1: LONG, 2: LONG},

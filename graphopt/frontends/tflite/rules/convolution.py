@@ -90,3 +90,36 @@ def pool(at: TfliteNode) -> Value:
     else:
         y = normal.average_pool(at, ops.AveragePool(kernel=kernel, strides=strides, pads=pads), x)
     return activated(at, y, options.FusedActivationFunction())
+
+
+@tflite_rule("L2_POOL_2D", layout="first")
+def l2_pool(at: TfliteNode) -> Value:
+    """The root of the average of squares."""
+    options, x = at.options("Pool2DOptions"), image(at)
+    kernel, strides = (options.FilterHeight(), options.FilterWidth()), (options.StrideH(), options.StrideW())
+    pads = pads_of(options.Padding(), x, kernel, strides, (1, 1))
+    squares = at.emit(ops.Mul(), x, x, part="squares")
+    mean = normal.average_pool(at, ops.AveragePool(kernel=kernel, strides=strides, pads=pads), squares)
+    return activated(at, at.emit(ops.Sqrt(), mean), options.FusedActivationFunction())
+
+
+@tflite_rule("TRANSPOSE_CONV", layout="first")
+def transposed_conv(at: TfliteNode) -> Value:
+    """Inputs are the shape of the result, weights [o, h, w, c], and x; what is too much is cut as SAME would pad."""
+    options, x = at.options("TransposeConvOptions"), image(at, 2)
+    weight = at.weight(1, (3, 0, 1, 2))
+    depth, out, *kernel = weight.type.static_shape
+    wanted, strides = at.integers(0)[1:3], (options.StrideH(), options.StrideW())
+    if depth != channels_of(x) or min(strides) < 1 or len(wanted) != 2:
+        raise InvalidInput(f"weights of depth {depth} and strides {strides} for {x.type}")
+    same = options.Padding() == tflite.Padding.SAME
+    before, after, extra = [], [], []
+    for size, k, stride, want in zip(normal.spatial(x), kernel, strides, wanted, strict=True):
+        surplus = (size - 1) * stride + k - want
+        first = max(surplus, 0) // 2 if same else 0
+        before.append(first)
+        after.append(max(surplus - first, 0))
+        extra.append(max(-surplus, 0))
+    op = ops.ConvTranspose(strides=strides, pads=(*before, *after), output_padding=tuple(extra))
+    y = normal.conv(at, op, x, weight, at.bias(3, 1, out, x=2))
+    return activated(at, y, options.FusedActivationFunction())
