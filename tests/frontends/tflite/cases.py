@@ -85,6 +85,11 @@ class Case:
     per_channel: bool = True
     steps: int = 1
     """By how many steps a quantized result may differ."""
+    plain: bool = True
+    """Whether LiteRT's reference kernels have it."""
+    shape: tuple[int, ...] | None = None
+    """That of the result, where LiteRT does not find it by itself."""
+    version: int = 1
 
 
 @dataclass
@@ -167,6 +172,11 @@ class Builder:
             self.stored.append(stored)
             self.reals.append(real)
 
+    @property
+    def shape(self) -> Sequence[int]:
+        """One of the rank of the first operand, for a result whose shape is not known yet."""
+        return self.case.shape or [1] * len(self.tensors[0].shape)
+
     def data_scale(self) -> float:
         return next(t.scale[0] for t in self.tensors if t.data is None and t.scale)
 
@@ -175,9 +185,16 @@ class Builder:
         for i, found in enumerate(results):
             dtype = self.case.dtype or self.variant
             scale, zero = ([found[0]], [found[1]]) if found else ([], [])
-            outputs.append(Tensor(f"y{i}", dtype, shapes[i] if shapes else (1,), None, scale, zero))
+            outputs.append(Tensor(f"y{i}", dtype, shapes[i] if shapes else self.shape, None, scale, zero))
         inputs = [None if o is None else f"t{i}" for i, o in enumerate(self.case.operands)]
-        operator = Drawn(self.case.op, inputs, [o.name for o in outputs], self.case.options, self.case.kind)
+        operator = Drawn(
+            self.case.op,
+            inputs,
+            [o.name for o in outputs],
+            self.case.options,
+            self.case.kind,
+            version=self.case.version,
+        )
         given = [t.name for t in self.tensors if t.data is None]
         return draw([*self.tensors, *outputs], [operator], given, [o.name for o in outputs])
 
@@ -192,12 +209,12 @@ def made(name: str, case: Case, variant: str) -> Made:
             results = [(first.scale[0], first.zero[0])] * case.outputs
         elif case.result == "range":
             plain = Builder(name, case, FLOAT)
-            ranges = Reference(plain.drawn([None] * case.outputs, None))(plain.reals)
+            ranges = Reference(plain.drawn([None] * case.outputs, None), case.plain)(plain.reals)
             results = [parameters(variant, float(y.min()), float(y.max())) for y in ranges]
         else:
             assert not isinstance(case.result, str)
             results = [case.result[variant]] * case.outputs
-    shapes = Reference(builder.drawn(results, None)).shapes
+    shapes = Reference(builder.drawn(results, None), case.plain).shapes
     model = builder.drawn(results, shapes)
     scales, zeros = [r[0] if r else 0.0 for r in results], [r[1] if r else 0 for r in results]
     return Made(model, builder.stored, builder.reals, scales, zeros)
@@ -224,12 +241,11 @@ def pool(op: str, variants: Sequence[str] = ALL, operand: Operand = IMAGE, **opt
 CASES: dict[str, Case] = {
     "conv": conv("conv", IMAGE, w(5, 3, 3, 4), b(5), padding=SAME_PADDING),
     "conv_valid": conv("conv", IMAGE, w(5, 3, 2, 4), b(5), padding=VALID, fusedActivationFunction=RELU),
-    "conv_no_bias": conv("conv", IMAGE, w(5, 1, 1, 4), variants=SIGNED),
     "conv_strides": conv("conv", IMAGE, w(3, 3, 3, 4), b(3), strideH=2, strideW=3, fusedActivationFunction=RELU6),
     "conv_dilated": conv("conv", IMAGE, w(3, 3, 3, 4), b(3), dilationHFactor=2, dilationWFactor=2),
-    "conv_groups": conv("conv", IMAGE, w(6, 3, 3, 2), b(6), variants=SIGNED),
+    "conv_groups": conv("conv", IMAGE, w(6, 3, 3, 2), b(6), variants=WIDE),
     "conv_relu_n1": conv("conv", IMAGE, w(3, 2, 2, 4), b(3), fusedActivationFunction=RELU_N1),
-    "conv_per_tensor": Case("CONV_2D", [IMAGE, w(5, 3, 3, 4), b(5)], "Conv2DOptions", CONV, BYTES, per_channel=False),
+    "conv_per_tensor": Case("CONV_2D", [IMAGE, w(5, 3, 3, 4), b(5)], "Conv2DOptions", CONV, ALL, per_channel=False),
     "conv_wide": conv("conv", x(1, 5, 5, 3), w(2, 5, 5, 3), b(2), padding=SAME_PADDING),
     "depthwise": conv("depthwise", IMAGE, w(1, 3, 3, 4, axis=3), b(4)),
     "depthwise_valid": conv("depthwise", IMAGE, w(1, 3, 2, 4, axis=3), b(4), padding=VALID, strideH=2, strideW=2),
@@ -242,7 +258,7 @@ CASES: dict[str, Case] = {
         [IMAGE, w(1, 3, 3, 4, axis=3), b(4)],
         "DepthwiseConv2DOptions",
         DEPTHWISE,
-        BYTES,
+        ALL,
         per_channel=False,
     ),
     "transpose_conv": Case(
@@ -257,14 +273,14 @@ CASES: dict[str, Case] = {
         [k(1, 9, 11, 5), w(5, 3, 3, 2), x(1, 4, 5, 2)],
         "TransposeConvOptions",
         {"strideH": 2, "strideW": 2, "padding": VALID},
-        SIGNED,
+        WIDE,
     ),
     "transpose_conv_even": Case(
         "TRANSPOSE_CONV",
         [k(1, 8, 10, 5), w(5, 3, 3, 2), x(1, 4, 5, 2), b(5)],
         "TransposeConvOptions",
         {"strideH": 2, "strideW": 2, "padding": SAME_PADDING, "fusedActivationFunction": RELU},
-        SIGNED,
+        WIDE,
     ),
     "average_pool": pool("AVERAGE_POOL_2D"),
     "average_pool_valid": pool("AVERAGE_POOL_2D", padding=VALID, fusedActivationFunction=RELU),
@@ -281,39 +297,39 @@ CASES: dict[str, Case] = {
         ALL,
         per_channel=False,
     ),
-    "fully_connected_image": Case("FULLY_CONNECTED", [x(1, 2, 2, 4), w(5, 16)], "FullyConnectedOptions", {}, SIGNED),
+    "fully_connected_image": Case("FULLY_CONNECTED", [x(1, 2, 2, 4), w(5, 16)], "FullyConnectedOptions", {}, WIDE),
     "fully_connected_kept": Case(
-        "FULLY_CONNECTED", [x(1, 3, 4), w(5, 4), b(5)], "FullyConnectedOptions", {"keepNumDims": True}, SIGNED
+        "FULLY_CONNECTED", [x(1, 3, 4), w(5, 4), b(5)], "FullyConnectedOptions", {"keepNumDims": True}, WIDE
     ),
-    "fully_connected_computed": Case("FULLY_CONNECTED", [x(2, 8), x(5, 8)], "FullyConnectedOptions", {}, SIGNED),
+    "fully_connected_computed": Case("FULLY_CONNECTED", [x(2, 8), x(5, 8)], "FullyConnectedOptions", {}, ALL),
     "batch_matmul": Case("BATCH_MATMUL", [x(2, 3, 4), x(2, 4, 5)], "BatchMatMulOptions", {}, WIDE),
     "batch_matmul_adjoint": Case(
-        "BATCH_MATMUL", [x(2, 4, 3), x(2, 5, 4)], "BatchMatMulOptions", {"adjX": True, "adjY": True}, SIGNED
+        "BATCH_MATMUL", [x(2, 4, 3), x(2, 5, 4)], "BatchMatMulOptions", {"adjX": True, "adjY": True}, WIDE
     ),
     **{
         op.lower(): Case(op, [x(1, 3, 4, 2), x(1, 3, 4, 2, low=-1, high=3)], f"{op.title()}Options", {}, ALL)
         for op in ("ADD", "SUB", "MUL")
     },
     "add_relu": Case("ADD", [x(1, 3, 4, 2), x(1, 3, 4, 2)], "AddOptions", {"fusedActivationFunction": RELU}, ALL),
-    "add_channels": Case("ADD", [x(1, 3, 4, 2), c(2)], "AddOptions", {}, SIGNED),
-    "add_spread": Case("ADD", [x(1, 3, 4, 2), x(1, 1, 4, 1)], "AddOptions", {}, SIGNED),
-    "mul_channels": Case("MUL", [x(1, 3, 4, 2), c(1, 1, 1, 2)], "MulOptions", {}, SIGNED),
-    "sub_row": Case("SUB", [c(4), x(3, 4)], "SubOptions", {}, SIGNED),
-    "div": Case("DIV", [x(1, 3, 4, 2), x(1, 3, 4, 2, low=1, high=3)], "DivOptions", {}, (FLOAT, UINT8)),
+    "add_channels": Case("ADD", [x(1, 3, 4, 2), c(2)], "AddOptions", {}, ALL),
+    "add_spread": Case("ADD", [x(1, 3, 4, 2), x(1, 1, 4, 1)], "AddOptions", {}, ALL),
+    "mul_channels": Case("MUL", [x(1, 3, 4, 2), c(1, 1, 1, 2)], "MulOptions", {}, ALL),
+    "sub_row": Case("SUB", [c(4), x(3, 4)], "SubOptions", {}, ALL),
+    "div": Case("DIV", [x(1, 3, 4, 2), x(1, 3, 4, 2, low=1, high=3)], "DivOptions", {}, ALL),
     "add_integers": Case("ADD", [ints([[1, -2, 3]]), ints([[4, 5, -6]])], "AddOptions", {}, (FLOAT,), dtype="int32"),
     "maximum": Case("MAXIMUM", [x(1, 3, 4, 2), x(1, 3, 4, 2)], "MaximumMinimumOptions", {}, ALL, SAME),
     "minimum": Case("MINIMUM", [x(1, 3, 4, 2), c(2)], "MaximumMinimumOptions", {}, ALL, SAME),
     "abs": Case("ABS", [x(2, 5)], "AbsOptions", {}, WIDE),
     "neg": Case("NEG", [x(2, 5)], "NegOptions", {}, (FLOAT,)),
     "exp": Case("EXP", [x(2, 5)], "ExpOptions", {}, SIGNED),
-    "log": Case("LOG", [x(2, 5, low=0.5, high=4)], None, {}, (FLOAT,)),
-    "sqrt": Case("SQRT", [x(2, 5, low=0.5, high=4)], None, {}, (FLOAT,)),
-    "rsqrt": Case("RSQRT", [x(2, 5, low=0.5, high=4)], None, {}, (FLOAT,)),
+    "log": Case("LOG", [x(2, 5, low=0.5, high=4)], None, {}, SIGNED),
+    "sqrt": Case("SQRT", [x(2, 5, low=0.5, high=4)], None, {}, WIDE),
+    "rsqrt": Case("RSQRT", [x(2, 5, low=0.5, high=4)], None, {}, SIGNED),
     "sin": Case("SIN", [x(2, 5)], None, {}, (FLOAT,)),
     "cos": Case("COS", [x(2, 5)], "CosOptions", {}, (FLOAT,)),
-    "ceil": Case("CEIL", [x(2, 5)], None, {}, (FLOAT,)),
+    "ceil": Case("CEIL", [x(2, 5)], None, {}, (FLOAT,), plain=False),
     "floor": Case("FLOOR", [x(2, 5)], None, {}, (FLOAT,)),
-    "round": Case("ROUND", [x(2, 5)], None, {}, (FLOAT,)),
+    "round": Case("ROUND", [x(2, 5)], None, {}, (FLOAT,), plain=False),
     "sign": Case("SIGN", [x(2, 5)], "SignOptions", {}, (FLOAT,)),
     "square": Case("SQUARE", [x(2, 5)], "SquareOptions", {}, (FLOAT,)),
     "squared_difference": Case("SQUARED_DIFFERENCE", [x(2, 5), x(2, 5)], "SquaredDifferenceOptions", {}, SIGNED),
@@ -325,19 +341,19 @@ CASES: dict[str, Case] = {
     ),
     "add_n": Case("ADD_N", [x(2, 5), x(2, 5), x(2, 5)], "AddNOptions", {}, (FLOAT,)),
     "relu": Case("RELU", [x(1, 3, 4, 2)], None, {}, ALL),
-    "relu6": Case("RELU6", [x(1, 3, 4, 2, low=-2, high=8)], None, {}, BYTES),
+    "relu6": Case("RELU6", [x(1, 3, 4, 2, low=-2, high=8)], None, {}, ALL),
     "relu_n1_to_1": Case("RELU_N1_TO_1", [x(2, 5)], None, {}, BYTES),
     "relu_0_to_1": Case("RELU_0_TO_1", [x(2, 5)], None, {}, BYTES),
     "leaky_relu": Case("LEAKY_RELU", [x(1, 3, 4, 2)], "LeakyReluOptions", {"alpha": 0.25}, ALL),
     "prelu": Case("PRELU", [x(1, 3, 4, 2), c(1, 1, 2, low=0, high=0.5)], None, {}, BYTES),
-    "elu": Case("ELU", [x(2, 5)], None, {}, SIGNED),
-    "gelu": Case("GELU", [x(2, 5)], "GeluOptions", {"approximate": False}, SIGNED),
-    "gelu_tanh": Case("GELU", [x(2, 5)], "GeluOptions", {"approximate": True}, SIGNED),
+    "elu": Case("ELU", [x(2, 5)], None, {}, SIGNED, plain=False),
+    "gelu": Case("GELU", [x(2, 5)], "GeluOptions", {"approximate": False}, BYTES),
+    "gelu_tanh": Case("GELU", [x(2, 5)], "GeluOptions", {"approximate": True}, BYTES),
     "hard_swish": Case("HARD_SWISH", [x(1, 3, 4, 2, low=-4, high=4)], "HardSwishOptions", {}, BYTES),
     "logistic": Case("LOGISTIC", [x(2, 5, low=-6, high=6)], None, {}, ALL, ONE),
     "tanh": Case("TANH", [x(2, 5, low=-3, high=3)], None, {}, ALL, SIGNED_ONE),
     "softmax": Case("SOFTMAX", [x(3, 8, low=-4, high=4)], "SoftmaxOptions", {"beta": 1.0}, ALL, ONE),
-    "softmax_beta": Case("SOFTMAX", [x(1, 2, 3, 5)], "SoftmaxOptions", {"beta": 0.5}, SIGNED, ONE),
+    "softmax_beta": Case("SOFTMAX", [x(1, 2, 3, 5)], "SoftmaxOptions", {"beta": 0.5}, ALL, ONE),
     "log_softmax": Case(
         "LOG_SOFTMAX", [x(3, 8)], "LogSoftmaxOptions", {}, BYTES, {INT8: (16 / 256, 127), UINT8: (16 / 256, 255)}
     ),
@@ -346,7 +362,7 @@ CASES: dict[str, Case] = {
         op.lower(): Case(op, [x(3, 4), x(3, 4)], f"{op.title().replace('_', '')}Options", {}, BYTES, dtype="bool")
         for op in ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")
     },
-    "less_scales": Case("LESS", [x(3, 4), x(3, 4, low=-1)], "LessOptions", {}, SIGNED, dtype="bool"),
+    "less_scales": Case("LESS", [x(3, 4), x(3, 4, low=-1)], "LessOptions", {}, ALL, dtype="bool"),
     "equal_bools": Case(
         "EQUAL",
         [ints([True, False, True], dtype="bool"), ints([True, True, False], dtype="bool")],
@@ -373,17 +389,17 @@ CASES: dict[str, Case] = {
         "SELECT", [ints([True, False, True], dtype="bool"), x(3, 4), x(3, 4)], "SelectOptions", {}, ALL, SAME
     ),
     "select_v2": Case(
-        "SELECT_V2", [ints([[True], [False], [True]], dtype="bool"), x(3, 4), x(4)], "SelectV2Options", {}, WIDE, SAME
+        "SELECT_V2", [ints([[True], [False], [True]], dtype="bool"), x(3, 4), x(4)], "SelectV2Options", {}, ALL, SAME
     ),
     "cast": Case("CAST", [x(2, 5)], "CastOptions", {"outDataType": 2}, (FLOAT,), dtype="int32"),
     "cast_back": Case("CAST", [ints([[1, -2, 3]])], "CastOptions", {"inDataType": 2}, (FLOAT,)),
     "mean": Case("MEAN", [IMAGE, k(1, 2)], "ReducerOptions", {"keepDims": False}, ALL),
-    "mean_kept": Case("MEAN", [IMAGE, k(1, 2)], "ReducerOptions", {"keepDims": True}, SIGNED),
-    "mean_channels": Case("MEAN", [IMAGE, k([-1])], "ReducerOptions", {"keepDims": False}, SIGNED),
-    "sum": Case("SUM", [IMAGE, k([2])], "ReducerOptions", {"keepDims": False}, ALL),
+    "mean_kept": Case("MEAN", [IMAGE, k(1, 2)], "ReducerOptions", {"keepDims": True}, ALL),
+    "mean_channels": Case("MEAN", [IMAGE, k([-1])], "ReducerOptions", {"keepDims": False}, ALL),
+    "sum": Case("SUM", [IMAGE, k([2])], "ReducerOptions", {"keepDims": False}, ALL, plain=False),
     "reduce_max": Case("REDUCE_MAX", [IMAGE, k(1, 2)], "ReducerOptions", {"keepDims": True}, ALL, SAME),
-    "reduce_min": Case("REDUCE_MIN", [x(3, 4), k([1])], "ReducerOptions", {}, SIGNED, SAME),
-    "reduce_prod": Case("REDUCE_PROD", [x(3, 4), k([1])], "ReducerOptions", {}, (FLOAT,)),
+    "reduce_min": Case("REDUCE_MIN", [x(3, 4), k([1])], "ReducerOptions", {}, ALL, SAME),
+    "reduce_prod": Case("REDUCE_PROD", [x(3, 4), k([1])], "ReducerOptions", {}, SIGNED),
     "reduce_any": Case(
         "REDUCE_ANY",
         [ints([[True, False], [False, False]], dtype="bool"), k([1])],
@@ -404,9 +420,9 @@ CASES: dict[str, Case] = {
     "arg_min": Case("ARG_MIN", [x(1, 3, 4, 5), k(-1)], "ArgMinOptions", {"outputType": 4}, BYTES, dtype="int64"),
     "cumsum": Case("CUMSUM", [x(3, 4), k(1)], "CumsumOptions", {"exclusive": True, "reverse": True}, (FLOAT,)),
     "reshape": Case("RESHAPE", [x(1, 3, 4, 2), k(1, -1)], "ReshapeOptions", {}, ALL, SAME),
-    "reshape_options": Case("RESHAPE", [x(1, 3, 4)], "ReshapeOptions", {"newShape": [1, 12]}, SIGNED, SAME),
+    "reshape_options": Case("RESHAPE", [x(1, 3, 4)], "ReshapeOptions", {"newShape": [1, 12]}, ALL, SAME),
     "squeeze": Case("SQUEEZE", [x(1, 3, 1, 4)], "SqueezeOptions", {"squeezeDims": [2]}, ALL, SAME),
-    "expand_dims": Case("EXPAND_DIMS", [x(1, 3, 4), k([1])], "ExpandDimsOptions", {}, SIGNED, SAME),
+    "expand_dims": Case("EXPAND_DIMS", [x(1, 3, 4), k([1])], "ExpandDimsOptions", {}, ALL, SAME),
     "transpose": Case("TRANSPOSE", [x(1, 3, 4, 2), k(0, 2, 1, 3)], "TransposeOptions", {}, ALL, SAME),
     "concatenation": Case(
         "CONCATENATION", [x(1, 3, 4, 2), x(1, 3, 4, 3)], "ConcatenationOptions", {"axis": 3}, ALL, SAME
@@ -415,20 +431,22 @@ CASES: dict[str, Case] = {
         "CONCATENATION", [x(1, 3), x(1, 4, low=-1, high=3)], "ConcatenationOptions", {"axis": -1}, (FLOAT, UINT8)
     ),
     "pack": Case("PACK", [x(3, 4), x(3, 4)], "PackOptions", {"valuesCount": 2, "axis": 1}, ALL, SAME),
-    "unpack": Case("UNPACK", [x(3, 2, 4)], "UnpackOptions", {"num": 2, "axis": 1}, BYTES, SAME, outputs=2),
+    "unpack": Case("UNPACK", [x(3, 2, 4)], "UnpackOptions", {"num": 2, "axis": 1}, ALL, SAME, outputs=2),
     "split": Case("SPLIT", [k(3), x(1, 3, 4, 4)], "SplitOptions", {"numSplits": 2}, ALL, SAME, outputs=2),
     "split_v": Case(
         "SPLIT_V", [x(1, 3, 6), k(1, 2, -1), k(2)], "SplitVOptions", {"numSplits": 3}, ALL, SAME, outputs=3
     ),
     "pad": Case("PAD", [x(1, 3, 4, 2), k([[0, 0], [1, 2], [0, 1], [0, 0]])], "PadOptions", {}, ALL, SAME),
     "pad_v2": Case(
-        "PADV2", [x(1, 3, 4, low=-2, high=2), k([[0, 0], [1, 2], [0, 1]]), c(1)], "PadV2Options", {}, BYTES, SAME
+        "PADV2", [x(1, 3, 4, low=-2, high=2), k([[0, 0], [1, 2], [0, 1]]), c(1)], "PadV2Options", {}, ALL, SAME
     ),
-    "mirror_pad": Case("MIRROR_PAD", [x(1, 3, 4), k([[0, 0], [1, 2], [2, 1]])], "MirrorPadOptions", {}, SIGNED, SAME),
+    "mirror_pad": Case("MIRROR_PAD", [x(1, 3, 4), k([[0, 0], [1, 2], [2, 1]])], "MirrorPadOptions", {}, ALL, SAME),
     "mirror_pad_symmetric": Case(
-        "MIRROR_PAD", [x(1, 3, 4), k([[0, 0], [3, 2], [2, 1]])], "MirrorPadOptions", {"mode": 1}, SIGNED, SAME
+        "MIRROR_PAD", [x(1, 3, 4), k([[0, 0], [3, 2], [2, 1]])], "MirrorPadOptions", {"mode": 1}, ALL, SAME
     ),
-    "slice": Case("SLICE", [x(1, 3, 4, 2), k(0, 1, 0, 0), k(1, 2, -1, 1)], "SliceOptions", {}, ALL, SAME),
+    "slice": Case(
+        "SLICE", [x(1, 3, 4, 2), k(0, 1, 0, 0), k(1, 2, -1, 1)], "SliceOptions", {}, ALL, SAME, shape=(1, 2, 4, 1)
+    ),
     "strided_slice": Case(
         "STRIDED_SLICE",
         [x(2, 5, 6), k(0, 1, -1), k(2, 5, -7), k(1, 2, -1)],
@@ -442,7 +460,7 @@ CASES: dict[str, Case] = {
         [x(2, 5, 6), k(0, -2), k(0, 0), k(1, 1)],
         "StridedSliceOptions",
         {"beginMask": 1, "endMask": 1, "shrinkAxisMask": 2},
-        SIGNED,
+        ALL,
         SAME,
     ),
     "strided_slice_new_axis": Case(
@@ -450,16 +468,18 @@ CASES: dict[str, Case] = {
         [x(2, 5), k(0, 0, 1), k(0, 0, 4), k(1, 1, 1)],
         "StridedSliceOptions",
         {"beginMask": 1, "endMask": 1, "newAxisMask": 2},
-        SIGNED,
+        ALL,
         SAME,
     ),
-    "reverse_v2": Case("REVERSE_V2", [x(2, 5), k([1])], "ReverseV2Options", {}, (FLOAT,)),
-    "gather": Case("GATHER", [x(3, 5, 2), k(4, 0, 0)], "GatherOptions", {"axis": 1}, WIDE, SAME),
-    "gather_computed": Case("GATHER", [x(5, 2), ints(4, 0, 0)], "GatherOptions", {"axis": 0}, SIGNED, SAME),
-    "gather_nd": Case("GATHER_ND", [x(3, 5), k([[0, 4], [2, 1]])], "GatherNdOptions", {}, SIGNED, SAME),
-    "embedding_lookup": Case("EMBEDDING_LOOKUP", [ints(4, 0, 2), c(5, 3)], None, {}, SIGNED, SAME),
-    "tile": Case("TILE", [x(1, 3, 2), k(1, 2, 3)], "TileOptions", {}, SIGNED, SAME),
-    "broadcast_to": Case("BROADCAST_TO", [x(1, 3, 1), k(2, 3, 4)], "BroadcastToOptions", {}, SIGNED, SAME),
+    "reverse_v2": Case("REVERSE_V2", [x(2, 5), k([1])], "ReverseV2Options", {}, ALL, SAME),
+    "gather": Case("GATHER", [x(3, 5, 2), k(4, 0, 0)], "GatherOptions", {"axis": 1}, ALL, SAME),
+    "gather_computed": Case("GATHER", [x(5, 2), ints(4, 0, 0)], "GatherOptions", {"axis": 0}, ALL, SAME),
+    "gather_nd": Case("GATHER_ND", [x(3, 5), k([[0, 4], [2, 1]])], "GatherNdOptions", {}, ALL, SAME),
+    "embedding_lookup": Case("EMBEDDING_LOOKUP", [ints(4, 0, 2), c(5, 3)], None, {}, ALL, SAME),
+    "tile": Case("TILE", [x(1, 3, 2), k(1, 2, 3)], "TileOptions", {}, ALL, SAME),
+    "broadcast_to": Case(
+        "BROADCAST_TO", [x(1, 3, 1), k(2, 3, 4)], "BroadcastToOptions", {}, ALL, SAME, plain=False, version=2
+    ),
     "depth_to_space": Case("DEPTH_TO_SPACE", [x(1, 3, 2, 8)], "DepthToSpaceOptions", {"blockSize": 2}, BYTES, SAME),
     "space_to_depth": Case("SPACE_TO_DEPTH", [x(1, 4, 6, 2)], "SpaceToDepthOptions", {"blockSize": 2}, BYTES, SAME),
     "space_to_batch": Case(
@@ -467,7 +487,7 @@ CASES: dict[str, Case] = {
         [x(1, 5, 6, 2), k(2, 3), k([[1, 0], [0, 0]])],
         "SpaceToBatchNDOptions",
         {},
-        BYTES,
+        ALL,
         SAME,
     ),
     "batch_to_space": Case(
@@ -475,7 +495,7 @@ CASES: dict[str, Case] = {
         [x(6, 3, 2, 2), k(2, 3), k([[1, 0], [0, 1]])],
         "BatchToSpaceNDOptions",
         {},
-        BYTES,
+        ALL,
         SAME,
     ),
     "zeros_like": Case("ZEROS_LIKE", [x(2, 3)], "ZerosLikeOptions", {}, (FLOAT,)),
@@ -503,7 +523,7 @@ CASES: dict[str, Case] = {
             [x(1, 3, 4, 2), k(*size)],
             "ResizeBilinearOptions",
             {"alignCorners": align, "halfPixelCenters": half},
-            ALL,
+            BYTES,
             SAME,
         )
         for name, size, align, half in (
@@ -513,4 +533,13 @@ CASES: dict[str, Case] = {
             ("down", (2, 2), False, True),
         )
     },
+    "resize_bilinear_wide": Case(
+        "RESIZE_BILINEAR",
+        [x(1, 3, 4, 2), k(5, 9)],
+        "ResizeBilinearOptions",
+        {"halfPixelCenters": True},
+        (INT16,),
+        SAME,
+        steps=128,  # LiteRT weighs by multiples of 1 / 1024 along both axes
+    ),
 }

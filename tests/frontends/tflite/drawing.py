@@ -42,6 +42,7 @@ class Drawn:
     kind: str | None = None
     """The kind of the options, if there are any."""
     intermediates: Sequence[str] = ()
+    version: int = 1
 
 
 def draw(tensors: Sequence[Tensor], operators: Sequence[Drawn], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
@@ -59,11 +60,11 @@ def draw(tensors: Sequence[Tensor], operators: Sequence[Drawn], inputs: Sequence
         if tensor.data is not None:
             buffer.data = np.frombuffer(stored(tensor), np.uint8)
         model.buffers.append(buffer)
-    kinds = list(dict.fromkeys(o.op for o in operators))
-    model.operatorCodes = [code_t(kind) for kind in kinds]
+    kinds = list(dict.fromkeys((o.op, o.version) for o in operators))
+    model.operatorCodes = [code_t(*kind) for kind in kinds]
     for drawn in operators:
         made = schema.OperatorT()
-        made.opcodeIndex = kinds.index(drawn.op)
+        made.opcodeIndex = kinds.index((drawn.op, drawn.version))
         made.inputs = [-1 if n is None else places[n] for n in drawn.inputs]
         made.outputs = [places[n] for n in drawn.outputs]
         made.intermediates = [places[n] for n in drawn.intermediates] or None
@@ -89,9 +90,9 @@ def stored(tensor: Tensor) -> bytes:
     return (nibbles[::2] | nibbles[1::2] << 4).astype(np.uint8).tobytes()
 
 
-def code_t(op: str) -> Any:
+def code_t(op: str, version: int) -> Any:
     code = schema.OperatorCodeT()
-    code.version = 1
+    code.version = version
     if op.startswith("custom:"):
         code.builtinCode = code.deprecatedBuiltinCode = OPERATORS["CUSTOM"]
         code.customCode = op.removeprefix("custom:")

@@ -11,12 +11,15 @@ from graphopt.ir import Array
 
 
 class Reference:
-    """A model in LiteRT, without delegates."""
+    """A model in LiteRT, without delegates.
 
-    def __init__(self, model: bytes) -> None:
-        self.interpreter = Interpreter(
-            model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1
-        )
+    ``plain`` takes the reference kernels. They lack some operators, and their sum of int8 is wrong (LiteRT 2.3.0): for
+    those there are the others.
+    """
+
+    def __init__(self, model: bytes, plain: bool = True) -> None:
+        kernels = OpResolverType.BUILTIN_REF if plain else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self.interpreter = Interpreter(model_content=model, experimental_op_resolver_type=kernels, num_threads=1)
         self.interpreter.allocate_tensors()
 
     @property

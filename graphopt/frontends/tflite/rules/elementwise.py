@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from graphopt import ops
+from graphopt.errors import Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import emit
 from graphopt.frontends.tflite.node import TfliteNode, activated, tflite_rule
@@ -89,9 +90,16 @@ def inverse_root(at: TfliteNode) -> Value:
     return emit(at, ops.Pow(), at.real(0), -0.5)
 
 
+def plain_operands(at: TfliteNode) -> list[Value]:
+    """Operands of which TFLite divides the integers, whatever they stand for."""
+    if at.tensor(0).parameters is not None:
+        raise Unsupported("a division of the integers of quantized tensors", advice="dequantize them before")
+    return at.reals
+
+
 @tflite_rule("FLOOR_DIV", layout="either")
 def floor_division(at: TfliteNode) -> Value:
-    a, b = at.reals
+    a, b = plain_operands(at)
     if a.type.is_float:
         return at.emit(ops.Floor(), at.emit(ops.Div(), a, b, part="quotient"))
     return at.emit(ops.Div(), at.emit(ops.Sub(), a, at.emit(ops.Mod(), a, b, part="rest"), part="multiple"), b)
@@ -100,7 +108,7 @@ def floor_division(at: TfliteNode) -> Value:
 @tflite_rule("FLOOR_MOD", layout="either")
 def floor_mod(at: TfliteNode) -> Value:
     """The remainder with the sign of the divisor."""
-    a, b = at.reals
+    a, b = plain_operands(at)
     if not a.type.is_float:
         return at.emit(ops.Mod(), a, b)
     floor = at.emit(ops.Floor(), at.emit(ops.Div(), a, b, part="quotient"), part="floor")
