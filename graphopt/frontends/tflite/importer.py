@@ -28,7 +28,7 @@ from graphopt.frontends.tflite.node import (
     dequantized,
     quantized,
 )
-from graphopt.ir import Batch, Graph, Value, arg, constant, evaluate, verify
+from graphopt.ir import Batch, Graph, Shape, Value, arg, constant, evaluate, verify
 
 READ_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 """What numpy and the readers raise for numbers that fit nothing."""
@@ -93,6 +93,8 @@ class Importer:
         self.held: dict[int, Held | None] = {}
         self.derived: Derived = {}
         self.refusals: list[Refusal] = []
+        self.states: dict[int, tuple[Value, Value | None]] = {}
+        """The states that operators keep, by tensor: the inputs that they are here, and what becomes of them."""
         ports = {i: Port.of(self.usable(i)) for i in model.inputs}
         if len({p.name for p in ports.values()}) < len(ports):
             raise InvalidInput("two inputs of the model have one name")
@@ -117,7 +119,12 @@ class Importer:
         outputs = tuple(self.output(i) for i in self.model.outputs)
         ports = [Port.of(self.tensors[i]) for i in self.model.outputs]
         check_outputs(ports, [v.type.shape for v in outputs], self.bound)
-        graph = Graph(inputs, outputs, unique([p.name for p in ports]), self.model.name)
+        names = [p.name for p in ports]
+        for index, (given, kept) in self.states.items():
+            inputs = (*inputs, given)
+            if kept is not None:
+                outputs, names = (*outputs, self.given(index, kept)), [*names, f"{self.tensors[index].name}.next"]
+        graph = Graph(inputs, outputs, unique(names), self.model.name)
         verify(graph)
         return graph
 
@@ -134,8 +141,25 @@ class Importer:
         held = self.read(index)
         if held is None:
             raise InvalidInput("nothing computes it", where=f"output {self.tensors[index].name!r}")
-        stored, parameters = held.raw(False), self.tensors[index].parameters
-        return dequantized(stored, parameters, held.name) if parameters else stored
+        return self.given(index, held.raw(False))
+
+    def given(self, index: int, stored: Value) -> Value:
+        """What is stored of a tensor, as an output."""
+        tensor = self.tensors[index]
+        return dequantized(stored, tensor.parameters, short(tensor.name)) if tensor.parameters else stored
+
+    def state(self, index: int, shape: Shape) -> Value:
+        """A state as the file stores it, and as an input: floats where it is quantized."""
+        tensor = self.usable(index)
+        if index in self.states:
+            raise Unsupported(f"state {tensor.name!r} is that of another operator, too")
+        value = arg(tensor.name, "float32" if tensor.parameters else tensor.dtype, shape)
+        self.states[index] = value, None
+        return quantized(value, tensor.parameters, short(tensor.name)) if tensor.parameters else value
+
+    def keep(self, index: int, value: Value) -> None:
+        """What a state is after a call."""
+        self.states[index] = self.states[index][0], value
 
     def usable(self, index: int) -> Tensor:
         """A tensor; raises ``Unsupported`` for one that cannot be read."""
@@ -148,10 +172,8 @@ class Importer:
         """A tensor that is there; None for one that depends on what was refused."""
         if index not in self.held:
             tensor = self.usable(index)
-            if tensor.data is None and not tensor.variable:
-                raise InvalidInput(f"tensor {tensor.name!r} is used before it is computed")
             if tensor.data is None:
-                raise Unsupported(f"tensor {tensor.name!r} is a state that the operator keeps")
+                raise InvalidInput(f"tensor {tensor.name!r} is used before it is computed")
             if not tensor.data.size:
                 raise Unsupported(f"tensor {tensor.name!r} has no elements")
             self.held[index] = Held(tensor, constant(tensor.data, short(tensor.name)))
@@ -183,11 +205,12 @@ class Importer:
         rule = TFLITE_RULES.get(operator.op)
         if rule is None:
             raise unknown_op(TFLITE_RULES.reasons.get(operator.op))
-        given = [self.read(i) if i >= 0 else None for i in operator.inputs]
+        there = [i >= 0 and not self.is_state(i) for i in operator.inputs]
+        given = [self.read(i) if t else None for i, t in zip(operator.inputs, there, strict=True)]
         outputs = [self.usable(i) for i in operator.outputs]
-        if any(h is None and i >= 0 for h, i in zip(given, operator.inputs, strict=True)):
+        if any(h is None and t for h, t in zip(given, there, strict=True)):
             return [None] * len(outputs)
-        at = TfliteNode(operator, given, outputs, in_front(LAYOUTS[operator.op], given), self.derived)
+        at = TfliteNode(operator, given, outputs, in_front(LAYOUTS[operator.op], given), self)
         found = rule(at)
         results = [found] if isinstance(found, Value) else list(found)
         if len(results) != len(outputs):
@@ -196,6 +219,10 @@ class Importer:
         if all(h is None or h.known is not None for h in given):
             stored = self.computed(stored)
         return [Held(t, v, at.first and v.type.rank == RANK) for v, t in zip(stored, outputs, strict=True)]
+
+    def is_state(self, index: int) -> bool:
+        """Whether a tensor is one that an operator keeps between calls."""
+        return self.tensors[index].variable and index not in self.held
 
     def stored(self, at: TfliteNode, value: Value, tensor: Tensor) -> Value:
         """A result as the file stores it."""

@@ -9,7 +9,7 @@ operator on reals reads it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import tflite
@@ -19,7 +19,7 @@ from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.build import Derived, Scope
 from graphopt.frontends.tflite.file import Operator, Parameters, Tensor, short
-from graphopt.ir import Array, Value, constant
+from graphopt.ir import Array, Shape, Value, constant
 from graphopt.ir.registry import Table
 
 TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
@@ -95,6 +95,16 @@ def quantized(x: Value, parameters: Parameters, name: str) -> Value:
     return ops.Quantize()(x, *parameters.values, name=f"{name}.quantize", origins=(name,))
 
 
+class Import(Protocol):
+    """What an operator needs of the import that it is part of."""
+
+    tensors: tuple[Tensor, ...]
+    derived: Derived
+
+    def state(self, index: int, shape: Shape) -> Value: ...
+    def keep(self, index: int, value: Value) -> None: ...
+
+
 class TfliteNode(Scope):
     """One operator of the file, as a rule sees it; ``first`` says in which layout the rule is given its operands."""
 
@@ -104,11 +114,11 @@ class TfliteNode(Scope):
         inputs: Sequence[Held | None],
         outputs: Sequence[Tensor],
         first: bool,
-        derived: Derived,
+        importer: Import,
     ) -> None:
-        super().__init__(short(outputs[0].name) if outputs else operator.op, derived)
+        super().__init__(short(outputs[0].name) if outputs else operator.op, importer.derived)
         self.op, self.inputs, self.outputs, self.first = operator.op, inputs, outputs, first
-        self._operator = operator
+        self._operator, self._importer = operator, importer
 
     def options(self, kind: str) -> Any:
         """The table of options; raises ``InvalidInput`` where there is none of that kind."""
@@ -182,6 +192,24 @@ class TfliteNode(Scope):
     def ordered(self, values: Sequence[Any]) -> list[Any]:
         """What the file has for every axis, in the layout at hand."""
         return [values[a] for a in TO_FIRST] if self.first and len(values) == RANK else list(values)
+
+    def state(self, index: int, shape: Shape) -> Value:
+        """A state that the operator keeps, as an input of the graph; what it becomes is given to ``keep``."""
+        return self._importer.state(self._state(index), shape)
+
+    def keep(self, index: int, value: Value) -> None:
+        """Give a state as an output of the graph."""
+        self._importer.keep(self._state(index), value)
+
+    def state_parameters(self, index: int) -> Parameters | None:
+        return self._importer.tensors[self._state(index)].parameters
+
+    def _state(self, index: int) -> int:
+        """The number of the tensor that holds a state."""
+        found = self._operator.inputs[index] if index < len(self._operator.inputs) else -1
+        if found < 0 or not self._importer.tensors[found].variable:
+            raise InvalidInput(f"input {index} is no state")
+        return found
 
     def keep_file_layout(self) -> None:
         """Take the operands in the order of the file, and give the result so."""

@@ -27,9 +27,10 @@ class Reference:
         """The shapes of the outputs."""
         return [tuple(int(d) for d in o["shape"]) for o in self.interpreter.get_output_details()]
 
-    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        """What one call gives, from states of zero."""
-        self.interpreter.reset_all_variables()
+    def __call__(self, inputs: Sequence[Array], keep: bool = False) -> list[Array]:
+        """What one call gives, from states of zero unless those of the last call are to be kept."""
+        if not keep:
+            self.interpreter.reset_all_variables()
         for detail, data in zip(self.interpreter.get_input_details(), inputs, strict=True):
             self.interpreter.set_tensor(detail["index"], data)
         self.interpreter.invoke()

@@ -254,6 +254,13 @@ def broadcast_to(at: TfliteNode) -> Value:
     return normal.expand(at, x, shape)
 
 
+@tflite_rule("BROADCAST_ARGS")
+def broadcast_shape(at: TfliteNode) -> Value:
+    """The shape to which two known shapes broadcast."""
+    shape = np.broadcast_shapes(tuple(at.integers(0)), tuple(at.integers(1)))
+    return at.constant(np.array(shape, at.outputs[0].dtype), "shape")
+
+
 @tflite_rule("SHAPE")
 def shape_of(at: TfliteNode) -> Value:
     """Known, unless the batch is in it."""
