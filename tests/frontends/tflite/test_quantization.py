@@ -1,0 +1,144 @@
+"""What quantizes and dequantizes, weights of every type, and ports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphopt
+from frontends.tflite.cases import ALL, CONV, FLOAT, INT8, INT16, UINT8, parameters, quantize
+from frontends.tflite.drawing import Drawn, Tensor, draw
+from frontends.tflite.oracle import Reference
+from graphopt import ops
+from graphopt.ir import Array, Graph
+
+
+def floats(*shape: int, seed: int = 0, reach: float = 1.0) -> Array:
+    return np.random.default_rng(seed).uniform(-reach, reach, shape).astype(np.float32)
+
+
+def loaded(model: bytes, folder: Path) -> Graph:
+    path = folder / "model.tflite"
+    path.write_bytes(model)
+    return graphopt.load(path)
+
+
+def data(name: str, dtype: str, *shape: int, low: float = -2.0, high: float = 2.0) -> Tensor:
+    if dtype == FLOAT:
+        return Tensor(name, dtype, shape)
+    scale, zero = parameters(dtype, low, high)
+    return Tensor(name, dtype, shape, None, [scale], [zero])
+
+
+def stored(tensor: Tensor, reals: Array) -> Array:
+    return quantize(reals, np.float32(tensor.scale[0]), tensor.zero[0], tensor.dtype) if tensor.scale else reals
+
+
+def reals(tensor: Tensor, integers: Array) -> Array:
+    return (integers.astype(np.float32) - tensor.zero[0]) * np.float32(tensor.scale[0]) if tensor.scale else integers
+
+
+def compare(tensors: list[Tensor], drawn: list[Drawn], folder: Path, steps: int = 1) -> Graph:
+    """The graph of operators from x to y, which gives what LiteRT gives, in integers, too."""
+    model = draw(tensors, drawn, ["x"], ["y"])
+    x, y = (next(t for t in tensors if t.name == name) for name in "xy")
+    given = stored(x, floats(*x.shape, reach=2))
+    (wanted,) = Reference(model)([given])
+    graph = loaded(model, folder)
+    for made in (graph, graphopt.optimize(graph)):
+        (found,) = made(reals(x, given))
+        if y.scale:
+            found = stored(y, found).astype(int)
+        np.testing.assert_allclose(found, wanted, atol=steps if y.scale else 1e-5)
+    return graph
+
+
+@pytest.mark.parametrize("target", (INT8, UINT8, INT16))
+@pytest.mark.parametrize("source", ALL)
+def test_quantize(source: str, target: str, tmp_path: Path) -> None:
+    if {source, target} == {UINT8, INT16}:
+        pytest.skip("LiteRT does not have it")
+    tensors = [data("x", source, 1, 12), data("y", target, 1, 12, low=-1, high=3)]
+    compare(tensors, [Drawn("QUANTIZE", ["x"], ["y"], {}, "QuantizeOptions")], tmp_path)
+
+
+@pytest.mark.parametrize("source", (INT8, UINT8, INT16))
+def test_dequantize(source: str, tmp_path: Path) -> None:
+    drawn = Drawn("DEQUANTIZE", ["x"], ["y"], {}, "DequantizeOptions", version=3)
+    compare([data("x", source, 1, 12), data("y", FLOAT, 1, 12)], [drawn], tmp_path)
+
+
+def test_weights_of_float16_are_floats(tmp_path: Path) -> None:
+    tensors = [
+        data("x", FLOAT, 1, 8),
+        Tensor("half", "float16", (3, 8), floats(3, 8).astype("float16")),
+        Tensor("w", FLOAT, (3, 8)),
+        data("y", FLOAT, 1, 3),
+    ]
+    drawn = [
+        Drawn("DEQUANTIZE", ["half"], ["w"], {}, "DequantizeOptions", version=3),
+        Drawn("FULLY_CONNECTED", ["x", "w", None], ["y"], {}, "FullyConnectedOptions"),
+    ]
+    graph = compare(tensors, drawn, tmp_path)
+    assert [type(n.op) for n in graph.nodes if n.inputs] == [ops.Linear]
+
+
+def fully_connected(weight: Tensor, dtype: str = INT8) -> tuple[list[Tensor], list[Drawn]]:
+    tensors = [data("x", dtype, 2, 9), weight, data("y", dtype, 2, 4, low=-4, high=4)]
+    return tensors, [Drawn("FULLY_CONNECTED", ["x", "w", None], ["y"], {}, "FullyConnectedOptions", version=4)]
+
+
+def test_weights_of_int4(tmp_path: Path) -> None:
+    weight = Tensor("w", "int4", (4, 9), quantize(floats(4, 9), 1 / 7, 0, INT8), [1 / 7], [0])
+    graph = compare(*fully_connected(weight), tmp_path)
+    assert "bits = 4" in str(graphopt.optimize(graph))
+
+
+@pytest.mark.parametrize("zero", [0, 101, 255])
+def test_weights_of_uint8_with_a_zero_point(zero: int, tmp_path: Path) -> None:
+    weight = Tensor("w", UINT8, (4, 9), quantize(floats(4, 9, reach=3), 1 / 127, zero, UINT8), [1 / 127], [zero])
+    compare(*fully_connected(weight, UINT8), tmp_path)
+
+
+def test_weights_with_the_lowest_integer(tmp_path: Path) -> None:
+    """-128 is none of the integers of symmetric weights, and may stand in a file all the same."""
+    weight = Tensor("w", INT8, (4, 9), np.full((4, 9), -128), [1 / 127], [0])
+    graph = compare(*fully_connected(weight), tmp_path)
+    assert "linear_integer(" in str(graphopt.optimize(graph))
+
+
+def test_weights_of_int16_stay_right(tmp_path: Path) -> None:
+    weight = Tensor("w", INT16, (4, 9), quantize(floats(4, 9), 1 / 32767, 0, INT16), [1 / 32767], [0])
+    tensors, drawn = fully_connected(weight)
+    graph = loaded(draw(tensors, drawn, ["x"], ["y"]), tmp_path)
+    x = reals(tensors[0], stored(tensors[0], floats(2, 9, reach=2)))
+    wanted = stored(tensors[2], x @ reals(weight, np.asarray(weight.data)).T).astype(int)
+    for made in (graph, graphopt.optimize(graph)):
+        assert np.abs(stored(tensors[2], made(x)[0]) - wanted).max() <= 1
+
+
+def test_floats_by_weights_of_int8(tmp_path: Path) -> None:
+    """LiteRT quantizes the data for it at run time; here it stays float, which is nearer to what is meant."""
+    weight = Tensor("w", INT8, (4, 9), quantize(floats(4, 9), 1 / 127, 0, INT8), [1 / 127], [0])
+    tensors, drawn = fully_connected(weight, FLOAT)
+    graph = loaded(draw(tensors, drawn, ["x"], ["y"]), tmp_path)
+    x = floats(2, 9, reach=2)
+    wanted = x @ reals(weight, np.asarray(weight.data)).T
+    np.testing.assert_allclose(graph(x)[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(graph(x)[0], Reference(draw(tensors, drawn, ["x"], ["y"]))([x])[0], atol=0.05)
+
+
+def test_quantized_ports_are_floats_that_a_program_takes_as_integers(tmp_path: Path) -> None:
+    weight = Tensor("w", INT8, (3, 1, 1, 2), quantize(floats(3, 1, 1, 2), 1 / 127, 0, INT8), [1 / 127], [0])
+    x, y = data("x", INT8, 1, 4, 5, 2), data("y", INT8, 1, 4, 5, 3)
+    x.signature = [-1, 4, 5, 2]
+    bias = Tensor("b", "int32", (3,), np.array([1, 2, 3]), [x.scale[0] / 127], [0])
+    drawn = Drawn("CONV_2D", ["x", "w", "b"], ["y"], CONV, "Conv2DOptions")
+    graph = loaded(draw([x, weight, bias, y], [drawn], ["x"], ["y"]), tmp_path)
+    assert [str(v.type) for v in (*graph.inputs, *graph.outputs)] == ["float32[N, 4, 5, 2]", "float32[N, 4, 5, 3]"]
+    program = graphopt.compile(graphopt.optimize(graph), "cortex-m4")
+    port = program.manifest["inputs"][0]
+    assert (port["dtype"], port["shape"], port["zero_point"]) == ("int8", [1, 4, 5, 2], x.zero[0])
+    assert port["scale"] == pytest.approx(x.scale[0])
