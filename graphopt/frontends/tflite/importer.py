@@ -28,7 +28,7 @@ from graphopt.frontends.tflite.node import (
     dequantized,
     quantized,
 )
-from graphopt.ir import Batch, Graph, Shape, Value, arg, constant, evaluate, verify
+from graphopt.ir import Batch, Graph, Shape, Trait, Value, arg, constant, evaluate, verify
 
 READ_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 """What numpy and the readers raise for numbers that fit nothing."""
@@ -235,8 +235,9 @@ class Importer:
         return value
 
     def computed(self, values: Sequence[Value]) -> list[Value]:
-        """What follows from constants alone, as constants."""
-        if any(isinstance(d, Batch) for v in values for d in v.type.shape):
+        """What follows from constants alone, as constants; windows over constants are left to the passes."""
+        windows = any(Trait.WINDOW in node.op.traits for node in Graph((), tuple(values)).nodes)
+        if windows or any(isinstance(d, Batch) for v in values for d in v.type.shape):
             return list(values)
         self.budget.take_values(values)
         with np.errstate(all="ignore"):

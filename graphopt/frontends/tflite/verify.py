@@ -82,6 +82,8 @@ Options are of some hundred kinds, most of them of numbers alone: of those the p
 OPTION_VECTORS = {"ReshapeOptions": (0,), "SqueezeOptions": (0,)}
 """The vectors, of four bytes an element, in those options that have any which are read."""
 IDENTIFIER = b"TFL3"
+MAX_TABLES = 1 << 18
+"""The most tables of a kind that a graph has: tensors, operators, buffers."""
 
 
 def is_tflite(path: Path) -> bool:
@@ -147,6 +149,8 @@ class Verifier:
 
     def tables(self, at: int) -> list[int]:
         start, count = self.vector(at, 4)
+        if count > MAX_TABLES:
+            raise InvalidInput(f"{count:,} tables of a kind", why=f"{MAX_TABLES:,} are the most that are read")
         return [self.offset(start + 4 * i) for i in range(count)]
 
     def offset(self, at: int) -> int:

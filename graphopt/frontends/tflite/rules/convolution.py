@@ -9,6 +9,7 @@ import tflite
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.limits import room
 from graphopt.frontends.tflite.node import TfliteNode, activated, tflite_rule
 from graphopt.ir import Value
 
@@ -29,6 +30,7 @@ def pads_of(
 ) -> tuple[int, ...]:
     if min(*strides, *dilations, *kernel) < 1:
         raise InvalidInput(f"a window of {list(kernel)} by steps of {list(strides)}, dilated by {list(dilations)}")
+    room(*kernel)
     if padding == tflite.Padding.VALID:
         return (0,) * 2 * len(kernel)
     if padding == tflite.Padding.SAME:
