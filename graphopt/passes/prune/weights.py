@@ -61,9 +61,9 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
         yield self.masking(graph)
 
     def candidates(self, graph: Graph) -> list[Value]:
-        """The weights of layers, but for those of layers that keep theirs."""
+        """The weights of layers, but for those of layers that keep theirs, and for quantized ones."""
         kept = {v for node in named_layers(graph, self.keep) for v in node.inputs}
-        return [w for w, _ in layer_weights(graph) if w not in kept]
+        return [w for w, _ in layer_weights(graph) if w not in kept and w.constant is not None]
 
     def left_alone(self, masking: MaskedGraph) -> Iterator[Note]:
         """The layers that might have got a mask and did not, and why."""
