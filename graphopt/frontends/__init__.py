@@ -1,6 +1,6 @@
 """From models to graphs: ``trace`` for PyTorch, ``load`` for files.
 
-torch and onnx are imported when one of the two is called, not before.
+torch, onnx and tflite are imported when one of the two is called, not before.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def load(
     shapes: Mapping[str, int | Sequence[int]] | None = None,
     constants: Mapping[str, Frozen] | None = None,
 ) -> Graph:
-    """The graph in a file: an ONNX model of opset 6 or later, or what ``graphopt.save`` wrote (``.gopt``).
+    """The graph in a file: an ONNX model of opset 6 or later, a TFLite model, or what ``graphopt.save`` wrote (``.gopt``).
 
     Nothing in a file is trusted, and none can make it take more than what ``frontends.limits`` allows.
 
@@ -91,7 +91,7 @@ def load(
     try:
         if isinstance(model, str | Path) and Path(model).is_file() and is_stored(Path(model)):
             if shapes or constants:
-                raise InvalidInput("shapes and constants are for ONNX models", where=where)
+                raise InvalidInput("shapes and constants are for ONNX and TFLite models", where=where)
             graph = read(Path(model))
             graph = graph if batch is None else bind_batch(graph, batch)
         elif isinstance(model, str | Path) and Path(model).is_file() and is_tflite(Path(model)):

@@ -38,10 +38,17 @@ class Operand:
     axis: int = 0
     value: Array | None = None
     constant: bool = False
+    dtype: str | None = None
+    """That of data, where it is another than that of the variant."""
 
 
 def x(*shape: int, low: float = -2.0, high: float = 2.0) -> Operand:
     return Operand("data", shape, low, high)
+
+
+def real(*shape: int) -> Operand:
+    """An input of floats, whatever the result is."""
+    return Operand("data", shape, dtype=FLOAT)
 
 
 def w(*shape: int, axis: int = 0) -> Operand:
@@ -133,8 +140,7 @@ class Builder:
                 self.add(index, operand)
 
     def add(self, index: int, operand: Operand) -> None:
-        name, floats = f"t{index}", self.variant == FLOAT
-        shape, dtype = operand.shape, self.variant
+        name, shape, dtype = f"t{index}", operand.shape, operand.dtype or self.variant
         if operand.role == "plain":
             assert operand.value is not None
             tensor = Tensor(name, str(operand.value.dtype), shape, operand.value if operand.constant else None)
@@ -145,7 +151,7 @@ class Builder:
             return
         low, high = (-1.0, 1.0) if operand.role in ("weight", "bias") else (operand.low, operand.high)
         data = self.random.uniform(low, high, shape).astype(np.float32)
-        if floats:
+        if dtype == FLOAT:
             tensor = Tensor(name, FLOAT, shape, data if operand.constant else None)
             stored, real = data, data
         elif operand.role == "weight":
@@ -498,6 +504,20 @@ CASES: dict[str, Case] = {
         ALL,
         SAME,
     ),
+    "quantize": Case(
+        "QUANTIZE",
+        [real(1, 12)],
+        "QuantizeOptions",
+        {},
+        ALL[1:],
+        {INT8: (4 / 255, 7), UINT8: (4 / 255, 99), INT16: (2**-14, 0)},
+    ),
+    "quantize_again": Case(
+        "QUANTIZE", [x(1, 12)], "QuantizeOptions", {}, (INT8, INT16), {INT8: (3 / 255, 7), INT16: (2**-13, 0)}
+    ),
+    "dequantize": Case("DEQUANTIZE", [x(1, 12)], "DequantizeOptions", {}, ALL[1:], dtype=FLOAT, version=3),
+    "shape": Case("SHAPE", [x(2, 3)], "ShapeOptions", {"outType": 2}, SIGNED, dtype="int32"),
+    "broadcast_args": Case("BROADCAST_ARGS", [k(1, 3, 1), k(2, 1, 4)], None, {}, (FLOAT,), dtype="int32"),
     "zeros_like": Case("ZEROS_LIKE", [x(2, 3)], "ZerosLikeOptions", {}, (FLOAT,)),
     "fill": Case("FILL", [k(2, 3), x()], "FillOptions", {}, (FLOAT,)),
     **{

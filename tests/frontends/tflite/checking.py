@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def difference(given: Array, wanted: Array, scale: float, zero: int) -> float:
     return 0.0 if given.dtype == wanted.dtype and np.array_equal(given, wanted) else np.inf
 
 
-def worst(graph: Graph, found: Made, wanted: list[Array]) -> float:
+def worst(graph: Callable[..., Sequence[Array]], found: Made, wanted: list[Array]) -> float:
     """The largest difference of the results of a graph."""
     given = graph(*found.reals)
     assert [y.shape for y in given] == [y.shape for y in wanted]

@@ -31,4 +31,5 @@ def test_every_operator_has_a_rule_or_a_reason() -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    assert set(TFLITE_RULES) <= {case.op for case in CASES.values()}
+    elsewhere = {"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+    assert set(TFLITE_RULES) - elsewhere == {case.op for case in CASES.values()}

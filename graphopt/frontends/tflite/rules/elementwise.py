@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.onnx.emit import emit
-from graphopt.frontends.tflite.node import TfliteNode, activated, tflite_rule
+from graphopt.frontends.tflite.node import TfliteNode, activated, dequantized, tflite_rule
 from graphopt.ir import Op, Value
 
 ARITHMETIC = {"ADD": ops.Add, "SUB": ops.Sub, "MUL": ops.Mul, "DIV": ops.Div}
@@ -117,8 +118,15 @@ def floor_mod(at: TfliteNode) -> Value:
 
 @tflite_rule("SOFTMAX", layout="either")
 def softmax(at: TfliteNode) -> Value:
-    x, beta = at.real(0), float(at.options("SoftmaxOptions").Beta())
-    x = x if beta == 1.0 else emit(at, ops.Mul(), x, beta, part="scaled")
+    """Of beta times x; integers are dequantized by a scale that has beta in it."""
+    beta, parameters = float(at.options("SoftmaxOptions").Beta()), at.tensor(0).parameters
+    if beta == 1.0:
+        x = at.real(0)
+    elif parameters is None:
+        x = emit(at, ops.Mul(), at.real(0), beta, part="scaled")
+    else:
+        scaled = replace(parameters, scale=parameters.scale * np.float32(beta), name=f"{at.name}.beta")
+        x = dequantized(at.raw(0), scaled, at.name)
     return at.emit(ops.Softmax(axis=at.axis(-1, x.type.rank)), x)
 
 
