@@ -41,7 +41,8 @@ UNHELPFUL = "it is not between dequantize and quantize"
 BATCH = 196
 """Of the net that is evaluated on tens of thousands of windows."""
 FILE_HEAD = (
-    "| file | bytes | samples | LiteRT | graphopt | same outputs | furthest | instructions | arena B | weights B | code B |",
+    "| file | bytes | samples | LiteRT | graphopt | same outputs | furthest | instructions | arena B | weights B "
+    "| code B |",
     "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
 )
 OPERATOR_HEAD = (

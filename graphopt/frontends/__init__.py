@@ -72,7 +72,9 @@ def load(
     shapes: Mapping[str, int | Sequence[int]] | None = None,
     constants: Mapping[str, Frozen] | None = None,
 ) -> Graph:
-    """The graph in a file: an ONNX model of opset 6 or later, a TFLite model, or what ``graphopt.save`` wrote (``.gopt``).
+    """The graph in a file: an ONNX model of opset 6 or later, a TFLite model, or what ``graphopt.save`` wrote.
+
+    The last is a ``.gopt`` file. Quantized ports of a TFLite model are floats, with a quantize or dequantize at them.
 
     Nothing in a file is trusted, and none can make it take more than what ``frontends.limits`` allows.
 

@@ -61,16 +61,16 @@ class Held:
     def moved(self, x: Value, perm: Sequence[int]) -> Value:
         """A transpose; what has fewer axes gets leading ones, as it does where it broadcasts."""
         at = Scope(self.name, {})
-        wide = (1,) * (RANK - x.type.rank) + x.type.shape
+        ones = (1,) * (RANK - x.type.rank)
         if x.constant is not None:
-            return constant(x.constant.reshape(wide).transpose(perm), like=x)
-        return transposed(at, normal.reshape(at, x, wide, "wide"), perm)
+            return constant(x.constant.reshape(ones + x.constant.shape).transpose(perm), like=x)
+        return transposed(at, normal.reshape(at, x, ones + x.type.shape, "wide"), perm)
 
 
 def transposed(at: Scope, x: Value, perm: Sequence[int]) -> Value:
     """A transpose, or the reshape that it is if it moves only axes of one element; two of them are one, or none."""
-    if isinstance(x.op, ops.Transpose):
-        x, perm = x.node.inputs[0], [x.op.perm[p] for p in perm]
+    if isinstance(inner := x.op, ops.Transpose):
+        x, perm = x.node.inputs[0], [inner.perm[p] for p in perm]
     if [a for a in perm if x.type.shape[a] != 1] == [a for a in range(x.type.rank) if x.type.shape[a] != 1]:
         return reshaped(at, x, [x.type.shape[a] for a in perm])
     return normal.transpose(at, x, perm, "channels_first" if tuple(perm) == TO_FIRST else "channels_last")

@@ -76,9 +76,22 @@ def draw(tensors: Sequence[Tensor], operators: Sequence[Drawn], inputs: Sequence
                 setattr(made.builtinOptions, name, value)
         graph.operators.append(made)
     model.subgraphs = [graph]
+    return packed(model)
+
+
+def packed(model: Any) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def with_free_batch(data: bytes) -> bytes:
+    """A model in which dimension 0 is dynamic where it is one, of all that is no constant."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for tensor in model.subgraphs[0].tensors:
+        if model.buffers[tensor.buffer].data is None and len(tensor.shape) and tensor.shape[0] == 1:
+            tensor.shapeSignature = [-1, *tensor.shape[1:]]
+    return packed(model)
 
 
 def stored(tensor: Tensor) -> bytes:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tflite
+from hostile.test_hostile import load_all
 
 import graphopt
 from frontends.tflite.cases import CASES, FLOAT, INT8, made
 from frontends.tflite.damage import mutant
 from frontends.tflite.drawing import Drawn, Tensor, draw
 from graphopt.errors import GraphoptError, Unsupported
-from hostile.test_hostile import load_all
 
 CAUGHT = "cannot be read"
 """What the boundary of ``load`` says of errors that should have a message of their own."""

@@ -14,7 +14,7 @@ from graphopt.frontends import normal
 from graphopt.frontends.normal_recurrent import layer
 from graphopt.frontends.tflite.file import Parameters, short
 from graphopt.frontends.tflite.node import TfliteNode, activated, dequantized, quantized, tflite_rule
-from graphopt.ir import Array, Value, constant
+from graphopt.ir import Array, Value, constant, numel
 
 GATES = (0, 3, 1, 2)
 """TFLite has the gates i, f, c, o; ONNX has i, o, f, c."""
@@ -33,26 +33,30 @@ def svdf(at: TfliteNode) -> Value:
     rank, (filters, memory) = int(options.Rank()), times.shape
     if rank < 1 or filters % rank or feature.type.shape[0] != filters:
         raise InvalidInput(f"{filters} filters of rank {rank}, and features of {feature.type}")
-    units = filters // rank
-    kept = at.state(4, (x.type.shape[0], filters * memory))
     now = normal.linear(at, x, feature, None)
-    if at.state_parameters(4) is not None:
-        now = quantized(now, at.state_parameters(4), f"{at.name}.now")
-    old = normal.reshape(at, kept, (x.type.shape[0], filters, memory), "old")
-    old = normal.take(at, old, 2, 1, memory, part="older")
-    new = normal.reshape(at, now, (x.type.shape[0], filters, 1), "new")
-    window = at.emit(ops.Concat(axis=2), old, new, part="window") if memory > 1 else new
-    at.keep(4, normal.reshape(at, window, (x.type.shape[0], filters * memory), "state"))
-    parameters = at.state_parameters(4)
-    real = window if parameters is None else dequantized(window, parameters, f"{at.name}.window")
-    rows = normal.reshape(at, real, (x.type.shape[0], units, 1, rank * memory), "rows")
+    window = kept_window(at, now, memory)
+    n, units = x.type.shape[0], filters // rank
+    rows = normal.reshape(at, window, (n, units, 1, rank * memory), "rows")
     columns = constant(times.reshape(1, units, rank * memory, 1), short(at.tensor(2).name))
-    if (p := at.tensor(2).parameters) is not None:
-        columns = dequantized(columns, p, p.name)
-    y = at.emit(ops.MatMul(), rows, columns, part="weighted")
-    y = normal.reshape(at, y, (x.type.shape[0], units), "units")
+    if (parameters := at.tensor(2).parameters) is not None:
+        columns = dequantized(columns, parameters, parameters.name)
+    y = normal.reshape(at, at.emit(ops.MatMul(), rows, columns, part="weighted"), (n, units), "units")
     bias = state_bias(at, units)
     return activated(at, y if bias is None else at.emit(ops.Add(), y, bias), options.FusedActivationFunction())
+
+
+def kept_window(at: TfliteNode, now: Value, memory: int) -> Value:
+    """What filters gave in the last steps, [n, f, memory]: the state, moved by one step, which it then is."""
+    n, filters = now.type.shape
+    parameters = at.state_parameters(4)
+    flat = (n, numel((filters, memory)))
+    old = normal.reshape(at, at.state(4, flat), (n, filters, memory), "old")
+    new = now if parameters is None else quantized(now, parameters, f"{at.name}.now")
+    new = normal.reshape(at, new, (n, filters, 1), "new")
+    if memory > 1:
+        new = at.emit(ops.Concat(axis=2), normal.take(at, old, 2, 1, memory, part="older"), new, part="window")
+    at.keep(4, normal.reshape(at, new, flat, "state"))
+    return new if parameters is None else dequantized(new, parameters, f"{at.name}.window")
 
 
 def state_bias(at: TfliteNode, units: int) -> Value | None:
