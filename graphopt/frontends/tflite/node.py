@@ -101,6 +101,11 @@ class Import(Protocol):
     tensors: tuple[Tensor, ...]
     derived: Derived
 
+    def stored(self, y: Value) -> Value:
+        """The first result as the file stores it, for a rule that goes on to move its elements."""
+        parameters = self.outputs[0].parameters
+        return y if parameters is None else quantized(y, parameters, self.name)
+
     def state(self, index: int, shape: Shape) -> Value: ...
     def keep(self, index: int, value: Value) -> None: ...
 
@@ -192,6 +197,11 @@ class TfliteNode(Scope):
     def ordered(self, values: Sequence[Any]) -> list[Any]:
         """What the file has for every axis, in the layout at hand."""
         return [values[a] for a in TO_FIRST] if self.first and len(values) == RANK else list(values)
+
+    def stored(self, y: Value) -> Value:
+        """The first result as the file stores it, for a rule that goes on to move its elements."""
+        parameters = self.outputs[0].parameters
+        return y if parameters is None else quantized(y, parameters, self.name)
 
     def state(self, index: int, shape: Shape) -> Value:
         """A state that the operator keeps, as an input of the graph; what it becomes is given to ``keep``."""

@@ -40,9 +40,11 @@ def svdf(at: TfliteNode) -> Value:
     columns = constant(times.reshape(1, units, rank * memory, 1), short(at.tensor(2).name))
     if (parameters := at.tensor(2).parameters) is not None:
         columns = dequantized(columns, parameters, parameters.name)
-    y = normal.reshape(at, at.emit(ops.MatMul(), rows, columns, part="weighted"), (n, units), "units")
-    bias = state_bias(at, units)
-    return activated(at, y if bias is None else at.emit(ops.Add(), y, bias), options.FusedActivationFunction())
+    y = at.emit(ops.MatMul(), rows, columns, part="weighted")
+    if (bias := state_bias(at, units)) is not None:
+        y = at.emit(ops.Add(), y, bias, part="biased")
+    y = activated(at, y, options.FusedActivationFunction())
+    return normal.reshape(at, at.stored(y), (n, units), "units")
 
 
 def kept_window(at: TfliteNode, now: Value, memory: int) -> Value:
@@ -68,7 +70,7 @@ def state_bias(at: TfliteNode, units: int) -> Value | None:
         raise InvalidInput(f"a bias of {list(data.shape)} for {units} units")
     if state is not None and times is not None:
         data = data * (state.scale.astype("float64") * times.scale)
-    return constant(data.astype("float32"), short(at.tensor(3).name))
+    return constant(data.astype("float32").reshape(1, units, 1, 1), short(at.tensor(3).name))
 
 
 @tflite_rule("UNIDIRECTIONAL_SEQUENCE_LSTM")
@@ -83,7 +85,7 @@ def lstm(at: TfliteNode) -> Value:
     both = at.constant(np.concatenate([bias, np.zeros_like(bias)])[None], "bias")
     y, *_ = layer(at, ops.LSTM(), x, w, r, both, [None, None])
     steps, _, n, h = y.type.shape
-    y = normal.reshape(at, y, (steps, n, h), "sequence")
+    y = normal.reshape(at, at.stored(y), (steps, n, h), "sequence")
     return y if options.TimeMajor() else normal.transpose(at, y, (1, 0, 2), "batch_first")
 
 
