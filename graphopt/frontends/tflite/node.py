@@ -111,7 +111,10 @@ class Import(Protocol):
 
 
 class TfliteNode(Scope):
-    """One operator of the file, as a rule sees it; ``first`` says in which layout the rule is given its operands."""
+    """One operator of the file, as a rule sees it.
+
+    ``first`` says in which layout the rule is given its operands, and gives its results; it may choose another.
+    """
 
     def __init__(
         self,
@@ -220,10 +223,6 @@ class TfliteNode(Scope):
         if found < 0 or not self._importer.tensors[found].variable:
             raise InvalidInput(f"input {index} is no state")
         return found
-
-    def keep_file_layout(self) -> None:
-        """Take the operands in the order of the file, and give the result so."""
-        self.first = False
 
     def weight(self, index: int, perm: Sequence[int], shape: Sequence[int] | None = None) -> Value:
         """Constant weights with their axes in another order, dequantized where they are integers."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from frontends.tflite.drawing import Drawn, Tensor, draw
+from frontends.tflite.drawing import Drawn, Tensor, draw, quantize
 from frontends.tflite.oracle import Reference
 from graphopt.ir import Array
 
@@ -118,11 +118,6 @@ def parameters(dtype: str, low: float, high: float) -> tuple[float, int]:
     limits = np.iinfo(dtype)
     scale = float(np.float32((high - low) / 255))
     return scale, int(np.clip(np.rint(limits.min - low / scale), limits.min, limits.max))
-
-
-def quantize(data: Array, scale: Array | float, zero: int, dtype: str) -> Array:
-    limits = np.iinfo(dtype)
-    return np.clip(np.rint(data / scale) + zero, limits.min, limits.max).astype(dtype)
 
 
 class Builder:

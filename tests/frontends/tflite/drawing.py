@@ -45,6 +45,18 @@ class Drawn:
     version: int = 1
 
 
+def quantize(data: Array, scale: Array | float, zero: int, dtype: str) -> Array:
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(data / scale) + zero, limits.min, limits.max).astype(dtype)
+
+
+def constant(name: str, data: Array, scale: float = 0.0, dtype: str = "int8") -> Tensor:
+    """A constant, symmetrically quantized where there is a scale."""
+    if not scale:
+        return Tensor(name, str(data.dtype), data.shape, data)
+    return Tensor(name, dtype, data.shape, quantize(data, scale, 0, dtype), [scale], [0])
+
+
 def draw(tensors: Sequence[Tensor], operators: Sequence[Drawn], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     """The bytes of a model of one graph."""
     places = {t.name: i for i, t in enumerate(tensors)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import graphopt
-from frontends.tflite.cases import FLOAT, INT8, RELU, TANH, parameters, quantize
-from frontends.tflite.drawing import Drawn, Tensor, draw
+from frontends.tflite.cases import FLOAT, INT8, RELU, TANH, parameters
+from frontends.tflite.drawing import Drawn, Tensor, constant, draw, quantize
 from frontends.tflite.oracle import Reference
 from graphopt.ir import Array, Graph
 
@@ -19,13 +19,6 @@ STEPS, HIDDEN = 7, 4
 
 def floats(*shape: int, seed: int, reach: float = 1.0) -> Array:
     return np.random.default_rng(seed).uniform(-reach, reach, shape).astype(np.float32)
-
-
-def constant(name: str, data: Array, scale: float = 0.0, dtype: str = INT8) -> Tensor:
-    """A constant, symmetrically quantized where there is a scale."""
-    if not scale:
-        return Tensor(name, str(data.dtype), data.shape, data)
-    return Tensor(name, dtype, data.shape, quantize(data, scale, 0, dtype), [scale], [0])
 
 
 def svdf(rank: int, integers: bool, bias: bool) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import tflite
 
@@ -10,7 +11,7 @@ from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
-from graphopt.frontends.tflite.node import TfliteNode, activated, tflite_rule
+from graphopt.frontends.tflite.node import TfliteNode, activated, dequantized, tflite_rule
 from graphopt.ir import Value
 
 
@@ -44,6 +45,18 @@ def image(at: TfliteNode, index: int = 0) -> Value:
     return at.real(index)
 
 
+def convolved(at: TfliteNode, op: ops.Conv, weight: Value, bias: Value) -> Value:
+    """A convolution of the input; a pad by zeros in front of it becomes one of its own."""
+    pad = at.raw(0)
+    parameters = at.tensor(0).parameters
+    zero = 0.0 if parameters is None else float(parameters.zero_point[0])
+    if not isinstance(pad.op, ops.Pad) or pad.op.value != zero or any(pad.op.pads[i] for i in (0, 1, 4, 5)):
+        return normal.conv(at, op, at.real(0), weight, bias)
+    x = pad.node.inputs[0] if parameters is None else dequantized(pad.node.inputs[0], parameters, at.held(0).name)
+    own = (*pad.op.pads[2:4], *pad.op.pads[6:8])
+    return normal.conv(at, replace(op, pads=tuple(a + b for a, b in zip(op.pads, own, strict=True))), x, weight, bias)
+
+
 def channels_of(x: Value) -> int:
     return x.type.with_shape(x.type.shape[1:2]).static_shape[0]
 
@@ -60,7 +73,7 @@ def conv(at: TfliteNode) -> Value:
         raise InvalidInput(f"{channels} channels for weights of {depth}")
     pads = pads_of(options.Padding(), x, kernel, strides, dilations)
     op = ops.Conv(strides=strides, pads=pads, dilations=dilations, group=channels // depth)
-    y = normal.conv(at, op, x, weight, at.bias(2, 1, out))
+    y = convolved(at, op, weight, at.bias(2, 1, out))
     return activated(at, y, options.FusedActivationFunction())
 
 
@@ -75,7 +88,7 @@ def depthwise_conv(at: TfliteNode) -> Value:
         raise InvalidInput(f"weights of {out} channels, {one} deep, for an input of {channels_of(x)}")
     pads = pads_of(options.Padding(), x, kernel, strides, dilations)
     op = ops.Conv(strides=strides, pads=pads, dilations=dilations, group=channels_of(x))
-    y = normal.conv(at, op, x, weight, at.bias(2, 1, out))
+    y = convolved(at, op, weight, at.bias(2, 1, out))
     return activated(at, y, options.FusedActivationFunction())
 
 

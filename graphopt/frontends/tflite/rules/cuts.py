@@ -10,16 +10,18 @@ from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import positions, room
 from graphopt.frontends.onnx.emit import pick
-from graphopt.frontends.tflite.node import TfliteNode, reshaped, tflite_rule
+from graphopt.frontends.tflite.node import RANK, TfliteNode, reshaped, tflite_rule
 from graphopt.ir import Batch, Value
 
 
 @tflite_rule("PAD", "PADV2", layout="either")
 def pad(at: TfliteNode) -> Value:
-    """With zero, or a number of the same scale as the input."""
+    """With zero, or a number of the same scale as the input. Images are padded where convolutions see it."""
     rank, pads = at.rank(0), np.asarray(at.integers(1)).reshape(-1, 2)
     if len(pads) != rank or pads.min(initial=0) < 0:
         raise InvalidInput(f"pads {pads.tolist()} for rank {rank}")
+    if rank == RANK and not pads[[0, -1]].any():
+        at.first = True
     same = at.alike(0, 2) if at.has(2) else at.alike(0)
     x, parameters = (at.raw(0) if same else at.real(0)), at.tensor(0).parameters
     if at.has(2):

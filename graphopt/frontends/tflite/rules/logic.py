@@ -47,7 +47,7 @@ def select(at: TfliteNode) -> Value:
     """The older one takes a condition of one axis for that of rows."""
     rank = at.rank(1)
     if at.op == "SELECT" and at.rank(0) == 1 and rank > 1:
-        at.keep_file_layout()
+        at.first = False
         condition = at.raw(0)
         condition = normal.reshape(at, condition, (*condition.type.shape, *(1,) * (rank - 1)), "rows")
     else:

@@ -25,7 +25,7 @@ def reduce(at: TfliteNode) -> Value:
     keep, rank = bool(at.options("ReducerOptions").KeepDims()), at.rank(0)
     axes = normal.axes_of(at.integers(1), rank)
     if not keep and not in_order(rank, axes):
-        at.keep_file_layout()
+        at.first = False
     (x,) = at.kept(0) if at.op in KEPT else [at.real(0)]
     if at.op == "MEAN" and not x.type.is_float:
         raise Unsupported(f"a mean of {x.type.dtype}", advice="cast it to float32 before")
