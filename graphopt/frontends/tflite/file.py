@@ -22,6 +22,8 @@ OPTIONS_2 = {code: name for name, code in vars(tflite.BuiltinOptions2).items() i
 TYPES = {code: name.lower() for name, code in vars(tflite.TensorType).items() if isinstance(code, int)}
 STORED = {"int4": "int8"}
 """What is stored in less than a byte an element, and in which dtype it is held here."""
+UNNAMED = ("", "main")
+"""What the converter calls every graph."""
 READ = frozenset(
     ["bool", "float16", "float32", "float64", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"]
 )
@@ -123,7 +125,8 @@ def model_of(data: bytes, verifier: Verifier, name: str) -> Model:
         raise InvalidInput("the model has no outputs")
     if len(set(inputs)) < len(inputs):
         raise InvalidInput("two inputs of the graph are one tensor")
-    return Model(text(graph.Name()) or name, tensors, operators, inputs, outputs)
+    named = text(graph.Name())
+    return Model(name if named in UNNAMED else named, tensors, operators, inputs, outputs)
 
 
 def tensor_of(model: Any, tensor: Any, index: int) -> Tensor:

@@ -247,9 +247,10 @@ class Importer:
 
 
 def in_front(layout: str, given: Sequence[Held | None]) -> bool:
-    """Whether an operator takes its operands with channels in front."""
+    """Whether an operator takes its operands with channels in front; those of more axes have one layout."""
     if layout == "either":
-        return any(h is not None and h.first for h in given)
+        there = [h for h in given if h is not None]
+        return any(h.first for h in there) and max(h.rank for h in there) <= RANK
     return layout == "first"
 
 

@@ -40,9 +40,14 @@ class Held:
         return False not in self._raw
 
     @property
+    def rank(self) -> int:
+        """That of the tensor in the file."""
+        return self._raw[self.first].type.rank
+
+    @property
     def known(self) -> Array | None:
         """Its elements, in the file's order, where they are constant."""
-        return self._raw[False].constant if False in self._raw else None
+        return None if self._raw[self.first].constant is None else self.raw(False).constant
 
     def raw(self, first: bool) -> Value:
         """What the file stores, in the layout asked for."""
@@ -52,10 +57,12 @@ class Held:
 
     def real(self, first: bool) -> Value:
         """The numbers that it stands for."""
-        if self.tensor.parameters is None:
+        parameters = self.tensor.parameters
+        if parameters is None:
             return self.raw(first)
         if first not in self._real:
-            self._real[first] = dequantized(self.raw(first), self.tensor.parameters, self.name)
+            axis = TO_FIRST.index(parameters.axis + RANK - self.rank) if first and parameters.by_channel else None
+            self._real[first] = dequantized(self.raw(first), parameters, self.name, axis)
         return self._real[first]
 
     def moved(self, x: Value, perm: Sequence[int]) -> Value:
@@ -91,7 +98,7 @@ def dequantized(x: Value, parameters: Parameters, name: str, axis: int | None = 
 def quantized(x: Value, parameters: Parameters, name: str) -> Value:
     """Floats as integers, by one scale."""
     if parameters.by_channel:
-        raise Unsupported("a result that is quantized by channel")
+        raise Unsupported("a result that is quantized by channel", where=f"tensor {parameters.name!r}")
     return ops.Quantize()(x, *parameters.values, name=f"{name}.quantize", origins=(name,))
 
 
@@ -100,11 +107,6 @@ class Import(Protocol):
 
     tensors: tuple[Tensor, ...]
     derived: Derived
-
-    def stored(self, y: Value) -> Value:
-        """The first result as the file stores it, for a rule that goes on to move its elements."""
-        parameters = self.outputs[0].parameters
-        return y if parameters is None else quantized(y, parameters, self.name)
 
     def state(self, index: int, shape: Shape) -> Value: ...
     def keep(self, index: int, value: Value) -> None: ...
@@ -149,7 +151,7 @@ class TfliteNode(Scope):
         return self.held(index).tensor
 
     def rank(self, index: int) -> int:
-        return self.held(index).raw(self.held(index).first).type.rank
+        return self.held(index).rank
 
     def raw(self, index: int) -> Value:
         """An input as the file stores it."""
@@ -224,7 +226,7 @@ class TfliteNode(Scope):
             raise InvalidInput(f"input {index} is no state")
         return found
 
-    def weight(self, index: int, perm: Sequence[int], shape: Sequence[int] | None = None) -> Value:
+    def weight(self, index: int, perm: Sequence[int]) -> Value:
         """Constant weights with their axes in another order, dequantized where they are integers."""
         tensor, data = self.tensor(index), self.known(index)
         if data.ndim != len(perm):
@@ -282,11 +284,6 @@ def tflite_rule(*names: str, layout: str = "file") -> Callable[[R], R]:
         return rule
 
     return register
-
-
-def unsupported(why: str, *names: str) -> None:
-    """Say why there is no rule for these operators."""
-    TFLITE_RULES.unsupported(why, *names)
 
 
 def activated(at: TfliteNode, y: Value, activation: int) -> Value:

@@ -14,6 +14,7 @@ import graphopt
 from frontends.tflite.cases import CASES, FLOAT, INT8, made
 from frontends.tflite.damage import mutant
 from frontends.tflite.drawing import Drawn, Tensor, draw
+from frontends.tflite.states import lstm, svdf
 from graphopt.errors import GraphoptError, Unsupported
 
 CAUGHT = "cannot be read"
@@ -22,7 +23,9 @@ CAUGHT = "cannot be read"
 
 def sources() -> dict[str, bytes]:
     variants = {name: INT8 if INT8 in case.variants else case.variants[0] for name, case in CASES.items()}
-    return {f"{name}.tflite": made(name, CASES[name], variant).model for name, variant in variants.items()}
+    models = {name: made(name, CASES[name], variant).model for name, variant in variants.items()}
+    models |= {"svdf": svdf(1, True, True), "lstm": lstm(True)}
+    return {f"{name}.tflite": model for name, model in models.items()}
 
 
 def hold_mutants(folder: Path, seeds: range) -> None:

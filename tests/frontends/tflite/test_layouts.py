@@ -10,9 +10,10 @@ import pytest
 
 import graphopt
 from frontends.tflite.cases import CONV, DEPTHWISE, FLOAT, POOL
-from frontends.tflite.drawing import Drawn, Tensor, draw
+from frontends.tflite.drawing import Drawn, Tensor, constant, draw
 from frontends.tflite.oracle import Reference
-from graphopt.ir import Array
+from graphopt import ops
+from graphopt.ir import Array, Graph
 
 
 class Net:
@@ -91,15 +92,23 @@ class Net:
         return draw(self.tensors, self.operators, ["x"], [x])
 
 
-def check(seed: int, folder: Path) -> None:
-    model = Net(seed).model()
-    path = folder / f"{seed}.tflite"
+def compare(model: bytes, x: Array, folder: Path) -> Graph:
+    """The graph of a model, which gives what LiteRT gives, optimized, too."""
+    path = folder / "model.tflite"
     path.write_bytes(model)
-    x = np.random.default_rng(seed).uniform(-1, 1, (1, 6, 5, 4)).astype(np.float32)
     (wanted,) = Reference(model)([x])
     graph = graphopt.load(path)
     for made in (graph, graphopt.optimize(graph)):
-        np.testing.assert_allclose(made(x)[0], wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max(), err_msg=str(seed))
+        np.testing.assert_allclose(made(x)[0], wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+    return graph
+
+
+def check(seed: int, folder: Path) -> None:
+    x = np.random.default_rng(seed).uniform(-1, 1, (1, 6, 5, 4)).astype(np.float32)
+    try:
+        compare(Net(seed).model(), x, folder)
+    except AssertionError as error:
+        raise AssertionError(f"network {seed}") from error
 
 
 def test_drawn_networks(tmp_path: Path) -> None:
@@ -111,3 +120,40 @@ def test_drawn_networks(tmp_path: Path) -> None:
 def test_many_drawn_networks(tmp_path: Path) -> None:
     for seed in range(1000, 2000):
         check(seed, tmp_path)
+
+
+def test_an_image_beside_a_constant_of_more_axes(tmp_path: Path) -> None:
+    tensors = [
+        Tensor("x", FLOAT, (1, 2, 4, 2)),
+        constant("w", floats(3, 1, 1, 2)),
+        constant("b", floats(3)),
+        Tensor("v", FLOAT, (1, 2, 4, 3)),
+        constant("c", floats(1, 1, 2, 4, 3)),
+        Tensor("y", FLOAT, (1, 1, 2, 4, 3)),
+    ]
+    drawn = [
+        Drawn("CONV_2D", ["x", "w", "b"], ["v"], CONV, "Conv2DOptions"),
+        Drawn("ADD", ["v", "c"], ["y"], {}, "AddOptions"),
+    ]
+    compare(draw(tensors, drawn, ["x"], ["y"]), floats(1, 2, 4, 2), tmp_path)
+
+
+def test_weights_that_are_computed_from_constants(tmp_path: Path) -> None:
+    tensors = [
+        Tensor("x", FLOAT, (1, 3, 4, 2)),
+        constant("k", floats(3, 1, 1, 2)),
+        constant("p", np.array([[0, 0], [1, 0], [0, 0], [0, 0]], np.int32)),
+        Tensor("w", FLOAT, (3, 2, 1, 2)),
+        constant("b", floats(3)),
+        Tensor("y", FLOAT, (1, 3, 4, 3)),
+    ]
+    drawn = [
+        Drawn("PAD", ["k", "p"], ["w"], {}, "PadOptions"),
+        Drawn("CONV_2D", ["x", "w", "b"], ["y"], CONV, "Conv2DOptions"),
+    ]
+    graph = compare(draw(tensors, drawn, ["x"], ["y"]), floats(1, 3, 4, 2), tmp_path)
+    assert not any(isinstance(n.op, ops.Pad) for n in graph.nodes)
+
+
+def floats(*shape: int) -> Array:
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
+from graphopt.errors import InvalidGraph, InvalidInput
 from graphopt.frontends import normal
 from graphopt.frontends.tflite.node import TfliteNode, tflite_rule
+from graphopt.frontends.tflite.rules.convolution import check_image
 from graphopt.ir import Value, numel
 
 
@@ -19,18 +20,16 @@ def block_of(at: TfliteNode, kind: str) -> int:
 
 @tflite_rule("DEPTH_TO_SPACE", layout="first")
 def depth_to_space(at: TfliteNode) -> Value:
+    check_image(at)
     (x,), block = at.kept(0), block_of(at, "DepthToSpaceOptions")
-    if x.type.rank != 4:
-        raise Unsupported(f"an input of rank {x.type.rank}")
     return normal.depth_to_space(at, x, block, depth_first=True)
 
 
 @tflite_rule("SPACE_TO_DEPTH", layout="first")
 def space_to_depth(at: TfliteNode) -> Value:
     """Pixels of a block become channels, row by row, in front of those that were there."""
+    check_image(at)
     (x,), block = at.kept(0), block_of(at, "SpaceToDepthOptions")
-    if x.type.rank != 4:
-        raise Unsupported(f"an input of rank {x.type.rank}")
     n, (c, h, w) = x.type.shape[0], x.type.with_shape(x.type.shape[1:]).static_shape
     if h % block or w % block:
         raise InvalidGraph(f"{x.type} in blocks of {block}")

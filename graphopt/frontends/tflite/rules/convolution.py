@@ -11,7 +11,7 @@ from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.limits import room
-from graphopt.frontends.tflite.node import TfliteNode, activated, dequantized, tflite_rule
+from graphopt.frontends.tflite.node import RANK, TfliteNode, activated, dequantized, tflite_rule
 from graphopt.ir import Value
 
 
@@ -39,9 +39,14 @@ def pads_of(
     raise InvalidInput(f"the padding {padding} is neither SAME nor VALID")
 
 
-def image(at: TfliteNode, index: int = 0) -> Value:
-    if at.rank(index) != 4:
+def check_image(at: TfliteNode, index: int = 0) -> None:
+    """Raise ``Unsupported`` if an input is no batch of images."""
+    if at.rank(index) != RANK:
         raise Unsupported(f"an input of rank {at.rank(index)}", advice="images of rank 4 are read")
+
+
+def image(at: TfliteNode, index: int = 0) -> Value:
+    check_image(at, index)
     return at.real(index)
 
 

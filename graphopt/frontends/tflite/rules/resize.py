@@ -12,7 +12,7 @@ from graphopt.frontends.limits import positions
 from graphopt.frontends.onnx.emit import copied
 from graphopt.frontends.onnx.rules.resize import Axis, Manner, mixed
 from graphopt.frontends.tflite.node import TfliteNode, tflite_rule
-from graphopt.frontends.tflite.rules.convolution import image
+from graphopt.frontends.tflite.rules.convolution import check_image, image
 from graphopt.ir import Value
 
 
@@ -28,7 +28,7 @@ def nearest(at: TfliteNode) -> Value:
     """Positions are rounded down, or halves away from zero where corners are aligned."""
     options = at.options("ResizeNearestNeighborOptions")
     align, half = bool(options.AlignCorners()), bool(options.HalfPixelCenters())
-    image(at)
+    check_image(at)
     (x,) = at.kept(0)
     sources = {}
     for axis, have, want in zip((2, 3), normal.spatial(x), sizes_of(at), strict=True):
