@@ -1,4 +1,4 @@
-"""graphopt: a compiler that takes a trained network down to small, fast, proven code for the edge.
+"""graphopt: a compiler that turns a trained network into small, fast, proven code for the edge.
 
     graph = graphopt.trace(model, example_inputs)   # or graphopt.load("model.onnx")
     small = graphopt.optimize(graph)                # or Pipeline([FoldBatchNorm(), Fuse()])(graph)
@@ -64,7 +64,7 @@ PUBLIC = {
     "verify": "graphopt.ir",
     "with_parameters": "graphopt.exporters",
 }
-"""The room that each public name comes from."""
+"""The package of each public name."""
 
 
 def __getattr__(name: str) -> Any:

@@ -10,10 +10,10 @@ from typing import Self
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text without what a terminal, a C compiler or a reader of it could take for anything but text.
+    """Text with escapes for all characters that a terminal, a C compiler or a reader could misinterpret.
 
-    Control characters, escapes, line ends, marks that turn the direction of writing, and halves of surrogate pairs are
-    written as Python writes them, such as ``\\x1b``; those in ``keep`` stay. Names of a model may hold any of them.
+    Control characters, escapes, line ends, marks that change the writing direction, and lone surrogates are
+    written as Python writes them, such as ``\\x1b``; those in ``keep`` stay. Names of a model may contain any of them.
     """
     if text.isprintable():
         return text
@@ -21,18 +21,18 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def indented(text: str) -> str:
-    """Printable text whose further lines are indented, so that none of them passes for a message of its own."""
+    """Printable text with all lines after the first indented, so that none looks like a separate message."""
     first, *rest = printable(text, keep="\n").split("\n")
     return "\n".join([first, *(f"  {line}" if line and not line.startswith("  ") else line for line in rest)])
 
 
 class GraphoptError(Exception):
-    """Base of all errors meant for a user's eyes. What its message quotes of a model is made ``printable``.
+    """Base of all errors for users. Text from a model is made ``printable`` in its message.
 
     Args:
         what: one clause that names the problem.
         where: the node, input, file or option concerned.
-        why: the reason, where it is not obvious from ``what``.
+        why: the reason, if it is not obvious from ``what``.
         advice: what the user can do.
     """
 
@@ -46,7 +46,7 @@ class GraphoptError(Exception):
         super().__init__(indented(text))
 
     def told(self, *, what: str | None = None, where: str | None = None, why: str | None = None) -> Self:
-        """The same error with more said of it; of the same class, whatever that is."""
+        """The same error with some parts replaced; it has the same class."""
         made = copy.copy(self)
         said = {"where": where or self.where, "why": why or self.why, "advice": self.advice}
         GraphoptError.__init__(made, what or self.what, **said)
@@ -78,4 +78,4 @@ class ToolFailed(GraphoptError):
 
 
 class MissingPackage(GraphoptError, ImportError):
-    """A Python package is not installed that only some of graphopt needs; the advice has the line that installs it."""
+    """A Python package that only some of graphopt needs is not installed; the advice has the command to install it."""

@@ -1,4 +1,4 @@
-"""What is installed by extras: a package that is not there is missed by name, with the line that installs it."""
+"""Imports of packages from extras: a missing one raises an error with its name and the command to install it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from graphopt.errors import MissingPackage
 
-EXTRAS = {"torch": "torch", "hypothesis": "testing"}
-"""The extra of graphopt that brings a module."""
+EXTRAS = {"torch": "torch", "lightning_fabric": "training", "hypothesis": "testing"}
+"""The extra of graphopt that installs a module, by module."""
 
 
 @contextmanager
 def optional_packages() -> Iterator[None]:
-    """Around imports of modules of extras: raises ``MissingPackage`` for one that is not installed."""
+    """A context for imports of packages from extras; raises ``MissingPackage`` if one is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Files and folders written beside their place first, so that what is seen there is old or new and never a half.
+"""Atomic writes: files and folders are written beside their place first, so a reader sees the old or the new one.
 
-What is being written has a hidden name of its own and is locked by the process that writes it. What a killed process
-left is therefore known by its name and by its lock being free, and the next write to the same place removes it.
+The unfinished file or folder has a hidden name, and its process holds a lock on it. So the remains of a killed process
+have such a name and a free lock, and the next write to the same place removes them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PART = "graphopt-part"
-"""The suffix of what is being written."""
+"""The suffix of unfinished files and folders."""
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """The whole file, or, if anything fails, the file that was there before. A link is followed, modes are kept.
+    """Write the whole file, or keep the old one if anything fails. A link is followed, modes are kept.
 
     Raises ``OSError`` with the name of the file.
     """
     target = Path(path).resolve()
     try:
         if target.exists() and not (target.is_file() or target.is_dir()):
-            target.write_bytes(data)  # a pipe or a device, which nothing can take the place of
+            target.write_bytes(data)  # a pipe or a device, which cannot be replaced
         else:
             replace_file(target, data)
     except OSError as error:
@@ -35,7 +35,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 
 def replace_file(target: Path, data: bytes) -> None:
-    """Write beside a file, and put the result in its place in one step."""
+    """Write beside a file, and replace it in one step."""
     for left in leftovers(target):
         if left.is_file():
             with locked(left) as held:
@@ -62,7 +62,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 @contextmanager
 def part_of(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """A new file or folder beside ``target``, made by ``make`` and locked as long as it is written."""
+    """A new file or folder beside ``target``, made by ``make`` and locked while it is written."""
     while True:
         part = target.with_name(f".{target.name[:40]}-{secrets.token_hex(8)}.{PART}")
         make(part)
@@ -74,9 +74,10 @@ def part_of(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, unless_sure: bool = False) -> Iterator[bool]:
-    """Whether this process holds the lock of what stands at ``path``, for as long as the context lasts.
+    """Whether this process holds the lock of ``path`` in the context.
 
-    Not if another process has it, or if there is nothing any more. Where the file system has no locks: ``unless_sure``.
+    It is false if another process has the lock, or if nothing is there, and ``unless_sure`` if the file system has no
+    locks.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -97,7 +98,7 @@ def locked(path: Path, unless_sure: bool = False) -> Iterator[bool]:
 
 
 def leftovers(target: Path) -> list[Path]:
-    """What stands beside ``target`` under the names that its parts have, in use or not."""
+    """The unfinished files and folders beside ``target``, in use or not."""
     name = re.compile(rf"\.{re.escape(target.name[:40])}-[0-9a-f]{{16}}\.{PART}")
     try:
         return [found for found in target.parent.iterdir() if name.fullmatch(found.name)]

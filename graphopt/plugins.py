@@ -1,4 +1,4 @@
-"""What comes from elsewhere: a user's own file, or what installed packages declare as entry points."""
+"""Extensions: a user's own file, or entry points of installed packages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from graphopt.errors import InvalidInput
 from graphopt.targets.target import add_targets
 
 KINDS = ("operators", "rules", "passes", "targets")
-"""What a package may bring, each in an entry-point group ``graphopt.<kind>``, in the order in which it is loaded."""
+"""The kinds of extensions in the order of loading; each has an entry-point group ``graphopt.<kind>``."""
 
 
 def load_plugins() -> list[str]:
-    """Load what installed packages bring: operators, rules and passes by importing modules, targets from TOML files.
+    """Load the extensions of installed packages: operators, rules and passes from modules, targets from TOML files.
 
-    One that fails keeps nobody from using the others: what went wrong with each is returned. What is loaded already
-    stays as it is.
+    If one fails, the others still load. Returns one message for each failure. Extensions that are loaded already stay.
     """
     installed = entry_points()
     failures = []
@@ -36,7 +35,7 @@ def load_plugins() -> list[str]:
 
 
 def load_targets(file: object) -> None:
-    """Make the targets of a TOML file known by name. Raises ``InvalidInput`` for anything but the path of one."""
+    """Register the targets of a TOML file by name. Raises ``InvalidInput`` if ``file`` is not the path of one."""
     if not isinstance(file, Path):
         raise InvalidInput(f"is a {type(file).__name__}, not the pathlib.Path of a TOML file")
     add_targets(file)

@@ -1,4 +1,4 @@
-"""How far a long computation is: steps counted where they are taken, shown by whoever listens."""
+"""Progress of long computations, reported to a listener."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Listener = Callable[[str, int, int | None], None]
-"""Is told what is counted, how many are done, and of how many, where that is known."""
+"""Called with what is counted, the number done, and the total or None if it is unknown."""
 
 LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """While this lasts the steps of this thread are told to a listener."""
+    """A context in which the steps of this thread are reported to a listener."""
     token = LISTENER.set(listener)
     try:
         yield
@@ -24,16 +24,19 @@ def listening(listener: Listener) -> Iterator[None]:
         LISTENER.reset(token)
 
 
-def counted(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """The items one by one; who listens hears how many are done, of ``total`` where that is known."""
+def counted(items: Iterable[T], what: str | Callable[[], str], total: int | None = None) -> Iterator[T]:
+    """The items one by one; the listener gets the number done, and the ``total`` if it is known.
+
+    ``what`` may be a function whose text changes from step to step.
+    """
     total = len(items) if isinstance(items, Sized) else total
     for done, item in enumerate(items):
         tell(what, done, total)
         yield item
 
 
-def tell(what: str, done: int, total: int | None) -> None:
+def tell(what: str | Callable[[], str], done: int, total: int | None) -> None:
     """Tell whoever listens how many are done, for steps of several at once."""
     listener = LISTENER.get()
     if listener:
-        listener(what, done, total)
+        listener(what() if callable(what) else what, done, total)

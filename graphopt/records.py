@@ -1,4 +1,4 @@
-"""Dataclasses from what files say, every field of its annotated type, the one at fault named; and as JSON."""
+"""Read dataclasses from files, with each field checked against its annotated type; write them as JSON."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FIELD_TYPES: dict[type, dict[str, Any]] = {}
 
 
 def record(kind: type[T], data: Any, where: str) -> T:
-    """A dataclass from a table of TOML or an object of JSON; those within it may be made already.
+    """A dataclass from a table of TOML or an object of JSON; inner dataclasses may be made already.
 
-    Lists are tuples. An integer annotated with a function may be a text, which that turns into it. Raises
-    ``ValueError`` naming the field at fault and what it should be, ``TypeError`` for a field that is missing.
+    Lists become tuples. An integer annotated with a function may be text, which the function converts. Raises
+    ``ValueError`` with the faulty field and what it should be, ``TypeError`` for a missing field.
     """
     hints = field_types(kind)
     data = table(data, where)
@@ -27,14 +27,14 @@ def record(kind: type[T], data: Any, where: str) -> T:
 
 
 def table(data: Any, where: str) -> dict[str, Any]:
-    """The data as a dictionary; raises ``ValueError`` where it is none."""
+    """The data as a dictionary; raises ``ValueError`` if it is not one."""
     if not isinstance(data, dict):
         raise ValueError(f"{where} = {data!r} is not a table")
     return data
 
 
 def read(value: Any, hint: Any, where: str, name: str) -> Any:
-    """The value of a field from what is written."""
+    """The value of a field from its value in the file."""
     value = tuple(value) if isinstance(value, list) else value
     for option in options(hint):
         if isinstance(value, str) and get_origin(option) is Annotated:
@@ -48,7 +48,7 @@ def read(value: Any, hint: Any, where: str, name: str) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type. An integer is a float, a bool is no integer."""
+    """Whether a value has an annotated type. An integer counts as a float, a bool not as an integer."""
     if len(options(hint)) > 1:
         return any(fits(value, option) for option in options(hint))
     if get_origin(hint) is Annotated:
@@ -58,24 +58,27 @@ def fits(value: Any, hint: Any) -> bool:
         same = items[-1:] == (...,)
         hints = items[:1] * len(value) if same and isinstance(value, tuple) else items
         return isinstance(value, tuple) and len(value) == len(hints) and all(map(fits, value, hints))
+    if get_origin(hint) is dict:
+        keys, values = get_args(hint)
+        return type(value) is dict and all(fits(k, keys) and fits(v, values) for k, v in value.items())
     if hint is float:
         return type(value) in (int, float)
-    return type(value) is hint if isinstance(hint, type) else hint is Any
+    return hint is Any or type(value) is hint
 
 
 def options(hint: Any) -> tuple[Any, ...]:
-    """The types of a union, or the one that it is."""
+    """The types of a union, or the single type itself."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def type_name(hint: Any) -> str:
-    """A type as a message has it."""
+    """The name of a type for messages."""
     bare = [get_args(option)[0] if get_origin(option) is Annotated else option for option in options(hint)]
     return " or ".join("None" if t is types.NoneType else getattr(t, "__name__", str(t)) for t in bare)
 
 
 def field_types(kind: type) -> dict[str, Any]:
-    """The annotated types of the fields of a dataclass, by name; remembered, for they take long to find."""
+    """The annotated types of the fields of a dataclass, by name; cached, since finding them is slow."""
     if kind not in FIELD_TYPES:
         hints = get_type_hints(kind, include_extras=True)
         FIELD_TYPES[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
@@ -83,13 +86,13 @@ def field_types(kind: type) -> dict[str, Any]:
 
 
 def to_json(data: object, **beside: object) -> str:
-    """A dataclass as a JSON object, with fields ``beside`` its own before them; what is infinite or NaN is null."""
+    """A dataclass as a JSON object, with the fields of ``beside`` before its own; infinity and NaN become null."""
     fields = plain(data)
     return json.dumps({**beside, **fields} if isinstance(fields, dict) else fields, indent=2, allow_nan=False)
 
 
 def plain(data: object) -> object:
-    """Dataclasses, mappings, sequences and numbers as JSON has them."""
+    """Dataclasses, mappings, sequences and numbers as plain JSON values."""
     if dataclasses.is_dataclass(data) and not isinstance(data, type):
         return {field.name: plain(getattr(data, field.name)) for field in dataclasses.fields(data)}
     match data:

@@ -1,7 +1,7 @@
-"""graphopt's own file, ``model.gopt``: a graph as its text form, its arrays by digest.
+"""graphopt's own file, ``model.gopt``: the text form of a graph, and its arrays by digest.
 
-The file is of the safetensors format, which holds no code and needs no unpacking: the text, the version of the format
-and the versions of the operators are its metadata, the arrays its tensors. Nothing in a file is trusted.
+The file has the safetensors format, which holds no code and needs no unpacking. The text, the version of the format
+and the versions of the operators are its metadata; the arrays are its tensors. Nothing in a file is trusted.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from graphopt.ir.graph import Constant
 SUFFIX = ".gopt"
 FORMAT = 1
 MAX_TEXT = 8 << 20
-"""Bytes of the text form."""
+"""The most bytes of the text form."""
 
 Attributes = dict[str, Any]
 UPGRADES: dict[tuple[str, int], Callable[[Attributes], Attributes]] = {}
-"""How the attributes of an operator as of a version become those of the next version."""
+"""By operator and version, the function from its attributes to those of the next version."""
 
 __all__ = ["FORMAT", "SUFFIX", "UPGRADES", "is_stored", "read", "to_bytes"]
 assert ops  # the operators of a file are those registered
 
 
 def to_bytes(graph: Graph) -> bytes:
-    """The file of a graph, always the same. Raises ``InvalidInput`` if its text is longer than a file may have."""
+    """The file of a graph, with reproducible bytes. Raises ``InvalidInput`` if its text is too long for a file."""
     text = print_graph(graph)
     if len(text.encode()) > MAX_TEXT:
         raise InvalidInput(f"the text of the graph has more than {MAX_TEXT:,} bytes", where=graph.name)
@@ -61,7 +61,7 @@ def operators(graph: Graph) -> set[str]:
 
 
 def is_stored(path: Path) -> bool:
-    """Whether a file has the suffix, or begins as safetensors files do: the length of the header, then ``{``."""
+    """Whether a file has the suffix, or begins like a safetensors file: the length of the header, then ``{``."""
     if path.suffix == SUFFIX:
         return True
     with path.open("rb") as file:
@@ -72,7 +72,7 @@ def is_stored(path: Path) -> bool:
 def read(path: Path) -> Graph:
     """The graph in a file.
 
-    Raises ``InvalidInput`` for what is no such file, is damaged, or is of a newer version than this graphopt.
+    Raises ``InvalidInput`` if it is not such a file, is damaged, or has a newer version than this graphopt.
     """
     where = str(path)
     if not path.is_file():
@@ -93,7 +93,7 @@ def read(path: Path) -> Graph:
 
 
 def check_metadata(metadata: Mapping[str, str], where: str) -> dict[str, int]:
-    """The versions of the operators. Raises ``InvalidInput`` for what this graphopt cannot read."""
+    """The versions of the operators. Raises ``InvalidInput`` if this graphopt cannot read the file."""
     if metadata.get("format") != "graphopt":
         raise InvalidInput("this is a safetensors file, but not a graph", where=where)
     if metadata.get("version") != str(FORMAT):
@@ -123,7 +123,7 @@ def check_metadata(metadata: Mapping[str, str], where: str) -> dict[str, int]:
 
 
 def checked(digest: str, data: Array, where: str) -> Array:
-    """An array that is what its digest says."""
+    """The array; raises ``InvalidInput`` if its digest is another."""
     data = frozen(data)
     if Constant(value=data).digest != digest:
         raise InvalidInput(f"the data of {digest[:20]} does not match its digest", where=where, why="it is damaged")
@@ -131,7 +131,7 @@ def checked(digest: str, data: Array, where: str) -> Array:
 
 
 def upgrades(versions: Mapping[str, int]) -> Callable[[str, Attributes], Attributes]:
-    """The function that brings the attributes of an operator of these versions up to now."""
+    """The function that upgrades the attributes of an operator from these versions to the present one."""
 
     def upgrade(name: str, attributes: Attributes) -> Attributes:
         if name not in versions:

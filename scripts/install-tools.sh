@@ -20,6 +20,8 @@ else
     need g++ g++
     need clang clang
     need make make
+    need cmake cmake
+    need pkg-config pkg-config
     need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     need arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
     need arm-none-eabi-gcc gcc-arm-none-eabi libnewlib-arm-none-eabi

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
-from tests.shell import save_model
+from shell import save_model
 
 HIDDEN = "import sys; sys.modules.update(dict.fromkeys({modules}))\n"
 """Python's way to say that a module cannot be found."""

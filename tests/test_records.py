@@ -52,6 +52,10 @@ def test_a_type_is_named_in_plain_words() -> None:
         ((1,), tuple[int, str], False),
         (None, int | None, True),
         ("a", int | None, False),
+        ({"a": 1}, dict[str, int], True),
+        ({"a": "b"}, dict[str, int], False),
+        ({"a": [1]}, dict[str, Any], True),
+        ("a", str | dict[str, Any], True),
     ],
 )
 def test_types(value: Any, hint: Any, right: bool) -> None:

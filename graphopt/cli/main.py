@@ -21,6 +21,7 @@ from graphopt.cli import (
     pruning,
     quantize,
     running,
+    training,
 )
 from graphopt.cli.console import err
 from graphopt.errors import GraphoptError, indented
@@ -62,6 +63,7 @@ COMMANDS = (
     Command(
         "prune", pruning.prune, COMPRESS, "graphopt prune kws.onnx --target-macs 0.5 --data samples.npz -o small.gopt"
     ),
+    Command("train", training.train, COMPRESS, "graphopt train recipe.toml -o trained.onnx"),
     Command("analyze", quantize.analyze, COMPRESS, "graphopt analyze kws.onnx --data samples.npz"),
     Command("opt", optimize.opt, REWRITE, "graphopt opt kws.onnx -p fold-batch-norm,fuse --diff -o small.gopt"),
     Command("diff", debugging.diff, REWRITE, "graphopt diff kws.onnx small.gopt"),

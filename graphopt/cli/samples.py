@@ -57,7 +57,8 @@ def read_samples(
     """Samples by input name, None without a file. ``keys`` choose arrays of the file, as ``array`` or ``input=array``.
 
     Without a key an input takes the array of its name, and the one input of a model the one array of a file that fits
-    it. The array ``labels`` is given beside them under its own name. Arrays that are left over are named on stderr.
+    it. The array ``labels`` is given beside them under its own name. Without keys, arrays that are left over are named
+    on stderr.
     Raises ``InvalidInput`` where it is not clear which array is meant, and for labels that are not as many as samples.
     """
     if path is None:
@@ -81,7 +82,7 @@ def read_arrays(
             raise InvalidInput(f"no array is called so in {file}", where=f"--labels {labels}", why=why)
         chosen = choose({n: a for n, a in found.items() if n != labels}, inputs, keys, str(file))
         arrays = read_some(found, {*chosen.values(), *([] if labels is None else [labels])}, str(file))
-    if unused := [name for name in found if name not in arrays]:
+    if not keys and (unused := [name for name in found if name not in arrays]):
         warn(f"{file}: no input of the model takes {', '.join(unused)}: ignored")
     cut = {name: rows_of(array, rows, str(path)) for name, array in arrays.items()}
     return {name: cut[array] for name, array in chosen.items()}, None if labels is None else cut[labels]

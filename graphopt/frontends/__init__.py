@@ -30,18 +30,18 @@ def trace(
     """The graph of an ``nn.Module``, an ``fx.GraphModule`` or an ``ExportedProgram``.
 
     Args:
-        model: what to trace. A module is traced in evaluation mode, and left as it was.
+        model: the model to trace. A module is traced in evaluation mode, and does not change.
         example_inputs: a tensor, a tuple of tensors, or a mapping from the names of arguments; an
             ``ExportedProgram`` needs none.
         dynamic_batch: whether dimension 0 of the inputs becomes N; else the graph has the batch of the example.
         name: the name of the graph; by default that of the class.
-        check: whether the graph is evaluated on the example and compared with the model, which is run once or
-            twice for that. Where they differ because the model does something else for this batch, the batch is fixed
-            and a warning says why. Costs about as much as running the model a few times.
+        check: whether to evaluate the graph on the example and to compare it with the model. If they differ because
+            the model does something else for this batch, the batch is fixed and a warning says why. The check costs
+            about as much as running the model a few times.
 
-    Raises ``Unsupported`` with every node that cannot be imported, or if the graph does not give what the model
-    gives on the example; ``InvalidInput`` for unusable arguments, and for
-    weights that hold NaN or infinity; ``MissingPackage`` where PyTorch is not installed.
+    Raises ``Unsupported`` with every node that cannot be imported, or if the graph and the model differ on the
+    example; ``InvalidInput`` for unusable arguments, and for weights that hold NaN or infinity; ``MissingPackage``
+    if PyTorch is not installed.
     """
     with optional_packages():
         import torch
@@ -72,21 +72,21 @@ def load(
     shapes: Mapping[str, int | Sequence[int]] | None = None,
     constants: Mapping[str, Frozen] | None = None,
 ) -> Graph:
-    """The graph in a file: an ONNX model of opset 6 or later, a TFLite model, or what ``graphopt.save`` wrote.
+    """The graph in a file: an ONNX model of opset 6 or later, a TFLite model, or a ``.gopt`` file of ``graphopt.save``.
 
-    The last is a ``.gopt`` file. Quantized ports of a TFLite model are floats, with a quantize or dequantize at them.
+    Quantized inputs and outputs of a TFLite model are floats, with a quantize or dequantize at them.
 
-    Nothing in a file is trusted, and none can make it take more than what ``frontends.limits`` allows.
+    Nothing in a file is trusted, and no file can make it use more memory or nodes than ``frontends.limits`` allows.
 
     Args:
         model: a path, or an ONNX model in memory.
         batch: the batch size to bind; by default a dynamic dimension 0 of the inputs stays N.
         shapes: sizes for the other dynamic dimensions, by their name in the model (``{"seq": 16}``), or
             whole shapes by the name of an input. A ``.gopt`` file has none.
-        constants: arrays for inputs that are to become constants, as those must that say shapes, axes or counts;
-            numbers and lists take the dtype of the input (``{"sr": 16000}``). A ``.gopt`` file has none.
+        constants: arrays for inputs that become constants, which is necessary for inputs that give shapes, axes or
+            counts; numbers and lists take the dtype of the input (``{"sr": 16000}``). A ``.gopt`` file has none.
 
-    Raises ``InvalidInput`` for what is no usable model, and for weights that hold NaN or infinity; ``Unsupported``
+    Raises ``InvalidInput`` if there is no usable model, and for weights that hold NaN or infinity; ``Unsupported``
     with every node that cannot be imported.
     """
     where = str(model) if isinstance(model, str | Path) else "model"

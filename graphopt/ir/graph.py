@@ -48,8 +48,8 @@ class Value:
 class Node:
     """The application of an operator to values.
 
-    ``name`` is a hint, made unique by the graph; ``origins`` are the names, in the model that was
-    traced or loaded, of everything this node stands for.
+    ``name`` is a hint, made unique by the graph; ``origins`` are the names of everything this node
+    replaces in the model that was traced or loaded.
     """
 
     op: Op
@@ -121,7 +121,7 @@ def constant(data: npt.ArrayLike, name: str = "", like: Value | None = None) -> 
 
 
 def topological(values: Sequence[Value], after: Container[Node] = ()) -> tuple[Node, ...]:
-    """The nodes that the values reach without going through those of ``after``, producers before consumers."""
+    """The nodes that compute the values, producers before consumers; the search stops at the nodes of ``after``."""
     order: dict[Node, None] = {}
     stack = [(v.node, False) for v in reversed(values)]
     while stack:
@@ -138,7 +138,7 @@ def topological(values: Sequence[Value], after: Container[Node] = ()) -> tuple[N
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A function from its inputs to its outputs: what the outputs reach is the graph."""
+    """A function from its inputs to its outputs. It consists of the nodes that the outputs reach."""
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
@@ -153,13 +153,13 @@ class Graph:
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """Every node, producers before consumers: the inputs, then what the outputs reach."""
+        """Every node, producers before consumers: the inputs, then the nodes that the outputs reach."""
         inputs = dict.fromkeys(v.node for v in self.inputs)
         return (*inputs, *topological(self.outputs, after=inputs))
 
     @cached_property
     def uses(self) -> dict[Value, tuple[Node, ...]]:
-        """The consumers of every value, once a use; being a graph output is not a use."""
+        """The consumers of every value, one entry for each use; being a graph output is not a use."""
         found: dict[Value, list[Node]] = {v: [] for n in self.nodes for v in n.results}
         for node in self.nodes:
             for value in node.inputs:
@@ -172,7 +172,7 @@ class Graph:
 
     @cached_property
     def names(self) -> dict[Node, str]:
-        """A unique name for every node: its own where it can be, else with a number behind it."""
+        """A unique name for every node: its own if that is free, else its own with a number appended."""
         wanted = [(node, node.name or node.op.name) for node in self.nodes]
         first: dict[str, Node] = {}
         for node, name in wanted:
@@ -258,7 +258,7 @@ def bind_batch(graph: Graph, batch: int) -> Graph:
 
 
 def cast_floats(graph: Graph, dtype: str) -> Graph:
-    """The graph with every float32 input, constant and attribute turned to ``dtype``: for checks in float64."""
+    """The graph with every float32 input, constant and attribute cast to ``dtype``: for checks in float64."""
 
     def cast(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         op = node.op.with_float_dtype(dtype)
@@ -278,7 +278,7 @@ def match_inputs(graph: Graph, given: Mapping[str, Array] | Sequence[Array]) -> 
 
 
 def pair_inputs(graph: Graph, given: Mapping[str, T] | Sequence[T]) -> dict[Value, T]:
-    """What is given, by name or by position, by the inputs of the graph; ``InvalidInput`` unless it is as many."""
+    """Pair items, by name or by position, with the inputs of the graph; ``InvalidInput`` if they do not match."""
     names = [graph.names[v.node] for v in graph.inputs]
     if isinstance(given, Mapping):
         if set(given) != set(names):
@@ -290,7 +290,7 @@ def pair_inputs(graph: Graph, given: Mapping[str, T] | Sequence[T]) -> dict[Valu
 
 
 def check_inputs(graph: Graph, given: Mapping[Value, tuple[str, tuple[int, ...]]]) -> int:
-    """The batch N that dtypes and shapes of the inputs have (1 if none): ``InvalidInput`` where one does not fit."""
+    """The batch N of inputs of the given dtypes and shapes (1 if none has N); ``InvalidInput`` if one does not fit."""
     batch = 0
     for value, (dtype, shape) in given.items():
         want = value.type

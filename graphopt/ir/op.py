@@ -26,14 +26,14 @@ REGISTRY: dict[str, type[Op]] = {}
 """Every concrete operator by its name in the text form."""
 
 FLOATS: ContextVar[str | None] = ContextVar("FLOATS", default=None)
-"""The dtype that float32 stands for just now, see ``floats_as``."""
+"""The dtype that replaces float32 in the present context, see ``floats_as``."""
 
 
 @contextmanager
 def floats_as(dtype: str) -> Iterator[None]:
-    """Whatever is applied in this context has its float32 turned to ``dtype``, as ``cast_floats`` does it for a graph.
+    """A context in which every applied operator has its float32 cast to ``dtype``, as ``cast_floats`` does for a graph.
 
-    So a pass can be checked on a graph in float64: the float32 constants that its author writes fit there, too.
+    So a pass can be checked on a graph in float64, although its author writes float32 constants.
     """
     token = FLOATS.set(dtype)
     try:
@@ -55,7 +55,7 @@ class Sampler(Protocol):
         """A constant of the dtype under test, values of order one; in [0.5, 1.5) if ``positive``."""
 
     def value(self, type_: TensorType) -> Value:
-        """A value of just this type: one that the graph has already, an input, or a constant."""
+        """A value of exactly this type: an existing one of the graph, a new input, or a constant."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -64,8 +64,8 @@ class Op:
     """One operator. Its attributes are its dataclass fields; subclasses are made frozen dataclasses.
 
     A subclass with a ``name`` is concrete and registered; one without is a base for a family.
-    Semantics follow the ONNX operator of the same name where there is one. ``traits`` say what passes and targets may
-    rely on; a class has those of its family, unless it sets its own, as in ``traits = Unary.traits | Trait.MOVE``.
+    If ONNX has an operator of the same name, the semantics are those. ``traits`` say what passes and targets may
+    rely on. A class inherits those of its family unless it sets its own, as in ``traits = Unary.traits | Trait.MOVE``.
     """
 
     name: ClassVar[str]
@@ -95,16 +95,16 @@ class Op:
         raise Unsupported(f"operator {self.name} has no reference evaluation")
 
     def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
-        """The multiply-accumulates of one application to operands of these types, N being bound; 0 if it has none."""
+        """The multiply-accumulates of one application to operands of these types with N bound; 0 if it has none."""
         return 0
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...] | None:
-        """The same results by other operators, for tables without a rule for this one; None without one."""
+        """The same results by other operators, for tables without a rule for this one; None if it cannot decompose."""
         return None
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
-        """Apply this operator to ``x`` with drawn attributes; None where ``x`` does not suit it."""
+        """Apply this operator to ``x`` with drawn attributes; None if ``x`` does not fit."""
         raise Unsupported(f"operator {cls.name} cannot be sampled", advice="define the classmethod sample")
 
     def bind(self, batch: int) -> Self:
@@ -121,7 +121,7 @@ class Op:
         return self
 
     def apply(self, *inputs: Value, name: str = "", origins: tuple[str, ...] = ()) -> Node:
-        """A new node of this operator, its types inferred."""
+        """A new node of this operator, with inferred types."""
         from graphopt.ir.graph import Node
 
         dtype = FLOATS.get()
@@ -139,7 +139,7 @@ class Op:
 
 
 def bind_attribute(attribute: Any, batch: int) -> Any:
-    """An attribute with N replaced; the very same object where there is none."""
+    """An attribute with N replaced; the same object if it has no N."""
     if isinstance(attribute, Batch):
         return bind_dim(attribute, batch)
     if isinstance(attribute, TensorType):

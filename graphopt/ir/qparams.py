@@ -1,4 +1,4 @@
-"""Quantisation parameters: which real number an integer stands for. Observers, passes and kernels share this object."""
+"""Quantization parameters: which real number an integer stands for. Observers, passes and kernels share this object."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from graphopt.errors import InvalidGraph
 from graphopt.ir.op import Array
 
 MIN_SCALE = float(np.finfo(np.float32).tiny)
-"""The smallest normal float32: a range of nothing has this scale, and 0 stands for it."""
+"""The smallest normal float32: the scale of an empty range, whose integer is 0."""
 
 
 def integer_limits(bits: int, narrow: bool = False) -> tuple[int, int]:
-    """The lowest and highest of signed integers of so many bits; ``narrow`` leaves the lowest out, for symmetry."""
+    """The lowest and highest signed integer of ``bits`` bits; ``narrow`` leaves out the lowest, for symmetry."""
     if bits == 1:
         return -1, 1
     return -(1 << (bits - 1)) + narrow, (1 << (bits - 1)) - 1
@@ -23,10 +23,10 @@ def integer_limits(bits: int, narrow: bool = False) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class QParams:
-    """real = (integer - zero_point) * scale, the integers lying in the limits of ``bits``.
+    """real = (integer - zero_point) * scale, with integers in the limits of ``bits``.
 
-    ``scale`` is a float32 array, [] for a tensor or [c] for the c channels of ``axis``; ``zero_point``, of the same
-    shape, is of the dtype in which the integers are stored: int8 for 1 to 8 bits, int16 beyond.
+    ``scale`` is a float32 array, [] for a tensor or [c] for the c channels of ``axis``. ``zero_point`` has the same
+    shape and the dtype in which the integers are stored: int8 for 1 to 8 bits, int16 for more.
     """
 
     scale: Array
@@ -51,7 +51,7 @@ class QParams:
         return self.scale.reshape(shape), self.zero_point.reshape(shape)
 
     def quantize(self, x: Array) -> Array:
-        """saturate(round(x / scale) + zero point), halves to even, as ONNX has it."""
+        """saturate(round(x / scale) + zero_point), halves to even, as in ONNX."""
         scale, zero = self.columns(x.ndim)
         low, high = integer_limits(self.bits, narrow=self.axis is not None)
         steps = np.rint(x.astype(np.float32) / scale).astype(np.float64) + zero
@@ -74,7 +74,7 @@ def storage_dtype(bits: int) -> str:
 
 
 def asymmetric(low: float, high: float, bits: int = 8) -> QParams:
-    """Per tensor, for reals in [low, high] and 0, which is met exactly."""
+    """Per-tensor parameters for reals in [low, high] and 0; 0 is represented exactly."""
     low, high = min(low, 0.0), max(high, 0.0)
     least, most = integer_limits(bits)
     scale = np.float32(max((high - low) / (most - least), MIN_SCALE))
@@ -83,16 +83,16 @@ def asymmetric(low: float, high: float, bits: int = 8) -> QParams:
 
 
 def symmetric(magnitude: Array | float, bits: int = 8, axis: int | None = None) -> QParams:
-    """Zero point 0, for reals within plus and minus ``magnitude``: a number, or one a channel of ``axis``."""
+    """Parameters with zero_point 0 for reals in [-magnitude, magnitude]: one number, or one per channel of ``axis``."""
     most = integer_limits(bits)[1]
     scale = np.maximum(np.asarray(magnitude, np.float64) / most, MIN_SCALE).astype(np.float32)
     return QParams(scale, np.zeros(scale.shape, storage_dtype(bits)), bits, axis)
 
 
 def fixed_point(ratio: float) -> tuple[int, int]:
-    """A real ratio as (m, t) with ratio = m / 2^t, what ``requantize`` multiplies and shifts by.
+    """A real ratio as (m, t) with ratio = m / 2^t: the multiplier and the shift of ``requantize``.
 
-    2^30 <= |m| < 2^31 and 1 <= t <= 62; below 2^-32 m has fewer bits. Raises ``InvalidGraph`` from |ratio| 2^29 on.
+    2^30 <= |m| < 2^31 and 1 <= t <= 62; below 2^-32 m has fewer bits. Raises ``InvalidGraph`` if |ratio| >= 2^29.
     """
     if not math.isfinite(ratio) or abs(ratio) >= 2.0**29:
         raise InvalidGraph(f"a ratio of {ratio} between scales", why="2^29 is too much")

@@ -8,9 +8,8 @@
       return output: %act
     }
 
-Attributes stand in braces, as ``{strides = (2, 2)}``, and are left out at their defaults. ``from``
-names the origins where they are more than the node's own name. The body of a fused operator is a
-nested ``graph``.
+Attributes stand in braces, as ``{strides = (2, 2)}``; defaults are left out. ``from`` names the origins
+if they are not just the node's own name. The body of a fused operator is a nested ``graph``.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ INLINE_ELEMENTS = 4
 """Constants of up to this many elements are printed in full."""
 
 MAX_NESTING = 50
-"""How deep brackets and graphs may stand in one another."""
+"""How deep brackets and graphs may be nested."""
 
 MAX_TOKENS = 500_000
-"""Of a text: some 20,000 nodes."""
+"""The limit of tokens in a text: some 20,000 nodes."""
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][\w.]*")
 
@@ -94,7 +93,7 @@ TOKEN = re.compile(
 
 
 Upgrade = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Brings the attributes of an operator, as they are written, to its present version."""
+"""Upgrades the attributes of an operator, as written in a text, to its present version."""
 
 
 class Parser:
@@ -148,14 +147,14 @@ class Parser:
         return name
 
     def integer(self, token: str) -> int:
-        """A whole number; Python limits its digits."""
+        """An integer; Python limits its digits."""
         try:
             return int(token)
         except ValueError as error:
             raise self.error(f"expected an integer, found {token[:20]!r}") from error
 
     def list_of(self, item: Any, close: str) -> list[Any]:
-        """Comma-separated items up to the closing mark, which is taken; a trailing comma is allowed."""
+        """Comma-separated items up to the closing token, which is consumed; a trailing comma is allowed."""
         items = []
         while not self.accept(close):
             items.append(item())
@@ -219,7 +218,7 @@ class Parser:
                 made = self.operator(REGISTRY[op], attributes)
                 node = made.apply(*inputs, name=name, origins=origins)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, GraphoptError) as error:
-                # a type rule may take the number of its operands for granted
+                # a type rule may assume its number of operands
                 raise self.error(f"%{name}: {error}") from error
         self.take(":")
         types = [self.type()]
@@ -291,7 +290,7 @@ class Parser:
         return key, self.literal()
 
     def literal(self) -> Any:
-        """A value; those in brackets, and graphs, count as nested."""
+        """A literal; brackets and graphs count as nesting."""
         self.depth += 1
         if self.depth > MAX_NESTING:
             raise self.error(f"more than {MAX_NESTING} brackets or graphs in one another")
@@ -336,8 +335,8 @@ class Parser:
 def parse(text: str, constants: Mapping[str, Array] | None = None, upgrade: Upgrade | None = None) -> Graph:
     """The graph that a text form describes; ``constants`` maps digests to arrays, as ``Graph.constants`` gives them.
 
-    ``upgrade(operator, attributes)`` sees the attributes as written, in a text of an older version.
-    Raises ``InvalidInput`` with the line at fault.
+    ``upgrade(operator, attributes)`` gets the attributes as written, from a text of an older version.
+    Raises ``InvalidInput`` with the faulty line.
     """
     parser = Parser(text, constants or {}, upgrade or (lambda _, attributes: attributes))
     graph = parser.graph()

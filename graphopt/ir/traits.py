@@ -1,4 +1,4 @@
-"""What kind an operator is, said once by its class for all passes and targets that ask."""
+"""Traits: the properties that an operator class declares for all passes and targets."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from enum import Flag, auto
 
 
 class Trait(Flag):
-    """A promise of an operator, whatever its attributes. One that lacks a trait promises nothing: it is left alone."""
+    """A promise of an operator, whatever its attributes. Without a trait it promises nothing, and is left unchanged."""
 
     ELEMENTWISE = auto()
-    """Each element of the one result follows from the elements at its place of the operands, which broadcast as in
-    numpy, and from parameters of its channel or a table: a kernel can compute it as soon as it has that element."""
+    """Each element of the only result depends on the elements at the same place of the operands, which broadcast as in
+    numpy, and on parameters of its channel or a table. So a kernel can compute it as soon as it has those elements."""
 
     PRODUCT = auto()
-    """Each element of the one result is a sum of products of the first two operands: a convolution or a matrix product,
-    of floats, integers or signs."""
+    """Each element of the only result is a sum of products of the first two operands: a convolution or a matrix
+    product, of floats, integers or signs."""
 
     WINDOW = auto()
-    """Operand 0 and the one result are [n, c, *s], and an element follows from a window over the spatial axes ``s``."""
+    """Operand 0 and the only result are [n, c, *s]; an element depends on a window over the spatial axes ``s``."""
 
     REDUCTION = auto()
-    """Each element of the one result is all elements along some axes, put together in any order: a sum, a maximum."""
+    """Each element of the only result combines all elements along some axes, in any order: a sum, a maximum."""
 
     MOVE = auto()
-    """Each element of the results is an element of an operand, unchanged, whatever its value. Which one, follows from
-    shapes, attributes and operands of indices."""
+    """Each element of the results is an unchanged element of an operand, whatever its value. Shapes, attributes and
+    operands of indices decide which one."""
 
     PER_SAMPLE = auto()
-    """Sample i of the results follows from sample i of the operands, if N is the first axis, and no other, of all that
-    it reads and gives; what has no N is for all samples alike."""
+    """Sample i of the results depends only on sample i of the operands, if N is the first axis, and no other, of all
+    operands and results. An operand without N serves all samples alike."""

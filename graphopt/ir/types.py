@@ -14,7 +14,7 @@ DTYPES = frozenset(
 )
 
 MAX_BYTES = 1 << 40
-"""A tensor is no larger, at a batch of one: what is, comes of a mistake or of malice."""
+"""The limit of a tensor at a batch of one: a larger one comes from a mistake or an attack."""
 MAX_RANK = 32
 
 
@@ -22,7 +22,7 @@ MAX_RANK = 32
 class Batch:
     """The one symbolic dimension: ``factor * N``, with N the batch size, unknown until it is bound.
 
-    Arithmetic that stays in that form works; any other raises ``InvalidGraph``.
+    Arithmetic whose result has this form works; any other raises ``InvalidGraph``.
     """
 
     factor: int = 1

@@ -1,4 +1,4 @@
-"""The operators: one class each, with its attributes, type rule, reference meaning and sample."""
+"""The operators: one class each, with its attributes, type rule, reference evaluation and sample."""
 
 # Each module says in its ``__all__`` what is shown here.
 # mypy: implicit-reexport

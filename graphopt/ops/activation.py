@@ -1,4 +1,4 @@
-"""The activations beyond the common ones, element by element on floats."""
+"""Less common activations, elementwise on floats."""
 
 from __future__ import annotations
 

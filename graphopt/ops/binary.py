@@ -1,6 +1,6 @@
-"""Binary tensors: signs times one scale, signs packed to words, and products of packed signs by XOR and counting.
+"""Binary tensors: signs times one scale, signs packed into words, and products of packed signs by XOR and popcount.
 
-As in XNOR-Net (Rastegari et al., 2016): a sign is -1 or 1, that of 0 is 1, and a sum of c products of signs is
+As in XNOR-Net (Rastegari et al., 2016): a sign is -1 or 1, the sign of 0 is 1, and a sum of c products of signs is
 c - 2 * (the number of places in which they differ).
 """
 
@@ -28,7 +28,7 @@ WORD = 32
 
 
 def words_of(channels: int) -> int:
-    """The words that the signs of so many channels take."""
+    """The number of words that hold the signs of ``channels`` channels."""
     return -(-channels // WORD)
 
 
@@ -38,7 +38,7 @@ def channels_of(x: TensorType) -> int:
 
 
 def powers(rank: int) -> Array:
-    """2^i for each place of a word, int64, along axis 2 of a tensor of a rank."""
+    """2^i for each bit of a word, int64, along axis 2 of a tensor of the given rank."""
     return (np.int64(1) << np.arange(WORD, dtype=np.int64)).reshape(WORD, *[1] * (rank - 3))
 
 
@@ -59,7 +59,7 @@ def unpack_signs(packed: Array, channels: int) -> Array:
 
 
 class Binarize(Op, name="binarize"):
-    """-scale where x < 0, and scale elsewhere: x of floats, scale [] of the same dtype."""
+    """-scale where x < 0, else scale; x is a float tensor, scale [] of the same dtype."""
 
     traits = Trait.PER_SAMPLE
 
@@ -84,7 +84,7 @@ class Binarize(Op, name="binarize"):
 class PackSigns(Op, name="pack_signs"):
     """x [n, c, *s] of floats or integers -> uint32 [n, ceil(c / 32), *s].
 
-    Bit i of word j is 1 where channel 32 j + i is below the threshold, the zero point of x; bits beyond c are 0.
+    Bit i of word j is 1 if channel 32 j + i is below the threshold, the zero_point of x; bits beyond c are 0.
     """
 
     traits = Trait.PER_SAMPLE
@@ -128,10 +128,10 @@ class PackSigns(Op, name="pack_signs"):
 class ConvXnor(Op, name="conv_xnor"):
     """A convolution of packed signs: x [n, w, *s], weight [o, w, *k], both uint32, bias [o] -> int32 [n, o, *s'].
 
-    w = ceil(channels / 32), as ``pack_signs`` gives: y = b + unit * sum of channels - 2 popcount(x ^ weight) over the
+    w = ceil(channels / 32), as in ``pack_signs``: y = b + unit * sum of channels - 2 popcount(x ^ weight) over the
     taps of each window that lie inside x, so that padding counts as zero. Without spatial axes it is a matrix product.
-    Products of signs have coarse steps, of which a bias needs parts: that is what ``unit`` is for. Bits beyond the
-    channels are 0 in both operands; whoever makes it proves that nothing overflows.
+    Products of signs have coarse steps, and a bias needs fractions of them; ``unit`` provides these. Bits beyond the
+    channels are 0 in both operands. The pass that makes this operator must prove that nothing overflows.
     """
 
     traits = Trait.PRODUCT | Trait.WINDOW | Trait.PER_SAMPLE
@@ -156,7 +156,7 @@ class ConvXnor(Op, name="conv_xnor"):
         return TensorType("int32", (x.shape[0], w.shape[0], *self.window(w).output_shape(x.shape[2:])))
 
     def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
-        """As of the convolution of the signs that stand in the words."""
+        """The multiply-accumulates of the convolution of the unpacked signs."""
         kernel = inputs[1].static_shape[2:]
         return math.prod(results[0].static_shape) * self.channels * math.prod(kernel)
 
@@ -166,11 +166,11 @@ class ConvXnor(Op, name="conv_xnor"):
         return np.asarray(np.asarray(y).astype(np.int64).astype(np.int32))
 
     def real(self, rank: int) -> Op:
-        """The operator on reals that this one is the form on signs of."""
+        """The float operator of which this is the form on signs."""
         return Conv(strides=self.strides, pads=self.pads, dilations=self.dilations) if rank > 2 else Linear()
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
-        """As a product of int8."""
+        """A product of int8."""
         x, w, b = inputs
         form = (ConvInteger if x.type.rank > 2 else LinearInteger).of(self.real(x.type.rank))
         (out,) = b.type.static_shape

@@ -1,4 +1,4 @@
-"""Convolutions. Layout [n, channels, *spatial] with one to three spatial axes; the bias is always there."""
+"""Convolutions. Layout [n, channels, *spatial] with one to three spatial axes; always with a bias."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def window_macs(positions: TensorType, weight: TensorType) -> int:
 class Conv(Op, name="conv"):
     """ONNX Conv: x [n, c, *s], weight [o, c/group, *k], bias [o] -> [n, o, *s'].
 
-    ``pads`` are those before every axis, then those after. Empty tuples mean ones (strides,
-    dilations) and zeros (pads). ``half`` asks programs to store the weights as float16, as ``fits_half`` tells.
+    ``pads`` has the pads before every axis, then those after. Empty tuples mean ones (strides,
+    dilations) and zeros (pads). ``half`` asks programs to store the weights as float16 if ``fits_half`` holds.
     """
 
     traits = Trait.PRODUCT | Trait.WINDOW | Trait.PER_SAMPLE

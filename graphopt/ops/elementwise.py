@@ -1,4 +1,4 @@
-"""Operators that work element by element: activations, arithmetic with broadcasting, casts."""
+"""Elementwise operators: activations and arithmetic with broadcasting."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """The numpy broadcast of shapes; N matches N and 1. Raises ``InvalidGraph`` where they do not fit."""
+    """The numpy broadcast of shapes; N matches N and 1. Raises ``InvalidGraph`` if they do not fit."""
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(s)) + s for s in shapes]
     result = []
@@ -50,7 +50,7 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 class Unary(Op):
-    """y[i] = f(x[i]), on floats, and on integers where ``integers`` says so."""
+    """y[i] = f(x[i]), on floats, and on integers if ``integers`` is set."""
 
     traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
@@ -239,7 +239,7 @@ class Div(Binary, name="div"):
 
     def evaluate(self, *inputs: Array) -> Array:
         a, b = inputs
-        # the remainder of fmod has the sign of a, so that what is left divides exactly
+        # the remainder of fmod has the sign of a, so that the rest divides exactly
         return np.asarray(a / b if a.dtype.kind == "f" else (a - np.fmod(a, b)) // b, a.dtype)
 
     @classmethod

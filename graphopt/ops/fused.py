@@ -13,9 +13,9 @@ __all__ = ["Fused"]
 
 
 class Fused(Op, name="fused"):
-    """Applies ``body``: operand i is its input i, its one output the result.
+    """Applies the graph ``body``: operand i is input i of the body, and the only output of the body is the result.
 
-    The first computing node of the body is the anchor; the others, its epilogue, follow it element by element.
+    The first computing node of the body is the anchor; the others are its epilogue, elementwise on its result.
     """
 
     body: Graph

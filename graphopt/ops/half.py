@@ -1,7 +1,7 @@
-"""Weights that take two bytes: numbers of float16.
+"""Weights stored in two bytes, as float16.
 
-Layers with ``half`` set compute as any other; their programs store weights in 16 bits where that loses nothing, and
-in 32 where it would. So whatever rewrites the weights of such a layer stays right.
+Layers with ``half`` set compute like any other. Programs store their weights in 16 bits if that is exact, else in 32.
+So a pass may rewrite the weights of such a layer and stay correct.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ HALF_LARGEST = 65504.0
 
 
 def rounded_to_half(weight: Array) -> Array:
-    """Floats rounded to float16, half to even, in their own dtype; infinite where float16 ends."""
+    """Floats rounded to float16, half to even, in their own dtype; infinite beyond the range of float16."""
     with np.errstate(over="ignore"):
         return weight.astype(np.float16).astype(weight.dtype)
 
 
 def fits_half(weight: Array) -> bool:
-    """Whether 16 bits hold these floats exactly: each is finite and what ``rounded_to_half`` makes of it."""
+    """Whether float16 holds these floats exactly: each is finite, and ``rounded_to_half`` does not change it."""
     return bool(np.isfinite(weight).all() and np.array_equal(rounded_to_half(weight), weight))

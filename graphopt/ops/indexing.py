@@ -16,7 +16,7 @@ INDEX_DTYPES = ("int32", "int64")
 
 
 def _indices(draw: Sampler, shape: tuple[int, ...], size: int) -> Value:
-    """A constant of drawn positions in an axis, some of them counted from its end."""
+    """A constant of random positions in an axis, some of them counted from its end."""
     picked = [draw.integer(-size, size - 1) for _ in range(math.prod(shape))]
     return constant(np.asarray(picked, np.int64).reshape(shape))
 
@@ -33,9 +33,9 @@ def _wrapped(indices: Array, size: int) -> Array:
 
 
 class Gather(Op, name="gather"):
-    """x's elements at the indices along one axis, which the shape of the indices replaces.
+    """x's elements at the indices along one axis; the shape of the indices replaces this axis.
 
-    Indices count from the end where negative; one outside the axis is undefined.
+    Negative indices count from the end; an index outside the axis is undefined.
     """
 
     traits = Trait.MOVE
@@ -64,7 +64,7 @@ class Gather(Op, name="gather"):
 
 
 class GatherElements(Op, name="gather_elements"):
-    """y[i, j, ...] = x[i, indices[i, j, ...], ...], the index being that of one axis."""
+    """y[i, j, ...] = x[i, indices[i, j, ...], ...], with the index along one axis."""
 
     traits = Trait.MOVE
 
@@ -94,7 +94,7 @@ class GatherElements(Op, name="gather_elements"):
 
 
 class GatherNd(Op, name="gather_nd"):
-    """Slices of x at the positions that the last axis of the indices gives, after ``batch_dims`` axes in common."""
+    """Slices of x at the positions in the last axis of the indices, after ``batch_dims`` common axes."""
 
     traits = Trait.MOVE
 
@@ -159,7 +159,7 @@ class ScatterElements(Op, name="scatter_elements"):
 
 
 class ScatterNd(Op, name="scatter_nd"):
-    """x with slices put (or added, multiplied, ...) at the positions that the last axis of the indices gives."""
+    """x with slices put (or added, multiplied, ...) at the positions in the last axis of the indices."""
 
     reduction: str = "none"
 

@@ -1,7 +1,7 @@
 """Products and sums of quantized tensors: integers in, exact integer accumulators out.
 
-Every operand stands for reals by a scale that is not known here; what is known is its zero point. Accumulators are
-int32, and int64 where the activations are int16; whoever makes these operators proves that they do not overflow.
+The operators know the zero_point of each operand, but not its scale. Accumulators are int32, or int64 for int16
+activations. The pass that makes these operators must prove that the accumulators do not overflow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 ACCUMULATORS = {"int8": "int32", "uint8": "int32", "int16": "int64"}
-"""From the dtype of activations to that of their sums of products."""
+"""The dtype of sums of products, by the dtype of activations."""
 
 
 def accumulator(x: TensorType) -> str:
@@ -39,15 +39,15 @@ def accumulator(x: TensorType) -> str:
 
 
 def centred(x: Array, zero_point: int) -> Array:
-    """x - zero point in float64, which holds all sums of products of quantized numbers exactly."""
+    """x - zero_point in float64, which holds all sums of products of quantized numbers exactly."""
     return np.asarray(x.astype(np.float64) - zero_point)
 
 
 def overflowing(weight: Array, bias: Array, dtype: str) -> int | None:
-    """The first channel of which a partial sum, in any order, might leave its accumulator; None where none can.
+    """The first channel of which a partial sum, in any order, might overflow its accumulator; None if none can.
 
-    weight [o, ...], bias [o], ``dtype`` that of the activations: centred, they are of a magnitude below 2^8 or 2^16.
-    int32 must stay below 2^31, and int64 below the 2^46 that ``requantize`` takes.
+    weight [o, ...], bias [o]. ``dtype`` is that of the activations; x - zero_point has a magnitude below 2^8 or 2^16.
+    int32 must stay below 2^31, and int64 below 2^46, the limit of ``requantize``.
     """
     bits = 8 * np.dtype(dtype).itemsize
     sums = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(axis=1)
@@ -58,8 +58,9 @@ def overflowing(weight: Array, bias: Array, dtype: str) -> int | None:
 class IntegerProduct(Op):
     """A sum of products of x with int8 weights, plus a bias of the accumulator's dtype; padding counts as zero.
 
-    ``bits`` of the weights are stored: those of 4 lie in [-7, 7], two to a byte; those of 1 are -1 and 1. ``grouped``
-    weights of 4 bits lie in that range once divided by their factors (``factors_of``), which are stored too.
+    Programs store ``bits`` bits of each weight. Weights of 4 bits lie in [-7, 7], two in a byte; weights of 1 bit are
+    -1 and 1. ``grouped`` weights of 4 bits lie in [-7, 7] when divided by their factors (``factors_of``), which are
+    stored too.
     """
 
     traits = Trait.PRODUCT | Trait.PER_SAMPLE
@@ -70,7 +71,7 @@ class IntegerProduct(Op):
 
     @classmethod
     def of(cls, real: Op, *, zero_point: int = 0, bits: int = 8, grouped: bool = False) -> Self:
-        """The integer form of an operator on reals, with the attributes that both have."""
+        """The integer form of a float operator, with the attributes that both have."""
         shared = {f.name: getattr(real, f.name) for f in dataclasses.fields(cls) if hasattr(real, f.name)}
         return cls(**shared, zero_point=zero_point, bits=bits, grouped=grouped)
 
@@ -84,7 +85,7 @@ class IntegerProduct(Op):
         return result.with_dtype(wide)
 
     def real(self) -> Op:
-        """The operator on reals that this one is the integer form of."""
+        """The float operator of which this is the integer form."""
         raise NotImplementedError
 
     def macs(self, inputs: Sequence[TensorType], results: Sequence[TensorType]) -> int:
@@ -182,7 +183,7 @@ class LinearInteger(IntegerProduct, name="linear_integer"):
 
 
 class MatMulInteger(Op, name="matmul_integer"):
-    """The integer form of matmul, of two quantized activations with a zero point each."""
+    """The integer form of matmul, of two quantized activations with one zero_point each."""
 
     traits = Trait.PRODUCT | Trait.PER_SAMPLE
 
@@ -249,7 +250,7 @@ class SumPool(Op, name="sum_pool"):
 
 
 def sample_pair(draw: Sampler, make: Callable[..., Op], plain: Value | None) -> Value | None:
-    """The operator that is made with two zero points, on the operands of a plain one, quantized."""
+    """The operator that ``make`` gives for two zero points, on the quantized operands of the float value ``plain``."""
     if plain is None:
         return None
     a, b = (sample_quantized(draw, v) for v in plain.node.inputs)
@@ -258,7 +259,7 @@ def sample_pair(draw: Sampler, make: Callable[..., Op], plain: Value | None) -> 
 
 
 def sample_quantized(draw: Sampler, x: Value) -> Value | None:
-    """A float value as int8, of a coarse scale, so that it saturates now and then."""
+    """A float value as int8 with a coarse scale, so that it sometimes saturates."""
     if not x.type.is_float:
         return None
     zero = constant(np.asarray(draw.integer(-128, 127), "int8"))
@@ -266,7 +267,7 @@ def sample_quantized(draw: Sampler, x: Value) -> Value | None:
 
 
 def sample_weights(draw: Sampler, *shape: int) -> tuple[Value, Value]:
-    """Weights of int8, the extremes among them, and a bias for the first axis."""
+    """Weights of int8, including the extremes, and a bias for the first axis."""
     size = int(np.prod(shape))
     steps = np.arange(size, dtype=np.int64) * draw.integer(1, 126) + draw.integer(0, 254)
     weight = (steps % 255 - 127).astype("int8").reshape(shape)

@@ -1,4 +1,4 @@
-"""Sums and products of quantized tensors, element by element, in exact accumulators."""
+"""Elementwise sums and products of quantized tensors, in exact accumulators."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["IntegerSqrt", "MulInteger", "WeightedSum"]
 
 
 class WeightedSum(Op, name="weighted_sum"):
-    """offset + sum factors[i] * x[i], the operands broadcast: int32, and int64 where one of them is int16.
+    """offset + sum factors[i] * x[i] of broadcast operands, in int32, or in int64 if one of them is int16.
 
-    Whoever makes it proves that no partial sum overflows.
+    The pass that makes it must prove that no partial sum overflows.
     """
 
     traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
@@ -48,7 +48,7 @@ class WeightedSum(Op, name="weighted_sum"):
 
 
 class MulInteger(Op, name="mul_integer"):
-    """(a - a_zero_point) * (b - b_zero_point), broadcast: int32 of 8-bit operands, else int64."""
+    """(a - a_zero_point) * (b - b_zero_point), broadcast, in int32 for 8-bit operands, else in int64."""
 
     traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
@@ -81,7 +81,7 @@ class IntegerSqrt(Op, name="integer_sqrt"):
         return x
 
     def evaluate(self, *inputs: Array) -> Array:
-        """By the square root of float64, which is exact where the root is whole, and never rounds up to a whole one."""
+        """By the float64 square root: it is exact for square numbers and never rounds up to an integer otherwise."""
         return np.asarray(np.sqrt(inputs[0].astype(np.float64)).astype(np.int64))
 
     @classmethod

@@ -1,19 +1,19 @@
-"""The integer forms of recurrent sequences: int8 weights, an int16 state of which an int8 copy is multiplied.
+"""The integer forms of recurrent sequences: int8 weights, an int16 state, and an int8 copy of it for the products.
 
-Numbers are integers in fixed point, Qi.f standing for integer / 2^f:
+Numbers are integers in fixed point; Qi.f stands for integer / 2^f:
 
-- gates x, int16 Q3.12: the products of the layer's inputs, all biases but one in them;
-- the hidden state h, int16 Q0.15, and the copy of it that is multiplied, narrow(h) = min(round(h, 8), 127), Q0.7;
+- gates x, int16 Q3.12: the products of the layer's inputs, with all biases but one added;
+- the hidden state h, int16 Q0.15, and its copy for the products, narrow(h) = min(round(h, 8), 127), Q0.7;
 - the cell state of an LSTM, int16 with ``cell`` bits of fraction.
 
->> rounds down, round(a, s) = (a + 2^(s-1)) >> s, and sat(a) is the nearest int16. An accumulator a, int32, the product
-of a row of r and a narrow state plus a bias, is rescaled to Q3.12 by the multiplier m and shift s of its row:
-sat(round(a * m, s)), evaluated in int64. And
+>> rounds down, round(a, s) = (a + 2^(s-1)) >> s, and sat(a) is the nearest int16. An accumulator a, int32, is the
+product of a row of r and a narrow state, plus a bias. The multiplier m and shift s of its row rescale it to Q3.12:
+sat(round(a * m, s)), evaluated in int64. The functions
 
     sigmoid, tanh: f(p) = T[i] + round((T[i + 1] - T[i]) * (u mod 2^7), 7), u = p + 2^15, i = u >> 7
 
-go by a table T of 513 int16 in Q0.15, linear between its entries (``function_table``). All else fits int32, if the
-accumulators do, which ``overflowing`` proves of the weights.
+use a table T of 513 int16 in Q0.15 with linear interpolation (``function_table``). All else fits int32 if the
+accumulators do; ``overflowing`` proves that from the weights.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ T = TypeVar("T")
 GATE_BITS = 12
 """The bits of fraction of gates."""
 STATE_BITS = 15
-"""The bits of fraction of hidden states and of what the tables give."""
+"""The bits of fraction of hidden states and of table entries."""
 COPY_BITS = 7
-"""The bits of fraction of the copy of the hidden state that is multiplied."""
+"""The bits of fraction of the copy of the hidden state for the products."""
 ENTRY_BITS = 7
 """The bits of a gate between two entries of a table."""
 ENTRIES = (1 << 16 >> ENTRY_BITS) + 1
 
 
 def function_table(function: Callable[[Array], Array]) -> Array:
-    """A function with values in [-1, 1] at every 2^-5 of [-8, 8], computed in float64, as int16 Q0.15."""
+    """The table of a function with values in [-1, 1] at every 2^-5 of [-8, 8]: computed in float64, int16 Q0.15."""
     x = np.linspace(-8.0, 8.0, ENTRIES)
     return np.clip(np.rint(function(x) * 2.0**STATE_BITS), 1 - (1 << 15), (1 << 15) - 1).astype("int16")
 
@@ -84,14 +84,14 @@ def narrowed(h: Array) -> Array:
 
 
 def interpolated(table: Array, x: Array) -> Array:
-    """The function of a table at gates."""
+    """The function of a table at the gates x."""
     entry, part = (x + (1 << 15)) >> ENTRY_BITS, (x + (1 << 15)) & ((1 << ENTRY_BITS) - 1)
     low, high = table[entry], table[entry + 1]
     return np.asarray(low + rounded((high - low) * part, ENTRY_BITS))
 
 
 class IntegerStep:
-    """What one step works with, all in int64: ``project`` multiplies a state by rows of r."""
+    """The operands of one step, all in int64; ``project`` multiplies a state by rows of r."""
 
     def __init__(self, r: Array, scales: list[Array], tables: list[Array]) -> None:
         # float64 holds the products of 8-bit numbers exactly, and multiplies by BLAS
@@ -105,11 +105,11 @@ class IntegerStep:
 
 
 class IntegerSequence(Op):
-    """A quantized layer in one direction, the products of its inputs being done.
+    """A quantized layer in one direction, after the products of its inputs.
 
     Operands: gates int16 [t, n, g*h] in Q3.12; r int8 [g*h, h]; multiplier and shift, int32 [g*h], 1 <= shift <= 62;
     the tables, int16 [513]; biases int32 [h], in units of the accumulator; the initial states, int16 [n, h], all or
-    none. Gives int16 [t + rows, n, h]: the hidden states, then rows that a kernel needs room for, the last of which
+    none. Gives int16 [t + rows, n, h]: the hidden states, then scratch rows for the kernel, the last of which
     is narrow(h) of the last step.
     """
 
@@ -125,7 +125,7 @@ class IntegerSequence(Op):
         return 1
 
     def split(self, operands: Sequence[T]) -> tuple[list[T], list[T], list[T], list[T]]:
-        """The operands behind the weights: multiplier and shift, tables, biases, initial states."""
+        """The operands after the weights: multiplier and shift, tables, biases, initial states."""
         ends = list(accumulate((2, 2, self.tables, self.biases)))
         parts = zip(ends, [*ends[1:], len(operands)], strict=True)
         scales, tables, biases, states = (list(operands[start:stop]) for start, stop in parts)
@@ -168,7 +168,7 @@ class IntegerSequence(Op):
     def step(
         self, step: IntegerStep, gates: Array, biases: list[Array], states: list[Array]
     ) -> tuple[list[Array], list[Array]]:
-        """The next states, and the rows behind the hidden states but for the last."""
+        """The next states, and the rows after the hidden states, without the last."""
         raise NotImplementedError
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
@@ -188,7 +188,7 @@ class IntegerSequence(Op):
     def parts(
         self, parts: by.StepOperands, t: int, biases: list[Value], states: list[Value]
     ) -> tuple[list[Value], list[Value]]:
-        """What ``step`` gives, by other operators."""
+        """The results of ``step``, by other operators."""
         raise NotImplementedError
 
     @classmethod
@@ -229,7 +229,7 @@ def fixed(x: Value, scale: float) -> Value:
 
 
 class LstmSequenceInteger(IntegerSequence, name="lstm_sequence_integer"):
-    """The integer form of lstm_sequence: gates i, o, f, c; the row behind the hidden states is the last cell state.
+    """The integer form of lstm_sequence: gates i, o, f, c; the row after the hidden states is the last cell state.
 
     With p = sat(x + rescaled products) of each gate, i, o, f = sigmoid(p), g = tanh(p),
     c = sat(round(f * c + (i * g >> 15 - cell), 15)), h = round(o * tanh(sat(c * 2^(12 - cell))), 15).
@@ -278,7 +278,8 @@ class GruSequenceInteger(IntegerSequence, name="gru_sequence_integer"):
 
     z, r = sigmoid(sat(x + rescaled products)), h = g + round(z * (h - g), 15), with g = tanh(sat(x + p)), where
     p is the rescaled product of narrow(round(r * h, 15)) or, if ``linear_before_reset``, round(r * (rescaled product
-    of narrow(h)), 15). Unless that is so, the row behind the hidden states is the last narrow(round(r * h, 15)).
+    of narrow(h)), 15). Without ``linear_before_reset``, the row after the hidden states is the last
+    narrow(round(r * h, 15)).
     """
 
     linear_before_reset: bool = False

@@ -1,6 +1,6 @@
-"""The steps of integer recurrent sequences by other integer operators: what exporters make of them.
+"""The steps of integer recurrent sequences by other integer operators, for exporters.
 
-Every rounding is a ``requantize`` by 1 / 2^s, of a sum that is exact before it.
+Every rounding is a ``requantize`` by 1 / 2^s of an exact sum.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ class StepOperands:
     hidden: int
 
     def x(self, t: int, gate: int) -> Value:
-        """What the inputs bring to a gate at a step: [n, h]."""
+        """The contribution of the inputs to a gate at a step: [n, h]."""
         channels = section(self.gates, 2, gate * self.hidden, (gate + 1) * self.hidden)
         return Reshape(shape=channels.type.shape[1:])(section(channels, 0, t, t + 1))
 
     def product(self, copy: Value, gate: int, bias: Value | None = None) -> Value:
-        """A narrow state by the rows of a gate, in units of gates."""
+        """The product of a narrow state and the rows of a gate, in units of gates."""
         rows = (0, gate * self.hidden, (gate + 1) * self.hidden)
         acc = LinearInteger()(copy, section(self.r, *rows), bias or constant(np.zeros(self.hidden, "int32")))
         return rescaled(acc, *(section(s, *rows) for s in self.scales))
@@ -105,7 +105,7 @@ StepRule = Callable[[int, list[Value]], tuple[list[Value], list[Value]]]
 
 
 def unrolled(steps: Sequence[int], states: list[Value], step: StepRule) -> Value:
-    """The result of a sequence: hidden states in their order, then what stands behind, then narrow(h)."""
+    """The result of a sequence: hidden states in order, then the other rows, then narrow(h)."""
     made: dict[int, Value] = {}
     behind: list[Value] = []
     for t in steps:

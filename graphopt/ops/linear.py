@@ -21,7 +21,7 @@ def product_macs(left: TensorType, result: TensorType) -> int:
 class Linear(Op, name="linear"):
     """x [..., k] times weight [o, k] transposed, plus bias [o] -> [..., o] (torch.nn.Linear).
 
-    ``half`` asks programs to store the weights as float16, as ``fits_half`` tells.
+    ``half`` asks programs to store the weights as float16 if ``fits_half`` holds.
     """
 
     traits = Trait.PRODUCT | Trait.PER_SAMPLE

@@ -1,4 +1,4 @@
-"""Comparisons, logic, bits, selection and casts, element by element."""
+"""Elementwise comparisons, logic, bit operators, selection and casts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class Comparison(Op):
-    """Two operands of one dtype, broadcast as numpy does, to bool."""
+    """Compares two operands of one dtype, broadcast as numpy does; the result is bool."""
 
     traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 
@@ -193,7 +193,7 @@ class ShiftRight(ShiftLeft, name="shift_right"):
 
 
 class Mod(Binary, name="mod"):
-    """The remainder: with the sign of b, as Python has it, or with ``fmod`` that of a, as C has it."""
+    """The remainder: with the sign of b, as in Python, or if ``fmod`` with the sign of a, as in C."""
 
     fmod: bool = False
 
@@ -230,7 +230,7 @@ class IsNan(Op, name="is_nan"):
 
 
 class IsInf(IsNan, name="is_inf"):
-    """Whether x is infinite, of the signs asked for."""
+    """Whether x is infinite, with a sign that the attributes ask for."""
 
     negative: bool = True
     positive: bool = True
@@ -261,7 +261,7 @@ class Where(Op, name="where"):
 
 
 def floats_to_integers(x: Array, dtype: str) -> Array:
-    """As ``Cast`` defines it: numpy leaves what does not fit to the machine."""
+    """The cast of floats to integers that ``Cast`` defines. numpy leaves floats that do not fit to the machine."""
     x = x.astype(np.promote_types(x.dtype, np.float32))
     bits = max(32, np.iinfo(dtype).bits)
     half = x.dtype.type(2.0 ** (bits - 1))
@@ -275,11 +275,11 @@ def floats_to_integers(x: Array, dtype: str) -> Array:
 class Cast(Op, name="cast"):
     """x in another dtype: floats truncate toward zero, integers wrap around, anything but zero (NaN too) is true.
 
-    What C leaves undefined, floats that the integer dtype does not hold, is defined here, for every machine, as NumPy,
-    PyTorch and ONNX Runtime have it on x86-64. Integers of up to 32 bits, but for uint32, are the lower bits of an
-    int32, and int32 and int64 have their lowest number for all that they do not hold: NaN, infinity, finite floats
-    beyond them. So uint8 of [-1, -50.7, 300, 3e9] is [255, 206, 44, 0]. uint32 and uint64 wrap around as the signed
-    dtype of as many bits below half their range, 2^(b-1), and are 2^(b-1) more than x - 2^(b-1) from there on.
+    C leaves the cast of floats that the integer dtype does not hold undefined. Here it is defined, for every machine,
+    as NumPy, PyTorch and ONNX Runtime compute it on x86-64. int32 and int64 have their lowest number for NaN, infinity
+    and finite floats that they do not hold. Integers of 8 and 16 bits are the lower bits of the cast to int32. So uint8
+    of [-1, -50.7, 300, 3e9] is [255, 206, 44, 0]. uint32 and uint64, of b bits, are the cast to the signed dtype of b
+    bits, wrapped around, if x < 2^(b-1), else 2^(b-1) plus the cast of x - 2^(b-1).
     """
 
     traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE

@@ -1,4 +1,4 @@
-"""Multiply-accumulates, summed up."""
+"""Counts of multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from graphopt.ir import Graph, Node, bind_batch
 
 
 def macs_of(node: Node) -> int:
-    """The multiply-accumulates of a bound node: those of convolutions and matrix products, on floats or integers."""
+    """The multiply-accumulates of a bound node. Convolutions and matrix products have them, on floats or integers."""
     return node.op.macs([v.type for v in node.inputs], node.types)
 
 

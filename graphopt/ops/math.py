@@ -1,4 +1,4 @@
-"""Elementary functions, element by element on floats."""
+"""Elementary functions, elementwise on floats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def _limited(cls: type[Unary], x: Value, low: float, high: float) -> Value | None:
-    """The operator applied where it is defined and tame."""
+    """The operator applied to x, clipped to an interval where it is defined and well-conditioned."""
     return cls()(Clip(low=low, high=high)(x)) if x.type.is_float else None
 
 

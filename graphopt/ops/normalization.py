@@ -1,4 +1,4 @@
-"""Normalisations."""
+"""Normalizations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BatchNorm(Op, name="batch_norm"):
         return np.asarray((x - mean) / np.sqrt(var + x.dtype.type(self.epsilon)) * scale + bias)
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...] | None:
-        """x * k + t with constants k and t; None where a parameter is not constant."""
+        """x * k + t with constants k and t; None if a parameter is not constant."""
         x, *parameters = inputs
         arrays = [p.constant for p in parameters]
         scale, bias, mean, var = (None if a is None else a.astype(np.float64) for a in arrays)

@@ -1,4 +1,4 @@
-"""Quantisation and its inverse, as ONNX has them: IEEE division, halves to even, saturation."""
+"""Quantization and its inverse, as in ONNX: IEEE division, halves to even, saturation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STORED = ("int8", "uint8", "int16", "uint16")
 
 
 class Quantization(Op):
-    """x, scale and zero point, each of the latter a scalar, one number an element of ``axis``, or of the rank of x."""
+    """Operands x, scale and zero_point; the last two are scalars, or [size of ``axis``], or have the rank of x."""
 
     traits = Trait.PER_SAMPLE
 
@@ -44,7 +44,7 @@ class Quantization(Op):
 
 
 class Quantize(Quantization, name="quantize"):
-    """saturate(round(x / scale) + zero point), in the integers of the zero point; NaN is the lowest of them."""
+    """saturate(round(x / scale) + zero_point), in the dtype of zero_point; NaN gives the lowest integer."""
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, scale, zero = inputs
@@ -61,7 +61,7 @@ class Quantize(Quantization, name="quantize"):
             return np.asarray(np.fmin(np.fmax(steps, limits.min), limits.max).astype(zero.dtype))
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
-        """In float32 at least, which holds every integer up to where it saturates."""
+        """Computes in float32 or wider, which holds every integer up to the saturation exactly."""
         x, scale, zero = inputs
         scale, zero = (_reshaped(p, self.column(x.type.rank, p.type.static_shape)) for p in (scale, zero))
         limits = np.iinfo(zero.type.dtype)
@@ -74,7 +74,7 @@ class Quantize(Quantization, name="quantize"):
 
 
 class Dequantize(Quantization, name="dequantize"):
-    """(x - zero point) * scale, in the floats of the scale."""
+    """(x - zero_point) * scale, in the dtype of scale."""
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, scale, zero = inputs

@@ -1,7 +1,7 @@
 """Recurrent layers, as in ONNX with layout 0: x [time, n, input], gates in ONNX's order, always with biases.
 
-Each layer decomposes, direction by direction, into one ``linear`` over all steps and a *sequence*, an operator that
-has only the recurrent half of the work left: what a step must wait for.
+Each direction of a layer decomposes into one ``linear`` over all steps and a *sequence*, an operator for the recurrent
+half of the work, in which each step needs the step before.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, 
 class Recurrent(Op):
     """A recurrent layer: x [t, n, i], w [d, g*h, i], r [d, g*h, h], bias [d, 2*g*h] (of w, then of r), initial states.
 
-    g is the number of gates, d that of directions. The states, [d, n, h] each, are all there or, where they
-    are zero, all left out. Gives y [t, d, n, h], then the last of each state, [d, n, h].
+    g is the number of gates, d that of directions. The initial states, [d, n, h] each, are all given or all left out,
+    which means zero. Gives y [t, d, n, h], then the last of each state, [d, n, h].
     """
 
     direction: str = "forward"
@@ -92,7 +92,7 @@ class Recurrent(Op):
         return self.assembled(sequences, steps)
 
     def assembled(self, sequences: list[Value], steps: int) -> tuple[Value, ...]:
-        """The results of the layer from what the sequences of its directions give, [steps + rows, n, h] each."""
+        """The results of the layer from the results of its sequences, [steps + rows, n, h] for each direction."""
         outputs, finals = [], []
         for sequence, backward in zip(sequences, self.reversed, strict=True):
             height, n, hidden = sequence.type.shape
@@ -107,12 +107,12 @@ class Recurrent(Op):
         raise NotImplementedError
 
     def biases(self, bias: Value) -> tuple[Value, tuple[Value, ...]]:
-        """Of the bias [2*g*h] of a direction what is added to the gates of all steps, and what the sequence adds."""
+        """The bias [2*g*h] of a direction in two parts: added to the gates of all steps, and added by the sequence."""
         return folded(Add(), *halves(bias)), ()
 
     @classmethod
     def draw(cls, draw: Sampler, x: Value, **settings: Any) -> Value | None:
-        """Apply the layer to x [n, t, i] turned around, and turn one of its results back."""
+        """Apply the layer to the transpose of x [n, t, i], and transpose one of its results back."""
         if x.type.rank != 3 or not x.type.is_float:
             return None
         direction = draw.choice(list(DIRECTIONS))
@@ -134,7 +134,7 @@ class Recurrent(Op):
 
 
 def folded(op: Op, *inputs: Value) -> Value:
-    """The operator applied; at once where its operands are constants."""
+    """The operator applied; computed now if its operands are constants."""
     arrays = [v.constant for v in inputs]
     known = [a for a in arrays if a is not None]
     if len(known) < len(arrays):
@@ -189,7 +189,7 @@ class GRU(Recurrent, name="gru"):
     """ONNX GRU: gates z, r, h.
 
     z, r = sigmoid(x w' + h r' + biases), h = (1 - z) * g + z * h, with g = tanh(x w' + w_bias + (r * h) r' + r_bias),
-    or where ``linear_before_reset``, as in torch, tanh(x w' + w_bias + r * (h r' + r_bias)).
+    or, if ``linear_before_reset``, as in torch, g = tanh(x w' + w_bias + r * (h r' + r_bias)).
     """
 
     linear_before_reset: bool = False

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Reduction(Op):
-    """A reduction over ``axes`` (sorted, not negative), which stay as ones if ``keepdims``."""
+    """A reduction over ``axes`` (sorted, not negative); with ``keepdims`` they stay with size one."""
 
     traits = Trait.REDUCTION
 
@@ -83,7 +83,7 @@ class ReduceProd(Reduction, name="reduce_prod"):
 
 
 class ArgReduction(Op):
-    """The position, as int64, of an extreme element along one axis, the first of equals unless ``last``."""
+    """The int64 position of an extreme element along one axis; of equal elements the first, or if ``last`` the last."""
 
     axis: int
     keepdims: bool = True
@@ -122,7 +122,7 @@ class ArgMin(ArgReduction, name="arg_min"):
 
 
 class Cumulative(Op):
-    """The running total along one axis: up to and with each element, or without it if ``exclusive``."""
+    """The running total along one axis, including each element itself unless ``exclusive``."""
 
     axis: int
     exclusive: bool = False

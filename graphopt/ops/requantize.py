@@ -17,8 +17,8 @@ NARROW = ("int8", "uint8", "int16")
 class Requantize(Op, name="requantize"):
     """clip(zero_point + floor((acc * multiplier + 2^(shift - 1)) / 2^shift), low, high), in ``to``; exact integers.
 
-    ``multiplier`` and ``shift`` are int32 and broadcast to ``acc``, which is int32 with 1 <= shift <= 62, or int64 of
-    a magnitude below 2^46 with 17 <= shift <= 62. It multiplies by m / 2^t and rounds halves up. For t <= 32 this is
+    ``multiplier`` m and ``shift`` t are int32 and broadcast to ``acc``. ``acc`` is int32 with 1 <= t <= 62, or int64
+    of a magnitude below 2^46 with 17 <= t <= 62. It multiplies by m / 2^t and rounds halves up. For t <= 32 this is
     sat(zero_point + ((sat32(acc * 2^(32 - t)) * m + 2^31) >> 32)), one SMMLAR and SSAT on a Cortex-M with DSP.
     """
 
@@ -64,9 +64,9 @@ class Requantize(Op, name="requantize"):
 
 
 def scaled_wide(acc: Array, multiplier: Array, shift: Array) -> Array:
-    """floor((acc * multiplier + 2^(shift - 1)) / 2^shift) where the product may exceed 64 bits.
+    """floor((acc * multiplier + 2^(shift - 1)) / 2^shift) for products that may exceed 64 bits.
 
-    acc = upper * 2^16 + lower: since shift > 16, the product of the lower part only carries into that of the upper.
+    acc = upper * 2^16 + lower. Since shift > 16, the product of the lower part only carries into that of the upper.
     """
     upper, lower = np.right_shift(acc, 16), np.bitwise_and(acc, 0xFFFF)
     half = np.left_shift(np.int64(1), shift - 1)
@@ -75,7 +75,7 @@ def scaled_wide(acc: Array, multiplier: Array, shift: Array) -> Array:
 
 
 class Lookup(Op, name="lookup"):
-    """table[x - lowest of x's dtype] element by element: x int8 or uint8, table [256] of any dtype."""
+    """table[x - lowest of x's dtype], elementwise; x is int8 or uint8, table [256] of any dtype."""
 
     traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
 

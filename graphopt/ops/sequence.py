@@ -1,7 +1,8 @@
-"""The recurrent half of recurrent layers in one direction, for ``decompose``: the product of x and w is done.
+"""The recurrent half of recurrent layers in one direction, after the product of x and w; ``decompose`` uses it.
 
-Every sequence takes gates [t, n, g*h], to which all biases but the one mentioned have been added, the recurrent
-weights r [g*h, h], and the initial states [n, h] or none; it gives the hidden states, [t, n, h], and rows after them.
+Every sequence takes gates [t, n, g*h], the recurrent weights r [g*h, h], and the initial states [n, h] or none. All
+biases are already added to the gates, except one that a class may name. It gives the hidden states, [t, n, h], and
+rows after them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def state_macs(gates: TensorType, weight: TensorType) -> int:
 
 
 class RecurrentSequence(Op):
-    """A layer in one direction; ``rows`` is the number of rows behind the hidden states."""
+    """A layer in one direction; ``rows`` is the number of rows after the hidden states."""
 
     reverse: bool = False
 
@@ -74,12 +75,12 @@ class RecurrentSequence(Op):
         return y
 
     def step(self, gates: Array, r: Array, biases: list[Array], states: list[Array]) -> list[Array]:
-        """The next states, then what else belongs into the rows behind."""
+        """The next states, then the other contents of the rows after the hidden states."""
         raise NotImplementedError
 
     @classmethod
     def draw(cls, draw: Sampler, x: Value, **settings: Any) -> Value | None:
-        """Apply the sequence to x [n, t, i] turned around and made wide enough, and turn its result back."""
+        """Apply the sequence to the transpose of x [n, t, i], made wide enough, and transpose its result back."""
         if x.type.rank != 3 or not x.type.is_float or 0 in x.type.shape:
             return None
         n, _, size = x.type.shape
@@ -100,7 +101,7 @@ class RecurrentSequence(Op):
 
 
 class LstmSequence(RecurrentSequence, name="lstm_sequence"):
-    """An LSTM of gates i, o, f, c and states h and c; the row behind the hidden states is the last cell state."""
+    """An LSTM of gates i, o, f, c and states h and c; the row after the hidden states is the last cell state."""
 
     gates = 4
     states = 2
@@ -118,9 +119,9 @@ class LstmSequence(RecurrentSequence, name="lstm_sequence"):
 
 
 class GruSequence(RecurrentSequence, name="gru_sequence"):
-    """A GRU of gates z, r, h; the operand after r is the recurrent bias [h] of the last.
+    """A GRU of gates z, r, h; the operand after r is the recurrent bias [h] of gate h.
 
-    Unless ``linear_before_reset``, the row behind the hidden states is the last r * h, for which a kernel needs room.
+    Unless ``linear_before_reset``, the row after the hidden states is the last r * h, scratch space of the kernel.
     """
 
     linear_before_reset: bool = False
@@ -146,7 +147,7 @@ class GruSequence(RecurrentSequence, name="gru_sequence"):
 
 
 class RnnSequence(RecurrentSequence, name="rnn_sequence"):
-    """h = activation(gates + h r'), the activation tanh or relu."""
+    """h = activation(gates + h r'); the activation is tanh or relu."""
 
     activation: str = "tanh"
 

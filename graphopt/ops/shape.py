@@ -12,7 +12,7 @@ __all__ = ["Concat", "Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Tr
 
 
 class Reshape(Op, name="reshape"):
-    """The same elements in row-major order under another shape. No -1 and no 0: frontends resolve those."""
+    """The same elements in row-major order with another shape. No -1 and no 0: frontends resolve them."""
 
     traits = Trait.MOVE | Trait.PER_SAMPLE
 
@@ -61,7 +61,7 @@ class Transpose(Op, name="transpose"):
 
 
 class Concat(Op, name="concat"):
-    """Its operands, one after the other along an axis."""
+    """The operands, one after the other along an axis."""
 
     traits = Trait.MOVE
 
@@ -127,7 +127,7 @@ class Slice(Op, name="slice"):
 
 
 class Split(Op, name="split"):
-    """Consecutive parts of the given sizes along an axis; one result each."""
+    """Consecutive parts of the given sizes along an axis; one result for each part."""
 
     traits = Trait.MOVE
 
@@ -176,7 +176,7 @@ class Pad(Op, name="pad"):
         return x.with_shape(d + e if e else d for d, e in zip(x.shape, extra, strict=True))
 
     def fits(self, dtype: str) -> bool:
-        """Whether the value is one of a dtype of integers, or of bools."""
+        """Whether an integer dtype, or bool, holds the value."""
         low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         return float(self.value).is_integer() and low <= self.value <= high
 

@@ -1,4 +1,4 @@
-"""Sparse tensors stored compactly: a bit for every element, and the values of those that are not zero."""
+"""Sparse tensors stored compactly: one bit for every element, and the nonzero values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Decompress"]
 
 
 class Decompress(Op, name="decompress"):
-    """A tensor of ``shape``, row-major: element i is the next of ``values`` where bit i of ``bits`` is 1, else zero.
+    """A tensor of ``shape``, row-major: element i is the next of ``values`` if bit i of ``bits`` is 1, else zero.
 
-    Bits are uint8 [ceil(elements / 8)], the lowest of a byte first; values [m] are at least as many as bits are 1.
+    bits is uint8 [ceil(elements / 8)], the lowest bit of a byte first; values [m] has at least one number for each 1.
     """
 
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class Decompress(Op, name="decompress"):
         return data.reshape(self.shape)
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
-        """Each element picked by the number of ones up to it."""
+        """Pick each element by the number of ones up to it."""
         bits, values = inputs
         place = np.arange(math.prod(self.shape))
         byte = Gather(axis=0)(bits, constant(place // 8))

@@ -1,7 +1,7 @@
-"""Integer weights with scales on two levels: a factor for each group of input channels, under the scale of the channel.
+"""Integer weights with scales on two levels: one for each output channel, and a factor for each group of its inputs.
 
-w = q * factor with |q| <= 7 and factors from 1 to 18, so that w fits int8 and integer products are as ever, while four
-bits a weight and a byte a group are stored (VS-Quant, Dai et al., 2021).
+w = q * factor with |q| <= 7 and factors from 1 to 18. So w fits int8 and integer products do not change, but a weight
+takes four bits and a group one byte of storage (VS-Quant, Dai et al., 2021).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ LARGEST_FACTOR = 127 // 7
 
 
 def in_groups(weight: Array) -> Array:
-    """Weights [o, c, ...] as [o, groups, elements], zeros where the last group is short of channels."""
+    """Weights [o, c, ...] as [o, groups, elements]; zeros fill up the last group."""
     padded = np.pad(weight, [(0, 0), (0, -weight.shape[1] % SCALE_GROUP), *[(0, 0)] * (weight.ndim - 2)])
     return padded.reshape(len(weight), padded.shape[1] // SCALE_GROUP, -1)
 
 
 def over_channels(factors: Array, weight: Array) -> Array:
-    """Factors [o, groups] as they broadcast to the weights."""
+    """Factors [o, groups] in a shape that broadcasts to the weights."""
     wide = np.repeat(factors, SCALE_GROUP, axis=1)[:, : weight.shape[1]]
     return wide.reshape(*wide.shape, *[1] * (weight.ndim - 2))
 
 
 def factors_of(weight: Array) -> Array | None:
-    """The factors, uint8 [o, groups], of int8 weights that have such; None of any other, and of narrow ones."""
+    """The factors, uint8 [o, groups], of int8 weights; None if they have none, or less than ``SCALE_GROUP`` inputs."""
     if weight.ndim < 2 or weight.shape[1] < SCALE_GROUP:
         return None
     groups = in_groups(weight).astype(np.int16)
@@ -42,7 +42,7 @@ def factors_of(weight: Array) -> Array | None:
 
 
 def two_level(steps: Array) -> Array:
-    """Real weights, in steps of their channel's scale, as int8 that have factors: of each group that of least error."""
+    """Real weights, in steps of their channel's scale, as int8 with factors: for each group that of least error."""
     groups = in_groups(steps)
     candidates = [np.clip(np.rint(groups / f), -7, 7) * f for f in range(1, LARGEST_FACTOR + 1)]
     errors = np.stack([np.square(c - groups).sum(axis=2) for c in candidates])

@@ -14,7 +14,7 @@ __all__ = ["Window"]
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window; every field has one entry a spatial axis, ``pads`` those before, then those after."""
+    """A sliding window. Every field has one entry per spatial axis; ``pads`` has those before, then those after."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -25,7 +25,7 @@ class Window:
     def of(
         cls, kernel: tuple[Dim, ...], strides: tuple[int, ...], pads: tuple[int, ...], dilations: tuple[int, ...] = ()
     ) -> Window:
-        """A window with empty fields filled: strides and dilations 1, pads 0. Raises ``InvalidGraph`` for nonsense."""
+        """A window with defaults: strides and dilations 1, pads 0. Raises ``InvalidGraph`` for invalid fields."""
         rank = len(kernel)
         static = tuple(k for k in kernel if isinstance(k, int))
         expect(len(static) == rank and min(static, default=1) > 0, f"kernel {kernel} must have positive sizes")
@@ -72,7 +72,7 @@ class Window:
 
 
 def sample_window(draw: Sampler, x: TensorType, max_kernel: int = 3) -> Window | None:
-    """A random window that fits the spatial axes of ``x``; None where there are none."""
+    """A random window that fits the spatial axes of ``x``; None if x has none."""
     spatial = [s for s in x.shape[2:] if isinstance(s, int) and s > 0]
     if x.rank not in (3, 4) or len(spatial) != x.rank - 2:
         return None

@@ -1,4 +1,4 @@
-"""Passes, pipelines and the contracts they are held to."""
+"""Passes, pipelines, and the contracts that passes promise."""
 
 from graphopt.passes.base import PASSES, Context, Note, Pass, RewritePass
 from graphopt.passes.bisect import Culprit, bisect

@@ -1,4 +1,4 @@
-"""A pass: a named, registered dataclass whose fields are its options, with a contract it is held to."""
+"""A pass: a named, registered dataclass with a contract. Its fields are its options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PASSES: dict[str, type[Pass]] = {}
 
 @dataclass(frozen=True)
 class Note:
-    """Something a pass did, or would not do, at a node; an ``alarm`` is what nobody should miss."""
+    """Something that a pass did, or declined, at a node; nobody should miss an ``alarm``."""
 
     pass_name: str
     node: str
@@ -32,9 +32,9 @@ class Note:
 
     @property
     def for_users(self) -> bool:
-        """Whether a user must know it unasked: alarms, and what the passes decline that he asked for by name.
+        """Whether to show it to users unasked: alarms, and what was declined by passes with ``tells_users``.
 
-        Why a rule of a clean-up did not fit is for whoever writes it.
+        Why a rule of a clean-up did not match interests only its author.
         """
         known = PASSES.get(self.pass_name)
         return self.alarm or (self.declined and known is not None and known.tells_users)
@@ -42,13 +42,13 @@ class Note:
 
 @dataclass
 class Context:
-    """What travels along a pipeline beside the graph: the notes of the passes, and data, which are no options."""
+    """The notes of the passes and the data of a pipeline, passed along beside the graph."""
 
     notes: list[Note] = field(default_factory=list)
     calibration: Data | None = None
-    """What quantisation takes its ranges from."""
+    """The data from which quantization takes its ranges."""
     reference: Graph | None = None
-    """The float graph that quantisation started from, nodes being matched by name."""
+    """The float graph with which quantization started; nodes are matched by name."""
 
 
 NO_OPTION = {"option": False}
@@ -60,14 +60,14 @@ NO_OPTION = {"option": False}
 class Pass:
     """A transformation of graphs. Subclasses give ``name=`` and ``contract=`` and define ``run``.
 
-    Subclasses are made frozen dataclasses; their fields must be serialisable, for they are the
-    options on the command line: ``my-pass{ratio=0.5}``, but for those marked ``NO_OPTION``.
+    Subclasses are made frozen dataclasses. Fields not marked ``NO_OPTION`` must be serializable, since
+    they are the options on the command line: ``my-pass{ratio=0.5}``.
     """
 
     name: ClassVar[str]
     contract: ClassVar[Contract]
     tells_users: ClassVar[bool] = False
-    """Whether what it declines is told to users unasked (see ``Note.for_users``), not to authors of passes alone."""
+    """Whether users see unasked what it declines (see ``Note.for_users``)."""
 
     def __init_subclass__(cls, *, name: str | None = None, contract: Contract | None = None) -> None:
         super().__init_subclass__()
@@ -84,7 +84,7 @@ class Pass:
 
     @classmethod
     def options(cls) -> dict[str, object]:
-        """The fields that the command line can set, with their defaults; ``...`` for one that must be given."""
+        """The fields that the command line can set, with their defaults; ``...`` for a required one."""
         fields = [f for f in dataclasses.fields(cls) if f.metadata.get("option", True)]
         return {f.name: default_of(f) for f in fields}
 
@@ -93,9 +93,9 @@ class Pass:
         raise NotImplementedError(f"{type(self).__name__}.run")
 
     def __call__(self, graph: Graph, context: Context | None = None) -> Graph:
-        """Run this pass alone, and verify the types of its result; an error says which pass it comes from.
+        """Run this pass alone, and verify the types of its result; an error names the pass.
 
-        Raises ``InvalidGraph`` where the pass fails in another way than by an error of graphopt's, or gives no graph.
+        Raises ``InvalidGraph`` if the pass raises an error that is not graphopt's, or does not return a graph.
         """
         try:
             result = self.run(graph, context or Context())

@@ -1,4 +1,4 @@
-"""Which pass breaks a graph, and which of its rewrites: the search that one would do by hand."""
+"""Bisection: find the pass that breaks a graph, and the rewrite in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Transform = Callable[[Graph], Graph]
 class Culprit:
     """The first step that breaks its contract: a pass, or the one firing of a rule in it.
 
-    ``before`` and ``after`` are the graphs around it; ``after`` is None where the step raises an error.
+    ``before`` and ``after`` are the graphs around the step; ``after`` is None if it raises an error.
     """
 
     pass_: Pass
@@ -30,9 +30,9 @@ class Culprit:
 
 
 def bisect(graph: Graph, passes: Sequence[Pass], samples: Sequence[Inputs] = ()) -> Culprit | None:
-    """The first of the passes that breaks its contract on this graph, and the first rewrite in it; None if all hold.
+    """The first pass that breaks its contract on this graph, and its first wrong rewrite; None if no pass does.
 
-    A pass that raises an error, or whose result does not verify, is broken as well.
+    A pass that raises an error, or whose result does not verify, also counts as broken.
     """
     for pass_ in passes:
         error = violation(pass_, graph, pass_, samples)
@@ -43,7 +43,7 @@ def bisect(graph: Graph, passes: Sequence[Pass], samples: Sequence[Inputs] = ())
 
 
 def violation(transform: Transform, graph: Graph, pass_: Pass, samples: Sequence[Inputs]) -> GraphoptError | None:
-    """What is wrong with a transformation, held to the contract of a pass."""
+    """The error of a transformation, or of its check against the contract of a pass; None if there is none."""
     try:
         verify(transform(graph))
         check_contract(transform, graph, pass_.contract, pass_.name, samples)
@@ -53,7 +53,7 @@ def violation(transform: Transform, graph: Graph, pass_: Pass, samples: Sequence
 
 
 def narrow(graph: Graph, pass_: Pass, error: GraphoptError, samples: Sequence[Inputs]) -> Culprit:
-    """The first firing of a rule with which the pass is broken, found by limiting how often its rules fire."""
+    """The first firing of a rule that breaks the pass, found by limiting how often its rules fire."""
     if not isinstance(pass_, RewritePass) or type(pass_).run is not RewritePass.run:
         return Culprit(pass_, None, None, error, graph, attempt(pass_, graph))
 
@@ -79,7 +79,7 @@ def narrow(graph: Graph, pass_: Pass, error: GraphoptError, samples: Sequence[In
 
 
 def firings(pass_: RewritePass, graph: Graph) -> int:
-    """How often the rules of a pass fire, up to an error."""
+    """The number of firings of the rules of a pass, up to the first error."""
     log = RewriteLog()
     try:
         rewrite(graph, pass_.rules, log)

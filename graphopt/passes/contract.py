@@ -1,4 +1,4 @@
-"""What a pass promises about the numbers, and how the promise is checked."""
+"""Contracts: what a pass promises about the numbers, and how this is checked."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FLOAT64_BOUND = 1e-9
 
 @dataclass(frozen=True)
 class Exact:
-    """The same IR semantics: equal in float64 to 1e-9 of max|y|, in float32 to ``float32`` of it.
+    """The same IR semantics: equal in float64 to 1e-9 of max|y|, in float32 to ``float32`` of max|y|.
 
-    Float addition is reordered by algebra, hence the bounds; values of integer and bool outputs are identical.
+    The bounds allow for reordered float additions. Integer and bool outputs are identical.
     """
 
     float32: float = 1e-4
@@ -36,9 +36,9 @@ class Close:
 
 @dataclass(frozen=True)
 class Bounded:
-    """The outputs keep a signal-to-noise ratio of so many decibels, on the samples given, or else on random inputs.
+    """Every output keeps a signal-to-noise ratio of ``decibels``, on the given samples, or else on random inputs.
 
-    What quantisation promises: 10 log10(sum y^2 / sum (y - y')^2), over all elements of an output.
+    The ratio is 10 log10(sum y^2 / sum (y - y')^2) over all elements of an output. Quantization promises this.
     """
 
     decibels: float
@@ -46,10 +46,10 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Masked:
-    """Equal to the graph before with the removed channels' consumers reading zeros, bounded as ``Exact`` is.
+    """Equal to the masked graph, the old graph whose sums read zeros for removed channels; bounds as in ``Exact``.
 
-    And that masked graph must not move when the weights of what was removed are drawn anew, so that a wrong
-    index map does not go unseen in both. Passes with this contract are ``Removing``.
+    The outputs of the masked graph must also stay the same if the removed weights become random. This finds an index
+    map that is wrong in both graphs. Passes with this contract are ``Removing``.
     """
 
     float32: float = 1e-4
@@ -59,7 +59,7 @@ Contract = Exact | Close | Masked | Bounded
 
 
 class MaskedStep(Protocol):
-    """One removal: the small graph, and the graph before with what was removed masked."""
+    """One removal: the small graph, and the old graph with the removed elements masked."""
 
     def apply(self) -> Graph: ...
 
@@ -67,12 +67,12 @@ class MaskedStep(Protocol):
         """The same removal from the graph with its float32 in ``dtype``."""
 
     def masked(self, seed: int | None = None) -> Graph:
-        """The graph before, masked; with a seed, the removed weights drawn anew."""
+        """The old graph, masked; with a seed, the removed weights are random."""
 
 
 @runtime_checkable
 class Removing(Protocol):
-    """A pass that tells what it removes, step by step."""
+    """A pass that gives its removals step by step."""
 
     def removals(self, graph: Graph) -> Iterable[MaskedStep]: ...
 
@@ -91,9 +91,9 @@ def random_inputs(graph: Graph, seed: int) -> dict[str, Array]:
 def check_contract(
     transform: Callable[[Graph], Graph], graph: Graph, contract: Contract, where: str, samples: Sequence[Inputs] = ()
 ) -> None:
-    """Hold a transformation to its contract, in float64 and then in float32.
+    """Check the contract of a transformation, in float64 and then in float32.
 
-    The inputs are random ones, for batch 1 and (symbolic graphs) 3, and the float32 ``samples`` given.
+    The inputs are random, for batch 1 and, if the graph is symbolic, 3; in float32 also the given ``samples``.
     Raises ``ContractViolation`` with the output and the size of the difference.
     """
     if isinstance(contract, Bounded):
@@ -117,7 +117,7 @@ def check_contract(
 
 
 def in_float64(transform: Callable[[Graph], Graph], graph: Graph) -> Graph:
-    """What a transformation makes of a graph in float64, where the float32 that it writes down is float64 as well."""
+    """The result of a transformation on a graph in float64; float32 that the transformation makes is float64 too."""
     try:
         with floats_as("float64"):
             return transform(graph)
@@ -127,7 +127,7 @@ def in_float64(transform: Callable[[Graph], Graph], graph: Graph) -> Graph:
 
 
 def check_noise(graph: Graph, after: Graph, contract: Bounded, where: str, samples: Sequence[Inputs] = ()) -> None:
-    """Raise ``ContractViolation`` if an output has less signal to noise than the contract says."""
+    """Raise ``ContractViolation`` if an output has a lower signal-to-noise ratio than the contract says."""
     small, large = bind_batch(after, 1), bind_batch(graph, 1)
     runs = [(after(**x), graph(**x)) for x in samples] or [
         (small(**x), large(**x)) for x in (random_inputs(large, seed) for seed in (0, 1))
@@ -147,7 +147,7 @@ def signal_to_noise(got: Array, want: Array) -> float:
 
 
 def check_masked(step: MaskedStep, contract: Masked, where: str, samples: Sequence[Inputs] = ()) -> None:
-    """Hold one removal to ``Masked``, in float64 and float32; the samples are for float32."""
+    """Check ``Masked`` for one removal, in float64 and float32; the samples are for float32."""
     for dtype in ("float64", "float32"):
         own = step if dtype == "float32" else step.cast(dtype)
         graphs = own.masked(), own.apply(), own.masked(seed=1)
@@ -157,7 +157,7 @@ def check_masked(step: MaskedStep, contract: Masked, where: str, samples: Sequen
             random = [random_inputs(masked, seed) for seed in (0, 1)]
             for inputs in [*random, *(samples if dtype == "float32" else ())]:
                 at = f"{where} in {dtype}, batch {batch}"
-                with np.errstate(all="ignore"):  # what was removed may come to anything
+                with np.errstate(all="ignore"):  # removed values may be anything
                     compare(masked, small, inputs, rtol, atol, at)
                     compare(masked, drawn, inputs, rtol, atol, f"{at}, removed weights drawn anew")
 

@@ -11,17 +11,17 @@ from graphopt.ir import Array, Graph
 
 Batch = Mapping[str, Array] | Array
 Data = Iterable[Batch] | Batch
-"""Batches, each a mapping from input name to array, or a lone array for one input; read as often as it takes.
-Or one such mapping or array of all samples."""
+"""Batches, read as often as needed: each is a mapping from input names to arrays, or one array for a single input.
+Or one such mapping or array with all samples."""
 
 CHUNK = 32
-"""The samples of a batch where their number is free."""
+"""The samples of a batch if the batch of the graph is symbolic."""
 
 
 def batches(data: Data, graph: Graph) -> Iterator[dict[str, Array]]:
-    """Every batch as a mapping by input name. A lone array or mapping holds all samples, and is cut into batches.
+    """Every batch as a mapping by input name. A single array or mapping holds all samples, and is cut into batches.
 
-    Raises ``InvalidInput`` for a generator, which can be read but once, and for no data at all.
+    Raises ``InvalidInput`` for a generator, which can be read only once, and if there is no data.
     """
     names = [graph.names[v.node] for v in graph.inputs]
     parts: Iterable[Batch]
@@ -37,14 +37,14 @@ def batches(data: Data, graph: Graph) -> Iterator[dict[str, Array]]:
 
 
 def batch_count(data: Data, graph: Graph) -> int | None:
-    """How many batches there are, where that is known before they are read."""
+    """The number of batches, or None if it is not known before they are read."""
     if isinstance(data, np.ndarray | Mapping):
         return len(cut(by_name(data, [graph.names[v.node] for v in graph.inputs]), graph))
     return len(data) if isinstance(data, Sized) else None
 
 
 def inputs_of(graph: Graph, batch: Mapping[str, Array]) -> dict[str, Array]:
-    """What of a batch the graph reads; it may hold more, labels for one."""
+    """The arrays of a batch that the graph reads; a batch may have others, such as labels."""
     names = {graph.names[v.node] for v in graph.inputs}
     return {name: array for name, array in batch.items() if name in names}
 
@@ -58,7 +58,7 @@ def by_name(batch: Batch, names: list[str]) -> dict[str, Array]:
 
 
 def cut(samples: Mapping[str, Array], graph: Graph) -> list[dict[str, Array]]:
-    """Arrays of all samples as batches of the graph's own size, or of ``CHUNK`` where that is free."""
+    """Arrays of all samples as batches of the graph's batch size, or of ``CHUNK`` if that is symbolic."""
     sizes = [v.type.shape[0] for v in graph.inputs if v.type.rank]
     own = sizes[0] if sizes and isinstance(sizes[0], int) else None
     total = min((len(a) for a in samples.values() if np.ndim(a)), default=0)

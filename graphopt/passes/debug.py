@@ -1,4 +1,4 @@
-"""What ``GRAPHOPT_DEBUG`` makes a pipeline tell on stderr, each level adding to those before.
+"""Reports of pipelines on stderr for ``GRAPHOPT_DEBUG``; each level adds to the lower ones.
 
 1: each pass, its nodes before and after, its time. 2: what it did and declined. 3: the graph after it.
 """
@@ -20,7 +20,7 @@ VARIABLE = "GRAPHOPT_DEBUG"
 
 
 def level() -> int:
-    """The level asked for; raises ``InvalidInput`` for what is none."""
+    """The level in ``GRAPHOPT_DEBUG``; raises ``InvalidInput`` if it is not a level."""
     text = os.environ.get(VARIABLE) or "0"
     if text not in ("0", "1", "2", "3"):
         raise InvalidInput(f"there is no level {text!r}", where=VARIABLE, advice="use 0, 1, 2 or 3")
@@ -28,7 +28,7 @@ def level() -> int:
 
 
 def tell(step: Step, notes: Sequence[Note]) -> None:
-    """Tell of one step, with the notes it left."""
+    """Report one step, with its notes."""
     asked = level()
     if not asked:
         return

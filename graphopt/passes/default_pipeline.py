@@ -1,4 +1,4 @@
-"""What every program gets when no passes are chosen."""
+"""The default pipeline: the passes that run if none are chosen."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from graphopt.passes.quantize.lower import LowerInteger
 
 
 def default_pipeline() -> list[Pass]:
-    """Make integer what a file has quantized, before its constants could fold to floats; clean up, fold, and fuse."""
+    """Lower quantized operators first, before their constants could fold to floats; then clean up, fold and fuse."""
     return [RemoveIdentities(), LowerInteger(), *float_pipeline(), Fuse()]
 
 
 def optimize(graph: Graph, *, check: bool = False) -> Graph:
-    """The graph after the default pipeline; ``check`` holds every pass to its contract on random inputs."""
+    """The graph after the default pipeline; ``check`` checks the contract of every pass on random inputs."""
     return Pipeline(default_pipeline(), check=check)(graph)

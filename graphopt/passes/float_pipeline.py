@@ -1,4 +1,4 @@
-"""The clean-up of a float graph, the first part of what every program gets, and what quantization starts from."""
+"""The clean-up of a float graph: the first part of the default pipeline, and of quantization."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldP
 
 
 def float_pipeline() -> list[Pass]:
-    """Clean up a float graph before it is pruned, quantized or fused: clean up, fold, clean up what that left.
+    """Clean up a float graph before it is pruned, quantized or fused: clean up, fold, and clean up again.
 
-    Pads first, since a scale folds through the padding of a conv, but not through a pad in front of it;
-    and last, for those behind which a norm was folded. Norms again after the arithmetic between them
-    and their layers is gone.
+    Pads fold first, since a scale folds through the padding of a conv, but not through a separate pad.
+    They fold last too, for pads after which a norm was folded. Norms fold again when the arithmetic between
+    them and their layers has been folded.
     """
     return [
         RemoveIdentities(),

@@ -1,4 +1,4 @@
-"""Pipelines: passes in a row, the graph verified after each."""
+"""Pipelines: passes in a row; the graph is verified after each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graphopt.passes.text import as_passes
 
 @dataclass(frozen=True)
 class Step:
-    """What one pass did: its graphs before and after, and the seconds it took."""
+    """One pass, with the graphs before and after it and the seconds that it took."""
 
     pass_: Pass
     before: Graph
@@ -28,11 +28,11 @@ class Step:
 class Pipeline:
     """Runs passes in order; a type error in a result is raised at once, with the pass's name.
 
-    A pass may also stand there as its class, or as text, ``"fuse"`` or ``"quantize{weights=int4}"``.
+    A pass may also be given as its class, or as text: ``"fuse"`` or ``"quantize{weights=int4}"``.
 
-    ``check`` also holds every pass to its contract, on random inputs and on the ``samples`` given; passes that only
-    bound the noise, on the samples or else on calibration data alone.
-    The variable ``GRAPHOPT_DEBUG`` makes it tell of each pass on stderr (see ``debug``).
+    ``check`` also checks the contract of every pass, on random inputs and on the given ``samples``. A ``Bounded`` pass
+    is checked only on the samples, or else on calibration data.
+    With the variable ``GRAPHOPT_DEBUG`` it reports each pass on stderr (see ``debug``).
     """
 
     passes: str | Sequence[Pass | type[Pass] | str]
@@ -45,12 +45,12 @@ class Pipeline:
         return as_passes(self.passes)
 
     def __post_init__(self) -> None:
-        as_passes(self.passes)  # what is no pass is an error here, and not at the first graph
+        as_passes(self.passes)  # report a wrong pass here, not at the first graph
 
     def __call__(
         self, graph: Graph, context: Context | None = None, on_step: Callable[[Step], None] | None = None
     ) -> Graph:
-        """The transformed graph; ``context`` gathers notes, ``on_step`` is called after each pass."""
+        """The transformed graph; ``context`` collects notes, ``on_step`` is called after each pass."""
         context = context or Context()
         verify(graph)
         for pass_ in self.order:
@@ -66,7 +66,7 @@ class Pipeline:
         return graph
 
     def hold(self, pass_: Pass, graph: Graph, context: Context) -> None:
-        """Hold a pass to its contract; one that bounds noise is measured on the first batch of calibration data."""
+        """Check the contract of a pass; a ``Bounded`` one is measured on the first batch of calibration data."""
         if not isinstance(pass_.contract, Bounded):
             check_contract(pass_, graph, pass_.contract, pass_.name, self.samples)
             return

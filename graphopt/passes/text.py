@@ -16,10 +16,10 @@ OPENING, CLOSING = "([{", ")]}"
 
 
 def parse_passes(text: str) -> list[Pass]:
-    """Passes from text; the values of options are Python literals, and words without quotes are texts.
+    """Passes from text such as ``quantize{weights=int8, overrides={"conv_1": "float32"}}``.
 
-    So ``quantize{weights=int8, overrides={"conv_1": "float32"}}``. Raises ``InvalidInput`` for an unknown pass or
-    option, and for what does not parse.
+    The values of options are Python literals; words without quotes are strings. Raises ``InvalidInput`` for an unknown
+    pass or option, and for text that does not parse.
     """
     found = [ITEM.fullmatch(item) for item in split(text)]
     if not all(found) or len(text) > MAX_TEXT:
@@ -28,9 +28,9 @@ def parse_passes(text: str) -> list[Pass]:
 
 
 def as_passes(given: str | Sequence[Pass | type[Pass] | str]) -> tuple[Pass, ...]:
-    """Passes from what people write for them: themselves, their classes, their names with or without options.
+    """Passes from any form in which people write them: passes, classes, or names with or without options.
 
-    Raises ``InvalidInput`` for what is none of these, and for a class with options that must be given.
+    Raises ``InvalidInput`` for anything else, and for a class with required options.
     """
     if isinstance(given, str):
         return tuple(parse_passes(given))
@@ -56,7 +56,7 @@ def passes_of(item: Pass | type[Pass] | str) -> Sequence[Pass]:
 
 
 def split(text: str) -> Iterator[str]:
-    """The parts of a text between the commas that stand in no brackets and no quotes; one comma may end it."""
+    """The parts of a text between commas outside brackets and quotes; the text may end with one comma."""
     depth, quote, start = 0, "", 0
     escaped = False
     for position, character in enumerate(text):
@@ -90,7 +90,7 @@ def make_pass(name: str, options: str) -> Pass:
 
 
 def read_options(text: str, where: str) -> dict[str, object]:
-    """The values of options by name; raises ``InvalidInput`` for what is no ``key=value``."""
+    """The values of options by name; raises ``InvalidInput`` for anything that is not ``key=value``."""
     try:
         call = ast.parse(f"f({text})", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
@@ -105,7 +105,7 @@ def read_options(text: str, where: str) -> dict[str, object]:
 
 
 class Words(ast.NodeTransformer):
-    """Makes texts of words without quotes, ``int8``, and of those with hyphens, ``geometric-median``."""
+    """Turns words without quotes, such as ``int8`` and ``geometric-median``, into strings."""
 
     def visit_Name(self, node: ast.Name) -> ast.Constant:
         return ast.Constant(node.id)

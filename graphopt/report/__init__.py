@@ -1,4 +1,4 @@
-"""What people look at, as data: what a graph costs and needs in memory, what a program takes, how two graphs differ."""
+"""Reports as data: the cost and memory of a graph, the sizes and runs of a program, the difference of two graphs."""
 
 from graphopt.report.catalog import PassRow, TargetRow, ToolRow, list_passes, list_targets, list_tools
 from graphopt.report.cost import Cost, cost_of

@@ -1,4 +1,4 @@
-"""What there is to choose from: passes, targets, and the tools that the targets need."""
+"""Lists of passes, of targets, and of the tools that the targets need."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PassRow:
 
 @dataclass(frozen=True)
 class TargetRow:
-    """A target: what it is, the ``code`` made for it, where that runs, and whether it is this machine."""
+    """A target: its description, the ``code`` made for it, where that runs, and whether it is this machine."""
 
     name: str
     description: str
@@ -33,7 +33,7 @@ class TargetRow:
 
 @dataclass(frozen=True)
 class ToolRow:
-    """A compiler or emulator, the targets that need it, and its path, None where it is missing."""
+    """A compiler or emulator, the targets that need it, and its path, or None if it is missing."""
 
     tool: str
     packages: tuple[str, ...]
@@ -42,7 +42,7 @@ class ToolRow:
 
 
 def list_passes(passes: Mapping[str, type[Pass]]) -> tuple[PassRow, ...]:
-    """By name."""
+    """The rows of passes, sorted by name."""
     return tuple(
         PassRow(name, summary(kind), {k: repr(v) for k, v in kind.options().items()}, str(kind.contract))
         for name, kind in sorted(passes.items())
@@ -55,7 +55,7 @@ def summary(kind: type[Pass]) -> str:
 
 
 def list_targets(targets: Iterable[Target], host: str) -> tuple[TargetRow, ...]:
-    """In their order; ``host`` is the name of the one that is this machine."""
+    """The rows of targets, in their order; ``host`` is the name of the target that is this machine."""
     code = {"llvm": "shared library", "c": "C99"}
     return tuple(TargetRow(t.name, t.description, code[t.codegen], runs_on(t), host=t.name == host) for t in targets)
 

@@ -1,4 +1,4 @@
-"""What a graph costs: parameters, multiply-accumulates, activation memory."""
+"""The cost of a graph: parameters, multiply-accumulates, activation memory."""
 
 from __future__ import annotations
 

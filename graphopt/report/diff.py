@@ -11,7 +11,7 @@ from graphopt.passes.contract import random_inputs
 
 @dataclass(frozen=True)
 class OutputDifference:
-    """The largest difference of an output, as a part of its largest magnitude."""
+    """The largest difference of an output, relative to its largest magnitude."""
 
     name: str
     difference: float
@@ -19,9 +19,9 @@ class OutputDifference:
 
 @dataclass(frozen=True)
 class ModelDifference:
-    """Two models: ``changes`` is a diff of their texts, empty if they are the same.
+    """The difference of two models: ``changes`` is a diff of their texts, empty if they are the same.
 
-    ``outputs`` has what they differ by on random inputs, and is None where their inputs or outputs are not alike.
+    ``outputs`` has the differences on random inputs; it is None if their inputs or outputs do not match.
     """
 
     changes: str
@@ -37,7 +37,7 @@ def graph_diff(before: Graph, after: Graph, context: int = 2) -> str:
 
 
 def compare_models(before: Graph, after: Graph, seed: int = 0) -> ModelDifference:
-    """How two graphs differ; ``seed`` is that of the random inputs, at a batch of two where it is free."""
+    """The difference of two graphs; ``seed`` is for the random inputs, with a batch of two if it is symbolic."""
     changes = graph_diff(before, after)
     if not changes:
         return ModelDifference(changes, ())

@@ -1,4 +1,4 @@
-"""What a graph needs in memory while it runs, node by node: which values live, and where most of them do."""
+"""The memory of a graph while it runs, node by node: which values are alive, and where they take most."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphopt.ops.macs import macs_of
 
 @dataclass(frozen=True)
 class Layer:
-    """One computing node: its costs, and the bytes of intermediate values that live while it runs, its result too."""
+    """One computing node: its costs, and the bytes of intermediate values alive while it runs, including its result."""
 
     name: str
     operator: str
@@ -22,14 +22,14 @@ class Layer:
 
 
 def held_by(value: Value) -> Value:
-    """The value whose memory holds this one: a reshape has that of its operand."""
+    """The value whose memory holds this one; a reshape uses the memory of its operand."""
     while isinstance(value.op, Reshape | Identity):
         value = value.node.inputs[0]
     return value
 
 
 def layers_of(graph: Graph, batch: int = 1) -> list[Layer]:
-    """The computing nodes in order. The caller keeps inputs and outputs: they count for nothing, as do constants."""
+    """The computing nodes in order. Inputs and outputs do not count, since the caller has them; constants neither."""
     bound = bind_batch(graph, batch)
     nodes = [n for n in bound.nodes if not isinstance(n.op, Input | Constant)]
     kept = {held_by(v) for v in bound.outputs}
@@ -59,5 +59,5 @@ def parameter_bytes(node: Node) -> int:
 
 
 def peak_layer(layers: list[Layer]) -> Layer | None:
-    """The layer at which most bytes live; None of a graph that computes nothing."""
+    """The layer at which most bytes are alive; None if the graph computes nothing."""
     return max(layers, key=lambda layer: layer.live_bytes, default=None)

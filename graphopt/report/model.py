@@ -1,4 +1,4 @@
-"""What a graph is made of and what it costs, as ``graphopt inspect`` shows it."""
+"""The contents and costs of a graph, for ``graphopt inspect``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ModelPort:
 
 @dataclass(frozen=True)
 class OperatorCount:
-    """How many nodes have an operator, and their multiply-accumulates."""
+    """An operator, the number of its nodes, and their multiply-accumulates."""
 
     operator: str
     nodes: int
@@ -30,10 +30,10 @@ class OperatorCount:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """A graph as it stands, at a batch size.
+    """The report of a graph at a batch size.
 
-    ``peak_activation_bytes`` is what lives at ``peak_layer`` if every node of the graph runs by itself; the workspace
-    of a compiled program is smaller, for it is fused, and what it quantizes is smaller.
+    ``peak_activation_bytes`` is the memory at ``peak_layer`` if every node of the graph runs alone. The workspace
+    of a compiled program is smaller, since its nodes are fused and may be quantized.
     """
 
     name: str
@@ -65,7 +65,7 @@ def describe_model(graph: Graph, batch: int = 1) -> ModelReport:
 
 
 def count_operators(graph: Graph, batch: int) -> tuple[OperatorCount, ...]:
-    """Of every operator, the most frequent first."""
+    """The counts of all operators, the most frequent first."""
     counts, macs = Counter[str](), Counter[str]()
     for node in bind_batch(graph, batch).nodes:
         if not isinstance(node.op, Constant | Input):

@@ -1,4 +1,4 @@
-"""What a compiled program is made of, what it takes, and how it ran."""
+"""The contents, sizes and runs of a compiled program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphopt.runtime import Program
 
 @dataclass(frozen=True)
 class ProgramPort:
-    """An input or output; real values are ``scale * (integer - zero_point)`` where these are given."""
+    """An input or output; if a scale is given, real values are ``scale * (integer - zero_point)``."""
 
     name: str
     dtype: str
@@ -26,8 +26,8 @@ class ProgramPort:
 class CallRow:
     """One kernel run: the layer that it computes, the operators in it, and its costs.
 
-    ``weight_bytes`` counts constants that other layers read too; ``live_bytes`` is how much of the workspace holds
-    something while it runs. None in programs of a graphopt that did not store it.
+    ``weight_bytes`` also counts constants that other layers read. ``live_bytes`` is the used part of the workspace
+    while it runs; it is None in programs of older versions of graphopt, which did not store it.
     """
 
     node: str
@@ -40,7 +40,7 @@ class CallRow:
 
 @dataclass(frozen=True)
 class ProgramReport:
-    """A program. ``code_bytes`` is None where the tools to compile it are missing; ``code_unknown`` says which."""
+    """A program. ``code_bytes`` is None if the tools to compile it are missing; ``code_unknown`` says which."""
 
     name: str
     target: str
@@ -55,9 +55,9 @@ class ProgramReport:
 
 @dataclass(frozen=True)
 class BenchRow:
-    """What one run of a program took, under an emulator that counts instructions or natively in seconds.
+    """The cost of one run of a program: instructions under an emulator, or seconds natively.
 
-    ``equal`` tells whether every output was the reference evaluator's.
+    ``equal`` says whether every output equals the reference evaluator's.
     """
 
     target: str
@@ -70,7 +70,7 @@ class BenchRow:
 
 
 def describe_program(program: Program) -> ProgramReport:
-    """The report of a program. Raises ``ToolFailed`` where a tool is there and fails."""
+    """The report of a program. Raises ``ToolFailed`` if an installed tool fails."""
     manifest = program.manifest
     code, unknown = code_bytes(program)
     return ProgramReport(
@@ -91,7 +91,7 @@ def ports(manifest: Mapping[str, Any], kind: str) -> tuple[ProgramPort, ...]:
 
 
 def code_bytes(program: Program) -> tuple[int | None, str | None]:
-    """The bytes of the code, or what has to be installed to know them."""
+    """The bytes of the code, or what must be installed to measure them."""
     try:
         return program.sizes.code, None
     except ToolFailed as error:

@@ -1,4 +1,4 @@
-"""Rewriting: patterns as data, rules, and the driver that applies them and can say why one did not fire."""
+"""Rewriting: patterns as data, rules, and the driver that applies rules and says why one did not fire."""
 
 from graphopt.rewrite.driver import RewriteLog, rewrite
 from graphopt.rewrite.pattern import Const

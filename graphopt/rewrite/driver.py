@@ -1,4 +1,4 @@
-"""The driver: applies rules to a fixed point, keeps names and origins, and records what it did and did not do."""
+"""The driver: applies rules to a fixed point, keeps names and origins, and records what fired and what declined."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from graphopt.rewrite.rule import Decline, Rule
 
 MAX_SWEEPS = 100
 MAX_GROWTH = 1000
-"""The nodes that rules may add, beyond as many as there were, in what they made themselves."""
+"""Firings on nodes that rules made may add as many nodes as the graph had at first, plus this number."""
 
 
 @dataclass
 class RewriteLog:
-    """What each rule did: ``fired`` over all sweeps, ``declined`` as of the last one, as (rule, node, reason)."""
+    """What the rules did: ``fired`` as (rule, node) of all sweeps, ``declined`` as (rule, node, reason) of the last."""
 
     fired: list[tuple[str, str]] = field(default_factory=list)
     declined: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def rewrite(graph: Graph, rules: Sequence[Rule], log: RewriteLog | None = None, limit: int | None = None) -> Graph:
-    """Apply the rules, the first that fires at each node, until none fires any more, or ``limit`` have fired in all.
+    """Apply rules, at each node the first that fires, until none fires any more or there were ``limit`` firings.
 
-    Each sweep matches on the graph as it was and builds a new one, producers first. Raises ``InvalidGraph`` if a rule
-    fails or changes a type, and if the rules never come to rest: for ``MAX_SWEEPS`` sweeps they fired, and the graph
-    got no smaller; or they make the graph grow where they find what they made themselves, see ``Growth``.
+    Each sweep matches on the old graph and builds a new one, producers first. Raises ``InvalidGraph`` if a rule
+    fails or changes a type, or if the rules do not terminate. That is, they fire for ``MAX_SWEEPS`` sweeps while the
+    graph gets no smaller, or they fire on their own results and the graph grows too much, see ``Growth``.
     """
     log = log if log is not None else RewriteLog()
     smallest, idle = len(graph.nodes), 0
@@ -48,12 +48,13 @@ def rewrite(graph: Graph, rules: Sequence[Rule], log: RewriteLog | None = None, 
 
 
 class Growth:
-    """Tells rules that unfold a model from those that feed on themselves.
+    """Tells rules that unfold a model from rules that never end.
 
-    What was there at first has age 0, and what a rule makes is a step older than the oldest of what it matched. Among
-    more steps than there are rules, one of the rules is twice: it has found what it made itself, or what another made
-    of that. To do so is fine where it comes to an end, as when a sum of many is split into halves, which adds no more
-    nodes than the sum has operands; it is stopped when more nodes came of it than the graph had, and some.
+    The nodes of the first graph have age 0. A node that a rule makes is one older than the oldest node that the rule
+    matched. A node older than the number of rules has some rule twice in its history: the rule matched its own results,
+    or what another rule made of them. That is fine if it ends, as when a sum of many operands is split into halves,
+    which adds no more nodes than the sum has operands. It is stopped when such firings have added more nodes than the
+    graph had at first plus ``MAX_GROWTH``.
     """
 
     def __init__(self, rules: int, limit: int) -> None:
@@ -61,7 +62,7 @@ class Growth:
         self.ages: dict[Node, int] = {}
 
     def fired(self, rule: Rule, where: str, matched: Sequence[Value], made: Sequence[Node]) -> None:
-        """Count one firing; raises ``InvalidGraph`` when there is no end to it."""
+        """Count one firing; raises ``InvalidGraph`` if the growth is beyond the limit."""
         age = 1 + max((self.ages.get(v.node, 0) for v in matched), default=0)
         self.ages.update(dict.fromkeys(made, age))
         if age > self.rules:
@@ -75,7 +76,7 @@ class Growth:
             )
 
     def rebuilt(self, old: Node, new: Node) -> None:
-        """A node that no rule touched is as old as it was."""
+        """Give the rebuilt copy of a node, which no rule touched, the age of the old one."""
         if new is not old and old in self.ages:
             self.ages[new] = self.ages[old]
 
@@ -83,8 +84,8 @@ class Growth:
 class Sweep:
     """One pass over a graph; at most one rule fires at each node.
 
-    A rule does not fire over a value that another has replaced in the same sweep, for it would build
-    on what is gone; the next sweep tries it again.
+    A rule does not fire if it matched a node that another rule has replaced in the same sweep, since it would build
+    on a removed node. The next sweep tries it again.
     """
 
     def __init__(self, graph: Graph, rules: Sequence[Rule], log: RewriteLog, limit: int | None, growth: Growth) -> None:
@@ -119,7 +120,7 @@ class Sweep:
         return None
 
     def apply(self, rule: Rule, node: Node) -> tuple[Value, ...] | None:
-        """The results of a rule at a node, or None. Why no pattern fits matters only where none does."""
+        """The results of a rule at a node, or None. Logs why the rule declined, or why its pattern did not match."""
         where = self.graph.names[node]
         misfits: list[str] = []
         reasons: list[str] = []
@@ -146,14 +147,14 @@ class Sweep:
 
 
 def failure(rule: Rule, where: str, error: Exception) -> GraphoptError:
-    """The error of a rule that failed: which one, at which node, of what."""
+    """The error of a rule that failed, with the rule, the node and the cause."""
     if isinstance(error, GraphoptError):
         return error.told(what=f"rule {rule.name} failed: {error.what}", where=where)
     return InvalidGraph(f"rule {rule.name} failed", where=where, why=f"{type(error).__name__}: {error}")
 
 
 def checked(built: object, rule: Rule, node: Node, where: str) -> tuple[Value, ...]:
-    """What a rule made, if it can stand for the node; raises ``InvalidGraph`` for another type or what is no value."""
+    """The results of a rule, if they can replace the node; ``InvalidGraph`` if a type differs or one is not a value."""
     results = (built,) if isinstance(built, Value) else tuple(built) if isinstance(built, list | tuple) else ()
     if not results or not all(isinstance(v, Value) for v in results):
         what = f"rule {rule.name} returned {type(built).__name__}, which is no value"
@@ -164,15 +165,15 @@ def checked(built: object, rule: Rule, node: Node, where: str) -> tuple[Value, .
 
 
 def stamp(results: Sequence[Value], root: Node, matched: Sequence[Value], known: set[Node]) -> tuple[Value, ...]:
-    """Give the nodes that a rule made the root's name and the union of the origins they stand for.
+    """Give the nodes that a rule made the root's name and the union of the origins that they replace.
 
-    The nodes in ``known`` were there before; those made are added to it.
+    The nodes in ``known`` existed before; the new nodes are added to it.
     """
     return in_place(results, renewed(results, root, matched, known))
 
 
 def renewed(results: Sequence[Value], root: Node, matched: Sequence[Value], known: set[Node]) -> dict[Node, Node]:
-    """For each node that a rule made, the one of the same with its name and origins; see ``stamp``."""
+    """For each node that a rule made, a copy with its name and origins; see ``stamp``."""
     origins = tuple(dict.fromkeys(o for v in reversed(matched) for o in v.node.origins))
     roots = {v.node for v in results}
     made: dict[Node, Node] = {}

@@ -1,4 +1,4 @@
-"""Legalization: a graph by the operators that something has rules for."""
+"""Legalization: express a graph by operators that have rules in some table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from graphopt.ir import Constant, Graph, Input, Node, Op, Value, rebuild
 from graphopt.rewrite.driver import stamp
 
 Parts = Callable[[Node, tuple[Value, ...]], Sequence[Value] | None]
-"""What stands for the results of a node, made of the new operands; None leaves the node as it is."""
+"""Replacements for the results of a node, made from its new operands; None keeps the node."""
 
 
 def legalize(
@@ -18,10 +18,10 @@ def legalize(
     refusal: Callable[[str], Unsupported],
     instead: Mapping[type[Op], Parts] = {},
 ) -> Graph:
-    """Decompose every operator that has no rule, again and again.
+    """Decompose every operator that has no rule, recursively.
 
-    What comes of a node has its name and its origins. ``instead`` has, by operator class, parts that are preferred to
-    a rule. Raises what ``refusal`` makes of the names of the nodes that have neither a rule nor a decomposition.
+    The parts of a node have its name and its origins. ``instead`` maps operator classes to parts that are preferred to
+    a rule. If nodes have neither a rule nor a decomposition, it raises ``refusal`` of their names.
     """
     stuck: list[str] = []
     changed = True

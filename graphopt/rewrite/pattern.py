@@ -26,7 +26,7 @@ class Hole:
 
 @dataclass(frozen=True, eq=False)
 class Apply:
-    """Matches the application of one of some operators; binds the operator under a name."""
+    """Matches the application of one of several operators; binds the operator to a name."""
 
     ops: tuple[type[Op], ...]
     args: tuple[Apply | Hole, ...]
@@ -35,7 +35,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class OpPattern:
-    """What stands for an operator while a pattern is written: calling it gives an ``Apply``."""
+    """Placeholder of an operator in a pattern: calling it gives an ``Apply``."""
 
     ops: tuple[type[Op], ...]
     name: str
@@ -49,16 +49,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Match:
-    """What the names of a pattern stand for, and the values its applications matched, the root first."""
+    """The bindings of the names of a pattern, and the values that its applications matched, the root first."""
 
     bindings: Mapping[str, Any]
     values: tuple[Value, ...]
 
 
 def match(pattern: Apply, root: Value, graph: Graph, report: Report) -> Iterator[Match]:
-    """Every way in which the pattern matches at ``root``; why it does not goes to ``report``.
+    """Every match of the pattern at ``root``; ``report`` gets the reasons why it does not match.
 
-    Inner values must have one use, so that the rewrite leaves no second copy of them behind.
+    Inner values must have one use, so that the rewrite leaves no second copy of them.
     Commutative operators of two operands are tried in both orders.
     """
     yield from _match_all([(pattern, root)], Match({}, ()), graph, report)

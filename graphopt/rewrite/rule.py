@@ -1,4 +1,4 @@
-"""Rules: what to look for, and a function that builds the replacement or declines."""
+"""Rules: a pattern, and a function that builds the replacement or declines."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from graphopt.ir import Graph, Node, Op, Value
 from graphopt.rewrite.pattern import Apply, Const, Hole, OpPattern, Report, match
 
 Results = Value | Sequence[Value] | None
-"""What a rule gives: the new results, or None where it has nothing to say (a decline says why)."""
+"""The return value of a rule: the new results, or None if it does not apply. ``Decline`` gives a reason instead."""
 
 
 class Decline(Exception):
-    """Raised by a rule that will not rewrite here, with a reason that a user can read."""
+    """Raised by a rule that refuses to rewrite at a node, with a reason that a user can read."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A place where a rule may apply: the old values it stands for, and how to build the new ones."""
+    """A place where a rule may apply: the old values that it matched, and how to build the new ones."""
 
     matched: tuple[Value, ...]
     build: Callable[[Mapping[Value, Value]], Results]
@@ -31,7 +31,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """A named rewrite. ``candidates`` lists the ways in which it could rewrite a node."""
+    """A named rewrite. ``candidates`` lists the places where it could rewrite a node."""
 
     name: str
     roots: tuple[type[Op], ...]
@@ -39,7 +39,7 @@ class Rule:
 
 
 def rule(pattern: Callable[..., Apply]) -> Callable[[Callable[..., Results]], Rule]:
-    """Make a rule of a function, given the pattern as a call over the function's own parameters.
+    """Make a rule from a function, given the pattern as a call over the function's own parameters.
 
     A parameter annotated with an operator class (or a union of them) stands for that operator,
     ``Const`` for a constant, ``Value`` for any value:
@@ -63,10 +63,10 @@ def rule(pattern: Callable[..., Apply]) -> Callable[[Callable[..., Results]], Ru
 
 
 def node_rule(*ops: type[Op]) -> Callable[[Callable[[Node, tuple[Value, ...]], Results]], Rule]:
-    """Make a rule of a function over single nodes of the given operators, for what no pattern can say.
+    """Make a rule from a function over single nodes of the given operators, for rewrites that no pattern can express.
 
-    The function gets the node and its inputs as already rewritten, and returns the new results, or None
-    where the rule is not about this node.
+    The function gets the node and its rewritten inputs, and returns the new results, or None if the rule does not
+    apply to this node.
     """
 
     if wrong := [op for op in ops if not (isinstance(op, type) and issubclass(op, Op))] or not ops:
@@ -82,7 +82,7 @@ def node_rule(*ops: type[Op]) -> Callable[[Callable[[Node, tuple[Value, ...]], R
 
 
 def _read(pattern: Callable[..., Apply], placeholders: Mapping[str, Hole | OpPattern], where: str) -> Apply:
-    """The tree that a pattern is, with what stands for each of its names."""
+    """The tree of a pattern, given the placeholder of each of its names."""
     advice = "write calls of the operators over the other names: lambda add, relu, x, y: add(relu(x), y)"
     try:
         tree = pattern(**placeholders)
@@ -95,7 +95,7 @@ def _read(pattern: Callable[..., Apply], placeholders: Mapping[str, Hole | OpPat
 
 
 def _placeholders(pattern: Callable[..., Apply], build: Callable[..., Results]) -> dict[str, Hole | OpPattern]:
-    """What stands for each name of a pattern, by the annotations of the function."""
+    """The placeholder of each name of a pattern, from the annotations of the function."""
     where, names = build.__name__, tuple(inspect.signature(pattern).parameters)
     try:
         hints = get_type_hints(build)

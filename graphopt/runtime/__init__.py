@@ -1,4 +1,4 @@
-"""The runtime: building, running and keeping compiled programs. It knows nothing of graphs or TVM."""
+"""The runtime: build, run, save and load compiled programs. It knows nothing of graphs or TVM."""
 
 from graphopt.runtime.execute import Run
 from graphopt.runtime.folder import Saved

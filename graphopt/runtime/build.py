@@ -1,4 +1,4 @@
-"""Compilers and linkers: running them, and saying what is missing or went wrong."""
+"""Run compilers and linkers, with errors that say what is missing or went wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from graphopt.runtime.machine import Memory, Runner, Toolchain
 
 BOARDS = Path(__file__).parent / "boards"
 LIBRARY_SOURCES = ("_sizes.c", ".c", "_static.c", "_weights.S", "_kernels.o")
-"""What a shared library is linked of, after the prefix of the model, in the order of its bytes."""
+"""The parts of a shared library in link order, each after the prefix of the model."""
 
 
 def require(tool: str, package: str) -> str:
@@ -39,7 +39,7 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def build_library(files: Mapping[str, bytes], name: str, toolchain: Toolchain) -> bytes:
-    """A shared library of an artifact's driver, weights and kernels that exports the driver and its sizes alone."""
+    """A shared library of an artifact's driver, weights and kernels; it exports only the driver and its sizes."""
     compiler = require(toolchain.compiler, toolchain.package)
     with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
         folder = Path(temporary)
@@ -50,7 +50,7 @@ def build_library(files: Mapping[str, bytes], name: str, toolchain: Toolchain) -
 
 
 def link_options(name: str) -> list[str]:
-    """How a shared library is linked: known to its users by the name of its file, the same bytes every time."""
+    """The linker options of a shared library: its SONAME is the file name, and the bytes are reproducible."""
     linker = [f"--version-script={name}.map", f"-soname=lib{name}.so", "--build-id=none"]
     return ["-O2", "-shared", "-fPIC", *(f"-Wl,{option}" for option in linker), "-s"]
 
@@ -59,7 +59,7 @@ def build_harness(folder: Path, name: str, toolchain: Toolchain) -> Path:
     """The executable that runs an artifact's shared library under a user-mode emulator; both are in ``folder``."""
     compiler = require(toolchain.compiler, toolchain.package)
     sources = ["harness.c", str(BOARDS / "posix.c"), f"lib{name}.so"]
-    # at a fixed address, so that the instruction counter knows where the region is
+    # at a fixed address, so that the instruction counter finds the measured region
     options = [*toolchain.flags, "-O2", "-no-pie", f"-I{BOARDS}", "-I.", "-Wl,-rpath,$ORIGIN"]
     run_tool([compiler, *options, *sources, "-o", "harness"], folder)
     return folder / "harness"
@@ -84,7 +84,7 @@ def build_image(folder: Path, name: str, toolchain: Toolchain, runner: Runner, c
 
 @cache
 def semihosting_object(compiler: str, flags: tuple[str, ...]) -> bytes:
-    """What starts a board and talks to its emulator: the same for all programs of a target."""
+    """The object with start-up code and semihosting, which is the same for all programs of a target."""
     with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
         folder = Path(temporary)
         run_tool([compiler, *flags, "-c", str(BOARDS / "semihosting.c"), "-o", "semihosting.o"], folder)

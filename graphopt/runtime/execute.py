@@ -40,9 +40,9 @@ class Run:
 
 
 def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], count: bool = False) -> Run:
-    """Run an unpacked artifact on samples, each a list of input arrays of just the right type.
+    """Run an unpacked artifact on samples, each a list of input arrays of exactly the right type.
 
-    Raises ``ToolFailed`` where the program or the emulator fails.
+    Raises ``ToolFailed`` if the program or the emulator fails.
     """
     runner, toolchain = runner_of(manifest), toolchain_of(manifest)
     if runner.kind == "native":
@@ -68,7 +68,7 @@ def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], c
         command[1:1] = ["-plugin", plugin]
     errors = run_emulator([*command, *runner.arguments], folder)
     regions = [int(n) for n in re.findall(r"^region (\d+)$", errors, re.MULTILINE)]
-    # the first region is empty: it measures the measuring
+    # the first region is empty: it measures the overhead of the measurement
     instructions = regions[1] - regions[0] if len(regions) > 1 else None
     return Run(read_outputs(folder / "outputs.bin", manifest, len(samples)), instructions=instructions)
 
@@ -101,7 +101,7 @@ def run_emulator(command: Sequence[str], folder: Path) -> str:
 
 
 def execute_native(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample]) -> Run:
-    """Load the shared library into this process, compare its sizes, call it, and let go of it."""
+    """Load the shared library into this process, compare its sizes, call it, and unload it."""
     file = f"lib{manifest['name']}.so"
     try:
         library = ctypes.CDLL(str(folder / file))

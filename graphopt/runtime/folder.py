@@ -1,8 +1,8 @@
-"""Saving an artifact into a folder: whole or not at all, and without touching what is not graphopt's.
+"""Save an artifact into a folder: completely or not at all, and without changing files that are not graphopt's.
 
-The new folder is made beside the old one and holds, by hard links, whatever the user added to the old one or edited.
-Then the two are exchanged in one step, and of the old one those files are removed that graphopt wrote or that were
-carried over, each only if it is still what it was when that was found out.
+The new folder is made beside the old one. Hard links bring the files that the user added or edited into it. Then the
+two folders are exchanged in one step. Finally the files of the old folder that graphopt wrote, or that were linked, are
+removed, each only if it did not change in the meantime.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from graphopt.files import leftovers, locked, part_of, write_durably
 from graphopt.runtime.manifest import GENERATOR, MANIFEST, is_sealed, parse, read_manifest, sealed, sha256
 
 EDITABLE = ("main.c", "Makefile", "CMakeLists.txt", "README.md")
-"""The files of an artifact that are the user's to edit: those that a firmware does not take as they are."""
+"""The files of an artifact that the user may edit, since firmware does not use them unchanged."""
 RECORD = "record.json"
 ELSEWHERE = "choose another folder"
 STAT = tuple[int, int, int]
-"""Inode, modification time and size of a file: the same ones, the same file."""
+"""Inode, modification time and size of a file; if they are equal, the file is unchanged."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """Where an artifact was written, and what was left as it was.
+    """Where an artifact was written, and which files were kept.
 
-    ``kept`` are files of the names of graphopt's own that the user edited or wrote. ``aside`` is a folder with what
-    changed in the old artifact while the new one was being written, or None as a rule.
+    ``kept`` are files with names of graphopt's files that the user edited or wrote. ``aside`` is a folder with files of
+    the old artifact that changed while the new one was written; usually it is None.
     """
 
     folder: Path
@@ -46,8 +46,8 @@ class Saved:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is in a folder: every file below it, those at its top that are not as graphopt wrote them, which stay,
-    and the ones of these that stand where a file of graphopt's would."""
+    """The contents of a folder: all files below it; the entries at its top that stay, since they are not as graphopt
+    wrote them; and those of these that have the name of a new file."""
 
     known: Mapping[str, STAT] = field(default_factory=dict)
     others: tuple[str, ...] = ()
@@ -55,10 +55,10 @@ class Survey:
 
 
 def save_folder(files: Mapping[str, bytes], path: str | Path) -> Saved:
-    """Write the files of an artifact to a folder, of which only unedited files of graphopt's are replaced or removed.
+    """Write the files of an artifact to a folder; only unedited files of graphopt's are replaced or removed.
 
-    Raises ``InvalidInput`` for a folder that is no artifact, for an edited file that the new ones cannot do with, and
-    where the disk is full or write-protected; the folder is then as it was.
+    Raises ``InvalidInput`` if the folder is not an artifact, if a file that must be replaced was edited, and if the
+    disk is full or write-protected; the folder is then unchanged.
     """
     folder = Path(path).resolve()
     try:
@@ -81,7 +81,7 @@ def save_folder(files: Mapping[str, bytes], path: str | Path) -> Saved:
 
 
 def survey_of(folder: Path, files: Mapping[str, bytes]) -> Survey:
-    """What is in a folder that is to get new files; raises ``InvalidInput`` if they cannot go there."""
+    """The contents of a folder that will get new files; raises ``InvalidInput`` if they cannot go there."""
     where = str(folder)
     if not folder.exists():
         return Survey()
@@ -94,7 +94,7 @@ def survey_of(folder: Path, files: Mapping[str, bytes]) -> Survey:
     if not names:
         return Survey()
     old = digests_of(folder)
-    known = stats(folder)  # before the contents are read: what changes from here on is no longer known
+    known = stats(folder)  # before the contents are read, so that later changes are noticed
     others = tuple(n for n in names if n != MANIFEST and not is_ours(folder / n, old.get(n)))
     kept = tuple(n for n in others if n in EDITABLE and (n in old or n in files))
     for name in others:
@@ -106,7 +106,7 @@ def survey_of(folder: Path, files: Mapping[str, bytes]) -> Survey:
 
 
 def is_current(folder: Path) -> bool:
-    """Whether the process works in a folder or below it."""
+    """Whether the working directory is this folder or below it."""
     try:
         return Path.cwd().is_relative_to(folder)
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def is_current(folder: Path) -> bool:
 
 
 def digests_of(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file that graphopt wrote to a folder; raises ``InvalidInput`` if it is no artifact of its."""
+    """The SHA-256 of each file that graphopt wrote to a folder; raises ``InvalidInput`` if it is not an artifact."""
     path = folder / MANIFEST
     try:
         data = path.read_bytes() if is_regular(path) else None
@@ -134,7 +134,7 @@ def digests_of(folder: Path) -> dict[str, str]:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether it is a file, and not a link to one."""
+    """Whether a path is a file, and not a symbolic link to one."""
     return path.is_file() and not path.is_symlink()
 
 
@@ -144,7 +144,7 @@ def is_ours(path: Path, digest: str | None) -> bool:
 
 
 def prepare(stage: Path, folder: Path, survey: Survey, files: Mapping[str, bytes]) -> None:
-    """Make the new folder, ``new`` in the stage, and the record by which the stage can be cleared at any time."""
+    """Make the new folder, ``new`` in the stage, and a record with which the stage can be cleared at any time."""
     fresh = stage / "new"
     fresh.mkdir()
     record = {"folder": folder.name, "fresh": fresh.stat().st_ino, "known": survey.known}
@@ -162,7 +162,7 @@ def prepare(stage: Path, folder: Path, survey: Survey, files: Mapping[str, bytes
 
 
 def stats(folder: Path) -> dict[str, STAT]:
-    """Every file below a folder, links and pipes included, by its path in it. Raises ``InvalidInput`` at a mount."""
+    """Every file below a folder, including links and pipes, by relative path. Raises ``InvalidInput`` at a mount."""
     found: dict[str, STAT] = {}
     device = folder.stat().st_dev
     for root, folders, names in os.walk(folder):
@@ -181,7 +181,7 @@ def stat_of(path: Path) -> STAT:
 
 
 def carry(source: Path, target: Path) -> None:
-    """The same file in another place as well; of a folder, all that is in it."""
+    """Link a file to another place; for a folder, everything in it."""
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, target, symlinks=True, copy_function=link)
     else:
@@ -189,7 +189,7 @@ def carry(source: Path, target: Path) -> None:
 
 
 def link(source: str | Path, target: str | Path) -> None:
-    """A hard link, or a copy where the file system has no such links."""
+    """Make a hard link, or a copy if the file system has no hard links."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:
@@ -197,9 +197,9 @@ def link(source: str | Path, target: str | Path) -> None:
 
 
 def swap(fresh: Path, folder: Path, aside: Path) -> None:
-    """Put ``fresh`` in the place of ``folder`` in one step; in two where the system has no such step.
+    """Put ``fresh`` in the place of ``folder`` in one step, or in two if the system cannot exchange folders.
 
-    What was there is then at one of the two other places.
+    The old folder is then at ``fresh`` or at ``aside``.
     """
     if not folder.exists():
         fresh.rename(folder)
@@ -218,7 +218,7 @@ def put_back(aside: Path, folder: Path) -> None:
 
 
 def exchanged(a: Path, b: Path) -> bool:
-    """Exchange two folders by Linux's ``renameat2``; False where there is none. Raises ``OSError`` where it fails."""
+    """Exchange two folders by Linux's ``renameat2``; False if there is none. Raises ``OSError`` if it fails."""
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
@@ -233,7 +233,7 @@ def exchanged(a: Path, b: Path) -> bool:
 
 
 def sweep(stage: Path, folder: Path) -> None:
-    """Clear what a killed save left of itself; a stage in use, or one of another folder, is left alone."""
+    """Remove what a killed save left behind; a stage in use, or one of another folder, is not touched."""
     with locked(stage) as held:
         record = read_record(stage) if held and stage.is_dir() else None
         if record is not None and record.get("folder", folder.name) == folder.name:
@@ -242,7 +242,7 @@ def sweep(stage: Path, folder: Path) -> None:
 
 
 def read_record(stage: Path) -> dict[str, Any]:
-    """What is known of a stage; nothing if the save was killed before it could be written."""
+    """The record of a stage; empty if the save was killed before it wrote the record."""
     try:
         found: dict[str, Any] = json.loads((stage / RECORD).read_bytes())
     except (OSError, ValueError):
@@ -251,7 +251,7 @@ def read_record(stage: Path) -> dict[str, Any]:
 
 
 def clear(stage: Path) -> bool:
-    """Remove a stage, but of an old artifact in it only what is known; whether nothing was left."""
+    """Remove a stage, but only the known files of an old artifact in it; gives whether nothing is left."""
     record = read_record(stage)
     for folder in (stage / "new", stage / "old"):
         if folder.is_dir() and folder.stat().st_ino == record.get("fresh"):
@@ -269,7 +269,7 @@ def discard(folder: Path, known: Mapping[str, Any]) -> None:
     """Remove the files below a folder that are still those known, and the folders that are then empty."""
     for root, folders, names in os.walk(folder, topdown=False):
         with suppress(OSError):
-            Path(root).chmod(stat.S_IRWXU)  # a folder of the user's that is read-only was carried over as such
+            Path(root).chmod(stat.S_IRWXU)  # a read-only folder of the user stayed read-only when it was linked
             links = [name for name in folders if Path(root, name).is_symlink()]
             for path in (Path(root, name) for name in (*names, *links)):
                 if known.get(path.relative_to(folder).as_posix()) == list(stat_of(path)):

@@ -1,4 +1,4 @@
-"""What it takes to build for a machine and to run on it: plain data, stored with every artifact."""
+"""How to build for a machine and to run on it, as plain data that is stored with every artifact."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 ABI_VERSION = 1
-"""The version of the interface between an artifact and what calls it."""
+"""The version of the interface between an artifact and its callers."""
 
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
-"""Powers of two: memories are built so, and their makers count so."""
+"""Powers of two, as memories are built and as their makers count."""
 
 
 def bytes_of(text: str) -> int:
@@ -23,7 +23,7 @@ def bytes_of(text: str) -> int:
 
 
 Size = Annotated[int, bytes_of]
-"""Bytes, which a file may give as text."""
+"""A size in bytes; a file may give it as text."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Toolchain:
 
     @property
     def prefix(self) -> str:
-        """What stands before the names of its other tools, such as ``arm-none-eabi-``."""
+        """The prefix of the names of its other tools, such as ``arm-none-eabi-``."""
         return self.compiler[: -len("gcc")] if self.compiler.endswith("gcc") else ""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """A memory of a board: the address it starts at, and its size in bytes."""
+    """A memory of a board: its start address, and its size in bytes."""
 
     origin: int
     size: Size

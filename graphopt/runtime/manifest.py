@@ -1,4 +1,4 @@
-"""The manifest of an artifact: sealed with the digests of its files, and believed only once every field was checked."""
+"""The manifest of an artifact: it has the digests of the files, and is trusted only after every field was checked."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from graphopt.runtime.machine import ABI_VERSION
 MANIFEST = "manifest.json"
 GENERATOR = "graphopt"
 MAX_MANIFEST = 64 << 20
-"""Bytes of a manifest; one of ten thousand kernels has less than two million."""
+"""The most bytes of a manifest; one with ten thousand kernels has less than two million."""
 MAX_BYTES = 1 << 40
-"""Of a memory, a port, the weights."""
+"""The most bytes of a memory, a port, or the weights."""
 MAX_MACS = 1 << 63
 BINARY = (".so", ".o", ".bin")
-"""How the files end that nobody edits: libraries, and the kernels and weights of those yet to be linked."""
+"""The suffixes of files that nobody edits: libraries, and the kernels and weights of unlinked ones."""
 ADVICE = "compile the model again"
 
 Check = Callable[[Any, str], None]
-"""Raises ``InvalidInput`` for a value that is not what it is for, naming the place."""
+"""Raises ``InvalidInput`` with the place if a value does not fit its field."""
 
 
 def sealed(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files, with a manifest that has the SHA-256 of each of them, and of itself without that entry.
+    """The files, with a manifest that has the SHA-256 of each file, and of itself without that entry.
 
-    By these ``save`` knows later which files are still as graphopt wrote them.
+    With these, ``save`` later finds the files that nobody changed.
     """
     manifest = read_manifest(files.get(MANIFEST))
     digests = {name: sha256(data) for name, data in sorted(files.items()) if name != MANIFEST}
@@ -44,7 +44,7 @@ def sealed(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def is_sealed(manifest: Mapping[str, Any]) -> bool:
-    """Whether graphopt wrote a manifest, and nobody edited it since."""
+    """Whether graphopt wrote a manifest and nobody edited it."""
     return manifest.get("generator") == GENERATOR and manifest.get("seal") == seal_of(manifest)
 
 
@@ -58,10 +58,10 @@ def sha256(data: bytes) -> str:
 
 
 def verified(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """The manifest of an artifact that is all there; sources may have been edited, libraries and objects not.
+    """The manifest of a complete artifact; sources may have been edited, but not libraries and objects.
 
     Raises ``InvalidInput`` as ``read_manifest`` does, and for a file that is missing or damaged: a damaged library
-    brings down whoever loads it.
+    crashes the process that loads it.
     """
     manifest = read_manifest(files.get(MANIFEST))
     for name, digest in manifest.get("files", {}).items():
@@ -75,7 +75,7 @@ def verified(files: Mapping[str, bytes]) -> dict[str, Any]:
 def read_manifest(data: bytes | None) -> dict[str, Any]:
     """A manifest with every field of the right type and in its range.
 
-    Raises ``InvalidInput`` naming the field at fault, for one that is damaged, and for one of another version.
+    Raises ``InvalidInput`` with the faulty field, and for a manifest that is damaged or of another version.
     """
     manifest = parse(data)
     version = manifest.get("abi_version")
@@ -92,7 +92,7 @@ def read_manifest(data: bytes | None) -> dict[str, Any]:
 
 
 def parse(data: bytes | None) -> dict[str, Any]:
-    """The object in a manifest; raises ``InvalidInput`` for what is none."""
+    """The JSON object of a manifest; raises ``InvalidInput`` for anything else."""
     if data is None:
         raise InvalidInput(f"there is no {MANIFEST}", advice=ADVICE)
     if len(data) > MAX_MANIFEST:
@@ -111,7 +111,7 @@ def refuse_constant(text: str) -> None:
 
 
 def check_port(port: Mapping[str, Any], batched: bool) -> None:
-    """What no field of a port shows alone: its bytes, its batch, and what its integers stand for."""
+    """Check the fields of a port against each other: its bytes, its batch, and its scale and zero_point."""
     where, shape = f"port {port['name']!r}", port["shape"]
     expect(math.prod(shape) * np.dtype(port["dtype"]).itemsize <= MAX_BYTES, where, shape, "a shape that fits memory")
     expect(bool(shape) or not batched, where, shape, "a shape with a batch")
@@ -196,7 +196,7 @@ def optional(item: Check) -> Check:
 
 
 def fields(required: Mapping[str, Check], others: Mapping[str, Check] | None = None) -> Check:
-    """An object of just these fields; those of ``others`` may be left out."""
+    """The check of an object with exactly these fields; those of ``others`` may be missing."""
     known = {**required, **(others or {})}
 
     def check(value: Any, where: str) -> None:
@@ -259,4 +259,4 @@ CHECK = fields(
     },
     {"generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
 )
-"""What stands in a manifest. A name is any text, for models have any; it is cleaned where it is printed."""
+"""The fields of a manifest. A name may be any text, since models have any; it is made printable for output."""

@@ -31,7 +31,7 @@ class Sizes:
 
 @dataclass(frozen=True, repr=False)
 class Program:
-    """The files of an artifact by name, among them its manifest."""
+    """A compiled program: the files of an artifact by name, including its manifest."""
 
     files: Mapping[str, bytes]
 
@@ -48,21 +48,21 @@ class Program:
     def manifest(self) -> dict[str, Any]:
         """What the program is: name, target, ports, sizes, kernels, and how to build and run it.
 
-        Raises ``InvalidInput`` if any of it is missing, of another type or out of its range, and if the shared library
-        is not the one that it was made for: a damaged one brings down whoever loads it.
+        Raises ``InvalidInput`` if a field is missing, has the wrong type or is out of range, and if the shared library
+        does not match its digest: a damaged library crashes the process that loads it.
         """
         return verified(self.files)
 
     @property
     def unlinked(self) -> bool:
-        """Whether it is for Linux and has no shared library yet, for want of a linker where it was compiled."""
+        """Whether it is for Linux but has no shared library yet, since the linker was missing when it was compiled."""
         return self.manifest["codegen"] == "llvm" and f"lib{self.manifest['name']}.so" not in self.files
 
     @cached_property
     def built(self) -> Mapping[str, bytes]:
-        """The files by which it runs: its own, and its shared library, linked now if it is unlinked.
+        """The files with which it runs: its own, and its shared library, which is linked now if necessary.
 
-        Raises ``ToolFailed`` with the command that installs the linker, if it is still missing.
+        Raises ``ToolFailed`` with the command that installs the linker if it is still missing.
         """
         if not self.unlinked:
             return self.files
@@ -72,9 +72,9 @@ class Program:
     def run(self, /, *inputs: Array, **named: Array) -> Array | tuple[Array, ...]:
         """The outputs for the given inputs, by position or name; one array if there is one output.
 
-        Runs here, under QEMU's user mode, or on an emulated board: the target knows. A program of a
-        symbolic-batch graph whose samples do not mix takes any multiple of its batch, and runs once for each.
-        A quantized input also takes float32, and quantizes it; ``dequantize`` brings quantized outputs back.
+        The target decides whether it runs natively, under QEMU's user mode, or on an emulated board. If the graph
+        had a symbolic batch and its samples do not mix, the program takes any multiple of its batch, and runs once
+        for each. A quantized input also takes float32, and quantizes it; ``dequantize`` converts quantized outputs.
         """
         if named and inputs:
             raise InvalidInput("give the inputs by position or by name, not both")
@@ -82,17 +82,17 @@ class Program:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def measure(self, inputs: Mapping[str, Array] | Sequence[Array], count: bool = True) -> Run:
-        """Run, with the outputs of each sample, the median seconds (natively) or the instructions (QEMU)."""
+        """Run it: the outputs of each sample, and the median seconds (natively) or the instructions (QEMU)."""
         return self.measure_batches(self.samples(inputs), count)
 
     def measure_batches(self, samples: Sequence[Sequence[Array]], count: bool = True) -> Run:
-        """Run and measure several batches, each a list of inputs just as ``samples`` gives them, in one go."""
+        """Run several batches in one go, each a list of inputs as ``samples`` gives them; measures like ``measure``."""
         with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
             write_files(self.built, Path(folder))
             return execute(Path(folder), self.manifest, samples, count)
 
     def samples(self, inputs: Mapping[str, Array] | Sequence[Array]) -> list[list[Array]]:
-        """Cut inputs into runs of the program's own batch; raises ``InvalidInput`` where they do not fit."""
+        """Cut inputs into runs of the program's own batch; raises ``InvalidInput`` if they do not fit."""
         ports = self.manifest["inputs"]
         names = [p["name"] for p in ports]
         if isinstance(inputs, Mapping):
@@ -119,7 +119,7 @@ class Program:
         return [[np.array_split(data, count)[i] for data in given] for i in range(count)] if count > 1 else [given]
 
     def dequantize(self, *outputs: Array) -> Array | tuple[Array, ...]:
-        """The outputs of ``run`` as float32; those that are not quantized as they are."""
+        """The outputs of ``run`` as float32; outputs that are not quantized do not change."""
         ports = self.manifest["outputs"]
         if len(outputs) != len(ports):
             raise InvalidInput(f"{len(outputs)} outputs given, the program has {len(ports)}")
@@ -133,7 +133,7 @@ class Program:
 
     @cached_property
     def sizes(self) -> Sizes:
-        """Code, weights and workspace in bytes; the code as the target's compiler makes it."""
+        """Code, weights and workspace in bytes; the code is measured with the target's compiler."""
         manifest = self.manifest
         toolchain = toolchain_of(manifest)
         with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
@@ -143,12 +143,12 @@ class Program:
         return Sizes(code, manifest["weight_bytes"], manifest["workspace_bytes"])
 
     def save(self, path: str | Path) -> Saved:
-        """Write the artifact to a folder, whole or not at all.
+        """Write the artifact to a folder, completely or not at all.
 
-        Of an earlier artifact there, the files that graphopt wrote and nobody edited are replaced or removed. What the
-        user added stays, and so do ``main.c``, ``Makefile``, ``CMakeLists.txt`` and ``README.md`` where they were
-        edited: the result says which. Raises ``InvalidInput`` for a folder that holds anything else, where another file
-        of the artifact was edited, and where the folder cannot be written; everything is then as it was.
+        If the folder has an earlier artifact, the files that graphopt wrote and nobody edited are replaced or removed.
+        Files that the user added stay, as do edited ``main.c``, ``Makefile``, ``CMakeLists.txt`` and ``README.md``; the
+        result lists these. Raises ``InvalidInput`` if the folder holds anything else, if another file of the artifact
+        was edited, and if the folder cannot be written; everything is then unchanged.
         """
         return save_folder(self.files, path)
 
@@ -156,7 +156,7 @@ class Program:
     def load(cls, path: str | Path) -> Program:
         """The program that ``save`` wrote to a folder; raises ``InvalidInput`` if it is not one, or is damaged.
 
-        Sources may have been edited; a library, or the object of its kernels, must be the one that was written.
+        Sources may have been edited; a library, or the object of its kernels, must be unchanged.
         """
         folder = Path(path)
         if not (folder / MANIFEST).is_file():
@@ -172,13 +172,13 @@ class Program:
 
 
 def ports_text(ports: Sequence[Mapping[str, Any]]) -> str:
-    """Names and types of inputs or outputs, of many the first."""
+    """Names and types of inputs or outputs; if there are many, only the first."""
     shown = [f"{port['name'][:40]} {port['dtype']}{port['shape']}" for port in ports[:PORTS_SHOWN]]
     return ", ".join([*shown, *([f"{len(ports) - PORTS_SHOWN} more"] if len(ports) > PORTS_SHOWN else [])])
 
 
 def quantized(data: Array, port: Mapping[str, Any]) -> Array:
-    """Float32 for a quantized input as its integers, as the operator ``quantize`` makes them; all else as it is."""
+    """Float32 data for a quantized input as its integers, as the operator ``quantize`` computes them; else the data."""
     if "scale" not in port or data.dtype != np.float32:
         return data
     limits = np.iinfo(port["dtype"])
@@ -187,7 +187,7 @@ def quantized(data: Array, port: Mapping[str, Any]) -> Array:
 
 
 def divides(batch: int, samples: int) -> bool:
-    """Whether this many samples make whole batches, one at least."""
+    """Whether the samples fill whole batches, and at least one."""
     return samples > 0 and samples % batch == 0
 
 

@@ -1,4 +1,4 @@
-"""The sizes by which a program is called: those of its manifest must be those that its code was compiled with."""
+"""The sizes with which a program is called: its manifest and its compiled code must agree on them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from graphopt.errors import InvalidInput
 from graphopt.runtime.manifest import ADVICE, MANIFEST
 
 CallSizes = tuple[int, ...]
-"""How many there are, the version of the interface, the bytes of the workspace, the alignment, the number of inputs and
-of outputs, and the bytes of each of them; as ``sizes.c`` has them."""
+"""As in ``sizes.c``: the count of these numbers, the version of the interface, the bytes of the workspace, the
+alignment, the number of inputs and of outputs, and the bytes of each of them."""
 
 ELEMENT_BYTES = {f"{s}int{n}_t": n // 8 for s in ("", "u") for n in (8, 16, 32, 64)} | {"float": 4, "double": 8}
 
@@ -28,7 +28,7 @@ def manifest_sizes(manifest: Mapping[str, Any]) -> CallSizes:
 
 
 def library_sizes(library: ctypes.CDLL, name: str) -> CallSizes:
-    """What a shared library exports as its sizes; none if it exports nothing of the kind."""
+    """The sizes that a shared library exports; empty if it exports none."""
     try:
         count = ctypes.c_uint64.in_dll(library, f"{name}_sizes").value
         return tuple((ctypes.c_uint64 * min(count, 1 << 16)).in_dll(library, f"{name}_sizes"))
@@ -37,7 +37,7 @@ def library_sizes(library: ctypes.CDLL, name: str) -> CallSizes:
 
 
 def header_sizes(text: str, manifest: Mapping[str, Any]) -> CallSizes:
-    """What the header of a program defines; none if it lacks any of it."""
+    """The sizes in the header of a program; empty if one is missing."""
     prefix = manifest["name"].upper()
     defined = dict(re.findall(rf"^#define {prefix}_(\w+) (\w+)$", text, re.MULTILINE))
     kinds = (("INPUT", manifest["inputs"]), ("OUTPUT", manifest["outputs"]))
@@ -51,7 +51,7 @@ def header_sizes(text: str, manifest: Mapping[str, Any]) -> CallSizes:
 
 
 def check_sizes(compiled: CallSizes, manifest: Mapping[str, Any], where: str) -> None:
-    """Raise ``InvalidInput`` if a program was compiled with other sizes than its manifest has."""
+    """Raise ``InvalidInput`` if the compiled sizes of a program differ from those of its manifest."""
     if compiled != manifest_sizes(manifest):
         what = f"its sizes are not those of {MANIFEST}: one of the two was changed, or is of another program"
         raise InvalidInput(what, where=where, advice=ADVICE)

@@ -1,4 +1,4 @@
-"""Native objects from TIR by TVM's LLVM: functions over raw pointers, without TVM's runtime or calling convention."""
+"""Native objects from TIR by TVM's LLVM: functions on raw pointers, without TVM's runtime or calling convention."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from graphopt.targets.target import Target
 
 
 def llvm_target(target: Target) -> tvm.target.Target:
-    """The TVM target: hard float, as Linux has it everywhere that graphopt compiles for."""
+    """The TVM target, with hard float, as on every Linux that graphopt compiles for."""
     fields: dict[str, object] = {
         "kind": "llvm",
         "mtriple": with_vendor(target.triple),
         "mcpu": target.cpu,
         "opt-level": 3,
-        # this pass of LLVM 22, and the lowering of what it makes, turned the index of a gather into nonsense
+        # this pass of LLVM 22, and the lowering of its results, give the index of a gather a wrong value
         "cl-opt": ["-vectorize-slp=false"],
     }
     if target.features:
@@ -31,18 +31,18 @@ def llvm_target(target: Target) -> tvm.target.Target:
 
 
 def with_vendor(triple: str) -> str:
-    """A triple as LLVM has it.
+    """A triple in LLVM's form, with a vendor.
 
-    In one as GCC has it, ``armv7-linux-gnueabihf``, LLVM takes linux for the vendor and knows no system: it then
-    expects the results of the run-time library (64 bit integers to floats) in registers where they are not.
+    In GCC's form, ``armv7-linux-gnueabihf``, LLVM reads linux as the vendor and finds no system. It then
+    expects results of the run-time library (64 bit integers to floats) in the wrong registers.
     """
     return triple.replace("-linux-", "-unknown-linux-") if triple.count("-") == 2 else triple
 
 
 def compile_object(kernels: Mapping[str, Built], target: Target) -> bytes:
-    """A relocatable object with one function a kernel: ``int32_t name(pointers...)``, always 0.
+    """A relocatable object with one function per kernel, ``int32_t name(pointers...)``, which always returns 0.
 
-    TVM's pass that turns big local buffers into calls of its own allocator is left out.
+    It leaves out TVM's pass that turns big local buffers into calls of TVM's allocator.
     """
     llvm, transform = llvm_target(target), tirx.transform
     module = tvm.IRModule({name: built.function.with_attr("global_symbol", name) for name, built in kernels.items()})

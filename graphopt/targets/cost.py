@@ -1,4 +1,4 @@
-"""What a graph costs on a target, by the program that is made of it: a ``CostModel`` for pruning to a budget."""
+"""The cost of a graph on a target, from its compiled program: a ``CostModel`` for pruning to a budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNITS = ("instructions", "flash", "workspace")
 class TargetCost:
     """Instructions of one inference, counted by the target's emulator, or bytes of flash (code, weights) or workspace.
 
-    Each call optimises and compiles the graph, and for instructions runs it.
+    Each call optimizes and compiles the graph; for instructions it also runs the program.
     """
 
     target: str | Target
@@ -29,7 +29,7 @@ class TargetCost:
             raise InvalidInput(f"unknown unit {self.unit!r}", where="TargetCost", advice=f"one of {', '.join(UNITS)}")
 
     def cost(self, graph: Graph) -> float:
-        """Raises ``InvalidInput`` where the target cannot count instructions."""
+        """The cost of a graph. Raises ``InvalidInput`` if the target cannot count instructions."""
         bound = bind_batch(graph, 1)
         program = compile(optimize(bound), self.target)
         if self.unit == "instructions":

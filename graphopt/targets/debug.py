@@ -1,4 +1,4 @@
-"""What ``GRAPHOPT_DEBUG`` makes the lowering tell on stderr, from level 2: how each kernel was chosen."""
+"""Reports of the lowering on stderr for ``GRAPHOPT_DEBUG``, from level 2 on: how each kernel was chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphopt.targets.layout import Layout, channels_last
 
 
 def tell_kernel(node: str, task: Task[Op], rule: KernelRule[Op], isa: str | None, kernel: Kernel) -> None:
-    """Tell of the kernel of one node: its rule, the instruction set that this is for, register tile and layout."""
+    """Report the kernel of one node: its rule, the rule's instruction set, register tile and layout."""
     if debug.level() < 2:
         return
     tile = f", tile of {kernel.tile.pixels} x {kernel.tile.vectors} (pixels x vectors)" if kernel.tile else ""

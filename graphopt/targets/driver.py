@@ -1,4 +1,4 @@
-"""The way from a graph to a program."""
+"""Compile a graph to a program."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from graphopt.targets.reserved import RESERVED
 from graphopt.targets.target import Target, get_target
 
 IO = ("native", "float32")
-"""What a quantized program takes and gives."""
+"""The choices for the inputs and outputs of a quantized program."""
 
 
 def check_name(name: str) -> None:
-    """Raise ``InvalidInput`` for what cannot be the prefix of the symbols in C and the stem of the files."""
+    """Raise ``InvalidInput`` if a name cannot be the prefix of the C symbols and the stem of the files."""
     if len(name) > 31 or not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         advice = "use at most 31 lower-case letters, digits and single underscores between them, a letter first"
         raise InvalidInput(f"{name!r} cannot be the C prefix", advice=advice)
@@ -35,11 +35,11 @@ def compile(
     """Compile a graph for a target, with N bound to ``batch``.
 
     ``name`` is the C prefix and the stem of the files, so that several models link into one firmware. A quantized
-    graph takes and gives its integers (``io="native"``), whose scales are in the header, or float32 (``io="float32"``).
-    No compiler of C is needed: without the one that links for a target of Linux, the program has an object file and
-    C sources in the place of its library, to be linked where it first runs or by their Makefile. Raises
-    ``Unsupported`` naming every node that cannot be lowered, ``BudgetExceeded`` where the program does not fit,
-    ``ToolFailed`` where a compiler fails.
+    program takes and gives its integers (``io="native"``), whose scales are in the header, or float32
+    (``io="float32"``). No C compiler is needed. If the linker of a Linux target is missing, the program has an object
+    file and C sources in place of its library; they are linked when it first runs, or by their Makefile. Raises
+    ``Unsupported`` with every node that cannot be lowered, ``BudgetExceeded`` if the program does not fit, and
+    ``ToolFailed`` if a compiler fails.
     """
     check_name(name)
     import_tvm()

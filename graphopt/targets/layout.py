@@ -1,4 +1,4 @@
-"""Memory layouts: in which order the elements of a value stand in its buffer."""
+"""Memory layouts: the order of a value's elements in its buffer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from graphopt.ops import Fused, Reshape, Transpose
 
 @dataclass(frozen=True)
 class Layout:
-    """The physical order of the axes, outermost first; elements are dense in it."""
+    """The physical order of the axes, outermost first; elements are dense."""
 
     shape: tuple[int, ...]
     order: tuple[int, ...]
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Elements from one index to the next, by logical axis."""
+        """The stride of each logical axis, in elements."""
         strides, step = [0] * len(self.shape), 1
         for axis in reversed(self.order):
             strides[axis] = step
@@ -33,7 +33,7 @@ class Layout:
 
     @property
     def is_row_major(self) -> bool:
-        """Whether elements stand in row-major order; axes of one element do not count."""
+        """Whether elements are in row-major order; axes of one element do not count."""
         wide = [a for a in self.order if self.shape[a] != 1]
         return wide == sorted(wide)
 
@@ -43,16 +43,16 @@ def row_major(shape: tuple[int, ...]) -> Layout:
 
 
 def channels_last(shape: tuple[int, ...]) -> Layout:
-    """[n, c, *spatial] stored as n, spatial, c: what convolutions vectorise best over."""
+    """[n, c, *spatial] stored as n, spatial, c: the layout in which convolutions vectorize best."""
     return Layout(shape, (0, *range(2, len(shape)), 1))
 
 
 def assign_layouts(graph: Graph) -> dict[Value, Layout]:
     """A layout for every value of a bound graph.
 
-    Inputs, outputs and constants keep the model's row-major order, as do both sides of a reshape,
-    which is then free. Of the others, those that meet a window over spatial axes, be it through
-    operators that read and write alike, are channels-last; the rest are row-major.
+    Inputs, outputs and constants keep the model's row-major order. So do both sides of a reshape,
+    which is then free. Other values are channels-last if a window over spatial axes reads or writes
+    them, directly or through operators that keep the layout; the rest are row-major.
     """
     fixed = {*graph.inputs, *graph.outputs}
     spatial = spatial_values(graph)
@@ -68,14 +68,14 @@ def assign_layouts(graph: Graph) -> dict[Value, Layout]:
 
 
 def chooses_layout(op: Op) -> bool:
-    """Whether the result need not have the layout of what the operator reads."""
+    """Whether the result may have another layout than the operands."""
     return isinstance(op, Transpose) or (Trait.PRODUCT in op.traits and Trait.WINDOW not in op.traits)
 
 
 def spatial_values(graph: Graph) -> set[Value]:
     """The values with spatial axes that windows read or write, and those that share a layout with one of them.
 
-    Kernels of windows vectorise over channels.
+    Kernels of windows vectorize over channels.
     """
     alike = UnionFind([v for node in graph.nodes for v in node.results])
     windows: list[Value] = []

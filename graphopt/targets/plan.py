@@ -1,4 +1,4 @@
-"""The arena: where in one block of memory each intermediate tensor lives, planned from lifetimes."""
+"""The arena: the offset of each intermediate tensor in one block of memory, planned from lifetimes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Plan:
 
 
 def interference(lifetimes: Sequence[Lifetime]) -> nx.Graph:
-    """The graph whose edges join buffers that must not overlap: those that are alive in one step."""
+    """The interference graph: edges join buffers that must not overlap, since they are alive in the same step."""
     graph = nx.Graph()
     graph.add_nodes_from(b.name for b in lifetimes)
     alive: list[Lifetime] = []
@@ -45,7 +45,7 @@ def interference(lifetimes: Sequence[Lifetime]) -> nx.Graph:
 
 
 def fullest_step(lifetimes: Sequence[Lifetime], sizes: Mapping[str, int]) -> tuple[Lifetime, ...]:
-    """The buffers that are alive in the first of the steps with the most bytes."""
+    """The buffers that are alive in the step with the most bytes; the first such step counts."""
     resized = [replace(b, size=sizes[b.name]) for b in lifetimes]
     totals = live_bytes(resized, 1 + max((b.last for b in lifetimes), default=0))
     step = totals.index(max(totals))
@@ -64,8 +64,8 @@ def live_bytes(lifetimes: Sequence[Lifetime], steps: int) -> list[int]:
 def plan_arena(lifetimes: Sequence[Lifetime], alignment: int) -> Plan:
     """Place buffers by first fit in several orders and keep the smallest arena.
 
-    Greedy by size (Pisarchyk and Lee, 2020), then random exchanges in that order, seeded; it stops
-    as soon as the arena is no larger than the bytes that live together at the fullest step.
+    The first order is greedy by size (Pisarchyk and Lee, 2020); seeded random exchanges give the others. It stops
+    as soon as the arena is no larger than the bytes that are alive at the fullest step.
     """
     sizes = {b.name: -(-b.size // alignment) * alignment for b in lifetimes}
     graph = interference(lifetimes)

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a program: their types, and for quantized ones what the integers stand for."""
+"""The inputs and outputs of a program: their types, and scale and zero_point of quantized ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphopt.ops import Dequantize, Quantize
 class Port:
     """An input or output of the program, in the model's own row-major order.
 
-    Where there is a ``scale``, its integers stand for (integer - zero_point) * scale.
+    With a ``scale``, its integers stand for (integer - zero_point) * scale.
     """
 
     name: str
@@ -27,10 +27,10 @@ Parameters = tuple[float, int]
 
 
 def native_io(graph: Graph) -> tuple[Graph, dict[str, Parameters], dict[str, Parameters]]:
-    """The graph without the quantize behind its inputs and the dequantize before its outputs, and their parameters.
+    """The graph without the quantize after its inputs and the dequantize before its outputs, and their parameters.
 
-    An input is taken as integers if all that reads it is quantize by one scale; an output is given as integers if it
-    is a dequantize of one. The parameters are by the names of inputs and of outputs.
+    An input becomes integers if only quantize nodes with the same parameters read it. An output becomes integers if it
+    is a dequantize by one scale. The parameters are given by the names of inputs and of outputs.
     """
     quantized = {v: found for v in graph.inputs if (found := quantized_alike(graph, v))}
     names = graph.names
@@ -51,7 +51,7 @@ def native_io(graph: Graph) -> tuple[Graph, dict[str, Parameters], dict[str, Par
 
 
 def quantized_alike(graph: Graph, value: Value) -> tuple[Node, ...]:
-    """The quantize nodes that alone read a value, all by the same parameters; none otherwise."""
+    """The readers of a value, if all are quantize nodes with the same parameters; else none."""
     nodes = graph.uses[value]
     parameters = {scalar_parameters(n) if isinstance(n.op, Quantize) else None for n in nodes}
     same = len(parameters) == 1 and None not in parameters and len({n.types for n in nodes}) == 1

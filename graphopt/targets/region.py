@@ -1,4 +1,4 @@
-"""Regions: the part of a graph that one kernel computes, taken apart into anchor, epilogue and pooling tail."""
+"""Regions: the part of a graph that one kernel computes, split into anchor, epilogue and pooling tail."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from graphopt.rewrite.legalize import legalize
 from graphopt.targets.scalars import SCALARS
 
 IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
-"""Anchors whose kernels write each element of the result once, after all they read for it."""
+"""Anchors whose kernels write each element of the result once, after all reads for it."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """``body`` computes the result of ``node``; its inputs are the operands read at run time."""
+    """A region: ``body`` computes the result of ``node``; the inputs of ``body`` are the operands at run time."""
 
     node: Node
     body: Graph
@@ -52,7 +52,7 @@ class Region:
 
     @cached_property
     def tail(self) -> Node | None:
-        """The pooling that ends the region, where that is not its anchor."""
+        """The pooling that ends the region, if it is not the anchor; else None."""
         last = self.body.outputs[0].node
         return last if last is not self.anchor and type(last.op) not in SCALARS else None
 
@@ -63,18 +63,18 @@ class Region:
 
     @cached_property
     def epilogue_operands(self) -> tuple[Value, ...]:
-        """What the epilogue reads beside the results of the region's own nodes."""
+        """The operands of the epilogue that are not results of the region's own nodes."""
         own = set(self.compute)
         return tuple(dict.fromkeys(v for n in self.epilogue for v in elements_of(n) if v.node not in own))
 
     @cached_property
     def tables(self) -> tuple[Value, ...]:
-        """What the epilogue reads at computed places."""
+        """The operands of the epilogue that are read at computed positions."""
         return tuple(dict.fromkeys(v for n in self.epilogue for v in tables_of(n)))
 
     @cached_property
     def pointwise_operands(self) -> tuple[Value, ...]:
-        """The inputs of the body whose elements are each read just before the result's is written, and not again."""
+        """The inputs of the body whose elements are each read just before the result's is written, and never again."""
         if self.tail is not None or (self.anchor is not None and not isinstance(self.anchor.op, IN_PLACE_ANCHORS)):
             return ()
         elsewhere = (*(self.anchor.inputs if self.anchor else ()), *self.tables)
@@ -83,22 +83,22 @@ class Region:
 
     @cached_property
     def head(self) -> Value:
-        """The value that the anchor and the epilogue give, before the tail."""
+        """The result of the anchor and the epilogue, before the tail."""
         return self.tail.inputs[0] if self.tail else self.body.outputs[0]
 
 
 def tables_of(node: Node) -> tuple[Value, ...]:
-    """The operands of an elementwise operator that are read at computed places."""
+    """The operands of an elementwise operator that are read at computed positions."""
     return node.inputs[1:] if isinstance(node.op, Lookup) else ()
 
 
 def elements_of(node: Node) -> tuple[Value, ...]:
-    """The operands of an elementwise operator that are read element by element."""
+    """The operands that an elementwise operator reads element by element."""
     return node.inputs[:1] if isinstance(node.op, Lookup) else node.inputs
 
 
 def region_of(node: Node, supported: set[type[Op]]) -> Region:
-    """The region of a node, with its constant operands moved into the body, which is legalized."""
+    """The region of a node; its constant operands move into the body, and the body is legalized."""
     if isinstance(node.op, Fused):
         body = node.op.body
     else:
@@ -119,7 +119,7 @@ def region_of(node: Node, supported: set[type[Op]]) -> Region:
 
 
 def fold_moves(body: Graph) -> Graph:
-    """With reshapes and casts of constants done: parameters that a decomposition brings into form."""
+    """The body with reshapes and casts of constants computed; decompositions use them for their parameters."""
     (result,) = body.outputs
 
     def fold(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -131,7 +131,7 @@ def fold_moves(body: Graph) -> Graph:
 
 
 def is_elementwise(node: Node, supported: set[type[Op]]) -> bool:
-    """Whether an operator without a lowering is one elementwise kernel all the same, once it is decomposed."""
+    """Whether an operator without a lowering decomposes into a single elementwise kernel."""
     if len(node.types) != 1:
         return False
     try:
@@ -152,7 +152,7 @@ def check_form(region: Region) -> None:
 
 
 def tiles(tail: Node) -> bool:
-    """Whether a pooling has windows that neither overlap nor leave gaps, or reduces all spatial axes to their mean."""
+    """Whether the windows of a pooling neither overlap nor leave gaps, or it is the mean over all spatial axes."""
     x = tail.inputs[0].type
     if isinstance(tail.op, ReduceMean):
         return tail.op.axes == tuple(range(2, x.rank))
@@ -164,9 +164,9 @@ def tiles(tail: Node) -> bool:
 
 
 def lowerable(graph: Graph, supported: set[type[Op]], keep: Callable[[Node], bool] = lambda node: False) -> Graph:
-    """The graph by operators that have a lowering, and nodes to ``keep``.
+    """The graph in operators that have a lowering, except for nodes to ``keep``.
 
-    What comes of a node has its name and its origins. Raises ``Unsupported`` with all nodes that have neither a
+    The parts of a node have its name and its origins. Raises ``Unsupported`` with all nodes that have neither a
     lowering nor a decomposition.
     """
     kept = {*supported, Reshape, Fused}

@@ -1,4 +1,4 @@
-"""Whether the samples of a batch are computed each on its own, so that a batch may be cut into several runs."""
+"""Whether the samples of a batch are independent, so that a batch may be cut into several runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from graphopt.ops import (
 
 
 def samples_apart(graph: Graph) -> bool:
-    """Whether N is the first axis of every input and output, and no operator mixes samples or orders them anew.
+    """Whether N is the first axis of every input and output, and no operator mixes or reorders samples.
 
-    False in doubt, as for an operator that this room does not know.
+    It is false in doubt, such as for an unknown operator.
     """
     ports = (*graph.inputs, *graph.outputs)
     return all(v.type.rank > 0 and isinstance(v.type.shape[0], Batch) for v in ports) and body_apart(graph)
@@ -35,7 +35,7 @@ def body_apart(graph: Graph) -> bool:
 
 
 def node_apart(node: Node) -> bool:
-    """Whether one operator keeps samples apart, given that N is nowhere but first."""
+    """Whether one operator keeps samples independent, given that N is only ever the first axis."""
     if not any(isinstance(d, Batch) for v in node.inputs for d in v.type.shape):
         return True
     match node.op:

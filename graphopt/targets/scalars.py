@@ -1,4 +1,4 @@
-"""What each elementwise operator computes on scalars (or vectors of lanes): its lowering, as a table."""
+"""The lowering of elementwise operators: a table of expressions on scalars (or vectors of lanes)."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, sma
 SUMS = (tirx.Add, tirx.Sub)
 ScalarRule = Callable[..., Expr]
 SCALARS: Table[type[Op], ScalarRule] = Table("a scalar rule")
-"""From operator class to ``rule(op, *operands)``; tables, read at computed places, are tensors."""
+"""The functions ``rule(op, *operands)`` by operator class; operands read at computed positions are tensors."""
 
 
 HELPED: Table[tuple[type[Op], str], ScalarRule] = Table("a scalar rule")
-"""Rules for one code generator, which has a function for the operator; they stand before those for all."""
+"""Rules for one code generator that has a function for the operator; they take precedence over ``SCALARS``."""
 
 
 def scalar_rule(op: type[Op], codegen: str | None = None) -> Callable[[ScalarRule], ScalarRule]:
-    """Register what an elementwise operator computes, given the operator and TIR operands."""
+    """Register the expression of an elementwise operator, a function of the operator and TIR operands."""
 
     def register(rule: ScalarRule) -> ScalarRule:
         if codegen is None:
@@ -78,7 +78,7 @@ def limits(dtype: str) -> tuple[float, float]:
 
 
 def clamp(x: Expr, low: float, high: float) -> Expr:
-    """x in [low, high], and NaN where it is."""
+    """x clamped to [low, high]; NaN stays NaN."""
     least, most = limits(str(x.ty).partition("x")[0])
     x = x if low <= least else at_least(x, constant(low, x))
     return x if high >= most else at_most(x, constant(high, x))
@@ -90,10 +90,10 @@ def sigmoid(x: Expr) -> Expr:
 
 
 def wrapping(compute: Callable[[Expr, Expr], Expr]) -> ScalarRule:
-    """The rule of an operator of which int32 wraps around, as numpy's does.
+    """The rule of an operator whose int32 results wrap around, as in numpy.
 
-    TVM, LLVM and C all take it that an int32 never overflows, so it is computed as int64, and cut; compilers find that
-    32 bits will do. Nothing is wide enough for int64, which must not overflow.
+    TVM, LLVM and C all assume that an int32 never overflows. So int32 is computed in int64 and cut to 32 bits, and
+    compilers find that 32 bits suffice. There is no wider type for int64, which must not overflow.
     """
 
     def rule(op: Op, a: Expr, b: Expr) -> Expr:
@@ -107,7 +107,7 @@ def wrapping(compute: Callable[[Expr, Expr], Expr]) -> ScalarRule:
 
 
 def check_divisor(x: Expr) -> Expr:
-    """An integer to divide by. Raises ``Unsupported`` if it is 0 for certain."""
+    """The integer divisor x. Raises ``Unsupported`` if it is the constant 0."""
     one = x.value if isinstance(x, tirx.Broadcast) else x
     if isinstance(one, tirx.IntImm) and int(one) == 0:
         raise Unsupported("a division of integers by zero", advice="no machine gives it a value: mend the model")
@@ -115,13 +115,13 @@ def check_divisor(x: Expr) -> Expr:
 
 
 def number(x: Expr) -> float | None:
-    """The float that an expression is in all its lanes, if it is a constant."""
+    """The float of an expression that is constant and equal in all its lanes; None for any other."""
     x = x.value if isinstance(x, tirx.Broadcast) else x
     return float(x.value) if isinstance(x, tirx.FloatImm) else None
 
 
 def product(a: Expr, b: Expr) -> Expr:
-    """a * b. TVM takes x * 0 for 0, which NaN and infinities are not: x / inf is the same product of all floats."""
+    """a * b. TVM simplifies x * 0 to 0, which is wrong for NaN and infinity; x / inf is right for all floats."""
     for x, factor in ((a, number(b)), (b, number(a))):
         if factor == 0:
             return x / constant(math.copysign(math.inf, factor), x)
@@ -129,13 +129,13 @@ def product(a: Expr, b: Expr) -> Expr:
 
 
 def difference(a: Expr, b: Expr) -> Expr:
-    """a - b. TVM takes (x + y) - y for x, though sums of floats are rounded; a sum with a product it leaves alone."""
+    """a - b. TVM simplifies (x + y) - y to x, although float sums are rounded; with a product it does not."""
     known = is_float(a) and (isinstance(a, SUMS) or isinstance(b, SUMS) or structural_equal(a, b))
     return a + product(b, constant(-1.0, b)) if known else a - b
 
 
 def quotient(a: Expr, b: Expr) -> Expr:
-    """a / b. TVM takes 0 / x for 0, and refuses x / 0."""
+    """a / b. TVM simplifies 0 / x to 0, and refuses x / 0."""
     divisor = number(b)
     if divisor == 0:
         return a * constant(math.copysign(math.inf, divisor), a)

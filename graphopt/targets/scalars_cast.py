@@ -18,7 +18,7 @@ def cast(op: ops.Cast, x: Expr) -> Expr:
     if op.to == "bool":
         if str(x.ty).startswith("bool"):
             return x
-        # by LLVM, NaN is not different from anything
+        # in LLVM's comparison, NaN differs from nothing
         return tirx.Or(tirx.NE(x, constant(0, x)), tirx.isnan(x)) if is_float(x) else tirx.NE(x, constant(0, x))
     if not is_float(x) or op.to.startswith("float"):
         return cast_to(x, op.to)
@@ -29,9 +29,9 @@ def cast(op: ops.Cast, x: Expr) -> Expr:
 
 
 def signed(x: Expr, bits: int) -> Expr:
-    """x truncated to an integer of so many bits, the lowest of them where it does not fit or is NaN.
+    """x truncated to an integer of ``bits`` bits; the lowest integer if x does not fit or is NaN.
 
-    The comparison is left out where the range of x is known, for C and LLVM leave the cast undefined only beyond it.
+    If x is known to fit, the comparison is left out: C and LLVM leave the cast undefined only for floats that do not.
     """
     most = 2.0 ** (bits - 1)
     known = bounds(x)
@@ -41,7 +41,7 @@ def signed(x: Expr, bits: int) -> Expr:
 
 
 def unsigned(x: Expr, bits: int) -> Expr:
-    """The upper half of the range by way of the lower one; negative numbers wrap around."""
+    """x as an unsigned integer; the upper half of the range is cast by way of the lower; negative numbers wrap."""
     half = constant(2.0 ** (bits - 1), x)
     upper = x >= half
     low = cast_to(signed(tirx.Select(upper, x - half, x), bits), f"uint{bits}")
@@ -49,7 +49,7 @@ def unsigned(x: Expr, bits: int) -> Expr:
 
 
 def bounds(x: Expr) -> tuple[float, float] | None:
-    """The least and the greatest that a float can be, by the form of its expression; None if it may be NaN."""
+    """The bounds of a float, from the form of its expression; None if it may be NaN."""
     match x:
         case tirx.FloatImm() | tirx.Broadcast():
             value = number(x)

@@ -66,7 +66,7 @@ def softplus(x: Expr) -> Expr:
 
 
 def sign(x: Expr) -> Expr:
-    """x itself where it is neither above nor below 0: 0 or NaN."""
+    """-1, 0 or 1; x itself if it is neither above nor below 0, so that NaN stays NaN."""
     zero, one = constant(0, x), constant(1, x)
     if str(x.ty).startswith("uint"):
         return select(x > zero, one, zero)
@@ -103,12 +103,12 @@ def shrink(op: ops.Shrink, x: Expr) -> Expr:
 
 
 def opposite(x: Expr) -> Expr:
-    """Whether x is false. TVM takes not (a < b) for b <= a, which is false too where one of them is NaN."""
+    """Whether x is false. TVM simplifies not (a < b) to b <= a, but for NaN both comparisons are false."""
     return select(x, constant(False, x), constant(True, x))
 
 
 def equal(a: Expr, b: Expr) -> Expr:
-    """a == b. TVM takes x == x for true, by which others ask whether x is NaN."""
+    """a == b. TVM simplifies x == x to true, which is wrong for NaN."""
     return opposite(tirx.isnan(a)) if is_float(a) and structural_equal(a, b) else tirx.EQ(a, b)
 
 
@@ -134,7 +134,7 @@ scalar_rule(ops.BitwiseNot)(lambda op, x: tirx.bitwise_not(x))
 
 @scalar_rule(ops.ShiftLeft)
 def shift_left(op: ops.ShiftLeft, a: Expr, b: Expr) -> Expr:
-    """By as many bits as there are, or more, all are shifted out; C does not say what happens then."""
+    """a << b. A shift by all bits or more gives 0; C leaves such shifts undefined."""
     count, _ = inside(a, b)
     return select(tirx.EQ(count, b), tirx.shift_left(a, count), constant(0, a))
 
@@ -147,7 +147,7 @@ def shift_right(op: ops.ShiftRight, a: Expr, b: Expr) -> Expr:
 
 
 def inside(a: Expr, b: Expr) -> tuple[Expr, Expr]:
-    """A shift of a brought to at most all its bits but one, and that number."""
+    """The shift b limited to [0, bits of a - 1], and the upper limit."""
     most = constant(int("".join(c for c in str(a.ty).split("x")[0] if c.isdigit())) - 1, b)
     return tirx.max(tirx.min(b, most), constant(0, b)), most
 

@@ -1,4 +1,4 @@
-"""Schedules: how big a register tile a kernel computes at once, by the registers and lanes of the target."""
+"""Schedules: the register tile that a kernel computes at once, sized by the registers and lanes of the target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from graphopt.targets.target import Target
 
 MAX_PIXELS = 14
 MAX_VECTORS = {1: 4, 4: 2, 8: 2, 16: 2}
-"""Channel vectors side by side in a tile, by lanes: wide machines reuse a broadcast pixel less."""
+"""The most channel vectors side by side in a tile, by lanes: wide machines reuse a broadcast pixel less."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class Segment:
 
 @dataclass(frozen=True)
 class RegisterTile:
-    """``pixels`` positions of a row by ``vectors`` vectors of channels are held in registers."""
+    """A tile in registers: ``pixels`` positions of a row by ``vectors`` vectors of channels."""
 
     pixels: int
     vectors: int
 
 
 INTEGER_ACCUMULATORS = 8
-"""Of the 13 registers of a scalar machine for integers; pointers, operands and loop variables take the others."""
+"""Accumulators in the 13 integer registers of a scalar machine; pointers, operands and loop variables need the rest."""
 
 
 def choose_tile(target: Target, row: int, channels: int, integers: bool = False) -> RegisterTile:
     """A tile for rows of ``row`` pixels and ``channels`` channels.
 
-    Accumulators take all registers but those for the operands: one vector of weights a column of the
-    tile, and on scalar machines one value a pixel too. Scalar machines have other registers for ``integers``.
+    Accumulators take all registers except those for the operands: one vector of weights per column of the tile, and on
+    scalar machines also one value per pixel. With ``integers``, scalar machines use their integer registers.
     """
     if integers and target.lanes == 1:
         wide = min(channels, INTEGER_ACCUMULATORS if row == 1 else INTEGER_ACCUMULATORS // 2)
@@ -56,12 +56,12 @@ def choose_tile(target: Target, row: int, channels: int, integers: bool = False)
 
 
 def balanced(total: int, most: int) -> int:
-    """The size, at most ``most``, that cuts ``total`` into the fewest and then most equal parts."""
+    """The size, at most ``most``, that cuts ``total`` into the fewest parts, as equal as possible."""
     return -(-total // -(-total // most))
 
 
 def channel_segments(channels: int, lanes: int, vectors: int) -> list[Segment]:
-    """Cut channels into blocks of full vectors, then one of fewer, then ever narrower vectors."""
+    """Cut channels into blocks of ``vectors`` vectors, then one of fewer vectors, then ever narrower vectors."""
     segments, start = [], 0
     while lanes:
         left = (channels - start) // lanes
@@ -74,6 +74,6 @@ def channel_segments(channels: int, lanes: int, vectors: int) -> list[Segment]:
 
 
 def runs(total: int, size: int) -> list[tuple[int, int, int]]:
-    """Cut ``total`` into (start, count, size): full parts, then one for what is left."""
+    """Cut ``total`` into runs (start, count, size): full parts, then one smaller part for the rest."""
     full, left = divmod(total, size)
     return [(0, full, size)] * bool(full) + [(full * size, 1, left)] * bool(left)

@@ -1,4 +1,4 @@
-"""A target is data: a row of builtin.toml, or a few lines of a user's own file."""
+"""A target is data: a table of builtin.toml, or a few lines of a user's own file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Target:
     """A machine to compile for.
 
     ``codegen`` is ``llvm`` (a shared library for Linux) or ``c`` (a C99 project). ``lanes`` is the
-    number of float32 in a SIMD register (1: none), ``registers`` how many float registers there are.
+    number of float32 in a SIMD register (1: no SIMD), ``registers`` the number of float registers.
     ``isa`` names instruction sets, the most special first; kernel rules are looked up by them.
-    ``flash`` and ``ram`` are budgets in bytes for a whole program, None for no limit.
+    ``flash`` and ``ram`` are budgets in bytes for a whole program; None means no limit.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Target:
 
 
 X86_HOSTS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
-"""Each runs what those before it run."""
+"""In order: each also runs programs for those before it."""
 RUNNERS = ("native", "user", "board")
 CHOICES: dict[str, tuple[object, ...]] = {"codegen": ("llvm", "c"), "lanes": (1, 4, 8, 16)}
 EXAMPLE = 'write, for one:\n  [my-board]\n  base = "cortex-m4"\n  ram = 65536'
@@ -76,14 +76,14 @@ ADDED: dict[str, Target] = {}
 
 
 def known_targets() -> dict[str, Target]:
-    """Every target that has a name: those that come with graphopt, then those of installed packages."""
+    """All targets known by name: those that come with graphopt, then those of installed packages."""
     return {**builtin_targets(), **ADDED}
 
 
 def add_targets(file: Path) -> None:
-    """Make all targets of a TOML file known by name.
+    """Register all targets of a TOML file by name.
 
-    Raises ``InvalidInput`` for a file with none, and for a name that another target has.
+    Raises ``InvalidInput`` if the file has none, or if a name belongs to another target.
     """
     found = read_targets(read_text(file), str(file), known_targets())
     if not found:
@@ -96,9 +96,9 @@ def add_targets(file: Path) -> None:
 
 
 def read_targets(text: str, where: str, known: dict[str, Target]) -> dict[str, Target]:
-    """Targets from TOML: a table each; ``base`` names a target whose other fields it takes.
+    """Targets from TOML, one table each; ``base`` names the target from which missing fields are taken.
 
-    Raises ``InvalidInput`` naming the table and the field at fault.
+    Raises ``InvalidInput`` with the faulty table and field.
     """
     try:
         tables = tomllib.loads(text)
@@ -134,7 +134,7 @@ def read_text(path: Path) -> str:
 
 
 def target_of_file(path: str, name: str) -> Target:
-    """The target of a file, by name if it has several; raises ``InvalidInput`` where it is not clear which."""
+    """The target of a file, by name if the file has several; raises ``InvalidInput`` if it is not clear which one."""
     if not Path(path).is_file():
         raise InvalidInput("no such target file", where=path)
     found = read_targets(read_text(Path(path)), path, known_targets())
@@ -171,7 +171,7 @@ def get_target(name: str | Target) -> Target:
 def host_name() -> str:
     """The most capable builtin target that this machine runs natively, or the lesser one that GRAPHOPT_HOST names.
 
-    Raises ``InvalidInput`` where the variable names none that this machine runs.
+    Raises ``InvalidInput`` if the variable does not name a target that this machine runs.
     """
     best = most_capable_host()
     chosen = os.environ.get("GRAPHOPT_HOST", best)

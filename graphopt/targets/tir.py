@@ -12,12 +12,12 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
 Expr = Any
-"""A TIR expression, or a Python number: TVM has no types for a checker, and its operators give whatever they build."""
+"""A TIR expression, or a Python number; TVM has no types for a type checker."""
 
 
 @contextmanager
 def loop(name: str, start: Expr, stop: Expr) -> Iterator[Expr]:
-    """``for name in range(start, stop)``; a loop of one iteration is no loop."""
+    """``for name in range(start, stop)``; a single iteration is written without a loop."""
     if isinstance(start, int) and isinstance(stop, int) and stop - start == 1:
         yield start
         return
@@ -28,7 +28,7 @@ def loop(name: str, start: Expr, stop: Expr) -> Iterator[Expr]:
 
 @contextmanager
 def when(condition: Expr) -> Iterator[None]:
-    """``if condition``; none where the condition is Python's True."""
+    """``if condition``; no ``if`` is written for Python's True."""
     if condition is True:
         yield
         return
@@ -56,12 +56,12 @@ class Locals:
 
 
 def lanes_of(x: Expr) -> int:
-    """How many lanes an expression has; 1 for a scalar."""
+    """The number of lanes of an expression; 1 for a scalar."""
     return int(x.ty.dtype.lanes) if "x" in str(x.ty) else 1
 
 
 def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
-    """A function that LLVM has for scalars alone, on the lanes of vectors one by one."""
+    """A function that LLVM has only for scalars, applied to each lane of vectors."""
 
     def apply(*operands: Expr) -> Expr:
         lanes = lanes_of(operands[0])
@@ -85,26 +85,26 @@ def is_float(x: Expr) -> bool:
 
 
 def at_least(x: Expr, bound: Expr) -> Expr:
-    """x, or a bound that is greater; NaN where x is NaN.
+    """max(x, bound); NaN if x is NaN.
 
-    ``tirx.max(a, b)`` is a > b ? a : b in C and by LLVM alike: b, where either is NaN. So this order keeps a NaN of x,
-    in one instruction (on x86 it is ``maxps``, which is defined in just this way).
+    ``tirx.max(a, b)`` is a > b ? a : b both in C and in LLVM, which gives b if either is NaN. So this order of operands
+    keeps a NaN of x in one instruction (on x86 ``maxps``, which is defined in the same way).
     """
     return tirx.max(bound, x)
 
 
 def at_most(x: Expr, bound: Expr) -> Expr:
-    """x, or a bound that is less; NaN where x is NaN."""
+    """min(x, bound); NaN if x is NaN."""
     return tirx.min(bound, x)
 
 
 def largest(a: Expr, b: Expr) -> Expr:
-    """The larger of two; NaN where either is NaN."""
+    """The larger of two; NaN if either is NaN."""
     return tirx.Select(tirx.isnan(a), a, tirx.max(a, b)) if is_float(a) else tirx.max(a, b)
 
 
 def smallest(a: Expr, b: Expr) -> Expr:
-    """The smaller of two; NaN where either is NaN."""
+    """The smaller of two; NaN if either is NaN."""
     return tirx.Select(tirx.isnan(a), a, tirx.min(a, b)) if is_float(a) else tirx.min(a, b)
 
 
@@ -149,18 +149,18 @@ class Tensor:
         builder.buffer_store(self.buffer, value, [address])
 
     def broadcast(self, shape: tuple[int, ...]) -> Tensor:
-        """This tensor as if it had the given shape, as numpy broadcasts."""
+        """This tensor viewed with the given shape, broadcast as numpy does."""
         extra = len(shape) - len(self.shape)
         strides = (0,) * extra + tuple(0 if d == 1 else s for d, s in zip(self.shape, self.strides, strict=True))
         return replace(self, shape=shape, strides=strides)
 
     def insert_axis(self, axis: int) -> Tensor:
-        """With a new axis of one element."""
+        """This tensor with a new axis of one element."""
         shape = (*self.shape[:axis], 1, *self.shape[axis:])
         return replace(self, shape=shape, strides=(*self.strides[:axis], 0, *self.strides[axis:]))
 
     def merge_axes(self, axis: int) -> Tensor | None:
-        """With ``axis`` and the next one as one, the outer left at one element; None if no stride does that."""
+        """This tensor with ``axis`` merged into the next axis and left at one element; None if strides forbid it."""
         outer, inner = self.strides[axis], self.strides[axis + 1]
         sizes = self.shape[axis], self.shape[axis + 1]
         if sizes[0] > 1 and sizes[1] > 1 and outer != inner * sizes[1]:

@@ -33,5 +33,5 @@ def loss_of(module: TorchGraph, loss: Loss, batch: Mapping[str, Tensor], where: 
         what = f"the loss gives {value!r}"
         raise InvalidInput(what, where=where, advice="a scalar tensor, computed from the outputs, is needed")
     if not torch.isfinite(value).all():
-        raise InvalidInput(f"the loss of a batch is {float(value)}", where=where)
+        raise InvalidInput(f"the loss of a batch is {value.item()}", where=where)
     return value.reshape(())

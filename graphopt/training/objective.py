@@ -12,8 +12,12 @@ from torch.nn import functional
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph
+from graphopt.ops import Softmax
 from graphopt.passes.data import Data, batches, inputs_of
 from graphopt.training.data import Loss, Outputs
+
+TINY = 1e-30
+"""The least probability that a logarithm is taken of."""
 
 
 class Objective(NamedTuple):
@@ -67,10 +71,24 @@ def labelled(graph: Graph, data: Data, labels: str) -> Objective:
         if labels not in batch or batch[labels].dtype.kind not in "iuf":
             raise InvalidInput(f"the data has no numbers called {labels!r}", where="labels", why=f"it has {[*batch]}")
 
-    def loss(outputs: Outputs, batch: Mapping[str, Tensor]) -> Tensor:
-        return distance(all_of(outputs)[0], batch[labels])
+    return Objective(loss_of_labels(labels, graph), given)
 
-    return Objective(loss, given)
+
+def loss_of_labels(labels: str, graph: Graph | None = None) -> Loss:
+    """The loss by what the labels of that name are; see ``labelled``.
+
+    Of a graph that ends in a softmax the cross entropy is that of its probabilities; of any other, of logits.
+    """
+    normalized = graph is not None and isinstance(graph.outputs[0].op, Softmax)
+
+    def loss(outputs: Outputs, batch: Mapping[str, Tensor]) -> Tensor:
+        if labels not in batch:
+            raise InvalidInput(f"a batch of {', '.join(batch)} has none", where=f"labels {labels!r}")
+        output, wanted = all_of(outputs)[0], batch[labels]
+        classes = normalized and not wanted.is_floating_point()
+        return distance(output.clamp_min(TINY).log() if classes else output, wanted)
+
+    return loss
 
 
 def distance(output: Tensor, wanted: Tensor) -> Tensor:

@@ -36,6 +36,9 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "evil.onnx")
     np.save(folder / "x.npy", rng.standard_normal((4, 3, 6, 6)).astype("float32"))
+    steps = '[[steps]]\ndo = "distill"\nteacher = "evil.onnx"\nepochs = 1\nbatch_size = 2\n'
+    (folder / "recipe.toml").write_text(f'model = "evil.onnx"\n[data]\nfile = "x.npy"\n{steps}')
+    (folder / "wrong.toml").write_text('model = "evil.onnx"\n[data]\nfile = "x.npy"\n[[steps]]\ndo = "\\u001b[2J"\n')
     np.savez(folder / "x.npz", **{f"other{EVIL.replace('/', '')}": np.zeros(3), "more": np.zeros(3)})
     return folder
 
@@ -51,6 +54,8 @@ COMMANDS = {
     "bench": ("bench {0}/evil.onnx -t host", 0),
     "analyze": ("analyze {0}/evil.onnx --data {0}/x.npy", 0),
     "prune": ("prune {0}/evil.onnx --dead --explain", 0),
+    "train": ("train {0}/recipe.toml -o {1}/trained.gopt", 0),
+    "train by a wrong recipe": ("train {0}/wrong.toml", 2),
     "diff": ("diff {0}/evil.onnx {1}/evil.gopt", 1),
     "bisect": ("opt {0}/evil.onnx --bisect", 0),
     "reduce": ("reduce {0}/evil.onnx -o {1}/r.gopt", 2),

@@ -40,6 +40,7 @@ from graphopt.ops import (
     Clip,
     Concat,
     Conv,
+    ConvInteger,
     ConvTranspose,
     CumProd,
     CumSum,
@@ -52,6 +53,7 @@ from graphopt.ops import (
     IsNan,
     Less,
     Linear,
+    LinearInteger,
     MatMul,
     Maximum,
     MaxPool,
@@ -152,7 +154,7 @@ def test_every_operator(name: str) -> None:
         hold(graph, FLOAT64_BOUND, seed)
 
 
-@pytest.mark.parametrize("name", [n for n in BUILT_IN if n not in ("quantize", "dequantize")])
+@pytest.mark.parametrize("name", [n for n in BUILT_IN if n not in ("quantize", "dequantize", "binarize")])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     """Of inputs and parameters. Quantisation, whose gradient is not that of its function, has tests of its own."""
     checked = 0
@@ -184,7 +186,7 @@ FLAT = {
     *("requantize", "sum_pool"),
     *("integer_sqrt", "mul_integer", "weighted_sum"),
     *("lstm_sequence_integer", "gru_sequence_integer", "rnn_sequence_integer"),
-    *("binarize", "pack_signs", "conv_xnor"),
+    *("pack_signs", "conv_xnor"),
 }
 """The operators between floats and something else, whose derivative is zero wherever it exists."""
 
@@ -257,6 +259,21 @@ def test_integer_products_are_exact(dtype: str) -> None:
         hold_on(ConvTranspose(group=2, strides=(2, 1), pads=(1, 0, 0, 1), output_padding=(1, 2)), x, t, b)
         hold_on(Linear(), x, extremes(dtype, (3, 5), seed), extremes(dtype, (3,), seed))
         hold_on(MatMul(), x, extremes(dtype, (4, 5, 7), seed))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+@pytest.mark.parametrize("size", [3, 48])
+def test_quantized_products_are_exact(dtype: str, size: int) -> None:
+    """Of few channels in float32, and of as many as would not be exact there in float64."""
+    wide, zero = ("int64", -32768) if dtype == "int16" else ("int32", int(np.iinfo(dtype).min))
+    for seed in range(2):
+        x, w = extremes(dtype, (2, size, 20, 20), seed), extremes("int8", (8, size, 3, 3), seed)
+        b = extremes("int16", (8,), seed).astype(wide)
+        w[0], x[0] = 127, np.iinfo(dtype).max  # the largest sum
+        hold_on(ConvInteger(zero_point=zero, pads=(1, 1, 1, 1)), x, w, b)
+        with torch.autocast("cpu", torch.bfloat16):
+            hold_on(ConvInteger(zero_point=zero, pads=(1, 1, 1, 1)), x, w, b)
+        hold_on(LinearInteger(zero_point=zero), x[:, 0], extremes("int8", (8, 20), seed), b)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)

@@ -18,6 +18,7 @@ from graphopt.ir import REGISTRY, Array, Batch, Constant, Graph, Op, TensorType,
 from graphopt.ops import (
     Add,
     BatchNorm,
+    Binarize,
     Cast,
     Concat,
     Conv,
@@ -316,6 +317,16 @@ def test_the_gradient_of_a_scale_is_that_of_lsq() -> None:
     steps = X.double() / 0.25
     inside = (steps.round() - steps)[INSIDE.bool()].sum()
     assert float(scale.grad) == pytest.approx(float(inside + (-128 + 3) + (127 + 3)), rel=1e-12)
+
+
+def test_signs_pass_gradients_where_rounding_to_them_would() -> None:
+    x, s = arg("x", "float32", (2, 4)), arg("s", "float32", ())
+    module = graphopt.to_torch(Graph((x, s), (Binarize()(x, s),)))
+    data, scale = X.clone().requires_grad_(), torch.tensor(0.25, requires_grad=True)
+    (module(data, scale) * torch.arange(8.0).reshape(2, 4)).sum().backward()
+    inside = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(data.grad, inside * torch.arange(8.0).reshape(2, 4))
+    assert float(scale.grad) == float((X.sign() * torch.arange(8.0).reshape(2, 4)).sum())
 
 
 def test_what_computes_with_quantised_numbers_gets_integers() -> None:

@@ -249,3 +249,13 @@ def test_a_target_counts_its_own_bytes() -> None:
     assert model.cost(PruneChannels(ratio=0.5, scope="local")(graph)) < 0.7 * model.cost(graph)
     with pytest.raises(InvalidInput, match="unknown unit 'joules'"):
         TargetCost("cortex-m4", unit="joules")
+
+
+def test_a_layer_that_is_left_thin_is_told_of() -> None:
+    context = Context()
+    PruneChannels(ratio=0.95, scope="local").run(residual_net(), context)
+    (note,) = (n for n in context.notes if n.node == "stem.weight" and n.alarm)
+    assert note.text.startswith("only 1 of 16 channels are left")
+    context = Context()
+    PruneChannels(ratio=0.5, scope="local").run(residual_net(), context)
+    assert not any(n.alarm for n in context.notes)

@@ -62,14 +62,8 @@ def test_the_smallest_weights_are_masked_and_notes_tell_the_bytes() -> None:
 
 
 def test_masks_survive_a_change_of_the_weights() -> None:
-    """What training does: float constants get other values, all of them."""
     masked = PruneWeights(sparsity=0.5)(residual_net())
-
-    def trained(node: Node, _: tuple[Value, ...]) -> list[Value] | None:
-        data = node.results[0].constant
-        return [constant(data + 1, like=node.results[0])] if data is not None and data.dtype.kind == "f" else None
-
-    after = FoldConstants()(rebuild(masked, trained))
+    after = FoldConstants()(trained(masked, 1.0))
     before = FoldConstants()(masked)
     assert all(np.array_equal(zeros(after, layer), zeros(before, layer)) for layer in LAYERS)
 
@@ -167,3 +161,59 @@ def test_factors_are_declined_where_they_save_nothing() -> None:
 def test_factors_hold_the_contract_on_structures(graph: Graph) -> None:
     factorize = Factorize(rank=1)
     check_contract(factorize, graph, factorize.contract, factorize.name)
+
+
+def test_a_threshold_masks_what_is_smaller() -> None:
+    graph = residual_net()
+    t = float(np.median(np.abs(weight(graph, "block.1.weight"))))
+    masked = FoldConstants()(Pipeline([PruneWeights(threshold=t)], check=True)(graph))
+    for layer in LAYERS:
+        np.testing.assert_array_equal(zeros(masked, layer), np.abs(weight(graph, f"{layer}.weight")) < t)
+
+
+def trained(graph: Graph, by: float) -> Graph:
+    """What training does: float constants get other values."""
+
+    def move(node: Node, _: tuple[Value, ...]) -> list[Value] | None:
+        data = node.results[0].constant
+        return [constant(data + by, like=node.results[0])] if data is not None and data.dtype.kind == "f" else None
+
+    return rebuild(graph, move)
+
+
+@pytest.mark.parametrize("options", [{"sparsity": 0.8}, {"threshold": 0.05}], ids=str)
+def test_steps_go_there_bit_by_bit(options: dict[str, float]) -> None:
+    graph, seen = residual_net(), []
+
+    def untrained(graph: Graph) -> Graph:
+        seen.append(zeros(graph, "block.1").mean())
+        return trained(graph, 0.0)
+
+    masked = FoldConstants()(PruneWeights(**options, steps=4, fine_tune=untrained)(graph))
+    at_once = FoldConstants()(PruneWeights(**options)(graph))
+    assert len({*seen}) == 4
+    assert seen == sorted(seen)
+    np.testing.assert_array_equal(zeros(masked, "block.1"), zeros(at_once, "block.1"))
+
+
+def test_masks_hold_whatever_a_fine_tuning_does() -> None:
+    masked = FoldConstants()(PruneWeights(sparsity=0.6, fine_tune=lambda g: trained(g, 1.0))(residual_net()))
+    assert abs(zeros(masked, "block.1").mean() - 0.6) < 0.01
+    with pytest.raises(InvalidInput, match="the fine-tuned graph has no such weight"):
+        PruneWeights(fine_tune=lambda g: Graph(g.inputs, g.inputs))(residual_net())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": -1.0}, "is no magnitude"),
+        ({"threshold": float("nan")}, "is no magnitude"),
+        ({"threshold": 0.1, "sparsity": 0.5}, "a threshold and a sparsity"),
+        ({"threshold": 0.1, "pattern": "2:4"}, "goes with no other pattern"),
+        ({"threshold": 0.1, "importance": "random"}, "goes with no other pattern"),
+        ({"steps": 0}, "steps 0 is less than 1"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        PruneWeights(**options)

@@ -87,7 +87,7 @@ def test_a_crash_is_a_finding_and_a_refusal_none(monkeypatch: pytest.MonkeyPatch
 
 
 def test_where_onnxruntime_departs_is_no_fault(tmp_path: Path) -> None:
-    file = drawing.Drawing(np.random.default_rng(0), 18)
+    file = drawing.FileDrawing(np.random.default_rng(0), 18)
     x, roi = file.input(np.arange(5, dtype=np.float32)), file.constant([0.5, 1.0], "float32")
     how: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "tf_crop_and_resize"}
     file.node("Resize", [x, roi, "", file.constant([5], "int64")], **how)

@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Batch, Graph, Value, arg, constant
-from graphopt.ops import ArgMax, Linear
-from graphopt.training import Hessian, Taylor, labelled, own_outputs
+from graphopt.ops import ArgMax, Linear, Softmax
+from graphopt.training import Hessian, Taylor, labelled, loss_of_labels, own_outputs
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((4, 3))
@@ -46,6 +46,18 @@ def test_labels_are_classes_or_outputs() -> None:
     assert torch.equal(classes.loss(y, {"y": torch.tensor(module)}), F.cross_entropy(y, torch.tensor(module)))
     floats = labelled(graph, {"x": X, "y": X[:, :2]}, "y")
     assert torch.equal(floats.loss(y, {"y": x[:, :2]}), F.mse_loss(y, x[:, :2]))
+
+
+def test_probabilities_are_not_taken_for_logits() -> None:
+    graph, _ = linear_net()
+    probable = Graph(graph.inputs, (Softmax(axis=1)(graph.outputs[0]),))
+    labels = np.array([0, 1, 1, 0])
+    y, p, batch = torch.tensor(graph(X)[0]), torch.tensor(probable(X)[0]), {"y": torch.tensor(labels)}
+    loss = labelled(probable, {"x": X, "y": labels}, "y").loss(p, batch)
+    assert loss.item() == pytest.approx(F.cross_entropy(y, batch["y"]).item(), rel=1e-12)
+    with pytest.raises(InvalidInput, match="has none"):
+        loss_of_labels("z", probable)(p, batch)
+    assert torch.isfinite(loss_of_labels("y", probable)(torch.eye(2)[[1, 0, 0, 1]], batch))
 
 
 @pytest.mark.parametrize(

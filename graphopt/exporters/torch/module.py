@@ -46,10 +46,17 @@ class TorchGraph(nn.Module):
         batch = check_inputs(
             graph, {v: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for v, t in given.items()}
         )
-        constants = {value: self.tensor(slot.key) for value, slot in self.plan.slots.items()}
-        results = self.plan.run(list(given.values()), Situation(constants, batch, self.training))
+        results = self.results(list(given.values()), batch)
         outputs = tuple(declared(t, v) for t, v in zip(results, graph.outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def results(self, inputs: list[Tensor], batch: int) -> list[Tensor]:
+        """The outputs for inputs in the order of the graph, all checked, of so many samples."""
+        return self.plan.run(inputs, Situation(self.constants(), batch, self.training))
+
+    def constants(self) -> dict[Value, Tensor]:
+        """What every constant of the graph is now."""
+        return {value: self.tensor(slot.key) for value, slot in self.plan.slots.items()}
 
     @torch.no_grad()
     def evaluate(self, inputs: Mapping[str, Array] | Sequence[Array]) -> tuple[Array, ...]:

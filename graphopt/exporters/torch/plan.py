@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,6 +102,20 @@ class Situation(NamedTuple):
     constants: Mapping[Value, Tensor]
     batch: int
     training: bool
+    imposed: Mapping[Value, Tensor] = MappingProxyType({})
+    """Values that replace the computed ones; gradients pass as if they had been computed."""
+
+
+class StraightThrough(torch.autograd.Function):
+    """The second tensor, with the gradient of the first."""
+
+    @staticmethod
+    def forward(ctx: Any, computed: Tensor, imposed: Tensor) -> Tensor:
+        return imposed.to(computed.dtype, copy=True)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
 def declared(tensor: Tensor, value: Value) -> Tensor:
@@ -164,7 +179,9 @@ class ExecutionPlan:
 
         for step in self.steps:
             results = step.run([read(v) for v in step.node.inputs], at)
-            values.update(zip(step.node.results, results, strict=True))
+            for value, tensor in zip(step.node.results, results, strict=True):
+                known = at.imposed.get(value)
+                values[value] = tensor if known is None else StraightThrough.apply(tensor, known)  # type: ignore[no-untyped-call]
             for value in step.dead:
                 del values[value]
         return [read(v) for v in self.graph.outputs]

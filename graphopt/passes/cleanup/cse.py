@@ -1,4 +1,4 @@
-"""Common subexpressions: compute once what is the same."""
+"""Common subexpressions: compute equal nodes once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from graphopt.passes.contract import Exact
 
 
 class CommonSubexpressions(Pass, name="cse", contract=Exact()):
-    """Make one node of all that apply an equal operator to the same values.
+    """Merge all nodes that apply an equal operator to the same values.
 
-    Operators are equal as dataclasses are: same class, same attributes. Constants that are equal bit
-    by bit, with their dtype and shape, count as the same value, but stay the parameters they are, each
-    with its name (the lowering stores equal ones once). The operands of commutative operators may stand in any order.
-    Names take no part; the first node keeps its own and gains the origins of those merged into it.
-    Graph inputs are never merged, nor are the bodies of fused operators looked into.
+    Operators are equal if they have the same class and attributes. Constants of equal dtype, shape and bytes count as
+    the same value, but they are not merged: each stays a parameter with its name (the lowering stores equal ones once).
+    The operands of commutative operators may stand in any order. Names are not compared; the first node keeps its own
+    and gains the origins of those merged into it. Graph inputs, and nodes inside fused operators, are never merged.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
@@ -40,7 +39,7 @@ class CommonSubexpressions(Pass, name="cse", contract=Exact()):
         return replace(graph, inputs=tuple(new[v] for v in graph.inputs), outputs=tuple(new[v] for v in graph.outputs))
 
     def representatives(self, graph: Graph) -> dict[Node, Node]:
-        """For every node the first that computes the same."""
+        """For every node, the first node that computes the same."""
         first: dict[Node, Node] = {}
         seen: dict[tuple[Op, tuple[tuple[int, int], ...]], Node] = {}
         place: dict[Node, int] = {}

@@ -1,4 +1,4 @@
-"""Remove what computes nothing: operators that return their operand, and activations that another one implies."""
+"""Remove operators that return their operand, and activations that another one implies."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ NON_NEGATIVE = (Relu, Abs, Exp, Sqrt, Sigmoid, HardSigmoid, Softmax)
 
 @node_rule(Identity, Reshape, Slice, Pad, Expand, Concat, Split)
 def same_type(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """Of these operators, an application to one operand that keeps its type keeps its elements too."""
+    """An application of these operators to one operand changes no element if it does not change the type."""
     return inputs[0] if len(inputs) == 1 and node.types == (inputs[0].type,) else None
 
 
 @node_rule(Transpose)
 def still_transpose(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """A transpose that keeps the type and the order of the axes that are not one moves nothing."""
+    """A transpose moves nothing if it keeps the type and the order of the axes of size other than one."""
     assert isinstance(node.op, Transpose)
     (x,) = inputs
     moving = [a for a in node.op.perm if x.type.shape[a] != 1]
@@ -59,7 +59,7 @@ def still_transpose(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 
 @node_rule(Pool, Reduction, Resize)
 def single_element(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """Poolings and reductions of one element each, and a resize that picks every element in its place."""
+    """Poolings and reductions of one element each, and a resize that copies every element to its own place."""
     (x,) = inputs
     if x.type != node.types[0]:
         return None
@@ -78,7 +78,7 @@ def single_element(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 
 @node_rule(Add, Sub, Mul, Div, Pow)
 def neutral_operand(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """x + 0, 0 + x, x - 0, x * 1, 1 * x, x / 1 and x ** 1, where the constant does not broadcast x any larger."""
+    """x + 0, 0 + x, x - 0, x * 1, 1 * x, x / 1 and x ** 1, if the constant does not broadcast x to a larger shape."""
     neutral = 0 if isinstance(node.op, Add | Sub) else 1
     pairs = [inputs, inputs[::-1]] if node.op.commutative else [inputs]
     for x, c in pairs:
@@ -95,9 +95,9 @@ def no_clip(op: Clip, x: Value) -> Value | None:
 
 @rule(lambda outer, inner, x: outer(inner(x)))
 def clip_of_clip(outer: Fixed, inner: Fixed, x: Value) -> Value:
-    """Two of relu and clip are one clip: the outer bounds are applied to the inner ones.
+    """A relu or clip of a relu or clip is one clip: the outer bounds are applied to the inner ones.
 
-    Declines where a lower bound is above its upper one.
+    Declines if a lower bound is above its upper bound.
     """
     (low, high), (floor, ceiling) = bounds(inner), bounds(outer)
     if low > high or floor > ceiling:
@@ -112,7 +112,7 @@ def bounds(op: Fixed) -> tuple[float, float]:
 
 @node_rule(Relu, Abs)
 def of_non_negative(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """relu(y) and abs(y) of a y that cannot be negative, whoever else reads y."""
+    """relu(y) and abs(y) of a y that cannot be negative; y may have other readers."""
     return inputs[0] if isinstance(inputs[0].op, NON_NEGATIVE) else None
 
 
@@ -132,11 +132,11 @@ class RemoveIdentities(RewritePass, name="remove-identities", contract=Exact()):
     """Remove operators whose result is their operand, and merge clips.
 
     These are: identity; reshape, slice, pad, expand, concat of one, split into one, transpose, and
-    resize where they keep every element in its place; poolings and reductions of single elements;
+    resize if they keep every element in its place; poolings and reductions of single elements;
     x + 0, x - 0, x * 1, x / 1, x ** 1 with constants that do not broadcast x; unbounded clips; relu
-    and abs of what is not negative. Relu and clip in a row become one clip.
+    and abs of values that cannot be negative. Relu and clip in a row become one clip.
 
-    Equal as numbers: x + 0 loses the sign of a negative zero.
+    Results are equal as numbers: x + 0 loses the sign of a negative zero.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = (

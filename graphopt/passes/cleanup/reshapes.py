@@ -1,4 +1,4 @@
-"""Cancel the reshapes, transposes and expands that undo each other or are not needed."""
+"""Remove reshapes, transposes and expands that undo each other or are not needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def transpose_of_transpose(outer: Transpose, inner: Transpose, x: Value) -> Valu
 
 @node_rule(Transpose)
 def transpose_of_ones(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """A transpose that moves axes of size one only is a reshape."""
+    """A transpose that moves only axes of size one is a reshape."""
     assert isinstance(node.op, Transpose)
     moving = [a for a in node.op.perm if inputs[0].type.shape[a] != 1]
     return Reshape(shape=node.types[0].shape)(inputs[0]) if moving == sorted(moving) else None
@@ -45,7 +45,7 @@ def transpose_of_ones(node: Node, inputs: tuple[Value, ...]) -> Value | None:
 
 @rule(lambda op, left, a, right, b: op(left(a), right(b)))
 def same_transposes(op: Binary, left: Transpose, a: Value, right: Transpose, b: Value) -> Value:
-    """Two operands transposed alike are transposed once, after."""
+    """Two operands with the same transpose: transpose the result once instead."""
     if left.perm != right.perm:
         raise Decline("its operands are transposed differently")
     return left(op(a, b))
@@ -82,9 +82,9 @@ def reduced_shape(reshape: Reshape, reduction: Reduction, x: Value) -> Value | N
 
 @dataclass(frozen=True)
 class Chain:
-    """Elementwise operators between a move of elements and a later one, the first of them first.
+    """The elementwise operators between two moves of elements, in order.
 
-    ``steps`` are the nodes with the operand each takes from the one before.
+    ``steps`` are the nodes, each with the index of the operand that it takes from the one before.
     """
 
     first: Value
@@ -92,7 +92,7 @@ class Chain:
 
 
 def chain_above(node: Node, graph: Graph, step: Callable[[Node], int | None]) -> Chain | None:
-    """The chain that ends in ``node``'s operand and begins behind an operator of its class, each read once."""
+    """The chain from an operator of ``node``'s class to ``node``'s operand, if every value in it is read once."""
     value, steps = node.inputs[0], list[tuple[Node, int]]()
     while graph.use_count(value) == 1:
         if isinstance(value.op, type(node.op)):
@@ -113,7 +113,7 @@ def rebuilt(chain: Chain, value: Value, move_constant: Callable[[Value], Value])
 
 
 def movable_operand(node: Node) -> int | None:
-    """The operand that a transpose may pass on its way down: the only one, or the one beside a constant."""
+    """The index of the operand through which a transpose may move: the only one, or the one beside a constant."""
     if isinstance(node.op, Unary):
         return 0
     if isinstance(node.op, Binary):
@@ -124,7 +124,7 @@ def movable_operand(node: Node) -> int | None:
 
 
 def reshapable_operand(node: Node) -> int | None:
-    """The like for a reshape: the constant must be of one element."""
+    """The same for a reshape: the constant must have one element."""
     operand = movable_operand(node)
     if operand is None or len(node.inputs) == 1:
         return operand
@@ -149,7 +149,7 @@ def without_transposes(outer: Transpose, inner: Transpose, chain: Chain, new: Ma
 
 
 def retransposed(inner: Transpose, outer: Transpose, c: Value) -> Value:
-    """A constant that stood between two transposes, as it must be behind both."""
+    """A constant between two transposes, transposed for its place after both."""
     if c.constant is None or c.constant.size == 1:
         return c
     aligned = c.constant.reshape((1,) * (len(outer.perm) - c.constant.ndim) + c.constant.shape)
@@ -174,12 +174,12 @@ def matched(node: Node, chain: Chain) -> tuple[Value, ...]:
 class SimplifyReshapes(RewritePass, name="simplify-reshapes", contract=Exact()):
     """Reduce the number of operators that only move elements.
 
-    Reshapes in a row are one reshape, transposes in a row one transpose or none, expands in a row one
-    expand; a transpose that moves axes of size one only is a reshape; a reshape behind a reduction
-    that drops or restores its axes is ``keepdims``; an expand in front of a binary operator that
-    broadcasts anyway goes; two operands transposed alike are transposed once behind the operator;
-    two transposes (reshapes) with only elementwise operators between them become one in front of
-    those, or none, their constant operands moved along.
+    Reshapes in a row become one reshape, transposes in a row one transpose or none, expands in a row
+    one expand. A transpose that moves only axes of size one becomes a reshape. A reshape after a
+    reduction that drops or restores its axes becomes ``keepdims``. An expand before a binary operator
+    that broadcasts anyway is removed. Two operands with the same transpose are transposed once after
+    the operator. Two transposes (reshapes) with only elementwise operators between them become one
+    before these operators, or none; constant operands are transposed (reshaped) too.
 
     Declines: inner values with other readers; operands transposed differently; constants that
     broadcast the other operand; between reshapes, constants of more than one element.

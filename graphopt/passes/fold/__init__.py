@@ -1,4 +1,4 @@
-"""Passes that compute before the program runs what does not depend on its inputs."""
+"""Passes that compute at compile time whatever does not depend on the inputs."""
 
 from graphopt.passes.fold.affine import FoldAffine
 from graphopt.passes.fold.batch_norm import FoldBatchNorm

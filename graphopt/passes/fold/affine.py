@@ -72,12 +72,12 @@ def refuse_growth(c: Value, d: Value) -> None:
 class FoldAffine(RewritePass, name="fold-affine", contract=Exact()):
     """Fold additions of, and multiplications by, constants into the conv, conv_transpose or linear next to them.
 
-    Add, sub, mul and div by a constant that varies along the channels only, behind a layer or in
-    front of it; ``constant - layer``; and two of add and sub, or of mul and div, in a row, which
-    become one. New constants are computed in float64 and keep the names of the old.
+    It folds add, sub, mul and div by a constant that varies only along the channels, after a layer or
+    before it, and ``constant - layer``. Two of add and sub in a row become one, as do two of mul and
+    div. New constants are computed in float64 and keep the names of the old.
 
     Declines: a layer (or an inner operation) with other readers; constants that vary along other axes
-    or broadcast the result to a larger shape; a shift in front of padding or of a conv_transpose
+    or broadcast the result to a larger shape; a shift before padding or before a conv_transpose
     larger than 1x1; division by zero; integers; results that would not be finite.
     """
 

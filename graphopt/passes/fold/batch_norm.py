@@ -1,4 +1,4 @@
-"""Batch norms folded into the layers before or behind them."""
+"""Batch norms folded into the layers before or after them."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ def into_consumer(
 class FoldBatchNorm(RewritePass, name="fold-batch-norm", contract=Exact()):
     """Fold batch norms with constant parameters into the conv, conv_transpose or linear next to them.
 
-    Into the layer in front: scale into weights and bias, shift into the bias. Into the layer behind:
-    scale into the weights of its input channels, shift through the weights into its bias. The new
-    weights are computed in float64 and keep the names of the old, which stay for other readers.
+    For the layer before the norm, the scale goes into weights and bias, and the shift into the bias.
+    For the layer after it, the scale goes into the weights of its input channels, and the shift, times
+    the weights, into its bias. The new weights are computed in float64 and keep the names of the old,
+    which stay for other readers.
 
-    Declines: a norm whose layer has other readers; a shift in front of padding or of a conv_transpose
-    larger than 1x1, which would not reach all results alike; a linear over more than two axes; a
+    Declines: a norm whose layer has other readers; a shift before padding or before a conv_transpose
+    larger than 1x1, which would not reach all results equally; a linear over more than two axes; a
     variance plus epsilon that is not positive; weights that would not be finite.
     """
 

@@ -1,8 +1,8 @@
-"""What scaling and shifting the channels before or after a layer does to its weights.
+"""Fold a scale and a shift of the channels before or after a layer into its weights.
 
 Batch norm folding follows Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference" (CVPR 2018), section 3.2, here for groups, transposed convolutions
-and norms in front of the layer as well.
+Integer-Arithmetic-Only Inference" (CVPR 2018), section 3.2, extended to groups, transposed convolutions
+and norms before the layer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Layer = Conv | ConvTranspose | Linear
 
 @dataclass(frozen=True)
 class ChannelAffine:
-    """y = scale * x + shift, one scale and shift a channel (or one for all), in float64."""
+    """y = scale * x + shift, with one scale and shift per channel (or one for all), in float64."""
 
     scale: Array
     shift: Array
@@ -31,7 +31,7 @@ class ChannelAffine:
 
 
 def channel_axis(layer: Layer, rank: int) -> int:
-    """The axis of the input and of the result that counts the channels."""
+    """The axis of the channels in the input and in the result."""
     return rank - 1 if isinstance(layer, Linear) else 1
 
 
@@ -43,9 +43,9 @@ def elements(value: Value) -> Array:
 
 
 def by_channel(c: Value, x: TensorType, axis: int) -> Array:
-    """A constant that broadcasts to ``x`` as one element a channel, or one for all.
+    """A constant that broadcasts to ``x``, as one element per channel, or one for all.
 
-    Declines where it varies along another axis, or would broadcast ``x`` to a larger shape.
+    Declines if it varies along another axis, or would broadcast ``x`` to a larger shape.
     """
     data = elements(c)
     if data.ndim > x.rank:
@@ -62,7 +62,7 @@ def by_channel(c: Value, x: TensorType, axis: int) -> Array:
 
 
 def arithmetic(op: Add | Sub | Mul | Div, operand: Array) -> ChannelAffine:
-    """What ``op(x, operand)`` does to the channels of x."""
+    """``op(x, operand)`` as a scale and a shift of the channels of x."""
     one, zero = np.ones_like(operand), np.zeros_like(operand)
     with np.errstate(divide="ignore"):
         match op:
@@ -90,9 +90,9 @@ def fold_after(layer: Layer, x: Value, w: Value, b: Value, affine: ChannelAffine
 
 
 def fold_before(layer: Layer, x: Value, w: Value, b: Value, affine: ChannelAffine) -> Value:
-    """layer(affine(x), w, b) as one layer: the scale goes into the weights, what the shift adds up to into the bias.
+    """layer(affine(x), w, b) as one layer: the scale goes into the weights, the response to the shift into the bias.
 
-    Declines a shift that is not zero where not every element of the result sees all of it.
+    Declines a nonzero shift if it does not reach every element of the result completely.
     """
     weights, bias = elements(w), elements(b)
     channels = weights.shape[0] if isinstance(layer, ConvTranspose) else weights.shape[1] * getattr(layer, "group", 1)
@@ -108,7 +108,7 @@ def fold_before(layer: Layer, x: Value, w: Value, b: Value, affine: ChannelAffin
 
 
 def refuse_borders(layer: Layer, weight: TensorType) -> None:
-    """Decline where padding, or gaps between the windows, keep a shift of the input from some of the results."""
+    """Decline if a shift of the input does not reach all results completely, due to padding or gaps between windows."""
     if isinstance(layer, Conv) and any(layer.pads):
         raise Decline(f"a shift in front of pads {layer.pads} does not reach the padding")
     if isinstance(layer, ConvTranspose):
@@ -118,14 +118,14 @@ def refuse_borders(layer: Layer, weight: TensorType) -> None:
 
 
 def scale_grouped(weights: Array, scale: Array, group: int) -> Array:
-    """Weights [a, b/group, ...], in groups along their first axis, times one factor for each of b channels."""
+    """Weights [a, b/group, ...], in groups along their first axis, times one factor for each of the b channels."""
     parts = weights.reshape(group, -1, *weights.shape[1:])
     factors = scale.reshape(group, 1, -1, *[1] * (weights.ndim - 2))
     return np.asarray((parts * factors).reshape(weights.shape))
 
 
 def response(layer: Layer, weights: Array, shift: Array) -> Array:
-    """What a constant input ``shift`` adds to each output channel, where a window sees all of it."""
+    """The sum that a constant input ``shift`` adds to each output channel, if a window lies completely inside it."""
     if isinstance(layer, ConvTranspose):
         shifted = weights * shift.reshape(-1, *[1] * (weights.ndim - 1))
         return np.asarray(shifted.reshape(layer.group, -1, weights.shape[1]).sum(axis=1).reshape(-1))
@@ -134,7 +134,7 @@ def response(layer: Layer, weights: Array, shift: Array) -> Array:
 
 
 def folded(data: Array, like: Value) -> Value:
-    """A new constant of ``like``'s dtype, name and origins; declines what that dtype cannot hold."""
+    """A new constant of ``like``'s dtype, name and origins; declines numbers that the dtype cannot hold."""
     with np.errstate(over="ignore"):
         cast = data.astype(like.type.dtype)
     if not np.isfinite(cast).all():

@@ -1,4 +1,4 @@
-"""Evaluate at compile time what depends on constants only."""
+"""Evaluate at compile time the nodes that depend only on constants."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from graphopt.passes.contract import Exact
 from graphopt.rewrite import Decline, Rule, node_rule
 
 MAX_GROWTH = 16
-"""The results of a folded node may have this many times the elements of its operands."""
+"""The results of a folded node may have up to this many times the elements of its operands."""
 
 MAX_ELEMENTS = 1 << 26
-"""And this many altogether."""
+"""The results of a folded node may have up to this many elements in all."""
 
 
 @node_rule(Op)
@@ -55,10 +55,10 @@ def finite(data: Array) -> bool:
 class FoldConstants(RewritePass, name="fold-constants", contract=Exact()):
     """Replace every node whose operands are all constant by its value, computed by the reference semantics.
 
-    Declines: results of more than 16 times the elements of the operands, or of more than 2**26, for
-    an expanded scalar is better computed where it is used; shapes that depend on the batch; results
-    that are not finite though the operands are, which a fold would hide; dequantized constants, which are the
-    weights of integer products.
+    Declines: results of more than 16 times the elements of the operands, or of more than 2**26, since an
+    expanded scalar is better computed where it is used; shapes that depend on the batch; results that are
+    not finite although the operands are, since a fold would hide this; dequantized constants, since they
+    are the weights of integer products.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = (evaluate_constant,)

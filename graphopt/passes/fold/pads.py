@@ -1,4 +1,4 @@
-"""Pads folded into the padding that convolutions and poolings do by themselves."""
+"""Pads folded into the padding of convolutions and poolings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refuse_value(pad: Pad, wanted: float, why: str) -> None:
 
 
 def padded(pool: P, pads: tuple[int, ...]) -> P:
-    """The pooling under other pads; declines those as large as its window."""
+    """The pooling with other pads; declines pads as large as its window."""
     for axis, extent in enumerate(pool.window().extent):
         if max(pads[axis], pads[axis + len(pads) // 2]) >= extent:
             raise Decline(f"pads {pads} would be as large as the window")
@@ -64,9 +64,9 @@ def merge_pads(outer: Pad, inner: Pad, x: Value) -> Value:
 
 
 class FoldPads(RewritePass, name="fold-pads", contract=Exact()):
-    """Fold pads of the spatial axes into the conv, average_pool or max_pool behind them; merge pads in a row.
+    """Fold pads of the spatial axes into the conv, average_pool or max_pool after them; merge pads in a row.
 
-    The pads add up, on each side by itself. An average_pool then counts its padding.
+    The pads are added on each side. An average_pool then counts its padding.
 
     Declines: values other than the operator's own (0; -inf for max_pool); pads of the batch or the
     channels; an average_pool that has pads of its own and does not count them; pads as large as the

@@ -1,4 +1,4 @@
-"""Fusion: an operator, the elementwise ones behind it and perhaps a pooling become one node, one kernel."""
+"""Fusion: an operator, the elementwise ones after it and perhaps a pooling become one node, one kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANCHORS = Trait.PRODUCT | Trait.WINDOW | Trait.REDUCTION | Trait.ELEMENTWISE
 
 @dataclass
 class FusionGroup:
-    """Nodes that become one: an anchor and what follows it, each reading the one before."""
+    """Nodes that become one: an anchor and its followers, each of which reads the one before."""
 
     nodes: list[Node]
     closed: bool = False
@@ -26,7 +26,7 @@ class FusionGroup:
 
 @dataclass
 class Grouping:
-    """The groups of a graph while they grow, found by the node that ends them."""
+    """The growing groups of a graph, by their last node."""
 
     graph: Graph
     groups: dict[Node, FusionGroup] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Grouping:
                 self.groups[node] = FusionGroup([node])
 
     def join(self, node: Node) -> bool:
-        """Let a node follow one of the groups that it reads: the one that ends last, so that every operand exists."""
+        """Append a node to one of the groups that it reads: the one that ends last, so that every operand exists."""
         open_ = [group for v in node.inputs if (group := self.groups.get(v.node)) and self.accepts(group, node)]
         if not open_:
             return False
@@ -62,7 +62,7 @@ class Grouping:
         return not why
 
     def obstacle(self, group: FusionGroup, node: Node) -> str | None:
-        """Why a node cannot follow a group, if so."""
+        """Why a node cannot follow a group; None if it can."""
         value = group.result
         if (uses := self.graph.use_count(value)) > 1:
             return f"that has {uses} uses"
@@ -76,7 +76,7 @@ class Grouping:
 
 
 def tail_obstacle(node: Node, x: TensorType) -> str | None:
-    """Why a pooling or reduction cannot end a kernel that computes ``x`` [n, c, *s] row by row, if so."""
+    """Why a pooling or reduction cannot end a kernel that computes ``x`` [n, c, *s] by rows; None if it can."""
     if isinstance(node.op, Reduction):
         whole = isinstance(node.op, ReduceMean) and node.op.axes == tuple(range(2, x.rank))
         return None if whole else "only a mean over all spatial axes ends a convolution"
@@ -96,25 +96,24 @@ def tail_obstacle(node: Node, x: TensorType) -> str | None:
 
 
 class Fuse(Pass, name="fuse", contract=Exact()):
-    """Make one ``fused`` node of an anchor and the operators behind it.
+    """Make one ``fused`` node from an anchor and the operators after it.
 
     An anchor is a conv, conv_transpose, linear, matmul, pooling, reduction, resize, or an elementwise
     operator (unary, binary, batch_norm, comparisons, logic, where, lookup). Elementwise operators follow it as long
-    as they keep the shape of the result; the other operands of those that have several may be any values.
-    Behind a conv, one pooling may end the group: a mean over all spatial axes, or a max_pool or average_pool
-    whose windows tile its input (strides equal the kernel, which divides the sizes; no pads, no
-    dilations).
+    as they keep the shape of the result; their other operands may be any values. After a conv, one pooling may end
+    the group: a mean over all spatial axes, or a max_pool or average_pool whose windows tile its input (the strides
+    equal the kernel, which divides the sizes; no pads, no dilations).
 
-    The operands of the fused node are those of its body in order of first use, each once; the inputs
-    of the body are named for what produces them. The node takes the name of its last operator; those in
-    the body keep theirs.
+    The operands of the fused node are those of its body in order of first use, each once. The inputs
+    of the body have the names of the nodes that produce them. The node takes the name of its last operator; the nodes
+    of the body keep theirs.
 
-    Declines: a value with other readers (the graph's outputs among them); an operator that broadcasts
-    the result to another shape; other poolings. An operator that could follow two anchors goes to the
-    later. Notes say why.
+    Declines: a value with other readers (the graph's outputs count); an operator that broadcasts
+    the result to another shape; other poolings. An operator that could follow two anchors follows the
+    later one. Notes say why.
 
-    No cycle can arise. Only the last value of a group leaves it, and it depends on all of the group; so
-    if an operand depended on the fused node, it would depend on the very operator that reads it.
+    No cycle can arise. Only the last value of a group leaves it, and it depends on the whole group. So
+    if an operand depended on the fused node, it would depend on the operator that reads it.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
@@ -142,7 +141,7 @@ class Fuse(Pass, name="fuse", contract=Exact()):
 
 
 def fused(group: FusionGroup, graph: Graph, new: dict[Value, Value]) -> Value:
-    """The fused node of a group, reading the rebuilt operands."""
+    """The fused node of a group, on the rebuilt operands."""
     inside = {v for node in group.nodes for v in node.results}
     outside = dict.fromkeys(v for node in group.nodes for v in node.inputs if v not in inside)
     body = {v: arg(graph.names[v.node], v.type.dtype, v.type.shape) for v in outside}

@@ -1,4 +1,4 @@
-"""Passes that remove channels, weights and ranks for good."""
+"""Passes that remove channels, weights and ranks."""
 
 from graphopt.passes.prune.budget import ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.channels import PruneChannels

@@ -1,4 +1,4 @@
-"""Costs that pruning can be given a budget of."""
+"""Budgets of pruning, and the costs that they limit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from graphopt.ir import Graph
 from graphopt.ops.macs import count_macs
 
 HALVINGS = 10
-"""Of the range of the ratio, until it is known to a thousandth."""
+"""How often the range of the ratio is halved: then the ratio is known to a thousandth."""
 
 
 class CostModel(Protocol):
-    """What a graph costs; less where channels are gone. ``graphopt.targets.TargetCost`` asks a target."""
+    """The cost of a graph; it must fall when channels are removed. ``graphopt.targets.TargetCost`` asks a target."""
 
     def cost(self, graph: Graph) -> float: ...
 
@@ -30,7 +30,7 @@ class Macs:
 
 @dataclass(frozen=True)
 class ConstantBytes:
-    """The bytes of all constants, equal ones counted once, as programs store them."""
+    """The bytes of all constants; equal ones count once, since programs store them once."""
 
     def cost(self, graph: Graph) -> float:
         return float(sum(array.nbytes for array in graph.constants.values()))
@@ -38,7 +38,7 @@ class ConstantBytes:
 
 @dataclass(frozen=True)
 class Budget:
-    """A cost, what it is now, and what it may be."""
+    """A cost model, the present cost, and the target."""
 
     name: str
     model: CostModel
@@ -47,14 +47,15 @@ class Budget:
 
     @classmethod
     def of(cls, name: str, target: float, model: CostModel, graph: Graph) -> Budget:
-        """Up to 1 the target is a part of what the graph costs now."""
+        """A budget for a graph; a target up to 1 is a fraction of the graph's present cost."""
         now = model.cost(graph)
         return cls(name, model, now, target * now if target <= 1 else target)
 
     def smallest_ratio(self, attempt: Callable[[float], Graph], step: int, steps: int) -> float:
-        """The smallest ratio, to a thousandth, at which the graph that ``attempt`` makes of it is cheap enough.
+        """The smallest ratio, to a thousandth, for which the graph ``attempt(ratio)`` meets the budget of this step.
 
-        That is the target at the last step, and evenly on the way there before. Raises ``InvalidInput`` if none does.
+        The budget falls linearly from the present cost to the target at the last step. Raises ``InvalidInput`` if no
+        ratio meets it.
         """
         allowed = self.now - (self.now - self.target) * (step + 1) / steps
         low, high = 0.0, 1.0

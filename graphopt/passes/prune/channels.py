@@ -1,4 +1,4 @@
-"""Structured pruning: channels, heads and hidden units that go for good."""
+"""Structured pruning: remove channels, heads and hidden units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Masked
 from graphopt.passes.prune.budget import Budget, ConstantBytes, CostModel, Macs
 from graphopt.passes.prune.coupling import couple, separate_vectors
-from graphopt.passes.prune.criteria import find_scores
+from graphopt.passes.prune.criteria import find_scores, layer_weights
 from graphopt.passes.prune.importance import Importance, ScoreFunction
 from graphopt.passes.prune.left import signal_left
 from graphopt.passes.prune.names import named_layers
@@ -21,22 +21,25 @@ from graphopt.progress import counted
 
 START = "start with ratio 0.1 and look at what is left of the outputs on data; or give a budget, target_macs 0.9"
 
+THIN = 0.1
+"""The part of a layer's channels of which a note tells when less is left."""
+
 
 class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     """Remove the least important channels, heads and hidden units, with all that is coupled with them.
 
-    ``ratio`` is the part of the units that may go at all which goes: of all of them (``scope="global"``), of each
-    coupled group (``"local"``), or of each kind of group (``"isomorphic"``). With ``target_macs``, ``target_bytes``
-    (of constants) or ``target_cost`` (by ``cost``) it is the smallest that meets the budget instead; up to 1 a budget
-    is a part of what the graph costs now. One of these must be given. ``importance`` is a criterion or the name of
-    one (``CRITERIA``). With ``normalize`` the scores of each group are divided by their mean; left open, so they are
-    unless the criterion measures all layers in one unit. What is no plain value among the options is for Python only.
+    ``ratio`` is the fraction of the removable units to remove: of all of them (``scope="global"``), of each coupled
+    group (``"local"``), or of each kind of group (``"isomorphic"``). Instead, ``target_macs``, ``target_bytes`` (of
+    constants) or ``target_cost`` (by ``cost``) sets a budget, and the smallest ratio that meets it is used. A budget up
+    to 1 is a fraction of the graph's present cost. A ratio or a budget must be given. ``importance`` is a criterion or
+    the name of one (``CRITERIA``). ``normalize`` divides the scores of each group by their mean; this is the default
+    unless the criterion measures all layers in one unit. Options that are not plain values are for Python only.
 
     ``keep`` holds patterns (``head.*``) of layers that keep their output channels, by the names of the layer, its
-    weights and its origins. At least ``min_channels`` are left of every axis, and a multiple of ``round_to`` of the
-    channels of weights. ``steps`` goes there in so many steps, each with scores of its own; ``fine_tune`` gets the
-    graph after each and gives it back trained. Where the context has calibration data, a note tells what is left of the
-    outputs on it.
+    weights and its origins. Every axis keeps at least ``min_channels``, and the channels of weights stay a multiple of
+    ``round_to``. ``steps`` is the number of steps, each with new scores; ``fine_tune`` gets the graph after each step
+    and returns it trained. Notes name the layers that keep less than a tenth of their channels. If the context has
+    calibration data, a note says what is left of the outputs on it.
     """
 
     tells_users = True
@@ -76,17 +79,18 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
         small = graph
         for _, after in self.walk(graph, context):
             small = after
+        context.notes += left_thin(self.name, graph, small)
         if context.calibration is not None and small is not graph:
             left = signal_left(graph, small, context.calibration)
             context.notes.append(Note(self.name, left.output, str(left)))
         return small
 
     def removals(self, graph: Graph) -> Iterator[Removal]:
-        """What is removed, step by step, each from the graph that the one before left."""
+        """The removals, step by step; each is from the graph that the previous one left."""
         return (removal for removal, _ in self.walk(graph, Context()))
 
     def walk(self, graph: Graph, context: Context) -> Iterator[tuple[Removal, Graph]]:
-        """Each removal and the graph that it leaves, fine-tuned where that is asked for."""
+        """Each removal and the graph that it leaves, fine-tuned if ``fine_tune`` is given."""
         budget = self.budget(graph)
         for step in counted(range(self.steps), "step"):
             removal = self.step(graph, step, budget, context)
@@ -95,7 +99,7 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
             yield removal, graph
 
     def budget(self, graph: Graph) -> Budget | None:
-        """The one that is given, if any."""
+        """The given budget, or None."""
         given: list[tuple[str, float | None, CostModel | None]] = [
             ("target_macs", self.target_macs, Macs()),
             ("target_bytes", self.target_bytes, ConstantBytes()),
@@ -130,12 +134,12 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
 
 
 def part_of(ratio: float, step: int, steps: int) -> float:
-    """What part of what is left goes in one of the steps that remove ``ratio`` in all."""
+    """The fraction of the remaining units to remove in one step, so that all steps remove ``ratio``."""
     return 1 - (1 - ratio * (step + 1) / steps) / (1 - ratio * step / steps)
 
 
 def kept_axes(graph: Graph, patterns: Sequence[str]) -> Iterator[tuple[ChannelAxis, str]]:
-    """The axes of the results of layers that the patterns name, and why they stay."""
+    """The channel axes of the layers that the patterns name, each with the reason why it stays."""
     for node, pattern in named_layers(graph, patterns).items():
         for value in node.results:
             for axis in range(value.type.rank):
@@ -143,7 +147,7 @@ def kept_axes(graph: Graph, patterns: Sequence[str]) -> Iterator[tuple[ChannelAx
 
 
 def explain(pass_name: str, removal: Removal) -> Iterator[Note]:
-    """What is coupled with what and how much of it goes; which layers keep all their channels, and why."""
+    """Notes on what is coupled and how much of it is removed, and on layers that keep all channels, with the reason."""
     coupling, graph = removal.coupling, removal.graph
     for group in coupling.groups:
         gone = int(removal.gone[group.units[:, 0]].sum())
@@ -159,13 +163,24 @@ def explain(pass_name: str, removal: Removal) -> Iterator[Note]:
 
 
 def unscored(pass_name: str, ranking: Ranking) -> Iterator[Note]:
-    """The groups that stay since the criterion has no say in them."""
+    """Notes on the groups that stay since the criterion gives them no score."""
     for group in ranking.coupling.groups:
         if group not in ranking.scores:
             name = ranking.coupling.layers(group)[0]
             yield Note(pass_name, name, "kept: the criterion says nothing of its channels", declined=True)
 
 
+def left_thin(pass_name: str, before: Graph, after: Graph) -> Iterator[Note]:
+    """The layers that are left with less than a tenth of their output channels."""
+    sizes = {after.names[weight.node]: weight.type.static_shape[axis] for weight, axis in layer_weights(after)}
+    for weight, axis in layer_weights(before):
+        name, had = before.names[weight.node], weight.type.static_shape[axis]
+        left = sizes.get(name, had)
+        if left < THIN * had:
+            text = f"only {left} of {had} channels are left: it may pass on too little. Prune less, or keep={[name]}"
+            yield Note(pass_name, name, text, alarm=True)
+
+
 def describe(graph: Graph, place: ChannelAxis, count: int) -> str:
-    """An axis of a weight as ``name[axis]``, with how many of its indices a unit has if not one."""
+    """An axis of a weight as ``name[axis]``, with the number of indices in a unit unless it is one."""
     return f"{graph.names[place.value.node]}[{place.axis}]" + (f" x{count}" if count > 1 else "")

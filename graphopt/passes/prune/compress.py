@@ -1,4 +1,4 @@
-"""Sparse weights kept compressed in flash, and decompressed into the workspace when the program runs."""
+"""Sparse weights stored compressed in flash, and decompressed into the workspace when the program runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ WEIGHT = 1
 
 
 class CompressWeights(Pass, name="compress-weights", contract=Exact()):
-    """Store the weights of convolutions and linear layers as a bitmap and the values that are not zero.
+    """Store the weights of convolutions and linear layers as a bitmap and the nonzero values.
 
-    Done where it saves flash, which int8 does from an eighth of zeros on. It costs workspace, for the weights are whole
-    while their layer runs, and instructions: no target has a kernel that skips zeros, and the tiled kernels want their
-    weights packed ahead. Run it last, in front of ``fuse``: later passes see weights that are computed.
+    This is done where it saves flash; int8 weights need more than an eighth of zeros. It costs workspace, since the
+    whole weights are in it while their layer runs. It costs instructions, since no target has a kernel that skips zeros
+    and the weights are not packed ahead for the tiled kernels. Run it last, just before ``fuse``: other passes would
+    see computed weights.
     """
 
     tells_users = True
@@ -41,7 +42,7 @@ class CompressWeights(Pass, name="compress-weights", contract=Exact()):
         return rebuild(graph, compressed)
 
     def smaller(self, weight: Value, bits: int, graph: Graph, context: Context) -> Value:
-        """The weight decompressed, or as it is where that takes no fewer bytes than it does, packed."""
+        """The decompression of the weight, or the weight itself if compression saves no bytes over packed storage."""
         array = weight.constant
         assert array is not None
         packed, dense, name = compress(array), array.nbytes * bits // 8, graph.names[weight.node]

@@ -1,7 +1,7 @@
-"""Coupled groups: what the relations of a graph join, found as connected components.
+"""Coupled groups: the connected components of the relations of a graph.
 
-Removing a unit, the elements of one component, is exact on any graph; DepGraph (Fang et al., CVPR 2023) couples layers,
-here it is single indices, so that offsets, permutations and repetitions need no special case.
+A unit is the elements of one component; removing it is exact on any graph. DepGraph (Fang et al., CVPR 2023) couples
+layers. Here single indices are coupled, so that offsets, permutations and repetitions need no special case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from graphopt.passes.prune.maps import relate
 from graphopt.passes.prune.relations import ChannelAxis, Choice, Relations
 
 Option = tuple[Choice, list[ChannelAxis], list[ChannelAxis]]
-"""A choice, and the axes of either side that may shrink."""
+"""A choice, and the axes of both sides that may shrink."""
 
 RESHAPED = "a reshape mixes it with other axes"
 WHOLE = "its channels only go all together"
@@ -28,9 +28,9 @@ WHOLE = "its channels only go all together"
 
 @dataclass(frozen=True, eq=False)
 class ChannelGroup:
-    """Units that touch the same axes, each the same number of elements of them.
+    """Units that touch the same axes, with the same number of elements on each.
 
-    ``units`` [units, elements] holds the numbers of the elements, sorted; ``counts`` how many a unit has of each axis.
+    ``units`` [units, elements] has the sorted element numbers; ``counts`` has the elements of a unit on each axis.
     """
 
     axes: tuple[ChannelAxis, ...]
@@ -43,12 +43,12 @@ class ChannelGroup:
 
 @dataclass(frozen=True, eq=False)
 class Coupling:
-    """A graph's relations, resolved: the component of every element, and why it stays if it must."""
+    """A graph's relations, resolved: the component of every element, and the reasons why components must stay."""
 
     relations: Relations
     labels: Array
     reasons: dict[int, str]
-    """By component."""
+    """Why a component must stay, by component."""
 
     @property
     def graph(self) -> Graph:
@@ -62,12 +62,12 @@ class Coupling:
 
     @cached_property
     def layer_of(self) -> dict[ChannelAxis, Node]:
-        """For the axes whose channels the weights of a layer compute, that layer."""
+        """The layer whose weights compute the channels of an axis, by axis."""
         return {place: node for node, places in self.relations.producers.items() for place in places}
 
     @cached_property
     def order(self) -> dict[Node, int]:
-        """Where each layer stands in the graph."""
+        """The position of each layer in the graph."""
         return {node: i for i, node in enumerate(self.relations.producers)}
 
     def label_of(self, place: ChannelAxis) -> Array:
@@ -77,9 +77,9 @@ class Coupling:
 
     @cached_property
     def groups(self) -> tuple[ChannelGroup, ...]:
-        """All units that may go, by the axes they touch, in the order of the graph.
+        """All removable units, grouped by the axes that they touch, in the order of the graph.
 
-        May not: what must stay, and what holds no constant.
+        A component is not removable if it must stay, or if it touches no constant.
         """
         constant = np.array([a.value.constant is not None for a in self.relations.axes])
         found: dict[bytes, list[Array]] = {}
@@ -94,13 +94,13 @@ class Coupling:
         return ChannelGroup(tuple(self.relations.axes[a] for a in touched), tuple(counts.tolist()), np.stack(units))
 
     def layers(self, group: ChannelGroup) -> tuple[str, ...]:
-        """The names of the layers that compute the channels of a group; if none does, that of its first value."""
+        """The names of the layers that compute the channels of a group; without layers, the name of its first value."""
         found = {self.layer_of[p] for p in group.axes if p in self.layer_of}
         names = self.graph.names
         return tuple(names[n] for n in sorted(found, key=self.order.__getitem__) or [group.axes[0].value.node])
 
     def components(self) -> Iterator[Array]:
-        """The sorted elements of every component that may go, by its first element."""
+        """The sorted elements of every component that need not stay, in order of first elements."""
         labels = self.labels[: self.relations.count]
         free = np.ones(int(self.labels.max(initial=-1)) + 1, bool)
         free[list(self.reasons)] = False
@@ -110,7 +110,7 @@ class Coupling:
         yield from sorted(parts, key=lambda part: int(part[0]))
 
     def whole_axes(self) -> list[int]:
-        """The components that hold all elements of an axis, of which nothing would be left."""
+        """The components that hold all elements of an axis; removing one would leave nothing of the axis."""
         axes = len(self.relations.axes)
         pairs = self.labels[: self.relations.count].astype(np.int64) * axes + self.axis_of
         found, counts = np.unique(pairs, return_counts=True)
@@ -118,7 +118,7 @@ class Coupling:
         return list(np.unique(found[counts == sizes[found % axes]] // axes).tolist()) if axes else []
 
     def why_kept(self, place: ChannelAxis) -> str | None:
-        """Why nothing of an axis may go; None where something may."""
+        """Why the whole axis must stay; None if some of its elements may be removed."""
         reasons = [self.reasons.get(int(label)) for label in np.unique(self.label_of(place))]
         if any(r is None for r in reasons):
             return None
@@ -138,7 +138,7 @@ def couple(graph: Graph, keep: Sequence[tuple[ChannelAxis, str]] = ()) -> Coupli
 
 
 def solve(relations: Relations) -> Coupling:
-    """The components of what is linked so far, and the first reason that each of those has which must stay."""
+    """The components of the present links, and for each that must stay, its first reason."""
     size = 1 + max([relations.count - 1, *(int(a.max(initial=-1)) for pair in relations.links for a in pair)])
     empty = [np.arange(0)]
     a, b = (np.concatenate([*empty, *(pair[side] for pair in relations.links)]) for side in (0, 1))
@@ -155,10 +155,10 @@ def solve(relations: Relations) -> Coupling:
 
 
 def decide(relations: Relations, coupling: Coupling) -> None:
-    """Settle the choices that are clear: where a side can lose nothing, and where only one axis of each can.
+    """Settle the clear choices: those with a side where no axis may shrink, or with one axis on each side that may.
 
-    If none is, the first of all that depend on each other is settled: for the axis that is coupled with the most others
-    (attention's heads before the channels of a head), then for the longest.
+    If no choice is clear, settle the first of each set of dependent choices. It chooses the axis that is coupled with
+    the most others (attention's heads before the channels of a head), then the longest.
     """
     options = [(c, live(c.before, coupling), live(c.after, coupling)) for c in relations.choices]
     clear = [o for o in options if not (o[1] and o[2]) or len(o[1]) == len(o[2]) == 1]
@@ -177,9 +177,9 @@ def decide(relations: Relations, coupling: Coupling) -> None:
 
 
 def first_of_each(options: Sequence[Option], coupled: nx.Graph) -> Iterator[Option]:
-    """The first of all choices that depend on each other, by what they and the links between them join.
+    """The first of each set of dependent choices: choices are dependent if they, or links, connect their axes.
 
-    So the blocks of a deep network are settled side by side, not one after the other.
+    So the blocks of a deep network are settled together, not one after the other.
     """
     joined = coupled.copy()
     for choice, *_ in options:
@@ -199,7 +199,7 @@ def live(run: Sequence[ChannelAxis], coupling: Coupling) -> list[ChannelAxis]:
 def settle(
     relations: Relations, choice: Choice, before: list[ChannelAxis], after: list[ChannelAxis], why: str | None
 ) -> None:
-    """Link one axis of either side by the elements that they share; all others stay, for the reason given."""
+    """Link the chosen axis of each side by their common elements; all other axes must stay, for the given reason."""
     chosen = (*before, *after) if before and after else ()
     for place in (*choice.before, *choice.after):
         if place not in chosen:
@@ -217,7 +217,7 @@ def element_of(run: Sequence[ChannelAxis], place: ChannelAxis) -> Array:
 
 
 def coupled_axes(relations: Relations, coupling: Coupling) -> nx.Graph:
-    """The graph whose edges join axes that links couple."""
+    """The graph of axes, with an edge between axes that links couple."""
     graph = nx.Graph()
     graph.add_nodes_from(relations.axes)
     for a, b in relations.links:
@@ -227,7 +227,7 @@ def coupled_axes(relations: Relations, coupling: Coupling) -> nx.Graph:
 
 
 def separate_vectors(graph: Graph) -> Graph:
-    """The graph with every reader of a shared vector given its own: equal biases do not couple layers."""
+    """The graph with a copy of each shared vector for every reader, so that equal biases do not couple layers."""
     shared = {
         v
         for v, users in graph.uses.items()

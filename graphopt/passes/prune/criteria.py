@@ -21,11 +21,11 @@ WEIGHTS: dict[type[Op], dict[int, int]] = {
     MatMul: {1: -1},
     Recurrent: {1: 1, 2: 1},
 }
-"""By operator, the operands that are weights, and the axis of each that counts the output channels."""
+"""By operator, the operands that are weights, and the axis of the output channels in each."""
 
 
 def layer_weights(graph: Graph) -> Iterator[tuple[Value, int]]:
-    """The constant weights of layers, dequantized ones too, once each, with the axis of their output channels."""
+    """The weights of layers, constant or dequantized constants, each once, with the axis of the output channels."""
     seen = set()
     for node in graph.nodes:
         for op, places in WEIGHTS.items():
@@ -63,7 +63,7 @@ class Magnitude:
 
 @dataclass(frozen=True)
 class GeometricMedian:
-    """The distance of a filter to all others of its layer: near their median it adds little (He et al., CVPR 2019)."""
+    """The distance of a filter to all others of its layer; one near their median adds little (He et al., CVPR 2019)."""
 
     def scores(self, graph: Graph) -> Scores:
         found: dict[Value, Array] = {}
@@ -77,7 +77,7 @@ class GeometricMedian:
 
 @dataclass(frozen=True)
 class BatchNormScale:
-    """|scale| of the batch norms (Liu et al., ICCV 2017). Of channels behind which no norm stands it says nothing."""
+    """|scale| of batch norms (Liu et al., ICCV 2017). Channels without a batch norm after them get no score."""
 
     def scores(self, graph: Graph) -> Scores:
         scales = [n.inputs[1] for n in graph.nodes if isinstance(n.op, BatchNorm)]
@@ -86,7 +86,7 @@ class BatchNormScale:
 
 @dataclass(frozen=True)
 class Random:
-    """A number between 0 and 1 for every filter, of a seed: what any other criterion has to beat."""
+    """A random number in [0, 1) for every filter, from a seed: the baseline for other criteria."""
 
     seed: int = 0
 
@@ -98,7 +98,7 @@ class Random:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """The mean of |a| over data, of the channels that the sums of a graph read: after the activations, that is."""
+    """The mean of |a| over data, for the channels that the sums of a graph read, so after the activations."""
 
     data: Data
 
@@ -122,7 +122,7 @@ def channel_means(y: Array, axis: int) -> Array:
 
 
 def along(numbers: Array, axis: int, rank: int) -> Array:
-    """Numbers laid along one axis of an array that has ones elsewhere."""
+    """Numbers reshaped to lie along one axis of an array of that rank; the other axes have size one."""
     return numbers.reshape([-1 if a == axis else 1 for a in range(rank)])
 
 
@@ -132,11 +132,11 @@ CRITERIA: dict[str, Callable[..., Importance]] = {
     "batch-norm-scale": BatchNormScale,
     "random": Random,
 }
-"""The criteria that can be named: those that need nothing but the graph."""
+"""The criteria that have names: those that need only the graph."""
 
 
 def find_scores(importance: str | Importance | ScoreFunction, graph: Graph) -> Scores:
-    """The scores by a criterion, or by one that is named. Raises ``InvalidInput`` for scores of the wrong shape."""
+    """The scores by a criterion, given itself or by name. Raises ``InvalidInput`` for scores of the wrong shape."""
     if isinstance(importance, str):
         if importance not in CRITERIA:
             advice = f"one of {', '.join(CRITERIA)}; others are given as objects, in Python"

@@ -1,4 +1,4 @@
-"""Channels that are constant, or that nobody reads: gone without any accuracy at stake."""
+"""Remove channels that are constant or that nobody reads, which costs no accuracy."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from graphopt.passes.prune.remove import Removal
 
 @dataclass(frozen=True)
 class Reading:
-    """What a sum loses with each index of its axis: nothing that depends on the input, where ``harmless``.
+    """What each index of the axis of a sum adds: nothing that depends on the input, if ``harmless``.
 
-    ``shift`` [outputs, indices] is what is lost for good, and goes into the bias.
+    ``shift`` [outputs, indices] is the constant that an index adds, which goes into the bias.
     """
 
     harmless: Array
@@ -30,13 +30,13 @@ class Reading:
 
 
 class RemoveDeadChannels(Pass, name="remove-dead-channels", contract=Close(rtol=1e-4, atol=1e-4)):
-    """Remove channels that are constant (their weights are next to nothing), and those that nobody reads.
+    """Remove channels that are constant (their weights are almost zero), and channels that nobody reads.
 
-    A channel goes if what depends on the input in all that is read of it, weight times activation, stays under
-    ``bound``; the constant rest, through activations and other layers on the way, goes into the bias of its readers.
-    ``limit`` is the largest magnitude of any input or activation: an assumption where interval arithmetic finds less
-    or nothing. A constant channel that reaches a padded layer is not constant at the border, and is kept, as is one of
-    every axis at least.
+    A channel is removed if, in all its products of weight and activation, the part that depends on the input stays
+    under ``bound``. The constant part, also through activations and other layers, goes into the bias of its readers.
+    ``limit`` is the largest magnitude of any input or activation. It is an assumption wherever interval arithmetic
+    finds wider bounds or none. A constant channel that reaches a padded layer stays, since it is not constant at the
+    border. At least one channel of every axis stays.
     """
 
     bound: float = 1e-6
@@ -48,7 +48,7 @@ class RemoveDeadChannels(Pass, name="remove-dead-channels", contract=Close(rtol=
         return graph
 
     def once(self, graph: Graph, context: Context) -> Graph:
-        """Without the units that are dead as things stand; the very same graph if there are none."""
+        """The graph without its dead units; the same graph if there are none."""
         own = separate_vectors(with_plain_biases(graph))
         coupling = couple(own)
         known = intervals(own, self.limit)
@@ -66,7 +66,7 @@ class RemoveDeadChannels(Pass, name="remove-dead-channels", contract=Close(rtol=
 
 
 def read(c: Contraction, known: dict[Value, Interval], bound: float) -> Reading:
-    """What a sum makes of each index: layers may lose a constant, all others must read zero."""
+    """The effect of each index on a sum: layers may lose a constant, other sums must read zero."""
     x = known[c.node.inputs[c.position]]
     low = np.moveaxis(x.low, c.axis, 0).reshape(x.low.shape[c.axis], -1).min(1)
     high = np.moveaxis(x.high, c.axis, 0).reshape(x.high.shape[c.axis], -1).max(1)
@@ -92,7 +92,7 @@ def dense(weight: Array, group: int) -> Array:
 
 
 def dead_units(coupling: Coupling, readings: dict[Contraction, Reading]) -> list[Array]:
-    """The units that every sum can do without, but for the last of each axis."""
+    """The units that are harmless to every sum, except the last one of each axis."""
     relations = coupling.relations
     needed = np.zeros(relations.count, bool)
     for c, reading in readings.items():
@@ -112,7 +112,7 @@ def dead_units(coupling: Coupling, readings: dict[Contraction, Reading]) -> list
 
 
 def lost(removal: Removal, readings: dict[Contraction, Reading]) -> dict[Node, Array]:
-    """For each layer, what the constant channels that go have added to its outputs."""
+    """For each layer, the constant that the removed channels added to its outputs."""
     return {
         c.node: shift[:, removal.marks(ChannelAxis(c.node.inputs[c.position], c.axis))].sum(1)
         for c, reading in readings.items()
@@ -121,7 +121,7 @@ def lost(removal: Removal, readings: dict[Contraction, Reading]) -> dict[Node, A
 
 
 def with_biases(graph: Graph, shifts: dict[Node, Array]) -> Graph:
-    """The graph with something added to the biases of layers."""
+    """The graph with shifts added to the biases of layers."""
 
     def transform(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node not in shifts or (bias := inputs[2].constant) is None:

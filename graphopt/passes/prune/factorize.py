@@ -1,8 +1,9 @@
-"""Low-rank factors in place of layers: what "quantum-inspired" tensor-network compression comes down to.
+"""Low-rank factors in place of layers. "Quantum-inspired" tensor-network compression amounts to the same.
 
-A linear, or a 1x1 convolution, becomes two by singular value decomposition; a larger convolution three by Tucker-2
-(Kim et al., "Compression of Deep Convolutional Neural Networks", ICLR 2016): 1x1 down to the rank of the inputs, the
-core, 1x1 up from the rank of the outputs, the factors from the decompositions of both unfoldings (HOSVD).
+A linear, or a 1x1 convolution, becomes two layers by singular value decomposition. A larger convolution becomes three
+by Tucker-2 (Kim et al., "Compression of Deep Convolutional Neural Networks", ICLR 2016): 1x1 down to the rank of the
+inputs, the core, and 1x1 up from the rank of the outputs. The factors come from the decompositions of both unfoldings
+(HOSVD).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from graphopt.passes.prune.names import named_layers
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """Orthonormal bases [outputs, rank] and [inputs, rank] of what stays of a weight's outputs and inputs."""
+    """Orthonormal bases [outputs, rank] and [inputs, rank] of the kept subspaces of a weight's outputs and inputs."""
 
     outputs: Array
     inputs: Array
@@ -33,7 +34,7 @@ class Factors:
         return np.asarray(np.einsum("oct,or,cs->rst", as_taps(weight), self.outputs, self.inputs))
 
     def project(self, weight: Array) -> Array:
-        """What stays of the weight, in its own shape."""
+        """The projection of the weight onto the bases, in its own shape."""
         full = np.einsum("rst,or,cs->oct", self.core(weight), self.outputs, self.inputs)
         return np.asarray(full.reshape(weight.shape))
 
@@ -41,10 +42,10 @@ class Factors:
 class Factorize(Pass, name="factorize", contract=Masked()):
     """Replace linear and convolution layers by low-rank factors where that saves multiply-accumulates.
 
-    Ranks are ``rank``, or the smallest that hold ``energy``, a part of the sum of the squared singular values (of
-    each unfolding of a convolution). Held to the graph before with its weights projected onto what stays.
+    Ranks are ``rank``, or the smallest that keep ``energy``, a fraction of the sum of the squared singular values (of
+    each unfolding of a convolution). The contract compares with the old graph with its weights projected.
 
-    Declines: groups, weights that are not constant, and layers of which the factors would cost no less.
+    Declines: groups, weights that are not constant, and layers whose factors would not cost less.
     """
 
     tells_users = True
@@ -79,7 +80,7 @@ class Factorize(Pass, name="factorize", contract=Masked()):
         return Factorization(graph, chosen)
 
     def factors(self, node: Node) -> Factors | str:
-        """The factors of a layer, or why it has none."""
+        """The factors of a layer, or the reason why it has none."""
         weight = node.inputs[1].constant
         if weight is None:
             return "its weight is not constant"
@@ -97,7 +98,7 @@ class Factorize(Pass, name="factorize", contract=Masked()):
         return f"factors of ranks {ranks(found)} would cost {after:,} MACs a sample for {before:,}"
 
     def basis(self, matrix: Array) -> Array:
-        """The left singular vectors that stay."""
+        """The left singular vectors to keep."""
         u, s, _ = np.linalg.svd(matrix, full_matrices=False)
         share = np.cumsum(s**2) / max(float((s**2).sum()), np.finfo(float).tiny)
         rank = self.rank or int(np.searchsorted(share, self.energy - 1e-12)) + 1
@@ -123,13 +124,13 @@ def told(node: Node, factors: Factors) -> str:
 
 
 def layer_cost(node: Node) -> int:
-    """Multiply-accumulates a sample."""
+    """The multiply-accumulates of a layer for one sample."""
     weight = node.inputs[1].type.static_shape
     return int(np.prod(weight)) * positions(node.results[0], node)
 
 
 def factor_cost(node: Node, factors: Factors) -> int:
-    """Those of the factors: down to the rank of the inputs, the core (but for matrices), up to the outputs."""
+    """The same of its factors: down to the rank of the inputs, the core (not for matrices), up to the outputs."""
     o, c, *taps = node.inputs[1].type.static_shape
     r, s = int(factors.outputs.shape[1]), int(factors.inputs.shape[1])
     before, after = positions(node.inputs[0], node), positions(node.results[0], node)
@@ -139,7 +140,7 @@ def factor_cost(node: Node, factors: Factors) -> int:
 
 
 def positions(value: Value, node: Node) -> int:
-    """Where a layer is applied in one sample: all but the channels and the batch."""
+    """The number of positions at which a layer is applied in one sample: all axes but the channels and the batch."""
     channels = 1 if isinstance(node.op, Conv) else value.type.rank - 1
     return int(np.prod([d for a, d in enumerate(value.type.shape) if a != channels and isinstance(d, int)]))
 
@@ -152,7 +153,7 @@ class Factorization:
     factors: dict[Node, Factors]
 
     def apply(self) -> Graph:
-        """The graph with layers in a row in place of each."""
+        """The graph with a sequence of layers in place of each factorized layer."""
         return rebuild(self.graph, self.in_factors) if self.factors else self.graph
 
     def cast(self, dtype: str) -> Factorization:
@@ -185,7 +186,7 @@ class Factorization:
         return [apply(plain, apply(op, apply(plain, x, down, "down"), inner, "core"), up, "up", bias)]
 
     def masked(self, seed: int | None = None) -> Graph:
-        """The graph before with projected weights; with a seed, with other numbers in all that is projected away."""
+        """The old graph with projected weights; with a seed, the part that the projection removes is random first."""
         rng = np.random.default_rng(seed)
 
         def project(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:

@@ -1,4 +1,4 @@
-"""What a pruning criterion says: the saliency of weights, of channels, of activations, in one form."""
+"""Scores of pruning criteria: the saliency of weights, channels and activations, in one form."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Protocol, runtime_checkable
 from graphopt.ir import Array, Graph, Value
 
 Scores = Mapping[Value, Array]
-"""For some values of a graph (constants, or results of nodes) an array of the value's rank, each axis the value's or 1.
+"""For some values of a graph (constants, or results of nodes) an array of the value's rank; each axis may be 1 instead.
 
-An array of the value's own shape speaks of every element: ``|w|^p``, ``w * dloss/dw``. One with ones speaks of the
-indices of the other axes only: [o, 1, 1, 1] has one number an output filter of a weight [o, c, h, w], and says nothing
-of c; [1, c, 1, 1] has one number a channel of an activation [N, c, h, w]. Higher is more important.
+An array of the value's own shape scores every element: ``|w|^p``, ``w * dloss/dw``. An array with axes of 1 scores only
+the indices of its other axes: [o, 1, 1, 1] has one number per output filter of a weight [o, c, h, w], and no score for
+c; [1, c, 1, 1] has one number per channel of an activation [N, c, h, w]. Higher is more important.
 
-The score of what is removed together is the magnitude of the sum of all entries of the elements that go, so that
-signed first-order terms cancel as they do in the loss (Molchanov et al., 2019); float64 is summed.
+The score of a unit is the magnitude of the sum of all entries of its elements, so that signed first-order terms cancel
+as they do in the loss (Molchanov et al., 2019). Sums are in float64.
 """
 
 
 @runtime_checkable
 class Importance(Protocol):
-    """A pruning criterion. Those that hold data, losses or models are for Python only, not for the command line.
+    """A pruning criterion. Criteria that hold data, losses or models are for Python only, not for the command line.
 
-    One that measures in one unit everywhere, as the loss is, may have a true attribute ``comparable``: then scores of
-    different layers are compared as they are, not as parts of the mean of their group.
+    If a criterion measures all layers in one unit, such as the loss, it may set the attribute ``comparable`` to true.
+    Then scores of different layers are compared directly, without division by the mean of their group.
     """
 
     def scores(self, graph: Graph) -> Scores:
-        """The scores by values of this very graph; values left out count nothing."""
+        """The scores, by values of this graph; values that are left out do not count."""
 
 
 ScoreFunction = Callable[[Graph], Scores]

@@ -1,8 +1,8 @@
-"""Bounds of every element of every value, by interval arithmetic: what does not depend on the input has none between.
+"""Bounds of every element of every value, by interval arithmetic. They are equal if an element is constant.
 
-Bounds are those at a batch of one, in float64. Monotone operators act on them; layers on centre and radius (Rump,
-"Fast and Parallel Interval Arithmetic", BIT 1999). Padding and borders come out exactly, element by element, since the
-operators' own reference evaluation does the work.
+Bounds are for a batch of one, in float64. Monotone operators are applied to the bounds, layers to centre and radius
+(Rump, "Fast and Parallel Interval Arithmetic", BIT 1999). Padding and borders are exact, element by element, since the
+operators' own reference evaluation computes them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from graphopt.ops.quantized import Quantization
 
 @dataclass(frozen=True)
 class Interval:
-    """Lower and upper bounds, an element each."""
+    """Lower and upper bounds, one of each per element."""
 
     low: Array
     high: Array
@@ -84,10 +84,10 @@ MONOTONE = (
     *(Add, Maximum, Minimum, Concat, MaxPool, AveragePool, ReduceMean, ReduceSum, ReduceMax, ReduceMin),
     *(Reshape, Transpose, Slice, Split, Pad, Expand, Tile, Resize),
 )
-"""Operators none of whose results falls when an operand rises."""
+"""Monotone operators: no result falls when an operand rises."""
 
 LIPSCHITZ: dict[type[Op], float] = {Silu: 1.1, HardSwish: 1.5, Gelu: 1.2, Mish: 1.1}
-"""Others, and how much steeper than 1 they never get."""
+"""Operators that are not monotone, with a bound of their slope."""
 
 
 def evaluated(op: Op, inputs: Sequence[Array]) -> list[Array]:
@@ -103,14 +103,14 @@ def monotone(op: Op, x: Sequence[Interval]) -> list[Interval] | None:
 
 
 def smooth(op: Op, x: Sequence[Interval]) -> list[Interval]:
-    """Between two points, a function is as far from the mean of its values there as its slope allows."""
+    """Bounds of a function between two points, from its values there and the bound of its slope."""
     (a,), (b,) = evaluated(op, [x[0].low]), evaluated(op, [x[0].high])
     reach = LIPSCHITZ[type(op)] * x[0].radius
     return [Interval((a + b) / 2 - reach, (a + b) / 2 + reach)]
 
 
 def layer(op: Op, x: Sequence[Interval]) -> list[Interval] | None:
-    """Layers of constant weights."""
+    """Bounds of layers with constant weights."""
     if any(i.radius.any() for i in x[1:]):
         return None
     weights = [i.low for i in x[1:]]
@@ -138,7 +138,7 @@ INTERVAL_RULES[BatchNorm] = lambda op, x: (
 
 
 def intervals(graph: Graph, limit: float) -> dict[Value, Interval]:
-    """The bounds of all values; where nothing is known they are -limit and limit, which is an assumption."""
+    """The bounds of all values; unknown ones are assumed to be -limit and limit."""
     bound = bind_batch(graph, 1)
     found: dict[Value, Interval] = {}
     named: dict[Value, Interval] = {}
@@ -175,6 +175,6 @@ def quantization(node: Node, x: Interval) -> Sequence[Interval] | None:
 
 
 def limited(x: Interval, limit: float) -> Interval:
-    """Bounds that are wider than the assumption (or not numbers) give way to it."""
+    """The bounds; -limit and limit where the bounds are farther apart than these, or not numbers."""
     wide = ~(x.high - x.low <= 2 * limit)
     return Interval(np.where(wide, -limit, x.low), np.where(wide, limit, x.high)) if wide.any() else x

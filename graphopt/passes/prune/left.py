@@ -1,4 +1,4 @@
-"""What pruning has left of the outputs, measured: on data, or on random inputs for want of it."""
+"""Measure what pruning has left of the outputs: on data, or on random inputs if there is none."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from graphopt.passes.contract import random_inputs, signal_to_noise
 from graphopt.passes.data import CHUNK, Data, batches, inputs_of
 
 MOST, LEAST, WORK = 128, 8, 10**10
-"""Of samples; where they would take more multiply-accumulates, fewer: the figure is a warning, no evaluation."""
+"""The most and the fewest samples, and the multiply-accumulates to stay under: the figure is a warning only."""
 
 ENOUGH = 10.0
-"""Decibels; with less, the error is more than a third of what the outputs vary by."""
+"""Decibels; with less, the error is more than a third of the variation of the outputs."""
 
 
 @dataclass(frozen=True)
 class SignalLeft:
-    """How much the outputs of two graphs have in common.
+    """How close the outputs of two graphs are.
 
-    ``decibels`` is the signal-to-noise ratio of the ``output`` that has the least. On data, the signal is what an
-    output varies by: at 0 dB it is worth no more than its mean. Random inputs hardly move the outputs of a trained
-    network, so there the whole output is the signal, and the figure says little. ``same_class`` is the part of the
-    samples that keep their class, where the first output has a number for each (``[N, classes]``); ``accuracy`` is that
-    before and after, where labels are given.
+    ``decibels`` is the signal-to-noise ratio of the worst output, ``output``. On data, the signal is the variation of
+    the output: at 0 dB it is worth no more than its mean. Random inputs hardly move the outputs of a trained
+    network, so for them the whole output is the signal, and the figure says little. ``same_class`` is the fraction of
+    samples that keep their class, if the first output has one number per class (``[N, classes]``). ``accuracy`` is the
+    accuracy before and after, if labels are given.
     """
 
     output: str
@@ -58,9 +58,9 @@ class SignalLeft:
 
 
 def signal_left(before: Graph, after: Graph, data: Data | None = None, labels: str | None = None) -> SignalLeft:
-    """What ``after`` has left of the outputs of ``before``, on the first samples of the data.
+    """How close the outputs of ``after`` are to those of ``before``, on the first samples of the data.
 
-    ``labels`` names the array of the data that has the right class of each sample, if one does.
+    ``labels`` names the array of the data with the correct class of each sample, if there is one.
     """
     drawn = list(measured(before, data))
     runs = [tuple(g(**inputs_of(before, x)) for g in (before, after)) for x in drawn]
@@ -80,7 +80,7 @@ def signal_left(before: Graph, after: Graph, data: Data | None = None, labels: s
 
 
 def measured(graph: Graph, data: Data | None) -> Iterator[dict[str, Array]]:
-    """Batches until there are samples enough."""
+    """Batches until there are enough samples."""
     most = CHUNK if data is None else MOST
     left = min(most, max(LEAST, WORK // max(count_macs(graph), 1)))
     for batch in random_batches(graph) if data is None else batches(data, graph):
@@ -96,13 +96,13 @@ def random_batches(graph: Graph) -> Iterator[dict[str, Array]]:
 
 
 def joined(output: Value, runs: Sequence[Array]) -> Array:
-    """The results of several runs for one output, in float64, the axis that counts samples first."""
+    """The results of several runs for one output, in float64, with the axis of samples first."""
     axis = next((i for i, d in enumerate(output.type.shape) if isinstance(d, Batch)), 0)
     return np.moveaxis(np.concatenate([np.atleast_1d(y) for y in runs], axis), axis, 0).astype(np.float64)
 
 
 def decibels(got: Array, wanted: Array, centred: bool) -> float:
-    """Signal to noise, the signal being what varies, if anything does; none at all where what is got is not finite."""
+    """The signal-to-noise ratio, of the variation if ``centred`` and anything varies; -inf if ``got`` is not finite."""
     if not np.isfinite(got).all():
         return float("-inf")
     mean = wanted.mean(0) if centred and np.ptp(wanted, 0).any() else 0.0

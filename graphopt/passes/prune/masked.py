@@ -1,4 +1,4 @@
-"""The oracle of pruning: the graph before, of full size, that reads zeros where the small graph reads nothing."""
+"""The masked graph, the oracle of pruning: the old graph in full size, whose sums read zeros for removed elements."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from graphopt.ops import Where
 from graphopt.passes.prune.relations import ChannelAxis, Relations
 
 Marks = Callable[[ChannelAxis], Array]
-"""Which indices of an axis go."""
+"""Which indices of an axis are removed."""
 
 
 def masked_graph(relations: Relations, marks: Marks, seed: int | None) -> Graph:
-    """Zeros in front of every sum over an axis of which something goes.
+    """The graph with zeros before every sum, for the removed indices of its axes.
 
-    With a seed, every weight that goes is drawn anew: the outputs then show whether anything still reads it.
+    With a seed, every removed weight becomes random; then the outputs show whether anything still reads it.
     """
     rng = np.random.default_rng(seed)
     axes: dict[tuple[Node, int], list[int]] = {}
@@ -38,14 +38,14 @@ def masked_graph(relations: Relations, marks: Marks, seed: int | None) -> Graph:
 
 
 def zeroed(x: Value, axis: int, gone: Array) -> Value:
-    """x with zeros at some indices of an axis, whatever stands there."""
+    """x with zeros at some indices of an axis, whatever the elements are."""
     shape = [1] * x.type.rank
     shape[axis] = len(gone)
     return Where()(constant(~gone.reshape(shape)), x, constant(np.zeros((), x.type.dtype)))
 
 
 def drawn_anew(weight: Value, marks: Marks, rng: np.random.Generator) -> Value:
-    """A constant with positive numbers of order one in all that goes of it."""
+    """A constant with random positive numbers of order one in its removed elements."""
     data = weight.constant
     assert data is not None
     if not weight.type.is_float:

@@ -1,4 +1,4 @@
-"""Layers chosen by patterns of their names."""
+"""Layers chosen by name patterns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from graphopt.ir import Graph, Node
 
 
 def named_layers(graph: Graph, patterns: Sequence[str]) -> dict[Node, str]:
-    """The nodes that a pattern (``head.*``) names, by their name, their origins, or those of their constants.
+    """The nodes that a pattern (``head.*``) matches by their names, their origins, or those of their constants.
 
-    Gives the first pattern that fits each. Raises ``InvalidInput`` for a pattern that fits none.
+    Each comes with the first pattern that matches it. Raises ``InvalidInput`` for a pattern without a match.
     """
     found: dict[Node, str] = {}
     used = set()

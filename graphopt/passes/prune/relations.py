@@ -1,7 +1,7 @@
-"""Relations between the indices of axes: what must go together, what must stay, where sums run.
+"""Relations between the indices of axes: which are removed together, which must stay, and where sums run.
 
 An *element* is one index of one axis of one value: the slab of the value at that index. Rules (see ``maps``) link the
-elements that go together, exactly, index by index; the connected components are what can be removed.
+elements that must be removed together, index by index. Only whole connected components can be removed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class ChannelAxis:
 
     @property
     def size(self) -> int:
-        """The number of its elements; that of k*N is k, each of which stands for N indices, k apart."""
+        """The number of its elements; an axis k*N has k, each of which stands for N indices, k apart."""
         return self.dim.factor if isinstance(self.dim, Batch) else self.dim
 
     def shrunk(self, size: int) -> Dim:
-        """The dimension with so many elements left."""
+        """The dimension with ``size`` elements left."""
         return Batch(size) if isinstance(self.dim, Batch) else size
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """An axis of an operand over which a node sums products: a channel that is gone there counts as zero."""
+    """An axis of an operand over which a node sums products; a removed channel counts as zero there."""
 
     node: Node
     position: int
@@ -47,7 +47,7 @@ class Contraction:
 
 @dataclass(frozen=True)
 class Choice:
-    """A run of axes of x that a reshape turns into a run of axes of y: at most one of either can shrink."""
+    """A run of axes of x that a reshape turns into a run of axes of y; at most one axis of each run can shrink."""
 
     node: Node
     before: tuple[ChannelAxis, ...]
@@ -56,7 +56,7 @@ class Choice:
 
 @dataclass
 class Relations:
-    """The elements of a graph, numbered, and what the rules say of them."""
+    """The numbered elements of a graph, and their relations from the rules."""
 
     graph: Graph
     axes: list[ChannelAxis] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Relations:
     producers: dict[Node, list[ChannelAxis]] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)
     symbols: dict[ChannelAxis, str] = field(default_factory=dict)
-    """The axes that count input symbols, and why they are that."""
+    """The axes whose indices are input symbols, with the reasons."""
 
     count: int = 0
 
@@ -86,36 +86,36 @@ class Relations:
         return np.arange(place.size) + self.starts[place]
 
     def link(self, a: Array, b: Array) -> None:
-        """Elements that go together, pair by pair (one side may broadcast to the other)."""
+        """Link elements that are removed together, pair by pair (one side may broadcast to the other)."""
         a, b = np.broadcast_arrays(a, b)
         self.links.append((a.ravel(), b.ravel()))
 
     def join(self, a: Value, a_axis: int, b: Value, b_axis: int) -> None:
-        """Two axes of equal length, index by index. An axis of one that broadcasts has nothing to give up."""
+        """Link two axes of equal length, index by index. An axis of one that broadcasts loses nothing."""
         if a.type.shape[a_axis] == b.type.shape[b_axis]:
             self.link(self.ids(a, a_axis), self.ids(b, b_axis))
 
     def keep(self, elements: Array, why: str) -> None:
-        """Elements that must stay, for a reason that a user can read."""
+        """Record that elements must stay, with a reason that a user can read."""
         self.kept.append((elements, why))
 
     def keep_axis(self, value: Value, axis: int, why: str) -> None:
         self.keep(self.ids(value, axis), why)
 
     def keep_value(self, value: Value, why: str, but: Iterable[int] = ()) -> None:
-        """All axes of a value, but for some."""
+        """Keep all axes of a value, except some."""
         spared = {a % value.type.rank for a in but}
         for axis in range(value.type.rank):
             if axis not in spared:
                 self.keep_axis(value, axis, why)
 
     def keep_symbols(self, place: ChannelAxis, why: str) -> None:
-        """An axis whose indices are input symbols."""
+        """Record an axis whose indices are input symbols."""
         self.symbols[place] = why
         self.keep_axis(place.value, place.axis, why)
 
     def contract(self, node: Node, position: int, axis: int) -> None:
-        """An axis of an operand over which a node sums."""
+        """Record an axis of an operand over which a node sums."""
         operand = node.inputs[position]
         if isinstance(operand.type.shape[axis], Batch):
             self.keep_axis(operand, axis, "the sum over it is one over the batch")
@@ -123,11 +123,11 @@ class Relations:
             self.contractions.append(Contraction(node, position, axis % operand.type.rank))
 
     def produce(self, node: Node, axis: int, result: int = 0) -> None:
-        """An axis of a result whose channels the weights of this very node compute."""
+        """Record an axis of a result whose channels the weights of this node compute."""
         self.producers.setdefault(node, []).append(ChannelAxis(node.results[result], axis % node.types[result].rank))
 
     def reshape(self, node: Node) -> None:
-        """Relate the axes of a reshape: run by run, those of one axis at once, the others by a choice."""
+        """Relate the axes of a reshape by runs: link runs of a single axis, and record a choice for the others."""
         (x,), (y,) = node.inputs, node.results
         for group in axis_groups(x.type.shape, y.type.shape):
             self.relate(node, x, y, group)

@@ -17,7 +17,7 @@ from graphopt.passes.prune.relations import ChannelAxis
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """What goes from a coupled graph: a set of units, as a mark on every element."""
+    """The removal of a set of units from a coupled graph, as a mark on every element."""
 
     coupling: Coupling
     gone: Array
@@ -34,18 +34,18 @@ class Removal:
         return self.coupling.graph
 
     def marks(self, place: ChannelAxis) -> Array:
-        """Which indices of an axis go."""
+        """Which indices of an axis are removed."""
         start = self.coupling.relations.starts[place]
         return self.gone[start : start + place.size]
 
     def axes(self) -> dict[ChannelAxis, Array]:
-        """The axes that shrink, and the indices that stay."""
+        """The axes that shrink, with their kept indices."""
         touched = np.unique(self.coupling.axis_of[self.gone])
         places = [self.coupling.relations.axes[a] for a in touched]
         return {place: np.flatnonzero(~self.marks(place)) for place in places}
 
     def apply(self) -> Graph:
-        """The small graph, verified. Raises ``InvalidGraph`` where an index map is wrong."""
+        """The small graph, verified. Raises ``InvalidGraph`` if an index map is wrong."""
         kept = self.axes()
         made: dict[tuple[int, bytes], Value] = {}
 
@@ -66,12 +66,12 @@ class Removal:
         return replace(self, coupling=replace(self.coupling, relations=relate(cast_floats(self.graph, dtype))))
 
     def masked(self, seed: int | None = None) -> Graph:
-        """The graph before with zeros where a sum reads what goes; with a seed, the weights that go drawn anew."""
+        """The old graph with zeros for removed elements before sums; with a seed, the removed weights are random."""
         return masked_graph(self.coupling.relations, self.marks, seed)
 
 
 def sliced(weight: Value, kept: Mapping[ChannelAxis, Array], made: dict[tuple[int, bytes], Value]) -> Value:
-    """A constant without what is gone; one that was shared and shrinks alike is shared again."""
+    """A constant without its removed elements; a shared one that shrinks alike for its readers stays shared."""
     data = weight.constant
     assert data is not None
     key = b""

@@ -1,4 +1,4 @@
-"""Which axes of a reshape correspond: the shortest runs of equal size."""
+"""The corresponding axes of a reshape: the shortest runs of equal size."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from graphopt.ir import Batch, Shape
 
 Size = tuple[int, int]
-"""A number of elements, as the power of N in it and the factor."""
+"""A number of elements, as its power of N and its factor."""
 
 
 @dataclass(frozen=True)
 class AxisGroup:
-    """Axes in a row of x and of y with the same elements in the same order; those of length one left out.
+    """A run of axes of x and one of y with the same elements in the same order; axes of length one are left out.
 
-    An axis k*N counts as N and k behind it: its elements are those k. ``batch`` says that N stands among other axes,
-    so that nothing is known of them.
+    An axis k*N counts as N followed by k; its elements are those k. ``batch`` says that N stands among other axes,
+    so that nothing is known about them.
     """
 
     before: tuple[int, ...]
@@ -46,7 +46,7 @@ def axis_groups(x: Shape, y: Shape) -> Iterator[AxisGroup]:
 
 
 def factors(shape: Shape) -> Iterator[tuple[int, Size]]:
-    """The axes with their sizes, k*N as two."""
+    """The axes with their sizes; k*N counts as two."""
     for axis, dim in enumerate(shape):
         if isinstance(dim, Batch):
             yield axis, (1, 1)

@@ -1,4 +1,4 @@
-"""What goes: scores gathered over coupled groups, made comparable, and the least important units picked."""
+"""Select the units to remove: sum scores over coupled groups, make them comparable, take the least important."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCOPES = ("global", "local", "isomorphic")
 
 
 def group_scores(coupling: Coupling, group: ChannelGroup, scores: Scores) -> Array | None:
-    """The score of each unit: the magnitude of the sum over all that goes with it; None where nothing is known."""
+    """The score of each unit, the magnitude of the sum over all its elements; None if the group has no score."""
     total, known = np.zeros(len(group)), False
     for place, within in positions(coupling, group):
         array = scores.get(place.value)
@@ -30,7 +30,7 @@ def group_scores(coupling: Coupling, group: ChannelGroup, scores: Scores) -> Arr
 
 
 def positions(coupling: Coupling, group: ChannelGroup) -> Iterator[tuple[ChannelAxis, Array]]:
-    """The axes of a group, and the indices that its units have of each: [units, indices of one]."""
+    """The axes of a group, each with the indices of its units: [units, indices of one]."""
     start = 0
     for place, count in zip(group.axes, group.counts, strict=True):
         yield place, group.units[:, start : start + count] - coupling.relations.starts[place]
@@ -38,14 +38,14 @@ def positions(coupling: Coupling, group: ChannelGroup) -> Iterator[tuple[Channel
 
 
 def comparable(scores: Array, normalize: bool) -> Array:
-    """Scores of a group as parts of their mean, so that those of all layers compare."""
+    """Scores of a group divided by their mean if ``normalize``, so that those of all layers compare."""
     mean = float(scores.mean())
     return scores / mean if normalize and mean > 0 else scores
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is left at least of every axis; and of what weights have of a group, a multiple of ``round_to``."""
+    """Every axis keeps at least ``min_channels``; channels of weights in a group stay a multiple of ``round_to``."""
 
     min_channels: int = 1
     round_to: int = 1
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The units of a coupling in pools, ranked: from each pool the same part goes, the least important first."""
+    """The ranked units of a coupling in pools; each pool loses the same fraction, the least important units first."""
 
     coupling: Coupling
     scores: dict[ChannelGroup, Array]
@@ -62,7 +62,7 @@ class Ranking:
 
     @classmethod
     def of(cls, coupling: Coupling, scores: Scores, scope: str, normalize: bool, limits: Limits) -> Ranking:
-        """Raises ``InvalidInput`` if the criterion says nothing of any unit."""
+        """The ranking of all units with scores. Raises ``InvalidInput`` if the criterion gives no score to any unit."""
         known = {g: s for g in coupling.groups if (s := group_scores(coupling, g, scores)) is not None}
         if coupling.groups and not known:
             raise InvalidInput("it says nothing of any channel of this graph", where="importance")
@@ -73,7 +73,7 @@ class Ranking:
         return cls(coupling, ranked, tuple(map(tuple, pools.values())), limits)
 
     def least(self, ratio: float) -> dict[ChannelGroup, Array]:
-        """For each group, the positions of the units that go when ``ratio`` of every pool is to."""
+        """For each group, the positions of the units to remove, for ``ratio`` of every pool."""
         left = {place: place.size for group in self.scores for place in group.axes}
         chosen: dict[ChannelGroup, Array] = {}
         for pool in self.pools:
@@ -100,7 +100,7 @@ class Ranking:
         return {g: np.array(units, int) for g, units in chosen.items()}
 
     def rounded(self, group: ChannelGroup, units: Array) -> Array:
-        """So few of the units, given in order of importance, that what they leave is a multiple of ``round_to``."""
+        """The most units, from the least important on, that leave a multiple of ``round_to`` channels."""
         weights = [(p, n) for p, n in zip(group.axes, group.counts, strict=True) if p.value.constant is not None]
         whole = [n for p, n in weights if n * len(group) == p.size]
         for count in range(len(units), 0, -1):
@@ -110,7 +110,7 @@ class Ranking:
 
 
 def structure(group: ChannelGroup) -> tuple[object, ...]:
-    """What groups of the same kind have in common: operators, axes and how often (Fang et al., ECCV 2024)."""
+    """The kind of a group: its operators, axes and element counts (Fang et al., ECCV 2024)."""
     return tuple((p.value.op.name, p.axis, p.value.type.rank, n) for p, n in zip(group.axes, group.counts, strict=True))
 
 

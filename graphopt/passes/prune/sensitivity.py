@@ -1,4 +1,4 @@
-"""Measured sensitivity: what pruning one coupled group, or one unit, does to a score that the user computes."""
+"""Measured sensitivity: the effect of pruning one coupled group, or one unit, on a score that the user computes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from graphopt.passes.prune.select import Limits, Ranking, positions, units_of
 from graphopt.progress import counted
 
 Evaluate = Callable[[Graph], float]
-"""The score of a graph, higher being better: accuracy on held-out samples, or minus a loss."""
+"""The score of a graph; higher is better. For example, the accuracy on held-out samples, or minus a loss."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A coupled group, by the first of its layers and all of them, and the score at each ratio."""
+    """A coupled group, with the name of its first layer, the names of all its layers, and the score at each ratio."""
 
     name: str
     layers: tuple[str, ...]
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class SensitivityReport:
-    """Scores by group and ratio, that group alone being pruned, and the score of the graph as it is."""
+    """The score of the unpruned graph, and the scores by group and ratio with only that group pruned."""
 
     baseline: float
     ratios: tuple[float, ...]
@@ -61,9 +61,9 @@ def analyze_sensitivity(
     ratios: Sequence[float] = (0.25, 0.5, 0.75),
     importance: str | Importance | ScoreFunction = "magnitude",
 ) -> SensitivityReport:
-    """The score of the graph with each coupled group pruned by itself, at each ratio.
+    """The score of the graph with each coupled group pruned alone, at each ratio.
 
-    One call of ``evaluate`` for each group and ratio, and one before.
+    It calls ``evaluate`` once for the unpruned graph, then once for each group and ratio.
     """
     own = separate_vectors(graph)
     coupling = couple(own)
@@ -79,9 +79,9 @@ def analyze_sensitivity(
 
 @dataclass(frozen=True, eq=False)
 class Sensitivity:
-    """The measured drop of a score when a unit alone is gone; one call of ``evaluate`` for each unit.
+    """The measured drop of a score when a single unit is removed; it calls ``evaluate`` once for each unit.
 
-    A unit without which the score rises counts 0. What is removed is masked, so the graph does not change its shape.
+    A unit counts 0 if the score rises without it. Units are masked, so the graph keeps its shape.
     """
 
     evaluate: Evaluate

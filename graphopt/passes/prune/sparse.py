@@ -1,6 +1,6 @@
-"""Sparse weights stored compactly, and exactly: a bit for each block that is there, then the values of those.
+"""Sparse weights stored compactly and exactly: a bit for each block, and the values of the nonzero blocks.
 
-What this saves is flash: no target has a kernel that skips zeros, so no speed follows from it.
+This saves flash, but no time: no target has a kernel that skips zeros.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from graphopt.ir import Array
 
 @dataclass(frozen=True)
 class Compressed:
-    """An array as a bitmap of blocks of ``block`` rows of the first axis, and the values of those not all zero.
+    """An array as a bitmap of blocks of ``block`` rows of the first axis, and the values of the nonzero blocks.
 
     Blocks are numbered along the rows first: block (i, j) holds elements [i * block : (i + 1) * block, j] of the
-    array as a matrix [first axis, rest]; the last row of blocks may be lower. ``bits`` has the bit of block (i, j)
-    at i * columns + j, lowest bit of each byte first; ``values`` has the elements block by block.
+    array as a matrix [first axis, rest]. The last row of blocks may have fewer rows. ``bits`` has the bit of block
+    (i, j) at i * columns + j, lowest bit of each byte first; ``values`` has the elements block by block.
     """
 
     dtype: str
@@ -32,7 +32,7 @@ class Compressed:
         return len(self.bits) + len(self.values)
 
     def decode(self) -> Array:
-        """The array, bit by bit the one that was compressed (but -0.0, which is 0.0)."""
+        """The compressed array, with the same bits (except -0.0, which becomes 0.0)."""
         rows, columns = matrix_shape(self.shape)
         blocks = -(-rows // self.block)
         there = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=blocks * columns, bitorder="little")
@@ -51,7 +51,7 @@ def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def compress(array: Array, block: int = 1) -> Compressed:
-    """An array in blocks of so many rows; any array can be, whether it gets smaller or not."""
+    """An array compressed in blocks of ``block`` rows; the result may be larger than the array."""
     rows, columns = matrix_shape(array.shape)
     matrix = array.reshape(rows, columns)
     starts = range(0, rows, block)
@@ -62,6 +62,6 @@ def compress(array: Array, block: int = 1) -> Compressed:
 
 
 def smallest(array: Array) -> Compressed | None:
-    """The smallest form by blocks of one or four rows; None where none is smaller than the array itself."""
+    """The smallest form with blocks of one or four rows; None if none is smaller than the array itself."""
     best = min((compress(array, block) for block in (1, 4)), key=lambda c: c.nbytes)
     return best if best.nbytes < array.nbytes else None

@@ -1,4 +1,4 @@
-"""Quantisation: parameters from data, quantize and dequantize around operators, operators on integers."""
+"""Quantization: parameters from data, quantize and dequantize around operators, operators on integers."""
 
 from graphopt.passes.quantize.analyze import QuantizationReport, analyze_quantization
 from graphopt.passes.quantize.lower import LowerInteger

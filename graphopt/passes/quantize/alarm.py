@@ -1,4 +1,4 @@
-"""The alarm: outputs, and channels of outputs, of which quantisation leaves little, though the whole may look fine."""
+"""The alarm: finds outputs, and channels of outputs, that quantization ruins, even if the whole looks fine."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ ENOUGH = 32
 """Samples after which no further batch is compared."""
 
 NEGLIGIBLE = 1e-6
-"""Of the largest magnitude of an output: a channel that varies by less is constant but for the rounding of float32."""
+"""A channel that varies by less than this part of the output's largest magnitude is constant up to float32 rounding."""
 
 STEPS = {Softmax: 1 / 256, Sigmoid: 1 / 256, HardSigmoid: 1 / 256, Tanh: 2 / 256}
-"""The step of int8 over all that a bounded function gives. An error below it is what int8 promises, so that a class
-that is never likely on the data is no loss, little as it varies."""
+"""The int8 step over the whole range of a bounded function. An error below this step is no loss, so a class that is
+never likely on the data does not alarm, although it varies little."""
 
 SHOWN = 6
 """The runs of channels that a text names."""
 
 
 def kept_ratios(got: Array, want: Array, borne: Array) -> Array:
-    """Decibels [channels] of the variance of each channel over its errors; infinite where there is none to lose.
+    """The variance of each channel over its squared errors, in decibels [channels]; infinite if it cannot lose any.
 
-    ``got`` (quantized) and ``want`` (float) are [channels, elements], ``borne`` [channels] the errors that are no loss.
-    The variance, for the mean of a channel tells nothing of its input: a score of 100 that moves by 0.1 is lost to
-    errors of 0.1. What is infinite in float, as behind a mask, is left out.
+    ``got`` (quantized) and ``want`` (float) are [channels, elements]; ``borne`` [channels] are errors that are no loss.
+    The signal is the variance, since the mean of a channel says nothing about its input: errors of 0.1 ruin a score
+    of 100 that varies by 0.1. Elements that are infinite in float, as after a mask, are left out.
     """
     finite = np.isfinite(want)
     want = np.where(finite, want, 0.0).astype(np.float64)
@@ -54,10 +54,10 @@ def kept_ratios(got: Array, want: Array, borne: Array) -> Array:
 
 
 def alarms(before: Graph, after: Graph, data: Data, name: str) -> list[Note]:
-    """What the float outputs of a quantized graph have lost, on the first samples of data: whole ones, else channels.
+    """Alarms for float outputs of a quantized graph, on the first samples of data: for whole outputs, else channels.
 
-    Channels are the elements of axis 1, and of the last axis of outputs of rank 3 and more, which some nets have them
-    along. Integer outputs, positions for one, are not compared.
+    Channels are the elements of axis 1, and for outputs of rank 3 and more also those of the last axis, which some
+    nets use. Integer outputs, such as positions, are not compared.
     """
     runs = compared_runs(before, after, data)
     found: list[Note] = []
@@ -80,7 +80,7 @@ def alarms(before: Graph, after: Graph, data: Data, name: str) -> list[Note]:
 
 
 def compared_runs(before: Graph, after: Graph, data: Data) -> list[tuple[tuple[Array, ...], tuple[Array, ...]]]:
-    """The outputs of both graphs, batch by batch, until there were enough samples."""
+    """The outputs of both graphs, batch by batch, until there are enough samples."""
     runs, samples = [], 0
     for batch in batches(data, before):
         runs.append((after(**batch), before(**batch)))
@@ -95,7 +95,7 @@ def flat(arrays: Sequence[Array]) -> Array:
 
 
 def along(arrays: Sequence[Array], axis: int) -> Array:
-    """Arrays as [channels, elements], the channels being those of an axis."""
+    """Arrays as [channels, elements], with the channels along ``axis``."""
     return np.concatenate([np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1) for a in arrays], axis=1)
 
 

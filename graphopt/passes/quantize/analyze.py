@@ -1,4 +1,4 @@
-"""Naming the culprit: what quantising each layer costs, alone and with all others, and what would buy it back."""
+"""Analysis: what quantizing each layer costs, alone and with all others, and which overrides help."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ OVERRIDES = ("float32", "int16")
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """One layer: what its own results lose, what those of the graph lose by it, and how it uses its integers.
+    """The loss of one layer: in the graph's outputs, in its own results, and how it uses its integers.
 
-    ``output_sqnr`` is the signal-to-noise ratio, in decibels, of the graph's outputs with only this layer quantized,
-    ``sqnr`` that of its own results then and ``max_error`` their largest error; ``cumulative_sqnr`` and
-    ``cumulative_error`` are those with all layers quantized. ``saturation`` is the part of its results beyond the range
-    of the integers, and ``range_used`` the part of that range that they span.
+    With only this layer quantized, ``output_sqnr`` is the signal-to-noise ratio of the graph's outputs in decibels,
+    ``sqnr`` that of the layer's own results, and ``max_error`` their largest error. ``cumulative_sqnr`` and
+    ``cumulative_error`` are the last two with all layers quantized. ``saturation`` is the fraction of its results
+    beyond the range of the integers, and ``range_used`` the fraction of this range that they span.
     """
 
     name: str
@@ -50,7 +50,7 @@ class LayerLoss:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Overrides, and the signal-to-noise ratio of the outputs with them, everything else being quantized."""
+    """Overrides, and the signal-to-noise ratio of the outputs with them and everything else quantized."""
 
     overrides: Mapping[str, str]
     sqnr: float
@@ -59,22 +59,22 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """The signal-to-noise ratio of the quantized graph's outputs, its layers, the worst first, and what would help."""
+    """The signal-to-noise ratio of the quantized graph's outputs, its layers with the worst first, and suggestions."""
 
     sqnr: float
     layers: tuple[LayerLoss, ...]
     suggestions: tuple[Suggestion, ...]
 
     def to_json(self) -> str:
-        """As JSON; what is infinite (no error at all) is null."""
+        """The report as JSON; infinite ratios (no error at all) are null."""
         return to_json(self)
 
 
 def analyze_quantization(graph: Graph, data: Data, quantize: Quantize | None = None) -> QuantizationReport:
-    """What each layer loses when a pass quantizes a float graph, measured on data, which also calibrates it by default.
+    """The loss of each layer when a pass quantizes a float graph. The data also calibrates the pass by default.
 
-    The graph is evaluated once for every layer, with that layer alone quantized, and quantized anew with each override
-    that is tried for the worst of them.
+    It evaluates the graph once for every layer, with only that layer quantized. It quantizes the graph again with each
+    override that it tries for the worst layers.
     """
     graph = unfused(graph, Context(), "analyze")
     for pass_ in float_pipeline():
@@ -83,7 +83,7 @@ def analyze_quantization(graph: Graph, data: Data, quantize: Quantize | None = N
 
 
 class Analysis:
-    """A pass, a clean float graph, and the data that both are compared on."""
+    """A pass, a clean float graph, and the data for the comparisons."""
 
     def __init__(self, graph: Graph, quantize: Quantize, data: Data) -> None:
         self.graph, self.quantize, self.data = graph, quantize, data
@@ -105,11 +105,11 @@ class Analysis:
         return QuantizationReport(total, tuple(rows[r] for r in worst), tuple(best))
 
     def output_sqnr(self, graph: Graph) -> float:
-        """Of the worst output."""
+        """The signal-to-noise ratio of the worst output."""
         return worst_sqnr(joined(runs(graph, graph.outputs, self.data)), self.wanted)
 
     def suggestion(self, region: QuantizedRegion, how: str, total: float) -> Suggestion:
-        """What the pass does with overrides for a region."""
+        """The effect of overrides for a region."""
         overrides = dict.fromkeys(override_names(self.whole, region), how)
         changed = replace(self.quantize, overrides={**self.quantize.overrides, **overrides})
         sqnr = self.output_sqnr(changed.insert(self.graph, Context(calibration=self.data)))
@@ -133,7 +133,7 @@ class Analysis:
         )
 
     def cumulative(self) -> dict[QuantizedRegion, SeenRegion]:
-        """What each region gives with everything quantized, and what it gives in float."""
+        """The results of each region with everything quantized, and in float."""
         names, seen = self.whole.names, dict[QuantizedRegion, SeenRegion]()
         by_quantize = {region.quantize: region for region in self.regions}
         wanted = Reference(self.reference, self.data, {names[r.value.node] for r in self.regions})
@@ -153,14 +153,14 @@ class Analysis:
 
 
 def unmasked(*arrays: Array) -> list[Array]:
-    """The elements of arrays where the last of them is not endless, as behind a mask."""
+    """The elements of arrays at the places where the last array is not infinite; it is after a mask."""
     counted = np.abs(arrays[-1]) < ENDLESS
     return [array[counted] for array in arrays]
 
 
 @dataclass(frozen=True, eq=False)
 class SeenRegion:
-    """The results of a region, flat over all batches: as quantized, and as they should be; and the use of integers."""
+    """The results of a region, flat over all batches, quantized and in float; and its use of the integers."""
 
     got: Array
     wanted: Array

@@ -1,4 +1,4 @@
-"""Values that are read through slices of unlike ranges, taken apart: each slice is computed alone, by its own scale."""
+"""Split values that are read through slices of unlike ranges: each slice is computed alone, with its own scale."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from graphopt.passes.quantize.splits import without_splits
 from graphopt.rewrite import Decline
 
 ROUNDS = 4
-"""How often slices are looked for anew; each round may bring slices of slices in front of a join."""
+"""The most rounds of splitting; each round may move slices of slices before a join."""
 
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """A graph with its slices taken apart, what was seen of its values, and what was divided: by part, the layer."""
+    """A graph with its slices split, the ranges of its values, and by part the name of the layer that was divided."""
 
     ranges: Ranges
     renamed: dict[str, str]
@@ -42,11 +42,11 @@ class Apart:
 
 
 def taken_apart(graph: Graph, scheme: Scheme, observer: str, data: Data) -> Apart:
-    """The same function, in which a slice has no scale in common with what it is not computed with.
+    """The same function, in which slices of unlike ranges do not share a scale.
 
-    A slice of a join reads the operands that it is of; a layer that is read through slices alone, and by one scale too
-    coarse for some of them, becomes a layer for each; functions of the elements of a join of unlike ranges are brought
-    in front of it. PartBuilder have the overrides of what they are parts of.
+    A slice of a join reads the operand of the join directly. A layer that is read only through slices becomes one layer
+    for each, if a common scale is too coarse for one of them. Elementwise functions of a join of unlike ranges move
+    before the join. Parts have the overrides of the layers that they come from.
     """
     graph, renamed = without_splits(graph), dict[str, str]()
     for left in reversed(range(ROUNDS + 1)):
@@ -62,7 +62,7 @@ def taken_apart(graph: Graph, scheme: Scheme, observer: str, data: Data) -> Apar
 
 
 def with_parts(ranges: Ranges) -> tuple[Graph, dict[str, str]]:
-    """One round, and the names of what was divided by those of its parts; the very graph where nothing was."""
+    """One round of splitting: the graph (the same one if nothing is split), and by part the name of its old layer."""
     graph = ranges.partition.graph
     unlike = {value: taken for value in ranges.partition.values if (taken := unlike_slices(value, ranges))}
     new: dict[Value, Value] = {}
@@ -97,7 +97,7 @@ def unlike_slices(value: Value, ranges: Ranges) -> dict[Node, Selection]:
 
 
 def divide(value: Value, slices: Mapping[Node, Selection], parts: PartBuilder) -> dict[Node, Value]:
-    """The slices of a value as parts of it; those of what computes all or none, lest it be computed twice."""
+    """The slices of a value, computed alone. For a value that computes, all slices or none, so that none runs twice."""
     alone = parts.graph.use_count(value) == len(slices) and disjoint(list(slices.values()))
     made: dict[Node, Value] = {}
     for node, taken in slices.items():
@@ -113,7 +113,7 @@ def divide(value: Value, slices: Mapping[Node, Selection], parts: PartBuilder) -
 
 
 def joined_operand(node: Node, ranges: Ranges) -> Node | None:
-    """The join of unlike ranges that a node is an elementwise function of, if what is between has no other reader."""
+    """The join of unlike ranges, if a node is an elementwise function of it and values between have no other reader."""
     graph, value = ranges.partition.graph, node.results[0]
     while isinstance(value.op, Unary | Binary):
         operands = [v for v in value.node.inputs if v.constant is None]
@@ -127,7 +127,7 @@ def joined_operand(node: Node, ranges: Ranges) -> Node | None:
 
 
 def segments(join: Node) -> list[Selection]:
-    """What the operands of a concatenation are of its result; none where it joins batches."""
+    """The selection of each operand in the result of a concatenation; empty if it joins batches."""
     assert isinstance(join.op, Concat)
     axis, sizes = join.op.axis, [v.type.shape[join.op.axis] for v in join.inputs]
     ends = np.cumsum([0, *(size for size in sizes if isinstance(size, int))])
@@ -135,7 +135,7 @@ def segments(join: Node) -> list[Selection]:
 
 
 def joined_behind(node: Node, join: Node, parts: PartBuilder) -> Value:
-    """A function of the elements of a join, as a join of the function of its operands."""
+    """An elementwise function of a join, as the join of the function of each operand."""
     pieces = [parts.part(node.results[0], taken, alone=True) for taken in segments(join)]
     return join.op(*pieces, name=node.name, origins=node.origins)
 

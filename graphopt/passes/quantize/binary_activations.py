@@ -1,4 +1,4 @@
-"""Binary activations: which layers take the signs of their input, and the scale that these stand for."""
+"""Binary activations: which layers read the signs of their input, and the scale of the signs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from graphopt.passes.quantize.scheme import XNOR, Scheme
 def binary_activation_parameters(
     partition: Partition, histograms: Mapping[Value, Histogram], scheme: Scheme, notes: MutableSequence[Note]
 ) -> dict[Node, QParams]:
-    """The parameters, of one bit, of the inputs that layers take the signs of: their scale is the mean of |x|.
+    """The one-bit parameters of inputs of which layers read the signs; their scale is the mean of |x|.
 
-    It is the one of the least squared error, as in XNOR-Net (Rastegari et al., 2016). What takes no signs though the
-    scheme has it so is noted, and reads its input as others do.
+    This scale has the least squared error, as in XNOR-Net (Rastegari et al., 2016). A layer that cannot read signs
+    although the scheme asks for it reads its input as other layers do, and a note says so.
     """
     names, found = partition.graph.names, dict[Node, QParams]()
     for node, rule in partition.rules.items():
@@ -36,7 +36,7 @@ def binary_activation_parameters(
 
 
 def refusal(node: Node, histograms: Mapping[Value, Histogram]) -> str:
-    """Why a layer does not take the signs of its input; empty where it does."""
+    """Why a layer does not read the signs of its input; empty if it does."""
     x = node.inputs[0]
     if not isinstance(node.op, Conv | Linear):
         return f"{node.op.name} has no form on signs"
@@ -51,7 +51,7 @@ def refusal(node: Node, histograms: Mapping[Value, Histogram]) -> str:
 
 
 def refuse_binary_activations(scheme: Scheme, where: str) -> None:
-    """Raise ``InvalidInput`` where a scheme has binary activations, for a pass that does not know them."""
+    """Raise ``InvalidInput`` if a scheme has binary activations; for passes that do not support them."""
     if scheme.activations == "binary" or XNOR in scheme.overrides.values():
         advice = "they are for mode static of quantize; take activations of int8"
         raise InvalidInput("no binary activations here", where=where, advice=advice)

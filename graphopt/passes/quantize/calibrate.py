@@ -1,4 +1,4 @@
-"""Calibration: run a graph on data and gather histograms of its values."""
+"""Calibration: run a graph on data and collect histograms of its values."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from graphopt.passes.quantize.observers import BINS, Histogram
 from graphopt.progress import counted
 
 MAX_BINNED = 1 << 16
-"""Elements of one value and batch that a histogram takes in, evenly spread; the range sees all."""
+"""The most elements of one value and batch that a histogram counts, evenly spread; ranges are over all elements."""
 
 NARROW = 1e-4
 """The width of a range, relative to its ends, that float32 still divides into bins."""
 
 SMALLEST = 255 * MIN_SCALE
-"""The magnitude from which on int8 has a scale that is a normal float32."""
+"""The smallest magnitude whose int8 scale is a normal float32."""
 
 
 def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Histogram]:
-    """A histogram of each value over all batches, in two readings of the data: first the ranges.
+    """A histogram of each value over all batches. It reads the data twice: first for the ranges.
 
-    What is infinite is in no range, and saturates; nor is what a mask puts so low that softmax does not see it
-    (``cut_masks``, a third reading where there is one). Raises ``InvalidInput`` naming a value that was NaN, and where.
+    Ranges leave out infinities, which saturate, and numbers that a mask makes so low that softmax gives them no weight
+    (``cut_masks``; with masks it reads the data a third time). Raises ``InvalidInput`` for a NaN, with its value and
+    place.
     """
     seen = without_masks(graph, seen_of(graph, values, data), data)
     ranges = {v: range_for_bins(s.low, s.high) for v, s in seen.items()}
@@ -44,7 +45,7 @@ def observe(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Hi
 
 
 def seen_of(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, SeenRange]:
-    """What each value was seen to be."""
+    """The observed range of each value."""
     seen = dict.fromkeys(values, SeenRange())
     read = counted(runs(graph, values, data), "ranges of batch", batch_count(data, graph))
     for number, arrays in enumerate(read):
@@ -56,7 +57,7 @@ def seen_of(graph: Graph, values: Sequence[Value], data: Data) -> dict[Value, Se
 
 
 def nan_error(array: Array, batch: int, where: str) -> InvalidInput:
-    """Of a value that was NaN on a batch, with its first place."""
+    """The error for a value that was NaN on a batch, with the first place."""
     place = [int(i) for i in np.argwhere(np.isnan(array))[0]]
     return InvalidInput(
         "NaN on the calibration data",
@@ -67,7 +68,7 @@ def nan_error(array: Array, batch: int, where: str) -> InvalidInput:
 
 
 def without_masks(graph: Graph, seen: Mapping[Value, SeenRange], data: Data) -> dict[Value, SeenRange]:
-    """The ranges, masks in front of softmax and maxima aside."""
+    """The ranges, without masks before softmax and maxima."""
     axes = {n.inputs[0]: n.op.axis for n in graph.nodes if isinstance(n.op, Softmax)}
     suspects = [v for v in axes if v in seen and is_suspect(seen[v])]
     least = {v: seen[v].high for v in suspects}
@@ -78,9 +79,9 @@ def without_masks(graph: Graph, seen: Mapping[Value, SeenRange], data: Data) -> 
 
 
 def range_for_bins(low: float, high: float) -> tuple[float, float]:
-    """A range that bins fit into: zero is in it where it would be next to nothing.
+    """A range wide enough for bins: a range that is too narrow is extended to zero.
 
-    Of zeros, of what no float32 scale is fine enough for, and of what was never finite, it is [0, 1].
+    It is [0, 1] for data that is all zero, too small for a float32 scale, or never finite.
     """
     if max(abs(low), abs(high)) < SMALLEST or low > high:
         return 0.0, 1.0

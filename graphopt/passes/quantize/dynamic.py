@@ -1,4 +1,4 @@
-"""Dynamic quantisation: integer weights, and activations whose scale is computed at run time. No data is needed."""
+"""Dynamic quantization: integer weights, and activations whose scale is computed at run time. It needs no data."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from graphopt.rewrite.driver import stamp
 
 STEPS = 127
 SMALLEST = 1e-30
-"""The magnitude that an input is at least taken to have: one of zeros has a scale too, and no scale is subnormal."""
+"""The lower bound of the magnitude of an input, so that zeros have a scale too, and no scale is subnormal."""
 
 BIAS_STEPS = float(1 << 30)
 
 
 def quantize_dynamically(graph: Graph, scheme: Scheme, context: Context, name: str) -> Graph:
-    """The graph with its convolutions and matrix products on integers, those of the inputs of recurrent layers too.
+    """The graph with its convolutions and matrix products on integers, also those of the inputs of recurrent layers.
 
-    All else stays float.
+    Everything else stays float.
 
     In float32 and in this order: m = max(max|x|, 1e-30) over a row (linear, matmul) or a sample (conv), s = m / 127,
     q = clip(round(x / s), -127, 127), c = s * s_w, y = float(acc + int(clip(round(b / c), -2^30, 2^30))) * c.
-    No sum follows a product, so a fused multiply-add changes nothing, and a soft-float core gives the same.
+    No sum follows a product, so a core with fused multiply-add and a soft-float core give the same result.
     """
     graph = rebuild(graph, with_projections)
     names = graph.names
@@ -69,7 +69,7 @@ def quantize_dynamically(graph: Graph, scheme: Scheme, context: Context, name: s
 
 
 def with_projections(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-    """Recurrent layers as the products of their inputs, which are linear layers, and the steps, which stay float."""
+    """Split recurrent layers into the products of their inputs, as linear layers, and the steps, which stay float."""
     if not isinstance(node.op, Recurrent) or node.types[0].dtype != "float32":
         return None
     parts = node.op.decompose(*inputs)
@@ -77,7 +77,7 @@ def with_projections(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] |
 
 
 def scaled(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
-    """x as int8, and its scale: one number for each slice over ``axes``, which stay as ones."""
+    """x as int8, and its scale: one number for each slice over ``axes``, which stay with size one."""
     largest = Maximum()(ReduceMax(axes=axes)(Abs()(x)), number(SMALLEST))
     scale = Div()(largest, number(STEPS))
     steps = Clip(low=-STEPS, high=STEPS)(Round()(Div()(x, scale)))
@@ -127,7 +127,7 @@ def conv(node: Node, inputs: tuple[Value, ...], scheme: Scheme, name: str) -> Va
 
 
 def matmul(node: Node, inputs: tuple[Value, ...], scheme: Scheme, name: str) -> Value:
-    """A scale for each row of the first operand, and for each column of the second."""
+    """The product with one scale for each row of the first operand, and for each column of the second."""
     a, b = inputs
     depth = a.type.shape[-1]
     if not isinstance(depth, int) or not depth or depth * STEPS * STEPS >= 1 << 31:

@@ -24,7 +24,7 @@ INTEGER_RULES.unsupported("its sums grow along the axis and need more range than
 INTEGER_RULES.unsupported("the rest of a division does not carry over to another scale", ops.Mod)
 INTEGER_RULES.unsupported("it gives values and their positions at once", ops.TopK)
 
-# what computes nothing with reals, or becomes something else before the rules meet it
+# operators that compute nothing on reals, or are replaced before the rules see them
 INTEGER_RULES.unsupported(
     "it computes with integers already",
     *(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger, ops.MatMulInteger, ops.SumPool),

@@ -1,4 +1,4 @@
-"""What the rules of integer lowering work with: quantized operands, the wanted result, and the table of rules."""
+"""The interface of integer lowering rules: quantized operands, the wanted result, and the table of rules."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from graphopt.ir.registry import Table
 from graphopt.ops import Binarize, Dequantize, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 
+BIAS_STEPS = 1 << 30
+"""A bias has at most so many steps in its accumulator: where weights are tiny, their scale is floored by it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """Integers, and what they stand for: (value - zero_point) * scale.
+    """Integers that stand for (value - zero_point) * scale.
 
-    ``scale`` is float64: [] or, for weights, [c] along ``axis``. ``array`` is the integers where they are constant.
+    ``scale`` is float64: [] or, for weights, [c] along ``axis``. ``array`` has the integers if they are constant.
     """
 
     value: Value
@@ -36,7 +39,7 @@ class Quantized:
 
     @property
     def steps(self) -> int:
-        """One more than the largest magnitude of an integer less its zero point."""
+        """The largest magnitude of an integer minus its zero_point, plus one."""
         return 1 << 8 * np.dtype(self.dtype).itemsize
 
     @property
@@ -49,7 +52,7 @@ class Quantized:
 
 
 def dequantized(value: Value) -> Quantized | None:
-    """What a dequantize dequantizes, its scale and zero point being constant."""
+    """The operand of a dequantize with constant scale and zero_point; None for any other value."""
     if not isinstance(value.op, Dequantize):
         return None
     q, scale, zero = value.node.inputs
@@ -68,7 +71,7 @@ class Signs:
 
 
 def binarized(value: Value) -> Signs | None:
-    """What a binarize by a constant scale gives."""
+    """The result of a binarize with a constant scale as ``Signs``; None for any other value."""
     if not isinstance(value.op, Binarize):
         return None
     source, scale = value.node.inputs
@@ -76,14 +79,14 @@ def binarized(value: Value) -> Signs | None:
 
 
 Operand = Quantized | Value
-"""An operand of a float operator: quantized, or as it is (a constant of reals, or indices)."""
+"""An operand of a float operator: quantized, or a plain value (a float constant, or indices)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """The integers that a result should be: scale, zero point, dtype, and the limits that clamp them.
+    """The wanted form of a result: scale, zero_point, dtype, and the limits that clamp the integers.
 
-    ``result`` says which one of the node's results it is.
+    ``result`` is the index among the node's results.
     """
 
     scale: float
@@ -95,17 +98,17 @@ class Wanted:
 
     @property
     def levels(self) -> int:
-        """How many integers the dtype has."""
+        """The number of integers of the dtype."""
         return 1 << 8 * np.dtype(self.dtype).itemsize
 
     def quantize(self, reals: Array) -> Array:
         """Reals as these integers, computed in float64."""
-        with np.errstate(over="ignore"):  # an end of a clip may be infinite, and saturates
+        with np.errstate(over="ignore"):  # a bound of a clip may be infinite, and saturates
             steps = np.rint(np.asarray(reals, np.float64) / self.scale) + self.zero_point
         return np.asarray(np.clip(steps, self.low, self.high).astype(self.dtype))
 
     def holds(self, x: Quantized) -> bool:
-        """Whether integers of an operand mean the same as those of the result."""
+        """Whether integers of an operand stand for the same numbers as those of the result."""
         return x.scale.ndim == 0 and (float(x.scale), x.zero_point, x.dtype) == (
             self.scale,
             self.zero_point,
@@ -118,13 +121,13 @@ Lower = Callable[[Node, tuple[Operand, ...], Wanted], Value]
 
 @dataclass(frozen=True)
 class IntegerRule:
-    """How an operator on reals is done on integers.
+    """The integer form of a float operator.
 
-    ``weights`` are the operands that are quantized as weights, each with the axis of its channels, and ``bias`` is the
-    operand that is added to their accumulators; a ``move`` gives integers as it got them, so that its result shares the
-    parameters of its operand; an accumulator (``activates``) takes a ReLU or clip behind it into its clamp.
-    ``states`` are the first operand and the first result that are recurrent states, as are all behind them.
-    ``lower`` raises ``Decline`` where it is not sure.
+    ``weights`` are the operands that are quantized as weights, each with the axis of its channels; ``bias`` is the
+    operand that is added to their accumulators. A ``move`` does not change integers, so its result shares the
+    parameters of its operand. With ``activates``, the operator has an accumulator whose clamp takes in a ReLU or clip
+    after it. ``states`` are the first operand and the first result that are recurrent states; all later ones are too.
+    ``lower`` raises ``Decline`` if it is not sure.
     """
 
     lower: Lower
@@ -134,11 +137,11 @@ class IntegerRule:
     move: bool = False
     activates: bool = False
     fixed: tuple[float, float] | None = None
-    """The range of the result, where it is known without looking."""
+    """The range of the result, if it is known without data."""
 
 
 INTEGER_RULES: Table[type[Op], IntegerRule] = Table("an integer form", lambda rule: rule.lower)
-"""From an operator, or a family of them, to its rule."""
+"""The rules by operator, or by family of operators."""
 
 
 def integer_rule(
@@ -165,7 +168,7 @@ def rule_of(op: Op) -> IntegerRule | None:
 
 
 def quantized(operand: Operand, what: str) -> Quantized:
-    """An operand that must be quantized, by one scale."""
+    """The operand, which must be quantized with one scale; declines any other."""
     if not isinstance(operand, Quantized):
         raise Decline(f"{what} is not quantized")
     if operand.scale.ndim:
@@ -181,7 +184,7 @@ def reals_of(operand: Operand) -> Array | None:
 
 
 def fixed_points(ratio: Array) -> tuple[Array, Array]:
-    """Multipliers and shifts, int32, of ratios; see ``fixed_point``. Declines those beyond it."""
+    """Multipliers and shifts, int32, of ratios; see ``fixed_point``. Declines ratios beyond its range."""
     if not np.isfinite(ratio).all() or np.abs(ratio).max(initial=0.0) >= 2.0**29:
         raise Decline(f"the scales of its operands and result are too far apart: {np.abs(ratio).max():.3g}")
     pairs = [fixed_point(float(r)) for r in ratio.ravel()]
@@ -190,9 +193,9 @@ def fixed_points(ratio: Array) -> tuple[Array, Array]:
 
 
 def requantized(acc: Value, ratio: Array, wanted: Wanted, node: Node) -> Value:
-    """An accumulator in units of ``ratio`` of the wanted scale, as the wanted integers.
+    """Requantize an accumulator to the wanted integers; its unit is ``ratio`` times the wanted scale.
 
-    ``ratio`` broadcasts to the accumulator; equal ratios become a scalar. Declines ratios beyond the fixed point.
+    ``ratio`` broadcasts to the accumulator; equal ratios become a scalar. Declines ratios beyond ``fixed_point``.
     """
     if ratio.size and np.all(ratio == ratio.flat[0]):
         ratio = ratio.flat[0].reshape(())
@@ -206,12 +209,12 @@ def requantized(acc: Value, ratio: Array, wanted: Wanted, node: Node) -> Value:
 
 
 def centred(x: Quantized) -> Value:
-    """The integers less their zero point, as an accumulator."""
+    """The integers minus their zero_point, as an accumulator."""
     return WeightedSum(factors=(1,), offset=-x.zero_point)(x.value)
 
 
 def rescaled(operand: Operand, wanted: Wanted, node: Node) -> Value:
-    """An operand as the wanted integers: constants at once, equal ones as they are, others by a requantisation."""
+    """An operand as the wanted integers: constants are computed now, others requantize if their parameters differ."""
     reals = reals_of(operand)
     if reals is not None:
         name = operand.value.node.name if isinstance(operand, Quantized) else operand.node.name

@@ -1,4 +1,4 @@
-"""Insertion: which values of a float graph become integers, by which parameters, and the QDQ graph that says so."""
+"""Insertion: choose the values of a float graph that become integers, and build the QDQ graph with their parameters."""
 
 from __future__ import annotations
 
@@ -20,21 +20,19 @@ from graphopt.ir import (
     symmetric,
 )
 from graphopt.ops import SCALE_GROUP, Binarize, Clip, Concat, Dequantize, Quantize, Relu, two_level
-from graphopt.passes.quantize.form import IntegerRule, rule_of
+from graphopt.passes.quantize.form import BIAS_STEPS, IntegerRule, rule_of
 from graphopt.passes.quantize.masks import asks_for_mask
+from graphopt.passes.quantize.norms import is_norm_of_layer
 from graphopt.passes.quantize.scheme import Scheme
-
-BIAS_STEPS = 1 << 30
-"""A bias has at most so many steps in its accumulator: where weights are tiny, their scale is floored by it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """A graph and the part of it that is to work on integers.
+    """A graph and the part of it that will compute on integers.
 
-    ``rules`` has the nodes of that part with their rules, ``absorbed`` the values between them that stay unquantized.
-    ``states`` are recurrent states and what is moved from or to them, which need 16 bits; ``initial`` those that a
-    layer reads.
+    ``rules`` has the nodes of that part with their rules; ``absorbed`` are the values between them that stay
+    unquantized. ``states`` are recurrent states, and values that moves connect with them; they need 16 bits.
+    ``initial`` are the states that a layer reads.
     """
 
     graph: Graph
@@ -65,7 +63,7 @@ class Partition:
 
 
 def choose(graph: Graph, scheme: Scheme, floats: Collection[Node] = ()) -> Partition:
-    """The part of a graph on integers: every operator with an integer form, but moves that no such one is met through.
+    """The integer part of a graph: every operator with an integer form, except moves that lead to none that computes.
 
     ``floats`` are nodes that stay float whatever the scheme says.
     """
@@ -82,7 +80,7 @@ def choose(graph: Graph, scheme: Scheme, floats: Collection[Node] = ()) -> Parti
 
 
 def fits(node: Node, rule: IntegerRule) -> bool:
-    """Whether a node works on float32, and has weights that are constant where its rule wants them."""
+    """Whether a node computes on float32, and its weights are constant if its rule requires that."""
     if any(t.dtype != "float32" for t in node.types):
         return False
     if any(node.inputs[position].constant is None for position, _ in rule.weights):
@@ -91,7 +89,7 @@ def fits(node: Node, rule: IntegerRule) -> bool:
 
 
 def met_by_work(graph: Graph, candidates: Mapping[Node, IntegerRule]) -> set[Node]:
-    """The candidates that compute, and the moves that reach one of those through moves alone."""
+    """The candidates that compute, and the moves that lead to one of them through moves alone."""
     links = nx.Graph()
     links.add_nodes_from(candidates)
     for node in candidates:
@@ -101,14 +99,14 @@ def met_by_work(graph: Graph, candidates: Mapping[Node, IntegerRule]) -> set[Nod
 
 
 def initial_states(node: Node, rule: IntegerRule) -> list[Value]:
-    """The states that a layer begins with and that are computed."""
+    """The initial states of a layer that are not constant."""
     return [] if rule.states is None else [v for v in node.inputs[rule.states[0] :] if v.constant is None]
 
 
 def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
-    """The values that are carried on from run to run or layer to layer, and those that only moves stand between.
+    """The states that carry over from run to run or layer to layer, and values that only moves connect with them.
 
-    Such are initial states, and final ones that become an output of the graph.
+    These are initial states, and final states that become an output of the graph.
     """
     links = nx.Graph()
     initial, final = set[Value](), set[Value]()
@@ -127,23 +125,25 @@ def recurrent_states(graph: Graph, rules: Mapping[Node, IntegerRule]) -> Iterato
 
 
 def absorbed_by(graph: Graph, node: Node, rules: Mapping[Node, IntegerRule]) -> Iterator[Value]:
-    """The operand of a ReLU or clip that an accumulator takes into its clamp, if this node is such a one."""
+    """The operand of a clamp that becomes that of an accumulator, or of a norm that folds into its layer."""
     if isinstance(node.op, Relu | Clip):
         (x,) = node.inputs
         producer = rules.get(x.node)
         if producer and producer.activates and graph.use_count(x) == 1:
             yield x
+    elif is_norm_of_layer(graph, node) and node.inputs[0].node in rules:
+        yield node.inputs[0]
 
 
 def weight_parameters(
     node: Node, rule: IntegerRule, position: int, scheme: Scheme, name: str, x: QParams | None
 ) -> QParams:
-    """Those of one operand: symmetric, by channel or by tensor; the scale is floored so that a bias fits."""
+    """The parameters of one weight: symmetric, per channel or per tensor; the scale is large enough for the bias."""
     weight = node.inputs[position].constant
     assert weight is not None
     bits = scheme.weight_bits(name)
     if scheme.is_grouped(name) and weight.shape[1] >= SCALE_GROUP:
-        bits = 8  # of the scale of the channel; the factors leave 4 to store
+        bits = 8  # for the scale of the channel; divided by the factors, 4 bits are left to store
     channels = dict(rule.weights)[position]
     grouped = channels == 1 and getattr(node.op, "group", 1) > 1
     axis = channels if scheme.per_channel and not grouped else None
@@ -158,7 +158,7 @@ def weight_parameters(
 
 
 def quantize_weight(weight: Array, parameters: QParams, grouped: bool = False) -> Array:
-    """Rounded to nearest, or to what the factors of groups allow; binary weights are the sign, and never 0."""
+    """Weights rounded to nearest, or to the grid of their group factors; binary weights become -1 or 1, never 0."""
     if grouped:
         scale, _ = parameters.columns(weight.ndim)
         return two_level(weight.astype(np.float64) / scale)
@@ -174,12 +174,14 @@ def insert(
     signs: Mapping[Node, QParams] = MappingProxyType({}),
     masked: Collection[Value] = (),
 ) -> Graph:
-    """The graph with each chosen value quantized and dequantized where it is made, and weights behind a dequantize.
+    """The graph with a quantize and a dequantize after each chosen value, and weights as dequantized integers.
 
-    ``signs`` are the parameters of the first operand of those nodes that take its signs only. Of ``masked`` values the
-    lowest integer stands for -inf: what compares them with that compares with the number of that integer.
+    ``signs`` are the parameters of the first operand of nodes that read only its signs. In ``masked`` values the lowest
+    integer stands for -inf; a comparison with -inf becomes a comparison with the number of that integer. Values with
+    the same parameters read the same constants.
     """
     names = partition.graph.names
+    constants: dict[QParams, tuple[Value, Value]] = {}
     new: dict[Value, Value] = {}
     through: dict[Value, Value] = {}
     for node in partition.graph.nodes:
@@ -202,7 +204,8 @@ def insert(
         for old, made in zip(node.results, node.with_inputs(inputs).results, strict=True):
             new[old] = made
             if old in parameters:
-                through[old] = fake_quantized(made, parameters[old], names[node])
+                name, chosen = names[node], parameters[old]
+                through[old] = fake_quantized(made, *constants.setdefault(chosen, of_parameters(chosen, name)), name)
                 # what is integer anyway is read as such by everyone; what is not, only by those who want it
                 if rule is not None:
                     new[old] = through[old]
@@ -211,19 +214,23 @@ def insert(
 
 
 def number_of_mask(like: Value, parameters: QParams) -> Value:
-    """What the lowest integer stands for, in place of a constant -inf."""
+    """The number that the lowest integer stands for, in place of a constant -inf."""
     least = np.asarray(integer_limits(parameters.bits)[0], parameters.dtype)
     return constant(np.full(like.type.static_shape, parameters.dequantize(least)), f"{like.node.name}.lowest")
 
 
-def fake_quantized(x: Value, parameters: QParams, name: str) -> Value:
-    scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+def of_parameters(parameters: QParams, name: str) -> tuple[Value, Value]:
+    """Scale and zero point as constants."""
+    return constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+
+
+def fake_quantized(x: Value, scale: Value, zero: Value, name: str) -> Value:
     return Dequantize()(Quantize()(x, scale, zero, name=f"{name}.quantized"), scale, zero, name=f"{name}.dequantized")
 
 
 def dequantized_weight(like: Value, integers: Array, parameters: QParams) -> Value:
-    """Integers of the name of a weight, dequantized."""
+    """Dequantized integers with the name of the weight ``like``."""
     name = like.node.name
-    scale, zero = constant(parameters.scale, f"{name}.scale"), constant(parameters.zero_point, f"{name}.zero_point")
+    scale, zero = of_parameters(parameters, name)
     weight = constant(integers, like=like)
     return Dequantize(axis=parameters.axis or 0)(weight, scale, zero, name=f"{name}.dequantized")

@@ -8,10 +8,10 @@ from graphopt.passes.quantize.parameters import Ranges
 
 
 def joins_in_float(ranges: Ranges) -> dict[Node, str]:
-    """The nodes that are not to work on integers, with the reason: joins that lead to readers of floats by moves alone.
+    """The joins of unlike ranges that stay float, with the reason: those that moves alone connect to a float reader.
 
-    Such a reader is a graph output, or an operator that stays float. It gets the parts as they are dequantized, side by
-    side, so that nothing is lost to a common scale. What computes with integers on a whole join has one scale for it.
+    Such a reader is a graph output, or an operator that stays float. It gets the dequantized parts side by side, so a
+    common scale loses nothing. A join whose readers compute on integers keeps one scale.
     """
     graph, rules = ranges.partition.graph, ranges.partition.rules
     joined: dict[Node, str] = {}
@@ -32,7 +32,7 @@ def joins_in_float(ranges: Ranges) -> dict[Node, str]:
 
 
 def unlike_parts(node: Node, ranges: Ranges) -> str:
-    """What is unlike in the parts of a concatenation; empty where one scale serves them all."""
+    """Why the ranges of a concatenation's parts are unlike; empty if one scale serves them all."""
     if not isinstance(node.op, Concat):
         return ""
     shared = ranges.own(node.results[0])

@@ -1,4 +1,4 @@
-"""Integers kept through the operators that only move them."""
+"""Keep integers through operators that only move elements."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from graphopt.passes.quantize.form import Quantized, Wanted, dequantized, rule_o
 
 
 def with_kept_integers(graph: Graph) -> Graph:
-    """The graph with a quantize and a dequantize behind moves of dequantized integers, by the parameters of these.
+    """The graph with a quantize and a dequantize, with the same parameters, after moves of dequantized integers.
 
-    QONNX, and others, quantize data once and then pool, reshape and join it. The numbers stay what they are: each is
-    one that was dequantized, and the same parameters give its integer back.
+    QONNX and others quantize data once and then pool, reshape and join it. The numbers do not change: each was
+    dequantized, and the same parameters give its integer back.
     """
     uses, outputs = graph.uses, set(graph.outputs)
 
@@ -44,13 +44,13 @@ def moves(node: Node) -> bool:
 
 
 def alike(a: Quantized, b: Quantized) -> bool:
-    """Whether both are data, not constants, quantized by one scale and zero point, the same ones."""
+    """Whether both are data, not constants, with one scale and zero_point each, and these are equal."""
     same = (a.scale.ndim, a.zero_point, a.dtype) == (0, b.zero_point, b.dtype)
     return same and b.array is None and np.array_equal(a.scale, b.scale) and a.dtype != "int32"
 
 
 def pads_exactly(node: Node, x: Quantized) -> bool:
-    """Whether a padding is by a number that an integer of x stands for; anything else that moves is fine."""
+    """Whether an integer of x stands for the value of a pad; true for other moves."""
     if not isinstance(node.op, Pad):
         return True
     limits = np.iinfo(x.dtype)

@@ -1,4 +1,4 @@
-"""Layers with constant integer weights, in a graph of quantize and dequantize: how they are found and renewed."""
+"""Find and replace the constant integer weights of layers in a QDQ graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from graphopt.passes.quantize.rules.products import is_grouped, stored_bits
 
 @dataclass(frozen=True, eq=False)
 class QuantizedLayer:
-    """A node, its integer weights, and the position of these among its operands; the bias is the last operand."""
+    """A node, its integer weights, and their position among its operands; the bias is the last operand."""
 
     node: Node
     weight: Quantized
@@ -32,9 +32,9 @@ class QuantizedLayer:
 
 
 def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
-    """The layers of a graph with weights behind a dequantize and a constant bias, in its order.
+    """The layers of a graph with dequantized weights and a constant bias, in its order.
 
-    Those of grouped weights are left out: what is chosen for a weight alone would not respect their factors.
+    Layers with grouped weights are left out, since weights that are chosen one by one would break their factors.
     """
     found = {}
     for node in graph.nodes:
@@ -67,13 +67,13 @@ def packed_weights(graph: Graph) -> dict[str, tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class NewWeights:
-    """What a layer is given: a bias, and integers with their parameters, None for those it has."""
+    """New weights for a layer: a bias, and integers with their parameters, or None to keep its own."""
 
     bias: Array
     weight: tuple[Array, QParams] | None = None
 
     def operands(self, layer: QuantizedLayer) -> dict[int, Array]:
-        """What the layer computes with in float, by position."""
+        """The float operands with which the layer computes, by position."""
         given = {len(layer.node.inputs) - 1: self.bias}
         if self.weight is not None:
             integers, parameters = self.weight

@@ -1,4 +1,4 @@
-"""Integer lowering: what stands between dequantize and quantize becomes the integer operator."""
+"""Integer lowering: an operator between dequantize and quantize becomes the integer operator."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = ["LowerInteger", "_rules"]
 
 
 class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
-    """Turn dequantize, operator, quantize into the operator on integers, with one requantisation.
+    """Turn dequantize, operator, quantize into the operator on integers, with one requantize.
 
-    A ReLU or clip between operator and quantize becomes its clamp. Unsigned integers become signed ones. Moves of
-    integers stay integers, and batch norms behind quantized weights go into their scales. What has no integer form,
-    or declines one, stays float between a dequantize and a quantize; a note says why, and what it costs. Constants
-    that are dequantized for it are floats from here on.
+    A ReLU or clip between operator and quantize becomes the clamp of requantize. Unsigned integers become signed ones.
+    Moves stay on integers, and batch norms after quantized weights go into the scales of these. An operator without an
+    integer form, or whose rule declines, stays float between a dequantize and a quantize; a note gives the reason and
+    the cost. Its dequantized constants become float constants.
     """
 
     tells_users = True
@@ -55,7 +55,7 @@ class LowerInteger(Pass, name="lower-integer", contract=Bounded(20.0)):
 
 
 def lowering(graph: Graph, notes: list[Note], reasons: dict[Node, str]) -> Replace:
-    """The transformation that makes integers of what a quantize reads, or tells the reason of that node."""
+    """The transformation to integers of the values that quantize nodes read; ``reasons`` gets why a node declines."""
     uses = graph.uses
 
     def lower(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -65,7 +65,7 @@ def lowering(graph: Graph, notes: list[Note], reasons: dict[Node, str]) -> Repla
         depth, old = 0, node.inputs[0]
         while isinstance(old.op, Relu | Clip) and len(uses[old.node.inputs[0]]) == 1:
             depth, old = depth + 1, old.node.inputs[0]
-        # with as many clamps as there are behind an accumulator, else with fewer
+        # with all clamps after an accumulator, else with fewer
         for clamps_taken in reversed(range(depth + 1)):
             value, clamps = inputs[0], list[Value]()
             for _ in range(clamps_taken):
@@ -85,7 +85,7 @@ def lowering(graph: Graph, notes: list[Note], reasons: dict[Node, str]) -> Repla
 
 
 def why_unquantized(node: Node) -> str:
-    """Why there is no quantize behind a node that has an integer form."""
+    """Why there is no quantize after a node that has an integer form."""
     parts = [dequantized(v) for v in node.inputs]
     scales = {float(part.scale) for part in parts if part is not None and not part.scale.ndim}
     if isinstance(node.op, Concat) and len(scales) > 1:
@@ -94,7 +94,7 @@ def why_unquantized(node: Node) -> str:
 
 
 def float_nodes(graph: Graph) -> Iterator[tuple[Node, str]]:
-    """What computes with floats, single numbers aside, and what it costs."""
+    """The nodes that compute on floats, except on single numbers, with their costs."""
     bound = bind_batch(graph, 1)
     for node, small in zip(graph.nodes, bound.nodes, strict=True):
         reals = any(v.type.is_float for v in (*node.inputs, *node.results))
@@ -106,7 +106,7 @@ def float_nodes(graph: Graph) -> Iterator[tuple[Node, str]]:
 
 
 def float_constant(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-    """Constants that are still dequantized, as floats."""
+    """A dequantize of a constant, as a float constant."""
     arrays = [v.constant for v in inputs if v.constant is not None]
     if not isinstance(node.op, Dequantize) or len(arrays) < len(inputs):
         return None
@@ -114,7 +114,7 @@ def float_constant(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | N
 
 
 def integer_form(value: Value, clamps: Sequence[Value], wanted: Wanted) -> Value | None:
-    """The integer form of one operator with clamps behind it; None where there is none for these."""
+    """The integer form of one operator with the clamps after it; None if there is none for them."""
     same = dequantized(value)
     if same is not None:
         return None if clamps else rescaled(same, wanted, value.node)
@@ -126,7 +126,7 @@ def integer_form(value: Value, clamps: Sequence[Value], wanted: Wanted) -> Value
 
 
 def clamped(wanted: Wanted, clamps: Sequence[Value]) -> Wanted:
-    """Limits for the clamps, of which the last is applied first; quantisation is monotone, so they commute."""
+    """The wanted form with limits for the clamps, the last clamp first; they commute, since quantize is monotone."""
     low, high = wanted.low, wanted.high
     for clamp in clamps:
         ends = np.asarray(clamp.op.evaluate(np.array([-np.inf, np.inf])))
@@ -136,7 +136,7 @@ def clamped(wanted: Wanted, clamps: Sequence[Value]) -> Wanted:
 
 
 def wanted_of(inputs: tuple[Value, ...]) -> Wanted | None:
-    """The integers that a quantize gives, if its parameters are constant scalars of a type with integer forms."""
+    """The integers that a quantize gives, if its parameters are constant scalars and its dtype has integer forms."""
     scale, zero = inputs[1].constant, inputs[2].constant
     if scale is None or zero is None or scale.ndim or str(zero.dtype) not in ("int8", "uint8", "int16"):
         return None

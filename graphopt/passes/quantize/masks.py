@@ -1,4 +1,4 @@
-"""Masks: what is infinite, or so low that a softmax gives it no weight, and the range that is left without it."""
+"""Masks: numbers that are infinite, or so low that softmax gives them no weight, and ranges without them."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from graphopt.ops import (
 from graphopt.passes.quantize.form import rule_of
 
 ENDLESS = 1e30
-"""From this magnitude on a number stands for infinity, as the lowest float32 does in masks."""
+"""Numbers from this magnitude on count as infinite, such as the lowest float32 in masks."""
 
 UNSEEN = 12.0
-"""So far below the largest of its row, an exponential is 0 in the table of softmax: round(2^15 exp(-12)) = 0."""
+"""An element this far below the largest of its row is 0 in the table of softmax: round(2^15 exp(-12)) = 0."""
 
 FARTHEST = 256.0
-"""A row whose largest element lies farther below the largest of all is masked throughout."""
+"""A row is completely masked if its largest element is farther than this below the largest of all."""
 
 WORTH = 4.0
-"""What a softmax does not see is cut off if the range is then at most a part of 1 / WORTH: that gains two bits."""
+"""A range is cut at what softmax does not see if that leaves at most 1 / WORTH of it, which gains two bits."""
 
 
 @dataclass(frozen=True)
 class SeenRange:
-    """The finite numbers that a value was seen to have, and whether there was an endless one below zero.
+    """The range of the finite numbers of a value, and whether it had an infinite one below zero.
 
-    Where its range was cut for a softmax, the low end stands for all that is unseen (``ends_unseen``).
+    If the range was cut for a softmax (``ends_unseen``), the low end stands for everything below it.
     """
 
     low: float = np.inf
@@ -55,7 +55,7 @@ class SeenRange:
 
     @staticmethod
     def of(array: Array) -> SeenRange:
-        """Of an array without NaN."""
+        """The range of an array without NaN."""
         low, high = float(array.min(initial=np.inf)), float(array.max(initial=-np.inf))
         if low > -ENDLESS and high < ENDLESS:
             return SeenRange(low, high)
@@ -63,7 +63,7 @@ class SeenRange:
         return SeenRange(float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf)), low <= -ENDLESS)
 
     def cut(self, least: float) -> SeenRange:
-        """The range from ``least``, where there is a mask below or it is worth it; a mask saturates at its low end."""
+        """The range from ``least`` on, if there is a mask or the cut is worth it; a mask saturates at the low end."""
         worth = self.high - self.low > WORTH * (self.high - least)
         low = least if worth else min(self.low, least)
         return replace(self, low=low, ends_unseen=True) if worth or self.masked else self
@@ -75,21 +75,21 @@ def is_suspect(seen: SeenRange) -> bool:
 
 
 def least_of_rows(array: Array, axis: int, high: float) -> float:
-    """The least number that the largest of a row is, rows that are masked throughout aside."""
+    """The smallest of the row maxima, without rows that are completely masked."""
     rows = array.max(axis=axis)
     return float(rows[rows > high - FARTHEST].min(initial=high))
 
 
 def cut_masks(graph: Graph, seen: Mapping[Value, SeenRange], least: Mapping[Value, float]) -> dict[Value, SeenRange]:
-    """Ranges without what softmax and maxima do not see.
+    """Ranges without the numbers that softmax and maxima do not see.
 
-    ``least`` are the least of the largest of rows, by operand of softmax: what is far enough below them has no weight.
-    Nor has what is below every maximum. What is added to give a value thus cut is cut too, where no sum that counts is
-    made of less, unless something else reads it.
+    ``least`` has the smallest of the row maxima, by operand of softmax. Numbers far enough below it have no weight, nor
+    have numbers below every maximum. The operands of an add whose result is cut are also cut, at a bound below which
+    they cannot matter, unless another node reads them.
     """
     found, bounds = dict(seen), dict[Value, float]()
     blind = set[tuple[Node, Value]]()
-    """The readers, each with an operand that it does not see below the bound of that."""
+    """The readers, each with an operand that it does not see below the bound of this operand."""
 
     def bound(reader: Node, value: Value, low: float) -> None:
         bounds[value] = min(low, bounds.get(value, low))
@@ -111,14 +111,14 @@ def cut_masks(graph: Graph, seen: Mapping[Value, SeenRange], least: Mapping[Valu
 
 
 def asks_for_mask(node: Node) -> bool:
-    """Whether a node compares with what is endless below zero."""
+    """Whether a node compares with minus infinity, or with a number that counts as such."""
     if not isinstance(node.op, Equal | Greater | GreaterOrEqual | Less | LessOrEqual):
         return False
     return any(v.constant is not None and bool(np.all(v.constant <= -ENDLESS)) for v in node.inputs)
 
 
 def operand_bounds(node: Node, least: float, seen: Mapping[Value, SeenRange]) -> Iterator[tuple[Value, float]]:
-    """The operands of a node whose results do not matter below ``least``, and below what these do not matter."""
+    """The operands of a node whose results do not matter below ``least``, each with the bound that follows for it."""
     op, rule = node.op, rule_of(node.op)
     factor = node.inputs[1].constant if isinstance(op, Mul | Div) else None
     if isinstance(op, Add):

@@ -1,4 +1,4 @@
-"""Mixed precision: the width of each layer's weights by what it was measured to cost, under a budget."""
+"""Mixed precision: choose the width of each layer's weights by measured noise, under a budget."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from graphopt.rewrite import Decline
 
 UNITS = ("bytes", "mac-bits")
 STEPS = 1_000_000
-"""Into which a budget is divided at most: HiGHS keeps constraints to 1e-6. Where whole costs have so large a divisor
-that fewer do, the choice is exact; else costs are rounded up, so that the budget always holds."""
+"""The most units of a budget, since HiGHS keeps constraints to 1e-6. If the costs have a common divisor that needs no
+more units, the choice is exact. Otherwise costs are rounded up, so the budget always holds."""
 LARGEST_LOSS = 1e6
-"""As HiGHS sees it: it leaves off within 1e-6 of the least sum."""
+"""Losses are scaled to this maximum, since HiGHS stops within 1e-6 of the least sum."""
 
 
 class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
-    """Quantise with a width of weights for each layer, chosen under a budget so that the outputs lose least.
+    """Quantize with a width of weights for each layer, chosen under a budget so that the outputs lose least.
 
-    ``budget``, up to 1, is a part of what all layers cost with weights of int8, and else what they may cost: in
-    ``unit`` ``bytes`` of packed weights, or ``mac-bits``, multiply-accumulates of one inference times the bits of their
-    weights. What a width costs in accuracy is the noise at the outputs, on the calibration data, with the weights of
-    one layer alone of that width; noises add up, and the sum is made least, as an integer program. ``widths`` are those
-    to choose from. Layers that ``overrides`` names are left as it says, and are not part of the budget. The other
-    options are those of ``Quantize``; ``weights`` has no effect.
+    A ``budget`` up to 1 is a fraction of the cost of all layers with int8 weights; a larger one is the cost itself. The
+    ``unit`` is ``bytes`` of packed weights, or ``mac-bits``, multiply-accumulates of one inference times the bits of
+    their weights. The loss of a width is the noise at the outputs, on the calibration data, with only one layer's
+    weights of that width. The losses are assumed to add up; an integer program makes the sum least. ``widths`` are the
+    choices. Layers in ``overrides`` follow these and are not part of the budget. The other options are those of
+    ``Quantize``; ``weights`` has no effect.
     """
 
     budget: float = 0.625
@@ -61,7 +61,7 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
         return Quantize(**{**given, "overrides": overrides}).insert(apart.graph, context)
 
     def choose(self, graph: Graph, data: Data) -> dict[str, str]:
-        """The width of each layer of a clean float graph, by name. Raises ``InvalidInput`` where nothing fits."""
+        """The width of each layer of a clean float graph, by name. Raises ``InvalidInput`` if no choice fits."""
         check_choice("unit", self.unit, UNITS)
         refuse_binary_activations(Scheme(activations=self.activations), self.name)
         for width in self.widths:
@@ -81,7 +81,7 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
         return {name: self.widths[i] for name, i in zip(names, choose_cheapest(losses, costs, budget), strict=True)}
 
     def cost(self, graph: Graph, name: str, width: str) -> float:
-        """Of the weights of a layer of a bound graph."""
+        """The cost of the weights of a layer of a bound graph."""
         node, bits = graph.node(name), WEIGHT_BITS[width]
         if self.unit == "mac-bits":
             return float(macs_of(node) * bits)
@@ -91,7 +91,7 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
         return float(-(-sum(sizes) * bits // 8))
 
     def measure(self, graph: Graph, width: str, data: Data) -> dict[str, float]:
-        """The noise at the outputs, as a part of the signal, with the weights of one layer alone of a width."""
+        """By layer, the noise at the outputs relative to the signal, with only its weights of this width."""
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(InsertQuantization)}
         inserted = InsertQuantization(**{**options, "weights": width, "calibration": data})(graph)
         fixed = Scheme(overrides=self.overrides)
@@ -109,7 +109,7 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
         return noise
 
     def operands(self, seen: SeenLayer) -> dict[int, Array]:
-        """What a layer computes with: weights of 8 bits are near enough to those that recovery would give."""
+        """The operands of a layer; weights of 8 bits are not recovered, since that changes them little."""
         if RoundWeights.name in self.steps and seen.layer.bits < 8:
             try:
                 return RoundWeights().renewed(seen)[0].operands(seen.layer)
@@ -124,10 +124,10 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
 
 
 def choose_cheapest(losses: Array, costs: Array, budget: float) -> list[int]:
-    """For each of n rows one of its m choices: whole costs [n, m] add up to the budget at most, losses to the least.
+    """Choose one of m for each of n rows, so that integer costs [n, m] sum to the budget at most, and losses are least.
 
-    The budget must allow the cheapest of every row; where rounding of the costs leaves nothing, those are chosen. Of
-    choices that are as good, those are taken that HiGHS comes to first: always the same for the same numbers.
+    The budget must allow the cheapest choice of every row; these are taken if rounded costs allow nothing else. Among
+    equally good choices, HiGHS's first is taken, which is always the same for the same numbers.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp  # takes 0.3 s
 

@@ -1,4 +1,4 @@
-"""Batch norms behind layers whose weights are quantized, folded into the scales of these."""
+"""Batch norms after layers with quantized weights, folded into the scales of these weights."""
 
 from __future__ import annotations
 
@@ -7,52 +7,60 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphopt.ir import Array, Graph, Node, Value, constant, rebuild
+from graphopt.ir.qparams import MIN_SCALE
 from graphopt.ops import BatchNorm, Conv, Dequantize, Linear
 from graphopt.passes.fold.batch_norm import normalisation
 from graphopt.passes.fold.channels import ChannelAffine
-from graphopt.passes.quantize.form import dequantized
+from graphopt.passes.quantize.form import BIAS_STEPS, binarized, dequantized
 from graphopt.rewrite import Decline
 
 
+def is_norm_of_layer(graph: Graph, node: Node) -> bool:
+    """Whether a node is a batch norm along the channels of a convolution or linear layer that nothing else reads."""
+    if not isinstance(node.op, BatchNorm) or not isinstance(node.inputs[0].op, Conv | Linear):
+        return False
+    x = node.inputs[0]
+    return graph.use_count(x) == 1 and (x.type.rank == 2 or (x.type.rank > 2 and isinstance(x.op, Conv)))
+
+
 def with_folded_norms(graph: Graph) -> Graph:
-    """The graph without the batch norms of dequantized data times dequantized weights, as QONNX has them.
+    """The graph without batch norms after layers of dequantized data and weights, as in QONNX.
 
     The factor of a channel goes into the scale of its weights, its sign into their integers, the shift into the bias.
-    A norm whose layer has other readers stays, as does one that would negate a lowest integer or has a factor of zero.
+    If the scale would be too small for the bias, as for a factor of zero, the scale is larger and the integers are
+    smaller; binary weights stay. A norm stays if its layer has other readers, or if it would negate a lowest integer.
     """
-    uses = graph.use_count
 
     def fold(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        layer = inputs[0].node if inputs else node
-        if not isinstance(node.op, BatchNorm) or not isinstance(layer.op, Conv | Linear):
+        if not is_norm_of_layer(graph, node):
             return None
-        if uses(node.inputs[0]) > 1 or node.inputs[0].type.rank < 2 or dequantized(layer.inputs[0]) is None:
-            return None
-        if isinstance(layer.op, Linear) and node.inputs[0].type.rank != 2:
-            return None
+        layer, (scale, bias, mean, var) = inputs[0].node, inputs[1:]
         try:
-            _, scale, bias, mean, var = inputs
+            assert isinstance(node.op, BatchNorm)
             folded = folded_layer(layer, normalisation(node.op, scale, bias, mean, var))
         except Decline:
             return None
-        return (
-            None if folded is None else (layer.op(*folded, name=layer.name, origins=(*layer.origins, *node.origins)),)
-        )
+        origins = (*layer.origins, *node.origins)
+        return None if folded is None else (layer.op(*folded, name=layer.name, origins=origins),)
 
     return rebuild(graph, fold)
 
 
 def folded_layer(layer: Node, affine: ChannelAffine) -> tuple[Value, Value, Value] | None:
-    """The operands of a layer with scale and shift of its results in its weights and bias; None where that fails."""
+    """The operands of a layer, with the scale and shift of its results in weights and bias; None if that fails."""
     x, weight, bias = layer.inputs
-    w, b = dequantized(weight), fixed(bias)
-    if w is None or w.array is None or b is None or w.zero_point or w.axis not in (None, 0):
+    data, w, b = dequantized(x) or binarized(x), dequantized(weight), fixed(bias)
+    if data is None or w is None or w.array is None or b is None or w.zero_point or w.axis not in (None, 0):
         return None
     column = (-1, *(1,) * (w.array.ndim - 1))
-    integers = w.array.astype(np.int64) * np.sign(affine.scale).astype(np.int64).reshape(column)
-    if not affine.scale.all() or integers.max(initial=0) > np.iinfo(w.dtype).max:
+    shifted = b.astype(np.float64) * affine.scale + affine.shift
+    wanted = w.scale * affine.scale
+    least = np.abs(shifted) / (float(np.max(data.scale)) * BIAS_STEPS)
+    scale = np.maximum(np.maximum(np.abs(wanted), least), MIN_SCALE).astype(np.float32)
+    factor = np.where(wanted < 0, -1, 1) if np.all(np.abs(w.array) == 1) else wanted / scale
+    integers = np.rint(w.array * factor.reshape(column))
+    if integers.max(initial=0) > np.iinfo(w.dtype).max:
         return None
-    scale = (w.scale * np.abs(affine.scale)).astype(np.float32)
     made = Dequantize(axis=0)(
         constant(integers.astype(w.dtype), like=weight.node.inputs[0]),
         constant(scale, like=weight.node.inputs[1]),
@@ -60,8 +68,8 @@ def folded_layer(layer: Node, affine: ChannelAffine) -> tuple[Value, Value, Valu
         name=weight.node.name,
         origins=weight.node.origins,
     )
-    shifted = (b.astype(np.float64) * affine.scale + affine.shift).astype(np.float32)
-    return x, made, constant(shifted, like=bias if bias.constant is not None else bias.node.inputs[0])
+    like = bias if bias.constant is not None else bias.node.inputs[0]
+    return x, made, constant(shifted.astype(np.float32), like=like)
 
 
 def fixed(value: Value) -> Array | None:

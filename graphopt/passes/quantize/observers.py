@@ -1,7 +1,7 @@
-"""Observers: from what a value was seen to be, the range that its integers should cover.
+"""Observers: from the histogram of a value, the range that its integers should cover.
 
-``percentile`` cuts both tails; ``mse`` takes the range of the least mean squared error; ``entropy`` that of the least
-Kullback-Leibler divergence (Migacz, 8-bit inference with TensorRT, 2017). All work on a histogram.
+``percentile`` cuts both tails. ``mse`` takes the range with the least mean squared error, ``entropy`` the range with
+the least Kullback-Leibler divergence (Migacz, 8-bit inference with TensorRT, 2017).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from graphopt.ir import Array, integer_limits
 
 BINS = 2048
 SHRINKS = np.linspace(1.0, 0.3, 71)
-"""The parts of the whole range that the searches try."""
+"""The fractions of the whole range that the searches try."""
 TAIL = 1e-4
-"""What ``percentile`` leaves out of all elements, on both sides together."""
+"""The fraction of all elements that ``percentile`` leaves out, on both sides together."""
 
 Range = tuple[float, float]
 
@@ -26,7 +26,7 @@ Range = tuple[float, float]
 class Histogram:
     """``counts`` [BINS] of elements in equal bins over [low, high].
 
-    ``ends_unseen`` says that the low end stands for a mask, and for all else that a softmax does not see.
+    ``ends_unseen`` says that the low end stands for a mask, and for everything else that a softmax does not see.
     """
 
     low: float
@@ -41,7 +41,7 @@ class Histogram:
 
     @property
     def is_zero(self) -> bool:
-        """Whether all elements lie next to a zero at the lower end, as those of what is always zero do."""
+        """Whether all elements are in the bin at zero at the lower end, as for a value that is always zero."""
         return self.low == 0 and bool(self.counts[0] == self.counts.sum())
 
     @property
@@ -61,7 +61,7 @@ def percentile(histogram: Histogram, bits: int) -> Range:
 
 
 def mse(histogram: Histogram, bits: int) -> Range:
-    """Rounding error within the range, clipping error outside, over the histogram."""
+    """The range with the least squared error over the histogram: rounding inside the range, clipping outside."""
     x, weight = histogram.centres, histogram.counts
 
     def error(low: float, high: float) -> float:
@@ -74,7 +74,7 @@ def mse(histogram: Histogram, bits: int) -> Range:
 
 
 def entropy(histogram: Histogram, bits: int) -> Range:
-    """Of the clipped distribution, relative to what its quantized form can tell of it."""
+    """The range with the least divergence between the clipped distribution and its quantized form."""
     x, weight = histogram.centres, histogram.counts.astype(np.float64)
 
     def divergence(low: float, high: float) -> float:
@@ -97,7 +97,7 @@ def entropy(histogram: Histogram, bits: int) -> Range:
 
 
 def best_range(histogram: Histogram, error: Callable[[float, float], float]) -> Range:
-    """The candidate of the least error: each side shrunk toward zero, one side after the other."""
+    """The range with the least error, found by shrinking each side toward zero, one after the other."""
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     best = min((error(low, high * s), s) for s in SHRINKS)[1] if high > 0 else 1.0
     high *= best
@@ -111,4 +111,4 @@ OBSERVERS: dict[str, Callable[[Histogram, int], Range]] = {
     "mse": mse,
     "entropy": entropy,
 }
-"""From name to ``observer(histogram, bits) -> (low, high)``."""
+"""The functions ``observer(histogram, bits) -> (low, high)`` by name."""

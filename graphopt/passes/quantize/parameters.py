@@ -1,4 +1,4 @@
-"""The parameters of activations: those that a value would have on its own, and those that it shares with others."""
+"""The parameters of activations: a value's own, and those that it shares with others."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from graphopt.passes.quantize.observers import OBSERVERS, Histogram
 from graphopt.passes.quantize.scheme import Scheme
 
 LEAST_LEVELS = 127.5
-"""What a range must keep of the 255 steps of its own that int8 would give it: with fewer, more than one bit is lost."""
+"""A range must keep this many of the 255 steps that int8 would give it alone; with fewer, more than one bit is lost."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranges:
-    """What the values of a partition were seen to be, and how a scheme and an observer take parameters from that."""
+    """The observed ranges of a partition's values, with the scheme and observer that turn them into parameters."""
 
     partition: Partition
     histograms: Mapping[Value, Histogram]
@@ -27,7 +27,7 @@ class Ranges:
     observer: str
 
     def without(self, floats: Collection[Node]) -> Ranges:
-        """The same, with some nodes in float."""
+        """The same ranges, with some nodes in float."""
         return replace(self, partition=choose(self.partition.graph, self.scheme, floats)) if floats else self
 
     def bits(self, value: Value) -> int:
@@ -36,18 +36,18 @@ class Ranges:
         return self.scheme.activation_bits(self.partition.graph.names[value.node])
 
     def own(self, value: Value) -> QParams:
-        """The parameters of a value that shares them with no other."""
+        """The parameters that a value would have alone."""
         bits, rule = self.bits(value), self.partition.rules.get(value.node)
         histogram = self.histograms[value]
         low, high = OBSERVERS[self.observer](histogram, bits)
-        if histogram.ends_unseen:  # a mask saturates there, and is in no count
+        if histogram.ends_unseen:  # a mask saturates there, and is not counted
             low = histogram.low
         if rule and rule.fixed and bits == 8:
             low, high = rule.fixed
         return asymmetric(low, high, bits)
 
     def width(self, value: Value) -> float | None:
-        """The width of a value's own range, 0 included; None where nothing is known of it, or it is always zero."""
+        """The width of a value's own range, including 0; None if it is unknown, or the value is always zero."""
         if value.constant is not None:
             finite = value.constant[np.isfinite(value.constant)]
             return float(max(finite.max(initial=0.0), 0.0) - min(finite.min(initial=0.0), 0.0)) or None
@@ -57,19 +57,19 @@ class Ranges:
         return float(own.scale) * ((1 << own.bits) - 1)
 
     def serves(self, shared: QParams, part: Value) -> bool:
-        """Whether parameters leave a value more than half of the levels that int8 would give it alone.
+        """Whether shared parameters leave a value more than half of the levels that int8 would give it alone.
 
-        So a shared scale costs it less than one bit; and one of int16, which has bits to spare, may cost it eight more.
+        Then the shared scale costs less than one bit. An int16 scale has eight bits more to spare.
         """
         width = self.width(part)
         return width is None or width > LEAST_LEVELS * float(shared.scale)
 
 
 def activation_parameters(ranges: Ranges) -> dict[Value, QParams]:
-    """The parameters of every value: what was observed; known ranges; those of its operand for a move.
+    """The parameters of every value: from the observed or the known range; for a move, those of its operand.
 
-    Initial states have their own, since a net may move them out of one input that holds states of several kinds.
-    What only a concatenation reads takes the parameters of its result, so that nothing is requantized there.
+    Initial states have their own, since a net may slice them out of one input that holds states of several kinds.
+    A value that only a concatenation reads takes the parameters of its result, so that nothing is requantized there.
     """
     partition, found = ranges.partition, dict[Value, QParams]()
     initial = partition.initial

@@ -1,4 +1,4 @@
-"""PartBuilder of a value: what gives some elements along an axis only, built from what the value is built from."""
+"""Parts of a value: some elements along an axis, computed from the operands of the value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from graphopt.rewrite import Decline
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Elements of an axis at rising places, [k]."""
+    """Elements of an axis at increasing positions, [k]."""
 
     axis: int
     places: Array
@@ -25,7 +25,7 @@ class Selection:
 
 
 def selection_of(node: Node) -> Selection | None:
-    """What a slice or a gather at constant places takes of its first operand; None of what takes nothing such."""
+    """The selection that a slice, or a gather at constant increasing positions, makes; None for any other node."""
     op = node.op
     if isinstance(op, Slice):
         return Selection(op.axis, np.arange(op.start, op.stop, op.step))
@@ -39,10 +39,10 @@ def selection_of(node: Node) -> Selection | None:
 
 @dataclass(frozen=True, eq=False)
 class PartBuilder:
-    """Builds parts of the values of a graph, on top of the ``new`` values that stand for its old ones.
+    """Builds parts of the values of a graph, on the ``new`` values that replace its old ones.
 
-    Moves and joins are built again for each part; what computes only where the value has no reader but its parts, so
-    that nothing is computed twice. ``renamed`` gathers the names of the layers that were divided, by those of parts.
+    Moves and joins are built again for each part. An operator that computes is divided only if nothing but the parts
+    reads its value, so that nothing is computed twice. ``renamed`` has the names of divided layers by those of parts.
     """
 
     graph: Graph
@@ -50,20 +50,20 @@ class PartBuilder:
     renamed: dict[str, str] = field(default_factory=dict)
 
     def part(self, value: Value, taken: Selection, alone: bool) -> Value:
-        """The part of a value; ``alone`` says that nothing but its parts is read. Raises ``Decline``."""
+        """The part of a value; ``alone`` says that only its parts are read. Raises ``Decline`` if there is none."""
         rule = DIVISIONS.find(type(value.op))
         if rule is None or not (alone or isinstance(value.op, MOVES)):
             raise Decline(f"{value.op.name} is not divided")
         return rule(self, value.node, taken, alone)
 
     def operand(self, value: Value, taken: Selection, alone: bool) -> Value:
-        """The part of an operand of what is divided."""
+        """The part of an operand of a divided node."""
         if value.constant is not None:
             return constant(taken.of(value.constant), like=value)
         return self.part(value, taken, alone and self.graph.use_count(value) == 1)
 
     def made(self, node: Node, op: Op, taken: Selection, *inputs: Value) -> Value:
-        """What stands for a part of the result of a node, named after it and the places that are taken."""
+        """A part of the result of a node, named after the node and the selected positions."""
         old = self.graph.names[node]
         name = f"{old}.{taken.places[0]}_{taken.places[-1]}"
         self.renamed[name] = old
@@ -71,11 +71,11 @@ class PartBuilder:
 
 
 Division = Callable[[PartBuilder, Node, Selection, bool], Value]
-"""From a node and what is taken of its result to that part; raises ``Decline`` where it cannot be had alone."""
+"""Builds the selected part of a node's result; raises ``Decline`` if it cannot be computed alone."""
 
 
 def divide_concat(parts: PartBuilder, node: Node, taken: Selection, alone: bool) -> Value:
-    """Along its axis, what each operand has of it; along another, a join of parts."""
+    """Along the axis of the join, the selected elements of each operand; along another axis, a join of parts."""
     op = node.op
     assert isinstance(op, Concat)
     if op.axis != taken.axis:
@@ -95,7 +95,7 @@ def divide_concat(parts: PartBuilder, node: Node, taken: Selection, alone: bool)
 
 
 def gathered(value: Value, taken: Selection) -> Value:
-    """A slice where the places are evenly spaced, else a gather."""
+    """A slice if the positions are evenly spaced, else a gather."""
     first, last, steps = taken.places[0], taken.places[-1], np.unique(np.diff(taken.places))
     if len(steps) < 2:
         step = int(steps[0]) if len(steps) else 1
@@ -110,7 +110,7 @@ def divide_transpose(parts: PartBuilder, node: Node, taken: Selection, alone: bo
 
 
 def divide_reshape(parts: PartBuilder, node: Node, taken: Selection, alone: bool) -> Value:
-    """Where what is taken is some elements of one axis of the operand, whatever the others are."""
+    """A reshape of the part of its operand, if the selection is one along a single axis of the operand."""
     x, shape = node.inputs[0], node.types[0].shape
     within = before_reshape(x.type.shape, shape, taken)
     op = Reshape(shape=tuple(len(taken.places) if a == taken.axis else d for a, d in enumerate(shape)))
@@ -118,9 +118,9 @@ def divide_reshape(parts: PartBuilder, node: Node, taken: Selection, alone: bool
 
 
 def before_reshape(source: tuple[object, ...], shape: tuple[object, ...], taken: Selection) -> Selection:
-    """The selection that a reshape from ``source`` to ``shape`` makes of one behind it. Raises ``Decline``.
+    """The selection before a reshape from ``source`` to ``shape`` that equals one after it. Raises ``Decline``.
 
-    Only the first dimension may be symbolic: then every sample of the batch is cut alike, and one of them tells how.
+    Only the first dimension may be symbolic. Then every sample of the batch is cut in the same way; one is looked at.
     """
     if not all(isinstance(d, int) for d in (*source[1:], *shape[1:])) or taken.axis == 0:
         raise Decline("it reshapes the batch")
@@ -163,7 +163,7 @@ def divide_layer(parts: PartBuilder, node: Node, taken: Selection, alone: bool) 
 
 MOVES = (Concat, Transpose, Reshape)
 DIVISIONS: Table[type[Op], Division] = Table("a division")
-"""From an operator, or a family of them, to how a part of its result is had."""
+"""The functions that build a part of a result, by operator or family of operators."""
 DIVISIONS.enter(divide_concat, Concat)
 DIVISIONS.enter(divide_transpose, Transpose)
 DIVISIONS.enter(divide_reshape, Reshape)

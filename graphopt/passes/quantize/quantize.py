@@ -1,4 +1,4 @@
-"""Quantisation after training, as one pass: clean up, calibrate, insert, lower."""
+"""Quantization after training, as one pass: clean up, calibrate, insert, lower."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class QuantizationOptions(Pass):
 
 
 def inserted(graph: Graph, options: QuantizationOptions, context: Context) -> Graph:
-    """The graph calibrated, with quantize and dequantize in it; notes and errors bear the name of the pass asked."""
+    """The graph with quantize and dequantize, calibrated; notes and errors have the name of the calling pass."""
     check_choice("observer", options.observer, OBSERVERS)
     name = options.name
     data = data_of(options.calibration, context, name)
@@ -66,12 +66,13 @@ def inserted(graph: Graph, options: QuantizationOptions, context: Context) -> Gr
 
 
 class InsertQuantization(QuantizationOptions, name="insert-quantization", contract=Bounded(10.0)):
-    """Put quantize and dequantize around what has an integer form; the graph still computes in float32.
+    """Put quantize and dequantize around operators with an integer form; the graph still computes in float32.
 
-    ``weights``: int8, int4 or binary, ``activations``: int8, int16 or binary (the signs, where weights are binary),
-    ``per_channel`` weights, the ``observer`` of ranges (minmax, percentile, mse, entropy), and ``overrides``: patterns
-    of node names to widths, see ``Scheme``. ``calibration`` are batches as the graph takes them, a mapping by input
-    name or a lone array each; on the command line they come with --calibration.
+    The options are ``weights``: int8, int4, int4-grouped or binary; ``activations``: int8, int16 or binary (layers with
+    binary weights then read signs); ``per_channel`` scales of weights; the ``observer`` of ranges (minmax, percentile,
+    mse, entropy); and ``overrides``, from patterns of node names to widths, see ``Scheme``. ``calibration`` are batches
+    of the graph's inputs: each is a mapping by input name, or a single array. On the command line, --calibration gives
+    them.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
@@ -79,13 +80,13 @@ class InsertQuantization(QuantizationOptions, name="insert-quantization", contra
 
 
 class Quantize(QuantizationOptions, name="quantize", contract=Bounded(10.0)):
-    """Quantise a trained network: clean it up as the default pipeline does, calibrate, and lower it to integers.
+    """Quantize a trained network: clean it up as the default pipeline does, calibrate, and lower it to integers.
 
-    ``recover`` names passes that recover accuracy, of equalize-layers, round-weights and correct-bias; by default
-    round-weights where any weights have less than 8 bits, and else none. With ``mode`` dynamic there is no calibration:
-    the scales of activations are computed at run time (``quantize_dynamically``), which suits recurrent networks and
-    transformers. Outputs, and channels of them, of which little is left on the calibration data are noted as alarms.
-    See ``InsertQuantization`` for the other options.
+    ``recover`` names passes that recover accuracy: equalize-layers, round-weights, correct-bias. The default is
+    round-weights if any weights have less than 8 bits, else none. With ``mode`` dynamic there is no calibration: the
+    scales of activations are computed at run time (``quantize_dynamically``), which suits recurrent networks and
+    transformers. Outputs, and channels of outputs, that lose most of their signal on the calibration data are noted as
+    alarms. See ``InsertQuantization`` for the other options.
     """
 
     recover: Sequence[str] | None = None
@@ -107,7 +108,7 @@ class Quantize(QuantizationOptions, name="quantize", contract=Bounded(10.0)):
         return small
 
     def insert(self, graph: Graph, context: Context) -> Graph:
-        """The recovered graph of quantize and dequantize for a graph that is clean."""
+        """The QDQ graph of a clean graph, after recovery."""
         steps = self.steps
         for name in steps:
             check_choice("recover", name, RECOVERIES)
@@ -129,5 +130,5 @@ class Quantize(QuantizationOptions, name="quantize", contract=Bounded(10.0)):
 
 
 BEHIND: dict[str, type[Recovery]] = {pass_.name: pass_ for pass_ in (RoundWeights, CorrectBias)}
-"""The passes that recover accuracy behind the insertion, in this order."""
+"""The passes that recover accuracy after the insertion, in this order."""
 RECOVERIES = (EqualizeLayers.name, *BEHIND)

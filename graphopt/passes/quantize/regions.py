@@ -1,4 +1,4 @@
-"""Regions of a graph of quantize and dequantize: what lies between one quantize and the next; made float again."""
+"""Regions of a QDQ graph: the nodes between one quantize and the next. They can be made float again."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class QuantizedRegion:
 
     @property
     def head(self) -> Node:
-        """The node that a region is named after."""
+        """The node that gives a region its name."""
         return self.layer.node if self.layer else self.nodes[0]
 
     @property
     def value(self) -> Value:
-        """What is quantized."""
+        """The value that is quantized."""
         return self.quantize.inputs[0]
 
     @property
@@ -40,7 +40,7 @@ class QuantizedRegion:
 
 
 def regions(graph: Graph) -> list[QuantizedRegion]:
-    """Every quantize of a graph whose parameters are constant scalars, with what it quantizes."""
+    """The region of every quantize of a graph with constant scalar parameters."""
     layers, found = quantized_layers(graph), []
     edges = {node for node in graph.nodes if isinstance(node.op, Dequantize)}
     for node in graph.nodes:
@@ -53,14 +53,14 @@ def regions(graph: Graph) -> list[QuantizedRegion]:
 
 
 def override_names(graph: Graph, region: QuantizedRegion) -> list[str]:
-    """The patterns by which ``overrides`` would name the nodes of a region."""
+    """The patterns with which ``overrides`` would name the nodes of a region."""
     return [escape(graph.names[n]) for n in region.nodes if rule_of(n.op) is not None]
 
 
 def in_float(graph: Graph, reference: Graph, chosen: Collection[QuantizedRegion], kept: Collection[Node] = ()) -> Graph:
-    """The graph with some regions in float: their results as they are, their constants those of the reference.
+    """The graph with some regions in float: their results are not quantized, and constants are those of the reference.
 
-    Nodes that are ``kept`` stay quantized, for regions share some.
+    Nodes in ``kept`` stay quantized, since regions may share nodes.
     """
     dequantized = {region.dequantize for region in chosen}
     floats = {node for region in chosen for node in region.nodes if node not in kept}

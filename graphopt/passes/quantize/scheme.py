@@ -10,19 +10,19 @@ from graphopt.errors import InvalidInput
 
 WEIGHT_BITS = {"int8": 8, "int4": 4, "int4-grouped": 4, "binary": 1}
 ACTIVATION_BITS = {"int8": 8, "int16": 16, "binary": 8}
-"""Of results; that of ``binary`` are 8, and layers with binary weights read the signs of theirs."""
+"""The bits of results. With ``binary`` they have 8, and layers with binary weights read the signs of their input."""
 XNOR = "xnor"
-"""The override for binary weights that meet the signs of their input."""
+"""The override for binary weights with a binary input."""
 
 
 @dataclass(frozen=True)
 class Scheme:
     """The bits of weights and activations, by node name.
 
-    ``overrides`` maps patterns of node names (as the shell has them) to ``float32``, to a width of weights (``int4``,
+    ``overrides`` maps patterns of node names (as in the shell) to ``float32``, to a width of weights (``int4``,
     ``int4-grouped``, ``binary``), to one of activations (``int16``), to ``int8`` for both, or to ``xnor`` for binary
-    weights and a binary input; the last pattern that fits counts. Activations that are ``binary`` make an ``xnor`` of
-    every layer with binary weights.
+    weights and a binary input; the last pattern that matches wins. With ``binary`` activations, every layer with binary
+    weights is ``xnor``.
     """
 
     weights: str = "int8"
@@ -56,13 +56,13 @@ class Scheme:
         return ACTIVATION_BITS[width if width in ("int8", "int16") else self.activations]
 
     def reads_signs(self, name: str) -> bool:
-        """Whether a layer is to take the signs of its input, times one scale."""
+        """Whether a layer should read the signs of its input, times one scale."""
         signs = self.activations == "binary" or self.override(name) == XNOR
         return signs and self.weight_bits(name) == 1
 
 
 def width_bits(width: str, default: int = 8) -> int:
-    """The bits of weights that a width or an override means; the default where it says nothing of weights."""
+    """The bits of weights for a width or an override; the default if it does not concern weights."""
     return 1 if width == XNOR else WEIGHT_BITS.get(width, default)
 
 

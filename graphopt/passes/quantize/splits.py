@@ -1,4 +1,4 @@
-"""Splits as slices, of which each has one result that can be quantized."""
+"""Replace splits by slices, since each slice has one result that can be quantized."""
 
 from __future__ import annotations
 

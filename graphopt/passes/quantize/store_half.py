@@ -1,4 +1,4 @@
-"""Weights rounded to float16, which programs then store in two bytes and widen where they read them."""
+"""Round weights to float16; programs store them in two bytes and widen them when they read them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from graphopt.passes.quantize.unfuse import unfused
 from graphopt.rewrite import Decline
 
 LEAST_RATIO = 60.0
-"""Decibels of the weights of a layer over their rounding errors; numbers above 2^-14 keep about 73."""
+"""The least signal-to-noise ratio of a layer's rounded weights in decibels; numbers above 2^-14 keep about 73."""
 
 
 class StoreHalf(Pass, name="store-float16", contract=Bounded(50.0)):
-    """Round the weights of conv and linear layers to float16 and store them so; all is still computed in float32.
+    """Round the weights of conv and linear layers to float16 and store them so; programs still compute in float32.
 
-    Biases, and whatever is not a conv or a linear, stay float32. Run it behind all that changes weights (folds,
-    equalization, training), for a layer whose weights float16 no longer holds is right, but stored in float32 again;
-    and in front of ``fuse``.
+    Biases, and constants of other operators, stay float32. Run it after all passes that change weights (folds,
+    equalization, training) and before ``fuse``. If a later pass changes weights so that float16 no longer holds them,
+    the layer is still correct, but its weights are stored in float32 again.
 
-    Declines: weights that are computed, or not float32; that go beyond 65504; of which less than 60 dB would remain,
-    for float16 is coarse below 2^-14.
+    Declines: weights that are computed, or not float32; weights beyond 65504; weights that would keep less than 60 dB,
+    since float16 is coarse below 2^-14.
     """
 
     tells_users = True
@@ -49,7 +49,7 @@ class StoreHalf(Pass, name="store-float16", contract=Bounded(50.0)):
 
 
 def with_half_weights(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-    """The results of a layer on float16 weights; None of what is no layer. Raises ``Decline``."""
+    """The results of a layer with float16 weights; None if the node is not a layer. Raises ``Decline``."""
     if not isinstance(node.op, Conv | Linear):
         return None
     x, weight, bias = inputs
@@ -60,7 +60,7 @@ def with_half_weights(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] 
 
 
 def half_weights(weight: Array) -> Array:
-    """Float32 weights rounded; declines those that float16 cannot stand for."""
+    """Float32 weights rounded to float16; declines weights that float16 cannot represent."""
     if weight.dtype != np.float32:
         raise Decline(f"its weights are {weight.dtype}")
     largest = float(np.abs(weight).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Fused nodes opened again, for passes that look for the layers in them."""
+"""Take fused nodes apart, for passes that need the layers in them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from graphopt.passes.base import Context, Note
 
 
 def unfused(graph: Graph, context: Context, pass_name: str) -> Graph:
-    """The graph with the bodies of its fused nodes on floats in their place; those on integers stay as they are.
+    """The graph with fused float nodes replaced by their bodies; fused integer nodes stay.
 
-    The nodes of a body keep their names. A note says so, since the graph is then to be fused anew.
+    The nodes of a body keep their names. A note says so, since the graph must then be fused again.
     """
     closed = {node for node in graph.nodes if isinstance(node.op, Fused) and node.types[0].is_float}
     if not closed:

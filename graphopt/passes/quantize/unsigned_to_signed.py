@@ -1,6 +1,7 @@
-"""Unsigned integers moved to signed ones, so that the rules of integer lowering meet int8 and int16 only.
+"""Turn unsigned integers into signed ones, so that the rules of integer lowering get int8 and int16 only.
 
-x and x - 2^(bits - 1), each less its zero point, are the same number: the move is exact, saturation included.
+2^(bits - 1) is subtracted from x and from its zero_point, so the number stays the same: this is exact, also for
+saturation.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ SIGNED = {"uint8": "int8", "uint16": "int16"}
 def with_signed_integers(graph: Graph) -> Graph:
     """The graph with quantize and dequantize of int8 and int16 in place of those of uint8 and uint16.
 
-    So are the operators between them that move integers. What else reads the unsigned integers gets them from the
-    signed ones, and what comes as unsigned, an input of the graph, is moved once. Constant weights of products have
-    zero points of 0 afterwards, in int16 where int8 does not hold them; see ``centred_weight``.
+    Operators between them that move integers become signed too. Other readers get unsigned integers computed from the
+    signed ones, and an unsigned input of the graph is converted once. Constant weights of products then have zero
+    points of 0, in int16 if int8 does not hold them; see ``centred_weight``.
     """
     weights = weights_of(graph)
     new: dict[Value, Value] = {}
     signed: dict[Value, Value] = {}
-    """By a value of the old graph, the signed form of its integers."""
+    """The signed form of the integers of a value, by value of the old graph."""
 
     def twin(old: Value) -> Value:
         if old not in signed:
@@ -34,7 +35,7 @@ def with_signed_integers(graph: Graph) -> Graph:
         return signed[old]
 
     def integers(node: Node) -> Value | None:
-        """The signed form of what a node gives, if it is known how it would be made."""
+        """The signed form of a node's result; None if it cannot be made."""
         x = node.inputs[0]
         if isinstance(node.op, Quantize) and node.inputs[2].constant is not None:
             return named(node, node.op, new[x], new[node.inputs[1]], twin(node.inputs[2]))
@@ -70,7 +71,7 @@ def named(node: Node, op: object, *inputs: Value) -> Value:
 
 
 def weights_of(graph: Graph) -> set[Value]:
-    """What stands where a product takes its weights."""
+    """The values that products read as weights."""
     return {
         node.inputs[position]
         for node in graph.nodes
@@ -80,18 +81,18 @@ def weights_of(graph: Graph) -> set[Value]:
 
 
 def moves(node: Node) -> bool:
-    """Whether an operator does to signed integers what it does to unsigned ones, less the offset."""
+    """Whether an operator gives the same for signed integers as for unsigned ones, minus the offset."""
     rule = rule_of(node.op)
     return isinstance(node.op, Concat) or (rule is not None and rule.move)
 
 
 def offset(dtype: str) -> int:
-    """What unsigned integers of a dtype are larger by than their signed form."""
+    """The difference between unsigned integers of a dtype and their signed form."""
     return 1 << 8 * np.dtype(dtype).itemsize - 1
 
 
 def moved(x: Value, dtype: str) -> Value:
-    """Integers brought to the signed or unsigned form of their width."""
+    """Integers converted to the signed or unsigned form of their width."""
     step = offset(dtype) if dtype in SIGNED else -offset(dtype)
     if x.constant is not None:
         return constant((x.constant.astype(np.int32) + step).astype(dtype), like=x)
@@ -99,7 +100,7 @@ def moved(x: Value, dtype: str) -> Value:
 
 
 def centred_weight(node: Node, weight: Array, scale: Value, zero: Array) -> Value:
-    """A dequantize of weights less their zero points, of which every channel may have its own."""
+    """A dequantize of weights minus their zero points; every channel may have its own zero_point."""
     assert isinstance(node.op, Dequantize)
     centred = weight.astype(np.int32) - zero.astype(np.int32).reshape(node.op.column(weight.ndim, zero.shape))
     narrow = "int8" if np.abs(centred).max(initial=0) <= np.iinfo("int8").max else "int16"

@@ -1,4 +1,4 @@
-"""Kernels: what a rule gives for a region, and how that becomes a TIR function."""
+"""Kernels: the result of a rule for a region, and its TIR function."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ OpT = TypeVar("OpT", bound=Op, covariant=True)
 OtherT = TypeVar("OtherT", bound=Op)
 
 View = Callable[[Tensor], Tensor | None]
-"""Shows a tensor of the head's shape with other axes; None where its strides do not allow that."""
+"""Views a tensor of the head's shape with other axes; None if its strides do not allow that."""
 
 
 @dataclass(frozen=True)
 class Task(Generic[OpT]):
-    """A region around an ``OpT`` to lower for a target; a region of elementwise operators alone is a ``Task[Op]``.
+    """A region around an ``OpT`` to lower for a target; a region of only elementwise operators is a ``Task[Op]``.
 
-    ``layouts`` has one for every operand, ``out`` is that of the result. The result takes the place of the operand
-    ``shared``, if there is one.
+    ``layouts`` has the layout of every operand, ``out`` is that of the result. If ``shared`` is given, the result
+    overwrites this operand.
     """
 
     region: Region
@@ -47,7 +47,7 @@ class Task(Generic[OpT]):
     def op(self) -> OpT:
         """The operator of the anchor."""
         assert self.region.anchor is not None
-        return cast(OpT, self.region.anchor.op)  # the rule that gets this task was looked up by its class
+        return cast(OpT, self.region.anchor.op)  # the rule was looked up by this class
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -73,7 +73,7 @@ class Task(Generic[OpT]):
         return Tensor(None, value.type.dtype, layout.shape, layout.strides)
 
     def allows(self, view: View) -> bool:
-        """Whether the result and every operand of the epilogue can be seen through a view."""
+        """Whether a view works for the result and for every operand of the epilogue."""
         shape = self.region.head.type.static_shape
         tensors = [self.strided(v).broadcast(shape) for v in self.region.epilogue_operands]
         if self.region.tail is None:
@@ -83,11 +83,11 @@ class Task(Generic[OpT]):
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a rule makes of a task.
+    """The kernel that a rule makes for a task.
 
-    ``packed`` are constants in the form that the kernel wants, by name; ``replaced`` are the
-    constants of the body that it therefore does not read. ``emit`` writes the loops, over a register
-    ``tile`` where there is one, which is given to be told.
+    ``packed`` are constants in the form that the kernel reads, by name; ``replaced`` are the
+    constants of the body that they replace. ``emit`` writes the loops. ``tile`` is the register tile
+    if there is one; it is for reports only.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Frame:
-    """The tensors that a kernel sees while it is written."""
+    """The tensors of a kernel while its loops are written."""
 
     task: Task[Op]
     tensors: Mapping[Value, Tensor]
@@ -107,9 +107,9 @@ class Frame:
     out: Tensor
 
     def epilogue(self, view: View = lambda tensor: tensor) -> Callable[[Expr, Point], Expr]:
-        """A function from the anchor's result at a point to the value of the head there.
+        """A function from the anchor's result at a point to the value of the head at this point.
 
-        Points index the head's result as ``view`` shows it, which ``Task.allows`` must have agreed to.
+        Points index the head's result through ``view``; ``Task.allows(view)`` must hold.
         """
         region, codegen = self.task.region, self.task.target.codegen
         shape = region.head.type.static_shape
@@ -139,16 +139,16 @@ class Frame:
 
 KernelRule = Callable[[Task[OpT]], Kernel]
 KERNEL_RULES: Table[tuple[type[Op], str | None], KernelRule[Any]] = Table("a kernel rule")
-"""From anchor operator, and the instruction set it is for or (None) all, to the rule for tasks of that operator."""
+"""The rules by anchor operator and instruction set; None means all instruction sets."""
 
 
 def kernel_rule(
     op: type[OpT], *others: type[OtherT], isa: str | None = None
 ) -> Callable[[KernelRule[OpT | OtherT]], KernelRule[OpT | OtherT]]:
-    """Register the kernel of anchor operators; one with ``isa`` is preferred on targets that have it.
+    """Register the kernel of anchor operators; a kernel with ``isa`` is preferred on targets that have it.
 
-    To type checkers ``others`` are the class that they share: ``kernel_rule(SumPool, MaxPool, AveragePool)`` is for a
-    rule of ``Task[SumPool | Pool]``.
+    For type checkers, ``others`` count as their common base class: ``kernel_rule(SumPool, MaxPool, AveragePool)`` is
+    for a rule of ``Task[SumPool | Pool]``.
     """
 
     def register(rule: KernelRule[OpT | OtherT]) -> KernelRule[OpT | OtherT]:
@@ -159,12 +159,12 @@ def kernel_rule(
 
 
 def has_kernel() -> set[type[Op]]:
-    """The operators that a kernel can be built around."""
+    """The operators that can be the anchor of a kernel."""
     return {op for op, _ in KERNEL_RULES}
 
 
 def find_rule(op: type[Op], target: Target) -> tuple[KernelRule[Op], str | None]:
-    """The rule for an operator on a target, and which it is for: the most special of the target's sets, or all."""
+    """The rule for an operator on a target, and its instruction set: the most special one of the target, or None."""
     for isa in (*target.isa, None):
         if (op, isa) in KERNEL_RULES:
             return KERNEL_RULES[op, isa], isa
@@ -181,7 +181,7 @@ class Built:
 
     @cached_property
     def key(self) -> str:
-        """Equal for kernels of equal code."""
+        """A key that is equal for kernels with equal code."""
         return f"{self.name} {self.function}"
 
 
@@ -225,5 +225,5 @@ def _parameter(name: str, layout: Layout, dtype: str) -> Tensor:
 
 
 def physical_loops(shape: Sequence[int], strides: Sequence[int]) -> list[int]:
-    """The axes in the order in which they stand in memory, outermost first."""
+    """The axes in the order of memory, outermost first."""
     return sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))

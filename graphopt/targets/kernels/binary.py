@@ -1,4 +1,4 @@
-"""Kernels of packed signs: packing them, and products by XOR and counting bits."""
+"""Kernels of packed signs: packing, and products by XOR and popcount."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 @kernel_rule(PackSigns)
 def pack_signs_kernel(task: Task[PackSigns]) -> Kernel:
-    """One word at a time, of up to 32 comparisons."""
+    """Packs one word at a time, from up to 32 comparisons."""
     (xv,), threshold = task.inputs, task.op.threshold
     channels = xv.type.static_shape[1]
 
@@ -43,7 +43,7 @@ def pack_signs_kernel(task: Task[PackSigns]) -> Kernel:
 
 @kernel_rule(ConvXnor)
 def conv_xnor_kernel(task: Task[ConvXnor]) -> Kernel:
-    """The places that differ are counted over the taps inside the input; how many products there are is known."""
+    """Counts the differing signs over the taps inside the input; the number of products is known without counting."""
     op, (xv, wv, bv) = task.op, task.inputs
     window = op.window(wv.type)
     plane = Plane(xv.type.static_shape[2:], task.result.type.static_shape[2:], window)

@@ -1,4 +1,4 @@
-"""Windows that keep channels apart: depthwise convolution and pooling, vectorised over channels."""
+"""Windows that do not mix channels: depthwise convolution and pooling, vectorized over channels."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ UNROLLED_COLUMNS = 7
 
 @dataclass(frozen=True)
 class Combine:
-    """What is done with the elements of a window; each function gets and gives expressions.
+    """How the elements of a window are combined; each function takes and returns expressions.
 
-    ``start(channels)`` is the first value, ``step(acc, x, tap, channels)`` takes one element in, and
-    ``finish(acc, count)`` ends with ``count`` elements seen, a number or an int32 expression.
+    ``start(channels)`` is the first value, ``step(acc, x, tap, channels)`` adds one element, and
+    ``finish(acc, count)`` ends after ``count`` elements, a number or an int32 expression.
     """
 
     start: Callable[[Point], Expr]
@@ -60,7 +60,7 @@ def depthwise_kernel(task: Task[Op], plane: Plane, weight: Array, bias: Array) -
 
 @kernel_rule(SumPool, MaxPool, AveragePool)
 def pool_kernel(task: Task[SumPool | Pool]) -> Kernel:
-    """Poolings over one or two axes; over three by the plain nest."""
+    """Poolings over one or two axes; the plain nest does those over three."""
     x = task.inputs[0]
     if x.type.rank > 4:
         return pool_nest(task)
@@ -77,7 +77,7 @@ def pooling(op: SumPool | Pool, plane: Plane, dtype: str, wide: str) -> Combine:
 
 @kernel_rule(ReduceMean)
 def mean_kernel(task: Task[ReduceMean]) -> Kernel:
-    """A mean over one or two spatial axes is a pooling over the whole plane; any other goes by the plain nest."""
+    """A mean over one or two spatial axes is a pooling over the whole plane; the plain nest does any other."""
     x = task.inputs[0]
     if x.type.rank not in (3, 4) or task.op.axes != tuple(range(2, x.type.rank)) or not task.op.keepdims:
         return reduce_nest(task)
@@ -110,7 +110,7 @@ def total(zero_point: int, dtype: str) -> Combine:
 
 
 def mean(op: AveragePool, plane: Plane, dtype: str) -> Combine:
-    """The sum over the elements inside the input, or over all of the window if the operator counts padding."""
+    """The mean over the elements inside the input, or over the whole window if the operator counts padding."""
     total = int(np.prod(plane.window.kernel))
 
     def finish(acc: Expr, count: Expr) -> Expr:
@@ -124,7 +124,7 @@ def mean(op: AveragePool, plane: Plane, dtype: str) -> Combine:
 
 
 def window_tile(task: Task[Op], plane: Plane) -> RegisterTile:
-    """One vector of channels by pixels that take a quarter of the registers at most."""
+    """One vector of channels by as many pixels as fit a quarter of the registers."""
     inside = max(1, plane.interior(1)[1] - plane.interior(1)[0])
     return RegisterTile(balanced(inside, max(1, min(MAX_PIXELS, task.target.registers // 4))), 1)
 
@@ -181,7 +181,7 @@ class Windows:
 
 
 def for_columns(columns: tuple[Expr, Expr], emit: Callable[[Expr], None]) -> None:
-    """Call ``emit`` for each column tap: written out where there are few, in a loop else."""
+    """Call ``emit`` for each column tap: unrolled if there are few, else in a loop."""
     low, high = columns
     if isinstance(low, int) and isinstance(high, int) and high - low <= UNROLLED_COLUMNS:
         for kx in range(low, high):

@@ -29,7 +29,7 @@ from graphopt.targets.schedule import Segment, channel_segments, choose_tile
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 UNROLLED = {"c": 64, "llvm": 192}
-"""A row of taps is written out if that is at most this many multiply-adds, by code generator."""
+"""A row of taps is unrolled if it has at most this many multiply-adds, by code generator."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ TILED = ("float32", "int8", "uint8", "int16")
 
 @kernel_rule(Conv, ConvInteger)
 def conv_kernel(task: Task[Conv | ConvInteger]) -> Kernel:
-    """Convolution over one or two axes with constant weights; any other by the plain nest."""
+    """Convolution over one or two axes with constant weights; the plain nest does any other."""
     x, w, b = task.inputs
     weight, bias = w.constant, b.constant
     if weight is None or bias is None or x.type.rank > 4 or x.type.dtype not in TILED:
@@ -70,7 +70,7 @@ def conv_kernel(task: Task[Conv | ConvInteger]) -> Kernel:
 
 @kernel_rule(Linear, LinearInteger)
 def linear_kernel(task: Task[Linear | LinearInteger]) -> Kernel:
-    """A matrix product with constant weights, as a pointwise convolution over one row; any other by the plain nest."""
+    """A matrix product with constant weights is a pointwise convolution over one row; the plain nest does any other."""
     x, w, b = task.inputs
     weight, bias = w.constant, b.constant
     rows = as_rows(task.strided(x))
@@ -84,7 +84,7 @@ def linear_kernel(task: Task[Linear | LinearInteger]) -> Kernel:
 
 
 def pack_weights(weight: Array, channels: Channels, segments: list[Segment]) -> Array:
-    """[o, i, kh, kw] as, for each group and block of channels, [kh, kw, i, channel of the block]."""
+    """Weights [o, i, kh, kw] packed, for each group and block of channels, as [kh, kw, i, channel of the block]."""
     parts = []
     for group in weight.reshape(channels.group, channels.group_out, *weight.shape[1:]):
         for segment in segments:
@@ -97,7 +97,7 @@ def pack_weights(weight: Array, channels: Channels, segments: list[Segment]) -> 
 def tiled_kernel(
     task: Task[Op], name: str, batch: int, channels: Channels, plane: Plane, weight: Array, bias: Array, view: View
 ) -> Kernel:
-    """The kernel of a convolution over a plane; ``view`` shows its tensors as [n, c, h, w]."""
+    """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w]."""
     row = max(1, plane.interior(1)[1] - plane.interior(1)[0])
     tile = choose_tile(task.target, row, channels.group_out, integers="int" in task.result.type.dtype)
     segments = channel_segments(channels.group_out, task.target.lanes, tile.vectors)
@@ -118,7 +118,7 @@ def tiled_kernel(
 
 @dataclass(frozen=True)
 class OutputBlock:
-    """A block of output channels: where it starts, with its first input channel and its packed weights."""
+    """A block of output channels: its start, its first input channel and its packed weights."""
 
     segment: Segment
     n: Expr
@@ -145,14 +145,14 @@ class TiledConv:
         self.tail = Tail(frame, view)
         self.epilogue = frame.epilogue(view)
         kernel = plane.window.kernel
-        # the taps of a row are one run of memory, in the input as in the packed weights
+        # the taps of a row are contiguous in memory, both in the input and in the packed weights
         self.merged = (
             x.strides[1] == 1
             and x.strides[3] == channels.group_in
             and channels.group == 1
             and plane.window.dilations[1] == 1
             and kernel[1] > 1
-            and self.factors is None  # which need the channel of a tap
+            and self.factors is None  # factors need the channel of a tap
         )
 
     def emit(self, batch: int, segments: list[Segment]) -> None:

@@ -14,9 +14,9 @@ from graphopt.targets.tir import Expr, Tensor, loop
 
 @dataclass(frozen=True)
 class Plane:
-    """Windows over a plane: the sizes of input and output and the window, each by (rows, columns).
+    """Windows over a plane: the sizes of input and output and the window, each as (rows, columns).
 
-    ``interior``, ``taps`` and ``source`` are for any number of axes.
+    ``interior``, ``taps`` and ``source`` work for any number of axes.
     """
 
     size: tuple[int, ...]
@@ -24,7 +24,7 @@ class Plane:
     window: Window
 
     def interior(self, axis: int) -> tuple[int, int]:
-        """The output positions [first, last) along an axis whose windows lie wholly inside the input."""
+        """The output positions [first, last) along an axis whose windows lie completely inside the input."""
         window = self.window
         stride, pad, extent = window.strides[axis], window.pads[axis], window.extent[axis]
         first = min(self.out[axis], -(-pad // stride))
@@ -76,17 +76,17 @@ def plane_of(spatial_in: tuple[int, ...], spatial_out: tuple[int, ...], window: 
 
 
 def as_plane(tensor: Tensor) -> Tensor:
-    """[n, c, l] and [n, c, h, w] alike as [n, c, h, w]."""
+    """A tensor [n, c, l] or [n, c, h, w] as [n, c, h, w]."""
     return tensor.insert_axis(2) if len(tensor.shape) == 3 else tensor
 
 
 def as_row(tensor: Tensor) -> Tensor | None:
-    """As [n, c, 1, pixels], where the strides allow."""
+    """A tensor as [n, c, 1, pixels]; None if the strides do not allow it."""
     return as_plane(tensor).merge_axes(2)
 
 
 def as_rows(tensor: Tensor) -> Tensor | None:
-    """[..., k] as [1, k, 1, rows], where the strides of the leading axes allow."""
+    """A tensor [..., k] as [1, k, 1, rows]; None if the strides of the leading axes do not allow it."""
     for axis in range(len(tensor.shape) - 2):
         merged = tensor.merge_axes(axis)
         if merged is None:

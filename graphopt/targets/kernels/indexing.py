@@ -1,7 +1,7 @@
 """Kernels that pick elements by computed positions, or put them there.
 
-A position from run-time data is brought into its axis before use: wrong data gives a wrong element,
-never an access outside the tensor.
+A position from run-time data is limited to its axis before use: wrong data gives a wrong element,
+but never an access outside the tensor.
 """
 
 from __future__ import annotations

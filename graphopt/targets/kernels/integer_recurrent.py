@@ -1,4 +1,4 @@
-"""Recurrent sequences in integers: products as in ``recurrent``, then each channel's arithmetic on scalars."""
+"""Integer recurrent sequences: products as in ``recurrent``, then scalar arithmetic for each channel."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ Gates = Callable[[int], Expr]
 
 @kernel_rule(LstmSequenceInteger, GruSequenceInteger, RnnSequenceInteger)
 def integer_sequence_kernel(task: Task[IntegerSequence]) -> Kernel:
-    """The kernel of an integer sequence of constant weights and biases.
+    """The kernel of an integer sequence with constant weights and biases.
 
-    Raises ``Unsupported`` for others, and where an accumulator may overflow.
+    Raises ``Unsupported`` for others, and if an accumulator may overflow.
     """
     op, rv = task.op, task.inputs[1]
     if task.region.epilogue or task.region.tail is not None:
@@ -62,7 +62,7 @@ def integer_sequence_kernel(task: Task[IntegerSequence]) -> Kernel:
 
 
 def kept(name: str, value: Expr) -> Expr:
-    """An int32 expression, computed here and once."""
+    """An int32 expression, computed once, at this place."""
     variable = Locals(name, 1, "int32")
     variable[0] = value
     return variable[0]
@@ -84,7 +84,7 @@ def narrowed(x: Expr) -> Expr:
 
 
 class IntegerEmitter(Emitter[IntegerT]):
-    """``channel`` writes what one channel does with its accumulators; the last row is the copy that is multiplied."""
+    """``channel`` writes the arithmetic of one channel; the last row is the copy of the state for the products."""
 
     def __init__(self, op: IntegerT, frame: Frame, segments: Sequence[Segment]) -> None:
         super().__init__(op, frame, segments)
@@ -118,7 +118,7 @@ class IntegerEmitter(Emitter[IntegerT]):
         self.write_copy(n, (self.out, (t, n)))
 
     def advance(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
-        """Write the states after step ``t``, all but the copy."""
+        """Write the states after step ``t``, without the copy."""
 
         def emit(block: GateBlock) -> None:
             acc = self.products(block, range(self.op.gates), n, self.copy if states else None)
@@ -131,7 +131,7 @@ class IntegerEmitter(Emitter[IntegerT]):
         raise NotImplementedError
 
     def products(self, block: GateBlock, gates: Sequence[int], n: Expr, row: Expr | None) -> Callable[[int, int], Expr]:
-        """Accumulators of the products with a row of the result; of none, they are the biases."""
+        """Accumulators of the products with a row of the result; without a row they are the biases."""
 
         def start(gate: int, vector: int) -> Expr:
             if gate < self.op.gates - len(self.biases):
@@ -148,7 +148,7 @@ class IntegerEmitter(Emitter[IntegerT]):
         self.out.store(Point((row, n, c)), cast(value, "int16"))
 
     def x(self, t: Expr, n: Expr, gate: int, c: Expr) -> Expr:
-        """What the layer's inputs bring to a gate."""
+        """The contribution of the layer's inputs to a gate."""
         return self.gates.load(Point((t, n, gate * self.hidden + c)))
 
     def rescaled(self, acc: Expr, gate: int, c: Expr) -> Expr:
@@ -171,7 +171,7 @@ class IntegerEmitter(Emitter[IntegerT]):
 
 
 def channels(block: GateBlock, acc: Callable[[int, int], Expr]) -> Iterator[tuple[Expr, Gates]]:
-    """Each channel of a block, with its accumulators taken out of the vectors."""
+    """Each channel of a block, with its accumulators extracted from the vectors."""
 
     def of(vector: int, lane: int) -> Gates:
         return lambda gate: acc(gate, vector) if block.lanes == 1 else tirx.Shuffle([acc(gate, vector)], [lane])
@@ -197,7 +197,7 @@ class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
 
 
 class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
-    """Unless ``linear_before_reset`` in two sweeps, as in floats."""
+    """Two sweeps, as in floats; one sweep if ``linear_before_reset``."""
 
     def advance(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         if self.op.linear_before_reset:

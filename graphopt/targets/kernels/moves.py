@@ -1,4 +1,4 @@
-"""Kernels that move elements: transpose, slice, concat, pad, expand, resize; and softmax, which sweeps one axis."""
+"""Kernels that move elements: transpose, slice, concat, pad, expand, resize; and softmax along one axis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KERNEL_RULES.unsupported("its result is its operand, read by another shape", (Re
 
 
 def gather(task: Task[Op], source: Callable[[Index], Sequence[Expr]]) -> Kernel:
-    """The kernel of a result whose element at an index is that of the input at ``source(index)``."""
+    """The kernel of a result whose element at ``index`` is the input's at ``source(index)``."""
     (xv,) = task.inputs
 
     def emit(frame: Frame) -> None:
@@ -72,7 +72,7 @@ def pad_kernel(task: Task[Pad]) -> Kernel:
 
 @kernel_rule(Resize)
 def resize_kernel(task: Task[Resize]) -> Kernel:
-    """Nearest resize: integer upscaling by a division, any other by a table of source positions an axis."""
+    """Nearest resize: integer upscaling by a division, any other by one table of source positions per axis."""
     (xv,), op = task.inputs, task.op
     shape = xv.type.static_shape
     maps = [op.source(axis, shape[axis + 2]) for axis in range(len(op.sizes))]
@@ -95,7 +95,7 @@ def resize_kernel(task: Task[Resize]) -> Kernel:
 
 @kernel_rule(Concat)
 def concat_kernel(task: Task[Concat]) -> Kernel:
-    """One copy loop an operand."""
+    """One copy loop for each operand."""
     op, values = task.op, task.inputs
 
     def emit(frame: Frame) -> None:

@@ -1,4 +1,4 @@
-"""Plain loop nests: one result at a time, for whatever has no tiled kernel."""
+"""Plain loop nests: one result at a time, for operators without a tiled kernel."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def reduced(
     step: Callable[[Expr, Index], Expr],
     guard: Callable[[Index], Expr] = lambda index: True,
 ) -> Expr:
-    """The value of an accumulator after loops over ``extents``; elements that fail the guard are left out."""
+    """The value of an accumulator after loops over ``extents``; elements that fail the guard are skipped."""
     acc = Locals("acc", 1, dtype)
     acc[0] = start
     with ExitStack() as loops:
@@ -77,7 +77,7 @@ def widening(task: Task[Op]) -> Callable[..., Expr]:
 
 
 def conjunction(conditions: Sequence[Expr]) -> Expr:
-    """All of the conditions; Python's True where there are none."""
+    """The conjunction of the conditions; Python's True if there are none."""
     result: Expr = True
     for condition in conditions:
         result = condition if result is True else tirx.And(result, condition)
@@ -85,7 +85,7 @@ def conjunction(conditions: Sequence[Expr]) -> Expr:
 
 
 def inside(positions: Sequence[Expr], sizes: Sequence[int], window: Window) -> Expr:
-    """Whether every position is inside its axis, asked only along axes that are padded."""
+    """Whether every position is inside its axis; only padded axes are tested."""
     conditions = []
     for axis, (position, size) in enumerate(zip(positions, sizes, strict=True)):
         if any(window.axis_pads(axis)):
@@ -198,7 +198,7 @@ def pool_nest(task: Task[SumPool | Pool]) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-# from operator to the neutral element of a dtype and the step
+# by operator, the neutral element of a dtype and the step
 REDUCE: dict[type[Op], tuple[Callable[[str], float], Callable[[Expr, Expr], Expr]]] = {
     ReduceSum: (lambda dtype: 0, lambda a, b: a + b),
     ReduceMean: (lambda dtype: 0, lambda a, b: a + b),
@@ -263,7 +263,7 @@ def matmul_nest(task: Task[MatMul | MatMulInteger]) -> Kernel:
 
 
 def linear_nest(task: Task[Linear | LinearInteger]) -> Kernel:
-    """x [..., k] by weight [o, k], any of them computed at run time."""
+    """x [..., k] by weight [o, k]; the weight may be computed at run time."""
     xv, wv, bv = task.inputs
     anchor, wide, zero = task.result, widening(task), zero_point_of(task.op)
 
@@ -284,6 +284,6 @@ def linear_nest(task: Task[Linear | LinearInteger]) -> Kernel:
 
 
 def elementwise_nest(task: Task[Op]) -> Kernel:
-    """A region without an anchor: the epilogue is all there is."""
+    """A region without an anchor, which has only an epilogue."""
     name = task.region.compute[-1].op.name
     return Kernel(name, lambda frame: emit_nest(frame, lambda index: None), {})

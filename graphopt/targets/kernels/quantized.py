@@ -1,4 +1,4 @@
-"""What kernels of quantized tensors share: widening, zero points, and the proof that accumulators do not overflow."""
+"""Common parts of kernels of quantized tensors: widening, zero points, packed weights, and proofs against overflow."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from graphopt.targets.tir import Expr, Point, Tensor, cast
 
 
 def widened(x: Expr, zero_point: int = 0, *, dtype: str) -> Expr:
-    """An element in the dtype of the accumulator, centred on its zero point; floats as they are."""
+    """An element minus its zero_point, in the dtype of the accumulator; floats do not change."""
     wide = cast(x, dtype)
     return wide - zero_point if zero_point else wide
 
 
 def zero_point_of(op: Op) -> int:
-    """The zero point of what a product or a sum reads; 0 for the forms on reals."""
+    """The zero_point of the input of a product or a sum; 0 for float operators."""
     return int(getattr(op, "zero_point", 0))
 
 
@@ -27,7 +27,7 @@ HALF = 16
 
 
 def bits_of(op: Op, weight: Array) -> int:
-    """The bits in which the weights of a product are stored; 8 also for floats as they are, 16 for those of float16."""
+    """The bits in which the weights of a product are stored; 16 for float16, 8 for whole int8 or float32 elements."""
     if getattr(op, "half", False) and fits_half(weight):
         return HALF
     if getattr(op, "grouped", False) and factors_of(weight) is None:
@@ -36,14 +36,14 @@ def bits_of(op: Op, weight: Array) -> int:
 
 
 def grouped_factors(op: Op, weight: Array) -> Array | None:
-    """The factors of the weights of a product that are stored apart; None where there are none."""
+    """The group factors of the weights of a product, which are stored separately; None if there are none."""
     return factors_of(weight) if getattr(op, "grouped", False) else None
 
 
 def pack_bits(weight: Array, bits: int) -> Array:
-    """Weights in one row: as they are, as float16, or of 4 or 1 bits side by side in bytes.
+    """Weights in one row: unchanged, as float16, or packed into bytes with 4 or 1 bits each.
 
-    The first of a byte is in its lowest bits. 4 bits are two's complement; of 1 bit, 0 is +1 and 1 is -1.
+    The first weight of a byte is in the lowest bits. 4 bits are two's complement; for 1 bit, 0 is +1 and 1 is -1.
     """
     flat = np.ascontiguousarray(weight).ravel()
     if bits == 8:
@@ -58,7 +58,7 @@ def pack_bits(weight: Array, bits: int) -> Array:
 
 
 def load_bits(packed: Tensor, element: Expr, lanes: int, bits: int, dtype: str, codegen: str) -> Expr:
-    """Weights from ``element`` on, of those that ``pack_bits`` put in a row, in the dtype of the accumulator."""
+    """Weights of a row from ``pack_bits``, from ``element`` on, in the dtype of the accumulator."""
     if bits == 8:
         return cast(packed.load(Point((element,), 0, lanes)), dtype)
     if bits == HALF:
@@ -74,10 +74,10 @@ def load_bits(packed: Tensor, element: Expr, lanes: int, bits: int, dtype: str, 
 
 
 def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
-    """The float32 of the bits of a finite float16: its fields moved, its exponent biased by 112 more.
+    """The float32 of the bits of a finite float16: the fields are shifted, and the exponent bias grows by 112.
 
-    Zero and subnormal numbers get a leading one, 2^-14, which is then subtracted: no float32 is subnormal on the way,
-    so nothing depends on whether the core flushes such to zero. In C a helper does the same, and can be read.
+    Zero and subnormal numbers get a leading one, 2^-14, which is then subtracted. So no intermediate float32 is
+    subnormal, and it does not matter whether the core flushes subnormals to zero. In C, a helper function does this.
     """
     if codegen == "c":
         return tirx.call_pure_extern("float32", "float_of_half", half)
@@ -96,12 +96,12 @@ def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:
 
 
 def splat(value: int, lanes: int, dtype: str = "int32") -> Expr:
-    """An integer constant in so many lanes."""
+    """An integer constant in ``lanes`` lanes."""
     return tirx.const(value, dtype if lanes == 1 else f"{dtype}x{lanes}")
 
 
 def folded_zero_point(op: Op, weight: Array, bias: Array, padded: bool) -> tuple[Array, int]:
-    """The bias with the zero point in it, and the zero point that the loops then still subtract.
+    """The bias with the zero_point folded in, and the zero_point that the loops must still subtract.
 
     Without padding every window sums all its weights, so b + sum (x - z) w = (b - z sum w) + sum x w.
     """
@@ -113,7 +113,7 @@ def folded_zero_point(op: Op, weight: Array, bias: Array, padded: bool) -> tuple
 
 
 def prove_no_overflow(op: Op, weight: Array, bias: Array, dtype: str, where: str) -> None:
-    """Raise ``Unsupported`` unless no partial sum of an integer product can leave its accumulator."""
+    """Raise ``Unsupported`` if a partial sum of an integer product could overflow its accumulator."""
     if isinstance(op, IntegerProduct) and (channel := overflowing(weight, bias, dtype)) is not None:
         what = f"the accumulator of channel {channel} may overflow"
         raise Unsupported(what, where=where or None, advice="keep this layer in float32")

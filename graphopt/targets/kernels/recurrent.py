@@ -1,4 +1,4 @@
-"""Recurrent sequences: one step after the other, each a product of the last hidden state and the packed weights."""
+"""Recurrent sequences, step by step: each step multiplies the last hidden state by the packed weights."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ACCUMULATORS = 8
 SequenceT = TypeVar("SequenceT", bound=RecurrentSequence | IntegerSequence, covariant=True)
 
 State = tuple[Tensor, tuple[Expr, ...]]
-"""A tensor that has a state, and the index of the state in it, but for its last axis."""
+"""A tensor that contains a state, and the index of the state in it without the last axis."""
 
 
 @kernel_rule(LstmSequence, GruSequence, RnnSequence)
 def sequence_kernel(task: Task[RecurrentSequence]) -> Kernel:
-    """The kernel of a sequence; recurrent weights that are computed at run time are read as they stand."""
+    """The kernel of a sequence; recurrent weights that are computed at run time are read unpacked."""
     if task.region.epilogue or task.region.tail is not None:
         raise Unsupported(f"{task.op.name} with operators fused behind it", advice="its result is its state")
     rv = task.inputs[1]
@@ -45,7 +45,7 @@ def sequence_kernel(task: Task[RecurrentSequence]) -> Kernel:
 
 
 def pack(weights: Array, gates: int, segments: Sequence[Segment]) -> Array:
-    """[gate * channel, k] as, for each block of channels, [k, gate, channel of the block]."""
+    """Weights [gate * channel, k] packed, for each block of channels, as [k, gate, channel of the block]."""
     cube = weights.reshape(gates, -1, weights.shape[1])
     parts = []
     for segment in segments:
@@ -56,7 +56,7 @@ def pack(weights: Array, gates: int, segments: Sequence[Segment]) -> Array:
 
 
 class Emitter(Generic[SequenceT]):
-    """The loops of one sequence: step, batch, block of channels; ``step`` writes what is inside the first two."""
+    """The loops of one sequence: step, batch, block of channels; ``step`` writes the body of the first two."""
 
     def __init__(self, op: SequenceT, frame: Frame, segments: Sequence[Segment]) -> None:
         self.op = op
@@ -86,10 +86,10 @@ class Emitter(Generic[SequenceT]):
                 self.step(t, n, [(self.out, (row, n)) for row in (last, self.steps)[: self.op.states]])
 
     def begin(self, n: Expr, states: Sequence[State]) -> None:
-        """What the first step needs done before."""
+        """Write the code that the first step needs before it."""
 
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
-        """Write the states after step ``t``; there are no ``states`` before it where they are zero."""
+        """Write the states after step ``t``; ``states`` are those before it, none if they are zero."""
         raise NotImplementedError
 
     def each_block(self, emit: Callable[[GateBlock], None]) -> None:
@@ -152,7 +152,7 @@ def tanh(x: Expr) -> Expr:
 
 
 class LstmEmitter(Emitter[LstmSequence]):
-    """All gates of a block at once; the cell state lives in the row behind the hidden states."""
+    """All gates of a block at once; the cell state is in the row after the hidden states."""
 
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         hidden, cell = states or (None, None)
@@ -173,7 +173,7 @@ class LstmEmitter(Emitter[LstmSequence]):
 class GruEmitter(Emitter[GruSequence]):
     """All gates of a block at once if ``linear_before_reset``.
 
-    Else in two sweeps: the first keeps z where the new state will be, and r * h in the row behind.
+    Otherwise two sweeps: the first stores z at the place of the new state, and r * h in the row after the states.
     """
 
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:

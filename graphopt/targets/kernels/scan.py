@@ -14,7 +14,7 @@ from graphopt.targets.tir import Expr, Locals, Point, Tensor, is_float, loop, wh
 
 @contextmanager
 def lines(x: Tensor, axis: int) -> Iterator[Callable[[Expr], tuple[Expr, ...]]]:
-    """Loops over all lines along an axis; gives the index of a position on the line."""
+    """Loops over all lines along an axis; yields a function from a position on the line to its index."""
     index: list[Expr] = [0] * len(x.shape)
     with ExitStack() as loops:
         for other in (a for a in range(len(x.shape)) if a != axis):
@@ -23,17 +23,17 @@ def lines(x: Tensor, axis: int) -> Iterator[Callable[[Expr], tuple[Expr, ...]]]:
 
 
 def exceeds(a: Expr, b: Expr) -> Expr:
-    """a > b, where NaN is greater than every number, as in the order in which numpy sorts."""
+    """a > b, where NaN is greater than every number, as in numpy's sort order."""
     return tirx.Or(a > b, tirx.And(tirx.isnan(a), tirx.Not(tirx.isnan(b)))) if is_float(a) else a > b
 
 
 def same(a: Expr, b: Expr) -> Expr:
-    """Whether neither of two exceeds the other."""
+    """Whether neither of the two exceeds the other."""
     return tirx.Or(tirx.EQ(a, b), tirx.And(tirx.isnan(a), tirx.isnan(b))) if is_float(a) else tirx.EQ(a, b)
 
 
 def extreme(op: ArgMax | ArgMin, a: Expr, b: Expr) -> Expr:
-    """Whether a takes the place of an earlier b: NaN that of every number, and equals if the last of them counts."""
+    """Whether a replaces an earlier b; NaN replaces every number, and an equal element does if the last one counts."""
     kinds = (tirx.GT, tirx.GE) if isinstance(op, ArgMax) else (tirx.LT, tirx.LE)
     beyond = kinds[op.last](a, b)
     if not is_float(a):
@@ -90,7 +90,7 @@ def cumulative_kernel(task: Task[CumSum | CumProd]) -> Kernel:
 
 @kernel_rule(TopKIndices)
 def top_k_kernel(task: Task[TopKIndices]) -> Kernel:
-    """Selection: each place takes the best element that comes after the one before it, in k sweeps without memory."""
+    """Selection in k sweeps without extra memory: each finds the best element after the previous one in order."""
     (xv,), op = task.inputs, task.op
     axis = op.axis % xv.type.rank
 

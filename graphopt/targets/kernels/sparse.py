@@ -13,7 +13,7 @@ from graphopt.targets.tir import Expr, Locals, Point, loop
 
 @kernel_rule(Decompress)
 def decompress_kernel(task: Task[Decompress]) -> Kernel:
-    """One walk in row-major order, counting the ones; a count beyond the values gives the last of them."""
+    """One sweep in row-major order that counts the ones; a count beyond the values gives the last value."""
     bv, vv = task.inputs
     last = vv.type.static_shape[0] - 1
 

@@ -1,4 +1,4 @@
-"""Where a kernel's results go: straight into the result, or combined into the pooling that ends the region."""
+"""Store a kernel's results: directly into the result, or combined into the pooling that ends the region."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from graphopt.targets.tir import Expr, Point, Tensor, largest, loop
 class Tail:
     """Stores the values of the head of a region at points of its view.
 
-    A pooling tail has windows that neither overlap nor leave gaps, so each value belongs to one
-    pooled element: it starts at the neutral element and is combined in place.
+    The windows of a pooling tail neither overlap nor leave gaps, so each value belongs to one pooled
+    element. This element starts at the neutral element, and values are combined into it in place.
     """
 
     def __init__(self, frame: Frame, view: View) -> None:

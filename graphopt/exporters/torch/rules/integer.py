@@ -8,6 +8,7 @@ from torch import Tensor
 from graphopt import ops
 from graphopt.exporters.torch.rule import TORCH_RULES, Result, torch_rule
 from graphopt.exporters.torch.rules.pooling import windows
+from graphopt.exporters.torch.rules.products import column
 from graphopt.ops.integer import ACCUMULATORS, IntegerProduct
 
 
@@ -18,11 +19,27 @@ def accumulator(x: Tensor) -> torch.dtype:
 
 @torch_rule(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger)
 def product(op: IntegerProduct, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """In float64, which holds all sums of products of quantized numbers exactly."""
-    real = op.real()
-    y: Result = TORCH_RULES[type(real)](real, x.double() - op.zero_point, weight.double(), bias.double())
+    """In floats that hold all sums of products of these numbers exactly, and the bias behind them."""
+    real, dtype = op.real(), exact_floats(op, x, weight)
+    operands = x.to(dtype) - op.zero_point, weight.to(dtype), torch.zeros_like(bias, dtype=dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        y: Result = TORCH_RULES[type(real)](real, *operands)
     assert isinstance(y, Tensor)
-    return y.to(torch.int64).to(bias.dtype)
+    return y.to(bias.dtype) + (bias if isinstance(op, ops.LinearInteger) else column(bias, x))
+
+
+def exact_floats(op: IntegerProduct, x: Tensor, weight: Tensor) -> torch.dtype:
+    """Floats in which sums of products of quantized numbers are exact, in whatever order they are added.
+
+    Those of float32 are so on a CPU by oneDNN, even where it is allowed to multiply in bfloat16, which holds 8 bits;
+    other libraries may transform the operands of convolutions first, and then round.
+    """
+    onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled  # type: ignore[no-untyped-call]
+    by_onednn = onednn and x.device.type == "cpu"
+    if not by_onednn or x.dtype == torch.int16 or isinstance(op, ops.ConvTransposeInteger) or not weight.numel():
+        return torch.float64
+    largest = weight.to(torch.int64).abs().flatten(1).sum(1).amax() << 8
+    return torch.float32 if largest < 1 << 24 else torch.float64
 
 
 @torch_rule(ops.MatMulInteger)
@@ -41,11 +58,12 @@ def sum_pool(op: ops.SumPool, x: Tensor) -> Tensor:
 def requantize(op: ops.Requantize, acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:
     wide = [t.to(torch.int64) for t in (acc, multiplier, shift)]
     scaled = scaled_wide(*wide) if acc.dtype == torch.int64 else scaled_narrow(*wide)
-    return (scaled + op.zero_point).clamp(op.low, op.high).to(getattr(torch, op.to))
+    return scaled.add_(op.zero_point).clamp_(op.low, op.high).to(getattr(torch, op.to))
 
 
 def scaled_narrow(acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:
-    return (acc * multiplier + half(shift)) >> shift
+    """In place behind the product: new memory would take most of the time."""
+    return (acc * multiplier).add_(half(shift)).bitwise_right_shift_(shift)
 
 
 def scaled_wide(acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:

@@ -29,6 +29,27 @@ class RoundStraightThrough(torch.autograd.Function):
         return gradients[0]
 
 
+class SignStraightThrough(torch.autograd.Function):
+    """-1 and 1; the gradient is that of the identity if rounding would give no number beyond these."""
+
+    @staticmethod
+    def forward(ctx: Any, steps: Tensor) -> Tensor:
+        ctx.save_for_backward(steps)
+        return torch.where(steps < 0, -1.0, 1.0).to(steps.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        steps: Tensor = ctx.saved_tensors[0]
+        return gradients[0] * (steps.abs() <= 1.5)
+
+
+@torch_rule(ops.Binarize)
+def binarize(op: ops.Binarize, x: Tensor, scale: Tensor) -> Tensor:
+    """The gradient of x is that of the identity within one and a half scales, and of the scale that of its sign."""
+    signs: Tensor = SignStraightThrough.apply(x / scale.detach())  # type: ignore[no-untyped-call]
+    return signs * scale
+
+
 def broadcastable(op: Quantization, x: Tensor, parameter: Tensor) -> Tensor:
     """A scale or zero point as it broadcasts to x."""
     return parameter.reshape(op.column(x.ndim, tuple(parameter.shape)))

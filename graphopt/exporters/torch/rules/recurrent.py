@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -66,7 +67,56 @@ def scan(step: Step, gates: Tensor, states: list[Tensor], reverse: bool) -> tupl
 
 @torch_rule(ops.LSTM, ops.GRU, ops.RNN)
 def layer(op: ops.Recurrent, x: Tensor, w: Tensor, r: Tensor, bias: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-    zero, half = x.new_zeros(x.shape[1], r.shape[2]), bias.shape[1] // 2
+    """By PyTorch's own layer where it has one of that form, which is some times as fast; else step by step."""
+    given = list(states) or [x.new_zeros(len(op.reversed), x.shape[1], r.shape[2])] * op.states
+    one_dtype = {t.dtype for t in (x, w, r, bias, *given)} in OWN_DTYPES
+    own = own_layer(op) if one_dtype else None
+    return stepwise(op, x, w, r, bias, given) if own is None else by_own_layer(own, op, x, w, r, bias, given)
+
+
+OWN_DTYPES = ({torch.float32}, {torch.float64})
+"""What PyTorch's layers take on every device; mixed precision mixes them."""
+
+
+class OwnLayer(NamedTuple):
+    """A recurrent layer of PyTorch, and the places of its gates among those of the operator."""
+
+    function: Callable[..., Sequence[Tensor]]
+    gates: tuple[int, ...]
+
+
+def own_layer(op: ops.Recurrent) -> OwnLayer | None:
+    """The layer that PyTorch has for an operator; None for a GRU that resets before the product."""
+    match op:
+        case ops.LSTM():
+            return OwnLayer(torch.lstm, (0, 2, 3, 1))
+        case ops.GRU(linear_before_reset=True):
+            return OwnLayer(torch.gru, (1, 0, 2))
+        case ops.RNN():
+            return OwnLayer(torch.rnn_tanh if op.activation == "tanh" else torch.rnn_relu, (0,))
+    return None
+
+
+def by_own_layer(
+    own: OwnLayer, op: ops.Recurrent, x: Tensor, w: Tensor, r: Tensor, bias: Tensor, states: list[Tensor]
+) -> tuple[Tensor, ...]:
+    parameters = []
+    for d in range(len(op.reversed)):
+        for part in (w[d], r[d], *bias[d].chunk(2)):
+            gates = part.chunk(len(own.gates))
+            parameters.append(torch.cat([gates[place] for place in own.gates]))
+    backward, both = op.reversed == (True,), len(op.reversed) == 2
+    initial = tuple(states) if len(states) > 1 else states[0]
+    # in training, or cuDNN has no gradients; without dropout that is the same function
+    y, *finals = own.function(x.flip(0) if backward else x, initial, parameters, True, 1, 0.0, True, both, False)
+    y = y.flip(0) if backward else y
+    return (y.reshape(*y.shape[:2], len(op.reversed), r.shape[2]).transpose(1, 2), *finals)
+
+
+def stepwise(
+    op: ops.Recurrent, x: Tensor, w: Tensor, r: Tensor, bias: Tensor, states: list[Tensor]
+) -> tuple[Tensor, ...]:
+    half = bias.shape[1] // 2
     outputs, finals = [], []
     for d, backward in enumerate(op.reversed):
         w_bias, r_bias = bias[d, :half], bias[d, half:]
@@ -75,7 +125,7 @@ def layer(op: ops.Recurrent, x: Tensor, w: Tensor, r: Tensor, bias: Tensor, *sta
             r_bias, after = r_bias.tensor_split([2 * r.shape[2]])
             r_bias, late = F.pad(r_bias, (0, r.shape[2])), [after]
         gates = F.linear(x, w[d], w_bias + r_bias)
-        initial = [s[d] for s in states] or [zero] * op.states
+        initial = [s[d] for s in states]
         y, last = scan(STEPS[type(op)](op, r[d], late), gates, initial, backward)
         outputs.append(y)
         finals.append(last[: op.states])

@@ -1,4 +1,4 @@
-"""Index maps: for each operator, how the indices of its axes belong together, and how it shrinks with them."""
+"""Index maps: for each operator, which indices of its axes are removed together, and how the operator shrinks."""
 
 from graphopt.ir.registry import import_all
 from graphopt.passes.prune.maps.table import MAPS, Kept, channel_map, relate, shrink, shrinks

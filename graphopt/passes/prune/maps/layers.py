@@ -29,15 +29,15 @@ def by_group(elements: Array, group: int) -> Array:
 
 
 def whole_groups(channels: int, outputs: int, group: int) -> bool:
-    """Whether groups go as a whole: where they outnumber the channels of one, as in depthwise convolutions."""
+    """Whether groups are removed as a whole: if there are more groups than channels in one, as in depthwise layers."""
     return group > max(channels, outputs) // group
 
 
 @channel_map(Conv, ConvTranspose)
 def convolution(node: Node, relations: Relations) -> None:
-    """Channels of x belong to an axis of the weight, those of y to the other and to the bias.
+    """Link the channels of x with one axis of the weight, those of y with the other and with the bias.
 
-    In groups either all of a group go (with its outputs), or the channels of the same place in every group.
+    With groups, either a whole group is removed (with its outputs), or the channels at the same place in every group.
     """
     x, w, b = node.inputs
     (y,) = node.results
@@ -50,7 +50,7 @@ def convolution(node: Node, relations: Relations) -> None:
     relations.join(y, 1, b, 0)
     relations.produce(node, 1)
     inputs, outputs = by_group(relations.ids(x, 1), group), by_group(relations.ids(y, 1), group)
-    # one axis of the weight counts the channels of all groups, the other those of one
+    # one axis of the weight has the channels of all groups, the other those of one group
     wide, narrow = (inputs, outputs) if transposed else (outputs, inputs)
     relations.link(relations.ids(w, 0), wide.ravel())
     if group > 1 and whole_groups(inputs.size, outputs.size, group):
@@ -65,7 +65,7 @@ def convolution(node: Node, relations: Relations) -> None:
 
 @shrinks(Conv, ConvTranspose)
 def shrink_convolution(node: Node, inputs: tuple[Value, ...], kept: Kept) -> Sequence[Value]:
-    """Whole groups that are gone are not counted any more."""
+    """The convolution with the group count reduced by the removed whole groups."""
     op, before, after = node.op, node.inputs[0].type.shape[1], inputs[0].type.shape[1]
     assert isinstance(op, Conv | ConvTranspose) and isinstance(before, int) and isinstance(after, int)
     outputs = node.types[0].shape[1]
@@ -134,6 +134,6 @@ def softmax(node: Node, relations: Relations) -> None:
 
 
 def kept_on(kept: Kept, value: Value, axis: int) -> Array:
-    """The indices of an axis that stay; all of them where it does not shrink."""
+    """The kept indices of an axis; all of them if it does not shrink."""
     place = ChannelAxis(value, axis % value.type.rank)
     return kept[place] if place in kept else np.arange(place.size)

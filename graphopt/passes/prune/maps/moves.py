@@ -15,14 +15,14 @@ from graphopt.passes.prune.relations import ChannelAxis, Relations
 
 
 def join_others(x: Value, y: Value, axis: int, relations: Relations) -> None:
-    """All axes but one, each with that of the same place."""
+    """Join all axes of x and y but one, each with the axis at the same place."""
     for other in range(x.type.rank):
         if other != axis:
             relations.join(x, other, y, other)
 
 
 def shrunk(shape: Shape, value: Value, kept: Kept) -> tuple[Dim, ...]:
-    """The shape of a value without what is gone."""
+    """The shape of a value without the removed indices."""
     places = [ChannelAxis(value, axis) for axis in range(len(shape))]
     return tuple(p.shrunk(len(kept[p])) if p in kept else d for p, d in zip(places, shape, strict=True))
 
@@ -48,7 +48,7 @@ def transpose(node: Node, relations: Relations) -> None:
 
 @channel_map(Concat)
 def concat(node: Node, relations: Relations) -> None:
-    """Each operand's channels, shifted by those in front of it."""
+    """Link each operand's channels, shifted by those of the operands before it."""
     assert isinstance(node.op, Concat)
     (y,), axis, start = node.results, node.op.axis, 0
     channels = relations.ids(y, axis)
@@ -72,7 +72,7 @@ def slice_(node: Node, relations: Relations) -> None:
 
 @shrinks(Slice)
 def shrink_slice(node: Node, inputs: tuple[Value, ...], kept: Kept) -> Sequence[Value]:
-    """The same elements where they are now: a slice, or if they are not evenly spaced any more, a gather."""
+    """The same elements at their new places: a slice, or a gather if they are no longer evenly spaced."""
     op, (x,), (old,), (y,) = node.op, inputs, node.inputs, node.results
     assert isinstance(op, Slice)
     wanted = np.arange(op.start, op.stop, op.step)[kept_on(kept, y, op.axis)]
@@ -123,7 +123,7 @@ def expand(node: Node, relations: Relations) -> None:
 
 @channel_map(Tile)
 def tile(node: Node, relations: Relations) -> None:
-    """Every copy of an element goes with it."""
+    """Every copy of an element is removed with it."""
     (x,), (y,) = node.inputs, node.results
     for axis, dim in enumerate(x.type.shape):
         own, copies = relations.ids(x, axis), relations.ids(y, axis)

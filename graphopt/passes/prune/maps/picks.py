@@ -1,4 +1,4 @@
-"""Operators that pick elements by positions: exact where the positions are constants along one axis."""
+"""Operators that pick elements by positions; the maps are exact if the positions are constants along one axis."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def positions(indices: Value, size: int) -> Array | None:
 
 @channel_map(Gather)
 def gather(node: Node, relations: Relations) -> None:
-    """Constant indices in a row are an index map; of others, what they pick stays."""
+    """Constant indices of rank one are an index map; elements that other indices pick, or may pick, must stay."""
     (x, indices), (y,), op = node.inputs, node.results, node.op
     assert isinstance(op, Gather)
     extra = indices.type.rank
@@ -45,7 +45,7 @@ def gather(node: Node, relations: Relations) -> None:
 
 @shrinks(Gather)
 def shrink_gather(node: Node, inputs: tuple[Value, ...], kept: Kept) -> Sequence[Value]:
-    """The indices (which have shrunk themselves), counted among the elements that stay."""
+    """The gather with its indices, which have shrunk already, renumbered to the kept elements."""
     (x, indices), op = inputs, node.op
     assert isinstance(op, Gather)
     size = node.inputs[0].type.shape[op.axis]

@@ -1,4 +1,4 @@
-"""Operators that work element by element, broadcasting; poolings; reductions and what else looks along an axis."""
+"""Elementwise operators with broadcasting; poolings; reductions and other operators that compute along an axis."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from graphopt.passes.prune.relations import Relations
 
 @channel_map(Input, Constant)
 def sources(node: Node, relations: Relations) -> None:
-    """They follow those who read them."""
+    """Inputs and constants add no relations of their own; their readers do."""
 
 
 def join_all(node: Node, relations: Relations, but: tuple[int, ...] = ()) -> None:
-    """Every axis of the first operand with that of each result."""
+    """Join every axis of the first operand with the same axis of each result."""
     for axis in range(node.inputs[0].type.rank):
         if axis not in but:
             for y in node.results:
@@ -49,7 +49,7 @@ def join_all(node: Node, relations: Relations, but: tuple[int, ...] = ()) -> Non
 
 @channel_map(Unary, Binary, Comparison, Logical, BitwiseNot, Cast, IsInf, IsNan, Where)
 def elementwise(node: Node, relations: Relations) -> None:
-    """Axes are counted from the last; those that broadcast have nothing to give up."""
+    """Join axes counted from the last; an axis of one that broadcasts loses nothing."""
     (y,) = node.results
     for x in node.inputs:
         for axis in range(1, x.type.rank + 1):
@@ -77,7 +77,7 @@ def pooling(node: Node, relations: Relations) -> None:
 
 @channel_map(Reduction)
 def reduction(node: Node, relations: Relations) -> None:
-    """Only a sum can lose terms: each is a zero less."""
+    """Only a sum can lose terms: each removed one counts as a zero."""
     (x,), (y,) = node.inputs, node.results
     op = node.op
     assert isinstance(op, Reduction)

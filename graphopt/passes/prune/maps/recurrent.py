@@ -11,13 +11,13 @@ STEPS = "the layer steps along it"
 
 
 def by_unit(relations: Relations, value: Value, axis: int, hidden: Array) -> None:
-    """Link an axis of gates, one after the other, with the hidden units."""
+    """Link an axis of consecutive gates with the hidden units."""
     relations.link(relations.ids(value, axis).reshape(-1, len(hidden)), hidden[None])
 
 
 @channel_map(Recurrent)
 def recurrent(node: Node, relations: Relations) -> None:
-    """Both directions have their weights in the same arrays, so that a unit is gone from both."""
+    """Both directions have their weights in the same arrays, so a unit is removed from both."""
     x, w, r, bias, *states = node.inputs
     y, *finals = node.results
     hidden = relations.ids(r, 2)
@@ -40,7 +40,7 @@ def recurrent(node: Node, relations: Relations) -> None:
 
 @channel_map(RecurrentSequence)
 def sequence(node: Node, relations: Relations) -> None:
-    """As a layer, the product of x and w being another node's."""
+    """Like a layer, but another node computes the product of x and w."""
     gates, r, *rest = node.inputs
     (y,) = node.results
     hidden = relations.ids(r, 1)

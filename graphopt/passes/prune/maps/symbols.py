@@ -1,7 +1,7 @@
-"""Input symbols: indices that stand for values of the data, and are no channels although nothing else holds them.
+"""Input symbols: indices that stand for values of the data. They are not channels and must stay.
 
-The 257 outputs of a one-hot of bytes are each a constant that data is compared with, and a column of the next layer's
-weights: to the index maps alone they look like channels. Without one of them the network does not know that byte.
+Each of the 257 outputs of a one-hot of bytes is compared with a constant, and read by one column of the next layer's
+weights. So they look like channels to the index maps. But without one of them the network does not know that byte.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ Axes = frozenset[int]
 
 
 def symbol_axes(graph: Graph) -> Iterator[tuple[ChannelAxis, str]]:
-    """The axes whose indices are input symbols, and why they are that."""
+    """The axes whose indices are input symbols, each with the reason."""
     repeated: dict[Value, Axes] = {}
-    """Of values that depend on the data, the axes along which they are all the same."""
+    """For values that depend on the data, the axes along which all their elements are equal."""
     listed: dict[Value, Axes] = {}
-    """Of these, the axes along which all data that they are made of is the same, and constants differ."""
+    """For the same values, the axes along which only constants differ, while the data in them is the same."""
     for node in graph.nodes:
         if not isinstance(node.op, Input) and not any(v in repeated for v in node.inputs):
             continue
@@ -68,12 +68,12 @@ def single(value: Value) -> Axes:
 
 
 def has(known: Mapping[Value, Axes], value: Value, axis: int) -> bool:
-    """Whether an axis is among those known of a value, or the value does without it."""
+    """Whether an axis is among the known axes of a value, or the value does not have it."""
     return axis < -value.type.rank or axis in known[value]
 
 
 def repeats(value: Value, axis: int, repeated: Mapping[Value, Axes]) -> bool:
-    """Whether a value is the same at all indices of an axis; where it has none, it is."""
+    """Whether a value is the same at all indices of an axis; true if it does not have the axis."""
     if value in repeated or axis < -value.type.rank:
         return has(repeated, value, axis)
     if (data := value.constant) is not None:
@@ -82,7 +82,7 @@ def repeats(value: Value, axis: int, repeated: Mapping[Value, Axes]) -> bool:
 
 
 def carried(node: Node, holds: Callable[[Value, int], bool]) -> Axes:
-    """The axes of the result for which something holds since it does of the operands."""
+    """The axes of the result for which a property holds because it holds for the operands."""
     op, y = node.op, node.results[0]
     axes = range(-y.type.rank, 0)
     if isinstance(op, ELEMENTWISE):
@@ -99,7 +99,7 @@ def carried(node: Node, holds: Callable[[Value, int], bool]) -> Axes:
 
 
 def enumerated(node: Node, listed: Axes) -> Iterator[tuple[ChannelAxis, str]]:
-    """The axes along which constants make integers, truth values or differences of the same data."""
+    """The axes along which constants turn the same data into integers, truth values or differences."""
     op, y = node.op, node.results[0]
     if not isinstance(op, ELEMENTWISE):
         return
@@ -111,7 +111,7 @@ def enumerated(node: Node, listed: Axes) -> Iterator[tuple[ChannelAxis, str]]:
 
 
 def looked_up(node: Node, repeated: Mapping[Value, Axes]) -> Iterator[tuple[ChannelAxis, str]]:
-    """The rows of a constant table that data picks from, and its columns where the rows are one-hot or other codes."""
+    """The rows of a constant table that data looks up, and its columns if the rows are one-hot or other codes."""
     op = node.op
     if not isinstance(op, Gather | GatherElements | GatherNd):
         return
@@ -127,14 +127,14 @@ def looked_up(node: Node, repeated: Mapping[Value, Axes]) -> Iterator[tuple[Chan
 
 
 def depth_of(indices: Value) -> int:
-    """How many axes the coordinates of ``gather_nd`` speak of."""
+    """The number of axes that the coordinates of ``gather_nd`` index."""
     depth = indices.type.shape[-1]
     assert isinstance(depth, int)
     return depth
 
 
 def counts(data: Array | None) -> bool:
-    """Whether a constant holds whole numbers in even steps, as a range does."""
+    """Whether a constant holds evenly spaced integers, as a range does."""
     if data is None or data.size < 2 or data.size != max(data.shape):
         return False
     steps = np.unique(np.diff(data.ravel()))
@@ -142,6 +142,6 @@ def counts(data: Array | None) -> bool:
 
 
 def codes(table: Array, axis: int) -> bool:
-    """Whether what the rows of a table hold along an axis is one-hot, 0 or 1 throughout, or no float."""
+    """Whether the rows of a table along an axis are codes: one-hot, all 0 or 1, or not floats."""
     marks = np.isin(table, (0, 1)).all() or np.count_nonzero(table, axis).max(initial=0) <= 1
     return bool(marks or table.dtype.kind != "f")

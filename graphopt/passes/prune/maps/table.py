@@ -1,4 +1,4 @@
-"""The tables of index maps and of the rewrites that go with them, and how they are filled."""
+"""The tables of index maps and of shrink rules, and the decorators that fill them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from graphopt.passes.prune.relations import ChannelAxis, Relations
 
 Relate = Callable[[Node, Relations], None]
 Kept = Mapping[ChannelAxis, Array]
-"""The indices that stay, in order, of the axes that shrink."""
+"""The kept indices, in order, of each axis that shrinks."""
 
 Shrink = Callable[[Node, tuple[Value, ...], Kept], Sequence[Value]]
-"""The results of a node on operands that have shrunk already; ``kept`` is told by the values of the old node."""
+"""The results of a node on operands that have shrunk already; the keys of ``kept`` are values of the old node."""
 
 MAPS: Table[type[Op], Relate] = Table("an index map")
 SHRINKS: Table[type[Op], Shrink] = Table("a way to shrink")
@@ -26,8 +26,8 @@ F = TypeVar("F", Relate, Shrink)
 def channel_map(*ops: type[Op]) -> Callable[[Relate], Relate]:
     """Register a function as the index map of operators and their subclasses.
 
-    It tells the relations of a node: which elements go together (``link``, ``join``), which must stay and
-    why (``keep``), and over which axes the node sums (``contract``). What it says nothing of may go freely.
+    The function records the relations of a node: which elements are removed together (``link``, ``join``), which must
+    stay and why (``keep``), and over which axes the node sums (``contract``). Other elements may be removed freely.
     """
 
     def register(function: Relate) -> Relate:
@@ -38,7 +38,7 @@ def channel_map(*ops: type[Op]) -> Callable[[Relate], Relate]:
 
 
 def shrinks(*ops: type[Op]) -> Callable[[Shrink], Shrink]:
-    """Register how operators whose attributes speak of sizes are applied anew; all others just are."""
+    """Register how operators with sizes among their attributes are applied to smaller operands; others need no rule."""
 
     def register(function: Shrink) -> Shrink:
         SHRINKS.enter(function, *ops)

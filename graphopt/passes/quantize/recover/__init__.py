@@ -1,1 +1,1 @@
-"""What wins back the accuracy that quantisation takes, without training: scales, rounding, biases, norms."""
+"""Recover the accuracy that quantization costs, without training: by scales, rounding, biases, norms."""

@@ -1,4 +1,4 @@
-"""BatchNorm re-estimation: the statistics of what a norm is given after compression, instead of those of training."""
+"""BatchNorm re-estimation: the statistics of a norm's input after compression replace those of training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from graphopt.passes.quantize.unfuse import unfused
 class ReestimateBatchNorm(Pass, name="reestimate-batch-norm", contract=Bounded(0.0)):
     """Give each batch norm the mean and variance of its input on the data, one norm after the other.
 
-    For graphs whose norms are not folded: pruned ones, and graphs of quantize and dequantize. What a norm normalises
-    then has mean 0 and variance 1 on the data, as it had in training. ``calibration`` are batches.
+    For graphs whose norms are not folded: pruned ones, and graphs of quantize and dequantize. The normalized values
+    then have mean 0 and variance 1 on the data, as in training. ``calibration`` are batches.
     """
 
     tells_users = True

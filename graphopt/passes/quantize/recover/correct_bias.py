@@ -1,4 +1,4 @@
-"""Bias correction: quantisation shifts the mean of a layer's results, and its bias shifts it back."""
+"""Bias correction: quantization shifts the mean of a layer's results, and the new bias shifts it back."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from graphopt.rewrite import Decline
 class CorrectBias(Recovery, name="correct-bias", contract=Bounded(0.0)):
     """Move the bias of each layer so that on the data the mean error of every channel is 0.
 
-    Nagel et al., "Data-Free Quantization Through Weight
-    Equalization and Bias Correction" (ICCV 2019), section 4.2, with means measured.
+    Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2,
+    with measured means.
     """
 
     def renewed(self, seen: SeenLayer) -> tuple[NewWeights, str]:

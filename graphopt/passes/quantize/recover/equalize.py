@@ -1,7 +1,7 @@
-"""Cross-layer equalization: channels between two layers scaled so that the weights on both sides have equal ranges.
+"""Cross-layer equalization: scale the channels between two layers so that weights on both sides have equal ranges.
 
-Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.1. What is
-between the layers must be positively homogeneous and act on each channel by itself: f(s x) = s f(x) for s > 0.
+Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.1. The
+operators between the layers must be positively homogeneous, f(s x) = s f(x) for s > 0, and act on each channel alone.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ from graphopt.passes.quantize.unfuse import unfused
 from graphopt.rewrite import Decline
 
 SWEEPS = 30
-"""Over all pairs at most: each pair disturbs its neighbours, less every time."""
+"""The most sweeps over all pairs: each pair disturbs its neighbours, less every time."""
 SETTLED = 1e-3
-"""Sweeps end when the logarithm of no scale changed by more."""
+"""Sweeps end when no logarithm of a scale changed by more than this."""
 NEGLIGIBLE = 1e-6
-"""A channel whose weights are below this part of its layer's largest carries nothing to be equalized."""
+"""A channel is not equalized if its weights are below this fraction of its layer's largest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A layer, and the next, which alone reads its channels."""
+    """A layer, and the next layer, which is the only reader of its channels."""
 
     first: Node
     second: Node
 
 
 class EqualizeLayers(Pass, name="equalize-layers", contract=Exact(float32=1e-5)):
-    """Scale the channels between two layers so that the weights that make and that read each have the same range.
+    """Scale the channels between two layers so that the weights that produce and read a channel have equal ranges.
 
-    Goes through ReLU, LeakyReLU, PReLU, pooling and padding with zeros, along chains of convolutions (depthwise ones
-    too), transposed convolutions and linear layers, until all pairs have settled; the bias counts as a weight. Scales
-    are rounded to powers of two, so that every result stays the same to the last bit. Declines what is not positively
-    homogeneous, and channels that others read too.
+    It works through ReLU, LeakyReLU, PReLU, pooling and padding with zeros, along chains of convolutions (also
+    depthwise), transposed convolutions and linear layers, until all pairs have settled. The bias counts as a weight.
+    Scales are rounded to powers of two, so that every result stays the same to the last bit. Declines operators that
+    are not positively homogeneous, and channels with other readers.
     """
 
     tells_users = True
@@ -91,7 +91,7 @@ class EqualizeLayers(Pass, name="equalize-layers", contract=Exact(float32=1e-5))
 
 
 def producer(graph: Graph, node: Node) -> Node:
-    """The layer whose channels a layer reads, alone and through homogeneous operators; declines where there is none."""
+    """The layer whose channels only this layer reads, through homogeneous operators; declines if there is none."""
     constants_of(node)
     value, axis = node.inputs[0], channel_axis(as_layer(node), node.inputs[0].type.rank)
     while True:
@@ -132,7 +132,7 @@ def through(graph: Graph, node: Node, axis: int) -> tuple[Value, int]:
 
 
 def axis_before(op: ReduceMean | ReduceMax, axis: int) -> int:
-    """Which axis of the operand became ``axis`` of the result."""
+    """The axis of the operand that became ``axis`` of the result."""
     if op.keepdims:
         return axis
     left = [a for a in range(axis + len(op.axes) + 1) if a not in op.axes]
@@ -141,7 +141,7 @@ def axis_before(op: ReduceMean | ReduceMax, axis: int) -> int:
 
 @dataclass
 class Weights:
-    """The weights and bias of a layer in float64, as they are scaled."""
+    """The weights and bias of a layer in float64, scaled in place."""
 
     op: Layer
     weight: Array
@@ -168,7 +168,7 @@ class Weights:
 
     @property
     def by_result(self) -> Array:
-        """[o, ...]: the weights that make each channel."""
+        """[o, ...]: the weights that produce each channel."""
         if isinstance(self.op, ConvTranspose):
             return by_second(self.weight, self.op.group)
         return self.weight
@@ -200,7 +200,7 @@ def settled_scales(pairs: Sequence[Pair]) -> list[Array]:
 
 
 def equalize(first: Weights, second: Weights) -> Array:
-    """Scale the channels between two layers so that both sides have equal ranges; by what, as logarithms of 2."""
+    """Scale the channels between two layers so that both sides have equal ranges; gives the base-2 logarithms."""
     made = np.maximum(largest(first.by_result), np.abs(first.bias))
     read = largest(second.by_operand)
     alive = (made > NEGLIGIBLE * made.max()) & (read > NEGLIGIBLE * read.max())

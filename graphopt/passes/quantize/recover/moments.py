@@ -1,4 +1,4 @@
-"""Layers as matrix products: the second moments of their inputs and of what they should give, over the data."""
+"""Layers as matrix products: the second moments of their inputs and of their wanted results, over the data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from graphopt.ops import Conv, Linear
 from graphopt.ops.windows import Window
 
 MAX_ROWS = 1 << 14
-"""Rows of one layer that moments are taken of, drawn at random where the data has more."""
+"""The most rows of one layer for its moments; if the data has more, they are drawn at random."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Moments:
 
 
 def moments(op: Conv | Linear, inputs: Sequence[Array], wanted: Sequence[Array], weight: Array) -> Moments:
-    """Of a layer over batches: its inputs as they are now, and the results that it should give."""
+    """The moments of a layer over batches, from its present inputs and its wanted results."""
     rows = [y.size // len(weight) for y in wanted]
     part = min(1.0, MAX_ROWS / sum(rows))
     draw = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What the passes that recover accuracy share: the data, the float graph to be held to, the walk over the layers."""
+"""The common part of passes that recover accuracy: the data, the float reference, the walk over the layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from graphopt.rewrite import Decline
 
 
 def data_of(given: Data | None, context: Context, where: str) -> Data:
-    """The batches given to a pass, else those of the context. Raises ``InvalidInput`` where there are none."""
+    """The batches given to a pass, else those of the context. Raises ``InvalidInput`` if there are none."""
     data = given if given is not None else context.calibration
     if data is None:
         raise InvalidInput(
@@ -26,7 +26,7 @@ def data_of(given: Data | None, context: Context, where: str) -> Data:
 
 @dataclass(frozen=True, eq=False)
 class SeenLayer:
-    """A quantized layer, the node that it is in float, and batch by batch what it is given and what it should give."""
+    """A quantized layer, its float node, and batch by batch its inputs and its wanted results."""
 
     layer: QuantizedLayer
     original: Node
@@ -36,15 +36,16 @@ class SeenLayer:
 
     @property
     def results(self) -> list[Array]:
-        """What the layer gives as it is."""
+        """The results of the layer without changes."""
         return self.replay.results(self.layer.node)
 
 
 class Recovery(Pass):
-    """A pass over a graph of quantize and dequantize, that brings its layers back to what the float graph gives.
+    """A pass over a QDQ graph that brings the results of its layers closer to those of the float graph.
 
-    ``calibration`` are batches and ``reference`` is the float graph, whose nodes have the same names; both are found in
-    the context behind ``InsertQuantization``. Layer after layer is renewed, from what those before it give by now.
+    ``calibration`` are batches. ``reference`` is the float graph, whose nodes have the same names. After
+    ``InsertQuantization`` both are in the context. Layers are renewed in order, from the present results of those
+    before.
     """
 
     tells_users = True
@@ -52,7 +53,7 @@ class Recovery(Pass):
     reference: Graph | None = field(default=None, compare=False, repr=False)
 
     def renewed(self, seen: SeenLayer) -> tuple[NewWeights, str]:
-        """New weights and bias of a layer, and what is to be said of them. Raises ``Decline``."""
+        """New weights and bias of a layer, and a text for the note. Raises ``Decline``."""
         raise NotImplementedError(f"{type(self).__name__}.renewed")
 
     def run(self, graph: Graph, context: Context) -> Graph:
@@ -77,7 +78,7 @@ class Recovery(Pass):
         return with_weights(graph, layers, new)
 
     def sources(self, context: Context) -> tuple[Graph, Data]:
-        """Reference and data. Raises ``InvalidInput`` where one is missing."""
+        """The reference and the data. Raises ``InvalidInput`` if one is missing."""
         reference = self.reference or context.reference
         if reference is None:
             advice = "give reference=, or run it behind insert-quantization in the same pipeline"

@@ -1,4 +1,4 @@
-"""A graph evaluated node by node on all batches at once, with operands replaced on the way."""
+"""Evaluate a graph node by node on all batches, with replaced operands where asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from graphopt.passes.data import Data, batches
 
 
 class Replay:
-    """The arrays that values of a graph take, a list over the batches each; what nobody reads any more is dropped."""
+    """The arrays of a graph's values, each a list over the batches; arrays without further readers are dropped."""
 
     def __init__(self, graph: Graph, data: Data) -> None:
         given = [match_inputs(graph, batch) for batch in batches(data, graph)]
@@ -24,11 +24,11 @@ class Replay:
         self.readers = Counter(v for node in graph.nodes for v in node.inputs) + Counter(graph.outputs)
 
     def results(self, node: Node, operands: Mapping[int, Array] | None = None) -> list[Array]:
-        """The first result of a node, whose inputs were run, with some operands replaced, batch by batch."""
+        """The first result of a node, batch by batch, with some operands replaced; its inputs must have run."""
         return [r[0] for r in self.evaluated(node, operands or {})]
 
     def run(self, node: Node, operands: Mapping[int, Array] | None = None) -> list[Array]:
-        """The same, and all results are kept for those who read them."""
+        """The same, but all results are stored for their readers."""
         if node.results[0] not in self.arrays:
             results = self.evaluated(node, operands or {})
             self.arrays.update({v: [r[v.index] for r in results] for v in node.results})
@@ -41,7 +41,7 @@ class Replay:
         return first
 
     def outputs_with(self, node: Node, operands: Mapping[int, Array]) -> list[Array]:
-        """The graph's outputs, flat over all batches, if a node that is next to run has some operands replaced."""
+        """The graph's outputs, flat over all batches, with some operands of the next node replaced."""
         fork = copy(self)
         fork.arrays, fork.readers = dict(self.arrays), Counter(self.readers)
         fork.run(node, operands)
@@ -60,7 +60,7 @@ class Replay:
 
 
 class Reference:
-    """The first results of nodes of a graph by name, each to be asked for once, best in the order of the graph."""
+    """The first results of a graph's nodes, by name. Ask for each once, best in the order of the graph."""
 
     def __init__(self, graph: Graph, data: Data, wanted: set[str]) -> None:
         self.wanted = wanted & set(graph.names.values())
@@ -74,7 +74,7 @@ class Reference:
                 yield name, arrays
 
     def of(self, name: str) -> list[Array] | None:
-        """What the node of that name gives, batch by batch; None if there is no such node."""
+        """The result of the node of that name, batch by batch; None if there is no such node."""
         if name not in self.wanted:
             return None
         while name not in self.passed:

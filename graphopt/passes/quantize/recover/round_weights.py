@@ -1,4 +1,4 @@
-"""Weights rounded by what their layer gives on data, not each to its nearest integer."""
+"""Round weights by the error of their layer's results on data, not each to its nearest integer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import numpy as np
 from graphopt.ir import Array, QParams
 from graphopt.ops import Conv, Linear
 from graphopt.passes.contract import Bounded
-from graphopt.passes.quantize.form import binarized, dequantized
-from graphopt.passes.quantize.insert import BIAS_STEPS
+from graphopt.passes.quantize.form import BIAS_STEPS, binarized, dequantized
 from graphopt.passes.quantize.layers import NewWeights, QuantizedLayer
 from graphopt.passes.quantize.recover.moments import Moments, moments
 from graphopt.passes.quantize.recover.recovery import Recovery, SeenLayer
@@ -17,11 +16,11 @@ from graphopt.rewrite import Decline
 
 
 class RoundWeights(Recovery, name="round-weights", contract=Bounded(0.0)):
-    """Choose integers, scales and bias of each layer so that on the data it gives what it gives in float.
+    """Choose integers, scales and bias of each layer so that its results on the data are close to the float ones.
 
-    Each makes up for the errors of the layers before it, too. On the data (of which at most ``MAX_ROWS`` rows of each
-    layer are taken) no channel is further from the float graph, in mean square, than with weights rounded to nearest.
-    See ``rounding`` for the method. Transposed convolutions keep their weights.
+    Each layer also makes up for the errors of the layers before it. On the data (at most ``MAX_ROWS`` rows of each
+    layer) no channel has a larger mean squared error than with weights rounded to nearest. See ``rounding`` for the
+    method. Transposed convolutions keep their weights.
     """
 
     def renewed(self, seen: SeenLayer) -> tuple[NewWeights, str]:
@@ -33,7 +32,7 @@ class RoundWeights(Recovery, name="round-weights", contract=Bounded(0.0)):
 
 
 def rounded(layer: QuantizedLayer, original: Array, found: Moments) -> tuple[NewWeights, float]:
-    """The weights and bias of a layer with the moments found, and by how many decibels they are better than nearest."""
+    """New weights and bias of a layer for its moments, and their gain over rounding to nearest in decibels."""
     group, outputs = getattr(layer.node.op, "group", 1), len(original)
     weights = original.astype(np.float64).reshape(group, outputs // group, -1)
     scale = np.broadcast_to(layer.weight.scale, (outputs,)).reshape(group, -1)

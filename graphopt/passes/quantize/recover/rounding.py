@@ -1,9 +1,9 @@
 """Rounding weights so that a layer's results move least: sequential compensation, coordinate descent, scales by search.
 
 The error of a layer over the data is quadratic in its weights, with the moments of its inputs as Hessian, as in
-Optimal Brain Quantization (Frantar and Alistarh, 2022). Integers start as GPTQ has them (Frantar et al., 2023), each
-rounded in the light of those before; then each in turn goes to its best value, the others being held, as in QuantEase
-(Behdin et al., 2023): no such step raises the error.
+Optimal Brain Quantization (Frantar and Alistarh, 2022). The first integers are those of GPTQ (Frantar et al., 2023):
+each is rounded to make up for the errors before it. Then each in turn takes its best value while the others are fixed,
+as in QuantEase (Behdin et al., 2023); no such step raises the error.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from graphopt.ir import Array
 from graphopt.passes.quantize.recover.moments import Moments
 
 CLIPS = np.linspace(1.0, 0.5, 11)
-"""The parts of the largest weight of a channel that its scale is tried for."""
+"""The fractions of the largest weight of a channel for which a scale is tried."""
 PULL = 1.0
-"""What pulls the real weights aimed at to the trained ones, as a part of the mean power of the inputs: few samples say
-little, and following them closely does worse on samples not seen."""
+"""How strongly the target weights are pulled to the trained ones, relative to the mean power of the inputs: following
+a few samples closely does worse on unseen samples."""
 DAMPING = 0.1
-"""What pulls the integers to the real weights aimed at, likewise."""
+"""How strongly the integers are pulled to the target weights, in the same unit."""
 SWEEPS = 3
 
 
 def nearest(steps: Array, limit: int) -> Array:
-    """The integers next to real ``steps`` within the limit; those of one bit are -1 and 1."""
+    """The integers nearest to real ``steps`` within the limit; those of one bit are -1 and 1."""
     if limit == 1:
         return np.where(steps < 0, -1.0, 1.0)
     return np.asarray(np.clip(np.rint(steps), -limit, limit))
@@ -35,8 +35,8 @@ def round_weights(
 ) -> tuple[Array, Array]:
     """Integers [g, o, k] and scales [g, o] for weights [g, o, k], whose largest fit ``scale`` [g, o].
 
-    No channel has a larger error than rounded to nearest with ``scale``; no scale is below ``least``. ``shared``: there
-    is one scale for all channels, and it is the layer that has no larger error.
+    No channel has a larger error than with rounding to nearest and ``scale``; no scale is below ``least``. If
+    ``shared``, all channels have one scale, and the promise is for the whole layer.
     """
     hessian, target = damped(weights, found)
     best, best_scale = nearest(weights / scale[..., None], limit), scale
@@ -63,7 +63,7 @@ def damped(weights: Array, found: Moments) -> tuple[Array, Array]:
 def compensated(target: Array, hessian: Array, limit: int) -> Array:
     """Integers [g, o, k] for real ones, each rounded to make up for the errors of those rounded before it.
 
-    With H = R'R this is Babai's nearest plane, to which GPTQ comes down.
+    With H = R'R this is Babai's nearest plane, which equals GPTQ.
     """
     root = np.linalg.cholesky(hessian).swapaxes(1, 2)
     q = np.zeros_like(target)
@@ -74,7 +74,7 @@ def compensated(target: Array, hessian: Array, limit: int) -> Array:
 
 
 def descend(target: Array, hessian: Array, integers: Array, limit: int) -> Array:
-    """Integers [g, o, k], improved one after another, of the least (target - q) H (target - q)'."""
+    """Integers [g, o, k], improved one after another, to lower (target - q) H (target - q)'."""
     q = integers.copy()
     slope = (target - q) @ hessian
     for _ in range(SWEEPS):

@@ -1,4 +1,4 @@
-"""The integer forms of operators, by family, and why others have none; importing this room registers them."""
+"""The integer forms of operators, by family, and why others have none; importing this package registers them."""
 
 from graphopt.ir.registry import import_all
 from graphopt.passes.quantize import float_only as float_only

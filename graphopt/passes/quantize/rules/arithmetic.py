@@ -1,4 +1,4 @@
-"""Sums, differences, products, extremes and choices, element by element."""
+"""Elementwise sums, differences, products, extremes and selections."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def sub(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
 
 
 def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float], wanted: Wanted) -> Value:
-    """requantize(sum (x_i - z_i) * round(2^k s_i / s)), by 2^-k: k is what the accumulator has room for.
+    """requantize(sum (x_i - z_i) * round(2^k s_i / s)) by 2^-k, with k as large as the accumulator allows.
 
-    All that is constant, zero points and constant operands, is one number added.
+    Zero points and constant operands add up to one constant.
     """
     terms = [(o, s) for o, s in zip(operands, signs, strict=True) if reals_of(o) is None]
     if not terms:
@@ -51,7 +51,7 @@ def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float]
         reals = reals_of(operand)
         fixed = fixed if reals is None else fixed + sign * reals / wanted.scale
     reach = sum(x.steps * float(x.scale) / wanted.scale for x, _ in moving)
-    # beyond this the sum saturates whatever is added: a mask may be infinite
+    # beyond this the sum saturates whatever the other operand is: a mask may be infinite
     fixed = np.clip(fixed, -reach - wanted.levels, reach + wanted.levels)
     most = reach + float(np.abs(fixed).max())
     k = spare_bits(most, sum(x.steps for x, _ in moving), wide)
@@ -68,10 +68,10 @@ def weighted_sum(node: Node, operands: Sequence[Operand], signs: Sequence[float]
 
 
 def spare_bits(most: float, steps: int, dtype: str) -> int:
-    """By how many bits sums of that magnitude may be scaled up in an accumulator.
+    """The bits by which sums of magnitude ``most`` can be scaled up in an accumulator.
 
-    These must be so many that the rounding of weights to integers moves a sum of so many ``steps`` by half a step at
-    most.
+    There must be enough bits that the rounding of factors to integers moves a sum of ``steps`` steps by at most half
+    a step; else it declines.
     """
     k = min(ROOM[dtype] - math.ceil(math.log2(most)), 28)
     if k < 1 or 1 << k < steps:
@@ -81,7 +81,7 @@ def spare_bits(most: float, steps: int, dtype: str) -> int:
 
 @integer_rule(Mul, activates=True)
 def mul(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """(x - z_x) (y - z_y) by s_x s_y / s; by a constant operand, that is in the ratio."""
+    """requantize((x - z_x) (y - z_y)) by s_x s_y / s; a constant operand goes into the ratio."""
     a, b = operands
     if reals_of(a) is not None:
         a, b = b, a
@@ -109,7 +109,7 @@ def times(node: Node, x: Quantized, factor: Array, wanted: Wanted) -> Value:
 
 @integer_rule(BatchNorm, activates=True)
 def batch_norm(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """One that did not fold: requantize((x - z) * round(2^k factor s_x / s) + round(2^k term / s)), by 2^-k."""
+    """A norm that did not fold: requantize((x - z) * round(2^k factor s_x / s) + round(2^k term / s)) by 2^-k."""
     x = quantized(operands[0], "its input")
     scale, bias, mean, var = (reals_of(o) for o in operands[1:])
     if scale is None or bias is None or mean is None or var is None:
@@ -126,7 +126,7 @@ def batch_norm(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Val
 
 @integer_rule(Maximum, Minimum)
 def extreme(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """Of operands brought to the result's scale."""
+    """The extreme of operands that are rescaled to the result's scale."""
     return node.op(*(rescaled(o, wanted, node) for o in operands), name=node.name, origins=node.origins)
 
 

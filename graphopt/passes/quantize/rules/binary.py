@@ -1,4 +1,4 @@
-"""Products of binary weights with the signs of their input: packed signs, XOR and counting, one requantisation."""
+"""Products of binary weights with the signs of their input: packed signs, XOR and popcount, one requantize."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from graphopt.passes.quantize.form import Operand, Quantized, Signs, Wanted, deq
 from graphopt.rewrite import Decline
 
 MOST_UNIT = 1 << 16
-"""A bias is rounded to such a part of a product, where the accumulator has the room."""
+"""A bias is rounded to 1 / MOST_UNIT of a product, if the accumulator has enough bits."""
 
 
 def xnor(node: Node, signs: Signs, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """requantize(conv_xnor(signs, w, round(b unit / (s_x s_w)))); a linear is one without spatial axes."""
+    """requantize(conv_xnor(signs, w, round(b unit / (s_x s_w)))); a linear layer has no spatial axes."""
     w, b = operands[1], reals_of(operands[2])
     if not isinstance(w, Quantized) or w.array is None or b is None or w.zero_point or np.any(np.abs(w.array) != 1):
         raise Decline("its input is binary, but its weights are not, or its bias is not constant")
@@ -41,9 +41,9 @@ def xnor(node: Node, signs: Signs, operands: tuple[Operand, ...], wanted: Wanted
 
 
 def unit_of(bias: Array, products: int) -> int:
-    """What a product of signs counts in the accumulator, a power of two; the bias is given in products.
+    """The weight of one product of signs in the accumulator, a power of two; the bias is given in products.
 
-    Declines where a sum may overflow.
+    Declines if a sum may overflow.
     """
     largest = np.abs(bias) + 2.0 * products + 1
     if largest.max() >= 1 << 31:
@@ -52,7 +52,7 @@ def unit_of(bias: Array, products: int) -> int:
 
 
 def packed(source: Value, row: int | None) -> Value:
-    """The signs of what was quantized, or of floats; as a matrix of rows of a length, where one is given."""
+    """The packed signs of integers or floats; as a matrix with rows of length ``row``, if given."""
     x = dequantized(source)
     whole = x is not None and not x.scale.ndim
     value, threshold = (x.value, x.zero_point) if x is not None and whole else (source, 0)

@@ -22,9 +22,9 @@ from graphopt.passes.quantize.form import Operand, Wanted, integer_rule, quantiz
 from graphopt.rewrite import Decline
 
 FRACTION = 12
-"""The bits behind the point of a normalised element."""
+"""The fractional bits of a normalized element."""
 ROOT_BITS = 52
-"""What the integer square root takes."""
+"""The bits that the integer square root takes."""
 
 
 @integer_rule(LayerNorm)
@@ -33,7 +33,7 @@ def layer_norm(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Val
 
     c = n x - sum x, e = round(n^2 epsilon / s^2), k as large as the root has bits for,
     z = trunc(2^(12 + k) c / r), y = requantize(z g + b), where g = round(2^f scale), b = round(2^(12 + f) bias), and
-    f is as large as int32 has room for. The zero point of x cancels. Of equal elements all z are 0.
+    f is as large as int32 allows. The zero point of x cancels. If all elements are equal, all z are 0.
     """
     x, scale, bias = quantized(operands[0], "its input"), reals_of(operands[1]), reals_of(operands[2])
     op = node.op

@@ -1,4 +1,4 @@
-"""Operators that give integers as they got them."""
+"""Operators that do not change integers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from graphopt.rewrite import Decline
     Expand, Gather, Identity, MaxPool, ReduceMax, ReduceMin, Reshape, Resize, Slice, Tile, Transpose, move=True
 )
 def move(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """All of these pick elements; a constant table (an embedding) is quantized as the result is."""
+    """Operators that pick elements; a constant table (an embedding) is quantized like the result."""
     return node.op(rescaled(operands[0], wanted, node), *plain(operands[1:]), name=node.name, origins=node.origins)
 
 
 def plain(operands: tuple[Operand, ...]) -> list[Value]:
-    """Operands such as indices, which no scale belongs to."""
+    """Operands without a scale, such as indices."""
     if any(isinstance(o, Quantized) for o in operands):
         raise Decline("its indices are quantized")
     return [o for o in operands if isinstance(o, Value)]
@@ -43,7 +43,7 @@ def plain(operands: tuple[Operand, ...]) -> list[Value]:
 
 @integer_rule(Pad, move=True)
 def pad(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """With the integer that stands for the padding's value."""
+    """A pad with the integer that stands for its value."""
     value = int(wanted.quantize(np.asarray(node.op.value)))  # type: ignore[attr-defined]
     op = dataclasses.replace(node.op, value=float(value))  # type: ignore[call-arg]
     return op(rescaled(operands[0], wanted, node), name=node.name, origins=node.origins)
@@ -51,5 +51,5 @@ def pad(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
 
 @integer_rule(Concat)
 def concat(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """Of operands brought to the result's scale."""
+    """The join of operands that are rescaled to the result's scale."""
     return node.op(*(rescaled(o, wanted, node) for o in operands), name=node.name, origins=node.origins)

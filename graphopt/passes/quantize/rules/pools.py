@@ -1,4 +1,4 @@
-"""Sums of centred integers; for means the number of elements is in the ratio of the requantisation."""
+"""Sums of integers minus their zero_point; for means, requantize divides by the number of elements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphopt.rewrite import Decline
 
 @integer_rule(AveragePool, activates=True)
 def average_pool(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """Where padding does not count, positions at the border have a ratio of their own."""
+    """If padding does not count, positions at the border have their own ratios."""
     x, op = quantized(operands[0], "its input"), node.op
     assert isinstance(op, AveragePool)
     window = op.window()
@@ -28,7 +28,7 @@ def average_pool(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> V
 
 @integer_rule(ReduceMean, ReduceSum, activates=True)
 def reduction(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """Sums; over the whole plane they are one pooling."""
+    """A sum or mean; over the whole plane it is one pooling."""
     x, op, kind = quantized(operands[0], "its input"), node.op, node.inputs[0].type
     assert isinstance(op, ReduceMean | ReduceSum)
     sizes = [kind.shape[a] for a in op.axes]

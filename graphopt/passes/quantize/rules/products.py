@@ -1,4 +1,4 @@
-"""Convolutions and matrix products: integer products, the bias in the accumulator, one requantisation."""
+"""Convolutions and matrix products: integer products, the bias in the accumulator, one requantize."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def linear(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
 def product(
     node: Node, op: type[IntegerProduct], operands: tuple[Operand, ...], wanted: Wanted, channel_axis: int
 ) -> Value:
-    """requantize(op(x, w, round(b / (s_x s_w)))), the result's channels along ``channel_axis``."""
+    """requantize(op(x, w, round(b / (s_x s_w)))), with the result's channels along ``channel_axis``."""
     x, w, b = quantized(operands[0], "its input"), operands[1], reals_of(operands[2])
     if not isinstance(w, Quantized) or w.array is None or b is None:
         raise Decline("its weights or its bias are not constant, or the weights are not quantized")
@@ -97,7 +97,7 @@ def rows_of(weight: Array, op: type[IntegerProduct], group: int) -> Array:
 
 
 def scale_of(weight: Quantized, op: type[IntegerProduct], channels: int) -> Array:
-    """The scale of weights: one number, or one a channel of the result; those of a group repeat for each."""
+    """The scale of weights: one number, or one per channel of the result; scales of a group repeat for every group."""
     if not weight.scale.ndim:
         return weight.scale
     if weight.axis != (1 if op is ConvTransposeInteger else 0):
@@ -106,7 +106,7 @@ def scale_of(weight: Quantized, op: type[IntegerProduct], channels: int) -> Arra
 
 
 def int8_parts(weight: Array) -> list[Array]:
-    """Weights as int8; those that an unsigned file has less its zero point may need nine bits, and are two terms."""
+    """Weights as int8 terms: one, or two if they need nine bits, such as unsigned ones minus their zero_point."""
     if weight.dtype == np.int8:
         return [weight]
     near = np.clip(weight, -127, 127)
@@ -122,12 +122,12 @@ def stored_bits(weight: Array) -> int:
 
 
 def is_grouped(weight: Array) -> bool:
-    """Whether weights need but 4 bits once they are divided by the factors of their groups."""
+    """Whether weights need only 4 bits when divided by the factors of their groups."""
     return stored_bits(weight) == 8 and factors_of(weight) is not None
 
 
 class StoredForm(TypedDict):
-    """The attributes of an integer product that tell how its weights are stored."""
+    """The attributes of an integer product for the storage of its weights."""
 
     bits: int
     grouped: bool
@@ -152,5 +152,5 @@ def matmul(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
 
 
 def as_int16(x: Value) -> Value:
-    """int8 as int16, where the other operand is of int16."""
+    """int8 as int16, for products with int16."""
     return x if x.type.dtype == "int16" else Cast(to="int16")(x)

@@ -39,11 +39,11 @@ from graphopt.passes.quantize.rules.products import product
 from graphopt.rewrite import Decline
 
 CELL_REACH = 16.0
-"""The tanh of what is larger is 1 in any format; beyond it cells only take longer to come back."""
+"""tanh of anything larger is 1 in every format; beyond it, cells only take longer to return."""
 
 
 def fixed(bits: int) -> Wanted:
-    """int16 with so many bits of fraction."""
+    """The form int16 with ``bits`` bits of fraction."""
     return Wanted(2.0**-bits, 0, "int16", -(1 << 15), (1 << 15) - 1)
 
 
@@ -58,7 +58,7 @@ def fixed(bits: int) -> Wanted:
     states=(4, 1),
 )
 def recurrent(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """One result of the layer, requantized from its sequences; see ``IntegerSequence`` for what those compute."""
+    """One result of the layer, requantized from its sequences; ``IntegerSequence`` defines their arithmetic."""
     op = node.op
     assert isinstance(op, Recurrent)
     x, w, r, bias = quantized(operands[0], "its input"), *operands[1:3], reals_of(operands[3])
@@ -91,7 +91,7 @@ def recurrent(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Valu
 
 
 def sequence_of(op: Recurrent, reverse: bool, cell: int) -> IntegerSequence:
-    """The sequence that computes a layer of this kind; declines what has none."""
+    """The sequence that computes a layer of this kind; declines if there is none."""
     match op:
         case LSTM():
             return LstmSequenceInteger(reverse=reverse, cell=cell)
@@ -103,7 +103,7 @@ def sequence_of(op: Recurrent, reverse: bool, cell: int) -> IntegerSequence:
 
 
 def reach(state: Operand) -> float:
-    """The largest magnitude that an initial state may have, by its values or its integers."""
+    """The largest possible magnitude of an initial state, from its values or its integers."""
     reals = reals_of(state)
     if reals is None:
         s = quantized(state, "an initial state")
@@ -113,7 +113,7 @@ def reach(state: Operand) -> float:
 
 
 def within(state: Operand, form: Wanted) -> Operand:
-    """An initial state that the integers of the state can hold; 1 is cut by one step."""
+    """An initial state limited to what the integers of the state can hold; 1 loses one step."""
     limit = -form.low * form.scale
     if reach(state) > 1.01 * limit:
         raise Decline(f"an initial state goes beyond {limit:g}")
@@ -121,7 +121,7 @@ def within(state: Operand, form: Wanted) -> Operand:
 
 
 def cell_bits(cells: tuple[Operand, ...]) -> int:
-    """The bits of fraction of a cell state: its integers reach to 16, or as far as an initial one may go."""
+    """The bits of fraction of a cell state, whose range goes to 16, or to the reach of an initial one if larger."""
     most = max([CELL_REACH, *(reach(c) for c in cells)])
     bits = STATE_BITS - math.ceil(math.log2(most))
     if bits < 0:
@@ -130,13 +130,13 @@ def cell_bits(cells: tuple[Operand, ...]) -> int:
 
 
 def linear_node(weight: Quantized, bias: Value, flat: Quantized, name: str) -> Node:
-    """The product of inputs and weights as the float operator that it is the integer form of."""
+    """The float operator whose integer form is the product of inputs and weights."""
     float_x = arg("x", "float32", flat.value.type.shape)
     return Linear().apply(float_x, constant(weight.reals.astype("float32")), bias, name=f"{name}.gates")
 
 
 def scaled_operands(op: IntegerSequence, r: Array, scale: Array, late: list[Array], name: str) -> list[Value]:
-    """Multiplier, shift, tables and bias of a sequence, of the weights and real biases of one direction."""
+    """Multiplier, shift, tables and bias of a sequence, from the weights and float biases of one direction."""
     unit = np.broadcast_to(scale * 2.0**-COPY_BITS, len(r))
     multiplier, shift = fixed_points(unit * 2.0**GATE_BITS)
     hidden = r.shape[1]

@@ -16,7 +16,7 @@ ONE = 1 << 15
 @integer_rule(Softmax, fixed=(0.0, 255 / 256))
 def softmax(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     """With d = x - max x in [-255, 0], e = table[d] = round(2^15 exp(s d)) and E the sum of e along the axis:
-    y = zero_point + floor((k e + floor(E / 2)) / E), where k = 1 / scale of the result. Where k is no integer,
+    y = zero_point + floor((k e + floor(E / 2)) / E), where k = 1 / scale of the result. If k is not an integer,
     k e has a table of its own, round(2^15 k exp(s d)).
     """
     x, op = quantized(operands[0], "its input"), node.op
@@ -30,7 +30,7 @@ def softmax(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
     exponentials = ONE * np.exp(np.arange(-255, 1, dtype=np.float64) * float(x.scale))
     wide, name = Cast(to="int32"), node.name or op.name
     below = Sub()(wide(x.value), wide(ReduceMax(axes=(axis,))(x.value)))
-    # the difference fits uint8 once 255 is added, which Lookup counts from
+    # with 255 added, the difference fits uint8, the index of Lookup
     place = Cast(to="uint8")(Add()(below, number(255)))
     e = Lookup()(place, constant(np.rint(exponentials).astype("int32"), f"{name}.exp"))
     if abs(round(k) * wanted.scale - 1) <= 1e-6:

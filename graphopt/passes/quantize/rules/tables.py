@@ -31,7 +31,7 @@ def unary(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
 
 @integer_rule(Pow, PRelu)
 def with_scalar(node: Node, operands: tuple[Operand, ...], wanted: Wanted) -> Value:
-    """A function of one operand, the other being one number."""
+    """A function of one operand; the other operand is a constant number."""
     x, other = quantized(operands[0], "its operand"), reals_of(operands[1])
     if other is None or other.size != 1 or x.dtype == "int16":
         raise Decline("it is not a function of one 8-bit operand")
@@ -50,7 +50,7 @@ def table(node: Node, x: Quantized, wanted: Wanted, others: tuple[float, ...]) -
 
 
 def clamped_wide(node: Node, x: Quantized, wanted: Wanted) -> Value:
-    """A ReLU or clip of int16: the clamp of a requantisation."""
+    """A ReLU or clip of int16, as the clamp of a requantize."""
     if not isinstance(node.op, Relu | Clip):
         raise Decline("a table of 65,536 elements would be needed")
     ends = node.op.evaluate(np.array([-np.inf, np.inf]))
