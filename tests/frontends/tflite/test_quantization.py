@@ -15,6 +15,7 @@ from frontends.tflite.drawing import Drawn, Tensor, constant, draw, quantize
 from frontends.tflite.oracle import Reference
 from graphopt import ops
 from graphopt.ir import Array, Graph
+from graphopt.passes import Pipeline, PruneChannels
 
 
 def floats(*shape: int, seed: int = 0, reach: float = 1.0) -> Array:
@@ -164,3 +165,24 @@ def test_quantized_ports_are_floats_that_a_program_takes_as_integers(tmp_path: P
     port = program.manifest["inputs"][0]
     assert (port["dtype"], port["shape"], port["zero_point"]) == ("int8", [1, 4, 5, 2], x.zero[0])
     assert port["scale"] == pytest.approx(x.scale[0])
+
+
+def test_channels_of_quantized_layers_can_go(tmp_path: Path) -> None:
+    """With their weights, scales and biases; the contract compares with a graph that reads zeros there."""
+    x, v, y = (data(name, INT8, 1, 4, 5, c, low=-4, high=4) for name, c in (("x", 2), ("v", 8), ("y", 3)))
+    first = quantize(floats(8, 1, 1, 2), scales := np.linspace(0.5, 1, 8).reshape(-1, 1, 1, 1) / 127, 0, INT8)
+    tensors = [
+        *(x, v, y),
+        Tensor("w", INT8, first.shape, first, scales.reshape(-1).tolist(), [0] * 8),
+        Tensor("b", "int32", (8,), np.arange(8), (scales.reshape(-1) * x.scale[0]).tolist(), [0] * 8),
+        constant("k", floats(3, 3, 3, 8), 1 / 127),
+        constant("d", floats(3), v.scale[0] / 127, "int32"),
+    ]
+    drawn = [
+        Drawn("CONV_2D", ["x", "w", "b"], ["v"], CONV, "Conv2DOptions"),
+        Drawn("CONV_2D", ["v", "k", "d"], ["y"], CONV, "Conv2DOptions"),
+    ]
+    graph = compare(tensors, drawn, tmp_path, steps=2)
+    small = Pipeline([PruneChannels(ratio=0.5)], check=True)(graph)
+    assert [n.types[0].shape[1] for n in small.nodes if isinstance(n.op, ops.Conv)] == [4, 3]
+    assert "conv_integer" in str(graphopt.optimize(small))
