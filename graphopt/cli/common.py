@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from graphopt.ir import Graph
     from graphopt.passes import Note, Pass, Quantize
 
-ModelArgument = Annotated[Path, typer.Argument(help="an ONNX model, or a .gopt file")]
+ModelArgument = Annotated[Path, typer.Argument(help="an ONNX or TFLite model, or a .gopt file")]
 PassesOption = Annotated[
     str | None, typer.Option("-p", "--passes", help="pass-a,pass-b{option=1}; by default the usual pipeline")
 ]

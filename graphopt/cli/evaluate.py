@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="an ONNX model, a .gopt file, or a folder of `graphopt compile`")],
+    model: Annotated[
+        Path, typer.Argument(help="an ONNX or TFLite model, a .gopt file, or a folder of `graphopt compile`")
+    ],
     data: Annotated[Path, typer.Option("--data", help="an .npz or .npy of samples: test.npz, 'test.npz[100:]'")],
     labels: LabelsOption = None,
     metric: Annotated[

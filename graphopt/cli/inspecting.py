@@ -21,7 +21,9 @@ from graphopt.cli.console import print_json, show, working
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="an ONNX model, a .gopt file, or a folder that `compile` wrote")],
+    model: Annotated[
+        Path, typer.Argument(help="an ONNX or TFLite model, a .gopt file, or a folder that `compile` wrote")
+    ],
     batch: BatchOption = 1,
     load: LoadOption = None,
     shape: ShapeOption = None,

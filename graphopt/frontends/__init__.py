@@ -1,6 +1,6 @@
 """From models to graphs: ``trace`` for PyTorch, ``load`` for files.
 
-torch and onnx are imported when one of the two is called, not before.
+torch, onnx and tflite are imported when one of the two is called, not before.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt.errors import GraphoptError, InvalidInput, Unsupported
 from graphopt.extras import optional_packages
+from graphopt.frontends.tflite.verify import is_tflite
 from graphopt.frontends.weights import require_finite_weights
 from graphopt.ir import Graph, bind_batch
 from graphopt.storage import is_stored, read
@@ -71,7 +72,9 @@ def load(
     shapes: Mapping[str, int | Sequence[int]] | None = None,
     constants: Mapping[str, Frozen] | None = None,
 ) -> Graph:
-    """The graph in a file: an ONNX model of opset 6 or later, or a ``.gopt`` file of ``graphopt.save``.
+    """The graph in a file: an ONNX model of opset 6 or later, a TFLite model, or a ``.gopt`` file of ``graphopt.save``.
+
+    Quantized inputs and outputs of a TFLite model are floats, with a quantize or dequantize at them.
 
     Nothing in a file is trusted, and no file can make it use more memory or nodes than ``frontends.limits`` allows.
 
@@ -90,9 +93,13 @@ def load(
     try:
         if isinstance(model, str | Path) and Path(model).is_file() and is_stored(Path(model)):
             if shapes or constants:
-                raise InvalidInput("shapes and constants are for ONNX models", where=where)
+                raise InvalidInput("shapes and constants are for ONNX and TFLite models", where=where)
             graph = read(Path(model))
             graph = graph if batch is None else bind_batch(graph, batch)
+        elif isinstance(model, str | Path) and Path(model).is_file() and is_tflite(Path(model)):
+            from graphopt.frontends.tflite.importer import load as load_tflite
+
+            graph = load_tflite(Path(model), batch=batch, shapes=shapes, constants=constants)
         else:
             from graphopt.frontends.onnx.importer import load as load_onnx
 

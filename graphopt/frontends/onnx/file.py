@@ -45,7 +45,7 @@ def read(path: Path) -> onnx.ModelProto:
 
 
 def refuse_other_formats(path: Path, head: bytes) -> None:
-    """Raise ``InvalidInput`` for files of torch, pickles, zip archives and TFLite models."""
+    """Raise ``InvalidInput`` for files of torch, pickles and zip archives."""
     pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     if path.suffix.lower() in PICKLES or pickled or head[:2] == b"PK":
         raise InvalidInput(
@@ -54,8 +54,6 @@ def refuse_other_formats(path: Path, head: bytes) -> None:
             why="unpickling it could run any code",
             advice="load it in your own program and give the module to graphopt.trace, or export it to ONNX",
         )
-    if head[4:8] == b"TFL3":
-        raise InvalidInput("this is a TFLite model, not ONNX", where=str(path), advice="convert it with tf2onnx")
 
 
 def check_model(model: onnx.ModelProto, where: str) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Op, Value
-from graphopt.ops import BatchNorm, Conv, ConvTranspose, Linear, MatMul, Recurrent
+from graphopt.ops import BatchNorm, Conv, ConvTranspose, Dequantize, Linear, MatMul, Recurrent
 from graphopt.passes.data import Data, batches, inputs_of
 from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
 from graphopt.passes.prune.maps import relate
@@ -25,18 +25,28 @@ WEIGHTS: dict[type[Op], dict[int, int]] = {
 
 
 def layer_weights(graph: Graph) -> Iterator[tuple[Value, int]]:
-    """The constant weights of layers, each once, with the axis of the output channels."""
+    """The weights of layers, constant or dequantized constants, each once, with the axis of the output channels."""
     seen = set()
     for node in graph.nodes:
         for op, places in WEIGHTS.items():
             for position, axis in places.items() if isinstance(node.op, op) else ():
                 weight = node.inputs[position]
-                if weight.constant is not None and weight not in seen:
+                if is_fixed(weight) and weight not in seen:
                     seen.add(weight)
                     yield weight, axis % weight.type.rank
 
 
+def is_fixed(value: Value) -> bool:
+    """Whether a value is a constant, or one that is dequantized."""
+    parts = value.node.inputs if isinstance(value.op, Dequantize) else (value,)
+    return all(v.constant is not None for v in parts)
+
+
 def elements(weight: Value) -> Array:
+    """The numbers of a value that is fixed."""
+    if isinstance(weight.op, Dequantize):
+        parts = [v.constant for v in weight.node.inputs]
+        return np.asarray(weight.op.evaluate(*(p for p in parts if p is not None)), np.float64)
     assert weight.constant is not None
     return weight.constant.astype(np.float64)
 

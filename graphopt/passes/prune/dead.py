@@ -12,6 +12,7 @@ from graphopt.ops import Conv, Linear
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Close
 from graphopt.passes.prune.coupling import Coupling, couple, separate_vectors
+from graphopt.passes.prune.criteria import elements, is_fixed
 from graphopt.passes.prune.intervals import Interval, intervals
 from graphopt.passes.prune.relations import ChannelAxis, Contraction
 from graphopt.passes.prune.remove import Removal
@@ -48,7 +49,7 @@ class RemoveDeadChannels(Pass, name="remove-dead-channels", contract=Close(rtol=
 
     def once(self, graph: Graph, context: Context) -> Graph:
         """The graph without its dead units; the same graph if there are none."""
-        own = separate_vectors(graph)
+        own = separate_vectors(with_plain_biases(graph))
         coupling = couple(own)
         known = intervals(own, self.limit)
         readings = {c: read(c, known, self.bound) for c in coupling.relations.contractions}
@@ -70,10 +71,9 @@ def read(c: Contraction, known: dict[Value, Interval], bound: float) -> Reading:
     low = np.moveaxis(x.low, c.axis, 0).reshape(x.low.shape[c.axis], -1).min(1)
     high = np.moveaxis(x.high, c.axis, 0).reshape(x.high.shape[c.axis], -1).max(1)
     op, (_, *parameters) = c.node.op, c.node.inputs
-    weight = parameters[0].constant if parameters else None
-    if not isinstance(op, Conv | Linear) or weight is None or parameters[1].constant is None:
+    if not isinstance(op, Conv | Linear) or not all(is_fixed(p) for p in parameters):
         return Reading(np.maximum(np.abs(low), np.abs(high)) <= bound)
-    matrix = dense(weight.astype(np.float64), op.group if isinstance(op, Conv) else 1)
+    matrix = dense(elements(parameters[0]), op.group if isinstance(op, Conv) else 1)
     gain = np.abs(matrix).sum(2).max(0)
     centre, radius = (low + high) / 2, (high - low) / 2
     harmless = gain * radius <= bound
@@ -128,5 +128,17 @@ def with_biases(graph: Graph, shifts: dict[Node, Array]) -> Graph:
             return None
         new = constant((bias + shifts[node]).astype(bias.dtype), like=inputs[2])
         return node.with_inputs((*inputs[:2], new)).results
+
+    return rebuild(graph, transform)
+
+
+def with_plain_biases(graph: Graph) -> Graph:
+    """The graph with constants of floats in place of dequantized biases, so that something can be added to them."""
+
+    def transform(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not isinstance(node.op, Conv | Linear) or inputs[2].constant is not None or not is_fixed(inputs[2]):
+            return None
+        bias = constant(elements(inputs[2]).astype(inputs[2].type.dtype), like=inputs[2])
+        return node.with_inputs((*inputs[:2], bias)).results
 
     return rebuild(graph, transform)

@@ -57,6 +57,7 @@ from graphopt.ops import (
     Tile,
     Transpose,
 )
+from graphopt.ops.quantized import Quantization
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,23 @@ def node_intervals(node: Node, inputs: Sequence[Interval], limit: float) -> list
         return [Interval(data.astype(np.float64), data.astype(np.float64))]
     rule = INTERVAL_RULES.get(type(node.op)) if all(t.is_float for t in node.types) else None
     with np.errstate(all="ignore"):
-        results = rule(node.op, inputs) if rule else None
+        if isinstance(node.op, Quantization):
+            results = quantization(node, inputs[0])
+        else:
+            results = rule(node.op, inputs) if rule else None
     if results is None:
         shapes = [t.static_shape for t in node.types]
         return [Interval(np.full(s, -limit), np.full(s, limit)) for s in shapes]
     return [limited(i, limit) for i in results]
+
+
+def quantization(node: Node, x: Interval) -> Sequence[Interval] | None:
+    """Quantize and dequantize by constant parameters rise with their operand; integers are float64 here."""
+    scale, zero = (v.constant for v in node.inputs[1:])
+    if scale is None or zero is None:
+        return None
+    low, high = (evaluated(node.op, [side, scale, zero])[0].astype(np.float64) for side in (x.low, x.high))
+    return [Interval(low, high)]
 
 
 def limited(x: Interval, limit: float) -> Interval:

@@ -95,9 +95,9 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
             yield masking
 
     def candidates(self, graph: Graph) -> list[Value]:
-        """The weights of all layers except those to keep."""
+        """The weights of all layers except those to keep and quantized ones."""
         kept = {v for node in named_layers(graph, self.keep) for v in node.inputs}
-        return [w for w, _ in layer_weights(graph) if w not in kept]
+        return [w for w, _ in layer_weights(graph) if w not in kept and w.constant is not None]
 
     def left_alone(self, masking: MaskedGraph) -> Iterator[Note]:
         """Notes on layers that could have a mask but got none, with the reason."""

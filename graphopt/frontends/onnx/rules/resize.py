@@ -14,6 +14,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.build import Scope
 from graphopt.frontends.limits import positions, room
 from graphopt.frontends.onnx.emit import copied, pick
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
@@ -218,7 +219,7 @@ def kernel(distance: Array, manner: Manner) -> Array:
     return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0)))
 
 
-def mixed(at: OnnxNode, x: Value, axis: Axis, manner: Manner, part: str) -> Value:
+def mixed(at: Scope, x: Value, axis: Axis, manner: Manner, part: str) -> Value:
     """One axis resized by mixing elements: two by gathering them, more by a matrix."""
     places, weights = taps(axis, manner)
     beyond = np.zeros(axis.want, bool)
@@ -246,7 +247,7 @@ def mixed(at: OnnxNode, x: Value, axis: Axis, manner: Manner, part: str) -> Valu
     return at.emit(ops.Add(), y, at.constant(fill, "beyond"), part=part)
 
 
-def multiplied(at: OnnxNode, x: Value, axis: int, matrix: Value) -> Value:
+def multiplied(at: Scope, x: Value, axis: int, matrix: Value) -> Value:
     """A matrix [out, in] applied along an axis."""
     last = x.type.rank - 1
     if axis == last - 1:

@@ -67,6 +67,8 @@ def product(
         raise Decline("its weights or its bias are not constant, or the weights are not quantized")
     if w.zero_point:
         raise Decline("its weights are not symmetric")
+    if w.array.min(initial=0) < -128 - 127 or w.array.max(initial=0) > 127 + 127:
+        raise Decline(f"its weights reach from {w.array.min()} to {w.array.max()}, beyond the sums of two int8")
     rows = rows_of(w.array, op, getattr(node.op, "group", 1))
     scale = x.scale * scale_of(w, op, len(rows))
     wide = ACCUMULATORS[x.dtype]
