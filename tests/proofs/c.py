@@ -1,4 +1,4 @@
-"""A function of C on int32_t and int64_t as bit vectors of z3: declarations, if, return, and expressions.
+"""A function of C on int32_t, int64_t and uint32_t as bit vectors of z3: declarations, if, return, and expressions.
 
 All that C leaves undefined (signed overflow, shifts beyond the width, shifts of a negative number to the left) becomes
 an obligation: a condition that must be proved as well. A right shift of a negative number is arithmetic.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import z3
 
-TOKEN = re.compile(r"/\*.*?\*/|\s+|(\w+|<<|>>|<=|>=|==|!=|[-+*/<>?:;,(){}=])", re.DOTALL)
-WIDTHS = {"int32_t": 32, "int64_t": 64}
-LEVELS = (("<", ">", "<=", ">="), ("<<", ">>"), ("+", "-"), ("*",))
+TOKEN = re.compile(r"/\*.*?\*/|\s+|(\w+|<<|>>|<=|>=|==|!=|[-+*/<>&?:;,(){}=])", re.DOTALL)
+WIDTHS = {"int32_t": 32, "int64_t": 64, "uint32_t": 32}
+LEVELS = (("&",), ("<", ">", "<=", ">="), ("<<", ">>"), ("+", "-"), ("*",))
 """Binary operators, the weakest first."""
 
 COMPARE: dict[str, Callable[[z3.BitVecRef, z3.BitVecRef], z3.BoolRef]] = {
@@ -23,7 +24,17 @@ COMPARE: dict[str, Callable[[z3.BitVecRef, z3.BitVecRef], z3.BoolRef]] = {
     "<=": lambda a, b: a <= b,
     ">=": lambda a, b: a >= b,
 }
-Value = z3.BitVecRef | z3.BoolRef
+
+
+@dataclass(frozen=True)
+class Unsigned:
+    """A uint32_t, which wraps around."""
+
+    bits: z3.BitVecRef
+
+
+Number: TypeAlias = z3.BitVecRef | Unsigned
+Value: TypeAlias = Number | z3.BoolRef
 Product = Callable[[z3.BitVecRef, z3.BitVecRef], z3.BitVecRef]
 
 
@@ -40,7 +51,7 @@ class Run:
     tokens: list[str]
     product: Product
     """What stands for a product in 64 bits: no solver multiplies unknown numbers of that width."""
-    names: dict[str, z3.BitVecRef] = field(default_factory=dict)
+    names: dict[str, Number] = field(default_factory=dict)
     obligations: list[z3.BoolRef] = field(default_factory=list)
     guard: z3.BoolRef = field(default_factory=lambda: z3.BoolVal(True))
     """What holds where the translation stands."""
@@ -65,9 +76,9 @@ class Run:
                 return self.branch()
         if self.tokens[0] == "const":
             self.take()
-        width, name = WIDTHS[self.take(*WIDTHS)], self.take()
+        kind, name = self.take(*WIDTHS), self.take()
         self.take("=")
-        self.names[name] = widened(number(self.expression()), width)
+        self.names[name] = self.converted(self.expression(), kind)
         self.take(";")
         return self.block()
 
@@ -106,22 +117,45 @@ class Run:
             return self.unary()
         left = self.binary(level + 1)
         while self.tokens[0] in LEVELS[level]:
-            left = self.applied(self.take(), number(left), number(self.binary(level + 1)))
+            left = self.applied(self.take(), left, self.binary(level + 1))
         return left
 
     def unary(self) -> Value:
         token = self.take()
         if token == "(" and self.tokens[0] in WIDTHS:
-            width = WIDTHS[self.take()]
+            kind = self.take()
             self.take(")")
-            return widened(number(self.unary()), width)
+            return self.converted(self.unary(), kind)
         if token == "(":
             inner = self.expression()
             self.take(")")
             return inner
-        return z3.BitVecVal(int(token), 32) if token.isdigit() else self.names[token]
+        if not token[0].isdigit():
+            return self.names[token]
+        literal = z3.BitVecVal(int(token.rstrip("u"), 0), 32)
+        return Unsigned(literal) if token.endswith("u") else literal
 
-    def applied(self, op: str, a: z3.BitVecRef, b: z3.BitVecRef) -> Value:
+    def converted(self, value: Value, kind: str) -> Number:
+        """A number in another type; what that cannot hold, an implementation may make of it what it likes."""
+        if kind == "uint32_t":
+            return Unsigned(value.bits if isinstance(value, Unsigned) else widened(number(value), 32))
+        if isinstance(value, Unsigned):
+            self.must(value.bits >= 0)
+            return widened(value.bits, WIDTHS[kind])
+        return widened(number(value), WIDTHS[kind])
+
+    def wrapped(self, op: str, a: z3.BitVecRef, b: z3.BitVecRef) -> z3.BitVecRef:
+        """An operator on unsigned numbers."""
+        if op == ">>":
+            self.must(z3.And(b >= 0, b < 32))
+            return z3.LShR(a, b)
+        assert op in ("&", "*"), f"{op!r} of unsigned numbers"
+        return a & b if op == "&" else self.product(a, b)
+
+    def applied(self, op: str, left: Value, right: Value) -> Value:
+        if isinstance(left, Unsigned):
+            return Unsigned(self.wrapped(op, left.bits, right.bits if isinstance(right, Unsigned) else number(right)))
+        a, b = number(left), number(right)
         if op in ("<<", ">>"):
             by = widened(b, a.size())
             self.must(z3.And(by >= 0, by < a.size()))
@@ -143,7 +177,7 @@ class Run:
 
 
 def number(x: Value) -> z3.BitVecRef:
-    assert isinstance(x, z3.BitVecRef), "a condition stands for a number"
+    assert isinstance(x, z3.BitVecRef), "a condition, or an unsigned number, stands for a signed one"
     return x
 
 

@@ -103,6 +103,33 @@ def test_the_upper_half_of_the_product(shift: int) -> None:
     assert holds(widened(got, 64) == clipped, (*KNOWN, given))
 
 
+HALVES = "hl", "ll", "lh", "hh"
+"""The products of upper and lower halves, in the order in which they are written."""
+CHANGES = [("", ""), ("middle & 0xffffu", "middle & 0x7fffu"), ("other >> 16", "other >> 15")]
+
+
+@pytest.mark.parametrize(("right", "wrong"), CHANGES)
+def test_the_upper_half_by_four_products_of_16_bits(right: str, wrong: str) -> None:
+    """Of the halves of the operands only the ranges of their products are known; c is added last, to what fits."""
+    body = INSTRUCTIONS["multiply_upper", "armv6-m"].body
+    assert right in body and body.endswith(" + c;")
+    text = f"int32_t multiply_upper(int32_t a, int32_t b, int32_t c)\n{{\n{body.replace(right, wrong)}\n}}"
+    products = {name: z3.BitVec(name, 32) for name in HALVES}
+    left = iter(HALVES)
+    operands = {"a": z3.BitVec("a", 32), "b": z3.BitVec("b", 32), "c": z3.BitVecVal(0, 32)}
+    got, defined = returned(text, operands, lambda a, b: products[next(left)])
+    hl, ll, lh, hh = (z3.ZeroExt(32, p) if name == "ll" else z3.SignExt(32, p) for name, p in products.items())
+    mixed = (z3.And(p >= -(1 << 15) * 0xFFFF, p <= 0x7FFF * 0xFFFF) for p in (hl, lh))
+    known = [*mixed, ll >= 0, ll <= 0xFFFF**2, hh >= -(1 << 30), hh <= 1 << 30]
+    upper = hh + ((hl + lh + z3.LShR(ll, 16)) >> 16)  # what is below these 16 bits carries nothing
+    claim = widened(got, 64) == upper
+    if right != wrong:
+        assert not holds(claim, known)
+        return
+    assert holds(defined, known)
+    assert holds(claim, known)
+
+
 def test_more_room_for_the_addend_is_refuted() -> None:
     """Of a product in the lowest quarter of int64, which no multiplier of 31 bits gives."""
     assert holds(upper_half(40)[1], (*KNOWN, upper_half(40)[2]))
