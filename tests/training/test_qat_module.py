@@ -124,7 +124,11 @@ def test_it_begins_where_quantization_without_training_ends(weights: str) -> Non
 
 FAST = ("linear", "convolutional")
 CASES = [
-    pytest.param(name, options, marks=[] if name in FAST or i in (1, 5) else pytest.mark.slow)
+    pytest.param(
+        *(name, options),
+        id="-".join(map(str, (name, *options.values()))),
+        marks=[] if name in FAST or i in (1, 5) else pytest.mark.slow,
+    )
     for name in NETS
     for i, options in enumerate(WIDTHS)
 ]
