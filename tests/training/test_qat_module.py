@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ def traced(model: nn.Module, *shape: int) -> Net:
     return graphopt.trace(model.eval(), (torch.from_numpy(x),)), x
 
 
+@cache
 def linear_net() -> Net:
     torch.manual_seed(0)
     return traced(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), 32, 8)
@@ -51,6 +53,7 @@ class Residual(nn.Module):
         return pooled
 
 
+@cache
 def convolutional_net() -> Net:
     return traced(Residual(), 16, 3, 8, 8)
 
@@ -66,20 +69,18 @@ class Sequence(nn.Module):
         return y
 
 
-def recurrent_net(kind: type[nn.RNNBase]) -> Callable[[], Net]:
-    def make() -> Net:
-        model = Sequence(kind)
-        model(torch.zeros(5, 4, 6))
-        return traced(model, 5, 4, 6)
-
-    return make
+@cache
+def recurrent_net(kind: type[nn.RNNBase]) -> Net:
+    model = Sequence(kind)
+    model(torch.zeros(5, 4, 6))
+    return traced(model, 5, 4, 6)
 
 
 NETS: dict[str, Callable[[], Net]] = {
     "linear": linear_net,
     "convolutional": convolutional_net,
-    "lstm": recurrent_net(nn.LSTM),
-    "gru": recurrent_net(nn.GRU),
+    "lstm": partial(recurrent_net, nn.LSTM),
+    "gru": partial(recurrent_net, nn.GRU),
 }
 WIDTHS: list[dict[str, str | bool]] = [
     {"weights": "int8"},
@@ -121,8 +122,20 @@ def test_it_begins_where_quantization_without_training_ends(weights: str) -> Non
     )
 
 
-@pytest.mark.parametrize("options", WIDTHS, ids=lambda o: "-".join(map(str, o.values())))
-@pytest.mark.parametrize("name", NETS)
+FAST = ("linear", "convolutional")
+CASES = [
+    pytest.param(
+        *(name, options),
+        id="-".join(map(str, (name, *options.values()))),
+        marks=[] if name in FAST or i in (1, 5) else pytest.mark.slow,
+    )
+    for name in NETS
+    for i, options in enumerate(WIDTHS)
+]
+"""Recurrent layers, which take long, in fast runs by int4 and binary weights alone."""
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
 def test_outputs_are_those_of_the_program(name: str, options: dict[str, str | bool]) -> None:
     net, context = NETS[name](), Context()
     module = module_of(net, **options)
@@ -136,8 +149,7 @@ def test_outputs_are_those_of_the_program(name: str, options: dict[str, str | bo
         np.testing.assert_array_equal(outputs(module, net[1]), program(net[1])[0])
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
-@pytest.mark.parametrize("weights", ["int8", "binary"])
+@pytest.mark.parametrize(("weights", "target"), [("binary", "host"), ("int8", "cortex-m4")])
 def test_outputs_are_those_of_the_compiled_program(weights: str, target: str) -> None:
     net = convolutional_net()
     module = module_of(net, weights=weights)

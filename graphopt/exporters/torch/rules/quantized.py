@@ -30,23 +30,23 @@ class RoundStraightThrough(torch.autograd.Function):
 
 
 class SignStraightThrough(torch.autograd.Function):
-    """-1 and 1; the gradient is that of the identity if rounding would give no number beyond these."""
+    """-1 and 1; the gradient is that of x / scale, if rounding that would give no number beyond these."""
 
     @staticmethod
-    def forward(ctx: Any, steps: Tensor) -> Tensor:
-        ctx.save_for_backward(steps)
-        return torch.where(steps < 0, -1.0, 1.0).to(steps.dtype)
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale)
+        return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        steps: Tensor = ctx.saved_tensors[0]
-        return gradients[0] * (steps.abs() <= 1.5)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        x, scale = ctx.saved_tensors
+        return gradients[0] / scale * (x.abs() <= 1.5 * scale), None
 
 
 @torch_rule(ops.Binarize)
 def binarize(op: ops.Binarize, x: Tensor, scale: Tensor) -> Tensor:
     """The gradient of x is that of the identity within one and a half scales, and of the scale that of its sign."""
-    signs: Tensor = SignStraightThrough.apply(x / scale.detach())  # type: ignore[no-untyped-call]
+    signs: Tensor = SignStraightThrough.apply(x, scale)  # type: ignore[no-untyped-call]
     return signs * scale
 
 
