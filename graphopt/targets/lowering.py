@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
@@ -11,7 +11,7 @@ from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
-from graphopt.targets.kernels import Built, Kernel, Task, build, choose_kernel, has_kernel
+from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.layout import assign_layouts
 from graphopt.targets.lookup import Choice
@@ -164,12 +164,14 @@ class Lowering:
         out = self.layouts[node.results[0]]
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
-        task: Task[Op] = Task(region, self.target, layouts, out, operand)
+        covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
+        task: Task[Op] = Task(region, self.target, layouts, out, operand, frozenset(covered))
         choice = choose_kernel(task) if region.anchor else Choice(elementwise_nest(task), place(elementwise_nest), None)
         kernel = choice.result
         assert kernel is not None
         built = build(task, kernel)
-        self.note_overlaps(region, node.results[0], kernel)
+        reads = {held: kernel.reads[inner] for inner, held in covered.items() if inner in kernel.reads}
+        self.overlaps |= {(held, node.results[0]): overlap for held, overlap in reads.items()}
         how = chosen(task, choice, (*forms, *built.scalars))
         tell_kernel(self.graph.names[node], kernel.name, how)
         name = self.names.get(built.key)
@@ -177,6 +179,8 @@ class Lowering:
             name = unique(identifier(built.name), self.kernels)
             self.names[built.key] = name
             self.kernels[name] = built
+        known = self.kernels[name]
+        self.kernels[name] = replace(known, overlapping=known.overlapping | built.overlapping)
         constants = tuple(self.constant(self.graph.names[node], *c) for c in built.constants)
         text = ", ".join(n.op.name for n in region.compute)
         read = [o for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
@@ -198,18 +202,19 @@ class Lowering:
                 return inner
         return None
 
-    def note_overlaps(self, region: Region, result: Value, kernel: Kernel) -> None:
-        """Note which operands the result may lie over, in C: they are read by this kernel, last, and by no other name.
+    def operands_to_cover(self, region: Region, result: Value) -> dict[Value, Value]:
+        """The inputs of the body that the result may come to lie over, in C, and in what they are held.
 
-        LLVM is told that no two parameters overlap.
+        They are read by this kernel, last, and by no other name. LLVM is told that no two parameters overlap.
         """
-        if self.target.codegen != "c" or result in self.taken or not self.in_arena(result):
-            return
+        if self.target.codegen != "c" or not self.in_arena(result):
+            return {}
         buffers = [self.held(o) for o in region.operands]
-        for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
-            last = self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
-            if inner in kernel.reads and last and self.in_arena(held):
-                self.overlaps[held, result] = kernel.reads[inner]
+        return {
+            inner: held
+            for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True)
+            if self.in_arena(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
+        }
 
     def held(self, value: Value) -> Value:
         """The value that the buffer of this one was made for."""

@@ -137,6 +137,19 @@ def test_nothing_overlaps_for_llvm() -> None:
     assert not lowered_with_values(three("float32", True, 3), get_target("x86-64-v3"))[0].overlaps
 
 
+def test_a_kernel_that_is_run_twice_is_written_for_parameters_that_overlap_once() -> None:
+    """The same depthwise kernel over a value that is read again later, and then over one that is not."""
+    x = arg("x", "float32", (1, 4, 6, 6))
+    a = conv(x, 16, 1, 1, (0,) * 4, False)
+    b = conv(a, 16, 3, 1, (1,) * 4, True)
+    c = conv(b, 16, 3, 1, (1,) * 4, True)
+    graph = Fuse()(Graph((x,), tuple(conv(v, 4, 1, 1, (0,) * 4, False) for v in (c, a))))
+    lowering, lowered = lowered_with_values(graph, TARGET)
+    depthwise = [call.kernel for call in lowered.calls if call.kernel.startswith("depthwise")]
+    assert depthwise[0] == depthwise[1] and len(lowering.overlaps) == 1
+    assert lowered.kernels[depthwise[0]].overlapping == {"x0", "y"}
+
+
 def test_an_operand_that_is_read_later_stays_whole() -> None:
     x = arg("x", "float32", (1, 4, 6, 6))
     a = conv(x, 16, 1, 1, (0,) * 4, False)

@@ -36,7 +36,7 @@ class Task(Generic[OpT]):
     """A region around an ``OpT`` to lower for a target; a region of only elementwise operators is a ``Task[Op]``.
 
     ``layouts`` has the layout of every operand, ``out`` is that of the result. If ``shared`` is given, the result
-    overwrites this operand.
+    overwrites this operand; it may come to lie over one of ``covered``.
     """
 
     region: Region
@@ -44,6 +44,7 @@ class Task(Generic[OpT]):
     layouts: tuple[Layout, ...]
     out: Layout
     shared: Value | None = None
+    covered: frozenset[Value] = frozenset()
 
     @property
     def op(self) -> OpT:
@@ -241,7 +242,7 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
                 tensors[task.shared] = out
             frame = Frame(task, tensors, packed, out)
             kernel.emit(frame)
-        overlapping = [f"x{i}" for i, value in enumerate(body.inputs) if value in kernel.reads]
+        overlapping = [f"x{i}" for i, v in enumerate(body.inputs) if v in kernel.reads and v in task.covered]
         names = frozenset([*overlapping, "y"] if overlapping else [])
         return Built(kernel.name, b.get(), tuple(constants), tuple(frame.scalars), names)
 
