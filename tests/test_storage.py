@@ -77,7 +77,7 @@ def test_batch_is_bound_and_shapes_are_refused(tmp_path: Path) -> None:
     x = arg("x", "float32", (Batch(), 2))
     graphopt.save(Graph((x,), (Relu()(x),)), tmp_path / "m.gopt")
     assert graphopt.load(tmp_path / "m.gopt", batch=3).inputs[0].type.shape == (3, 2)
-    with pytest.raises(InvalidInput, match="for ONNX models"):
+    with pytest.raises(InvalidInput, match="for ONNX and TFLite models"):
         graphopt.load(tmp_path / "m.gopt", shapes={"a": 1})
 
 
