@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphopt.errors import GraphoptError as GraphoptError
+    from graphopt.evaluation import compare as compare
+    from graphopt.evaluation import evaluate as evaluate
     from graphopt.exporters import save as save
     from graphopt.exporters import to_onnx as to_onnx
     from graphopt.exporters import to_torch as to_torch
@@ -47,7 +49,9 @@ PUBLIC = {
     "analyze_quantization": "graphopt.passes",
     "analyze_sensitivity": "graphopt.passes",
     "bind_batch": "graphopt.ir",
+    "compare": "graphopt.evaluation",
     "compile": "graphopt.targets",
+    "evaluate": "graphopt.evaluation",
     "get_target": "graphopt.targets",
     "load": "graphopt.frontends",
     "load_plugins": "graphopt.plugins",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from graphopt.errors import MissingPackage
 
-EXTRAS = {"torch": "torch", "sklearn": "evaluation", "hypothesis": "testing"}
+EXTRAS = {"torch": "torch", "hypothesis": "testing"}
 """The extra of graphopt that brings a module."""
 
 

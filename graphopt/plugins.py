@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 
 from graphopt.errors import InvalidInput
 from graphopt.targets.target import add_targets
@@ -41,8 +42,8 @@ def load_targets(file: object) -> None:
     add_targets(file)
 
 
-def load_file(path: str | Path) -> None:
-    """Run a Python file that defines passes, operators or rules; they register themselves.
+def load_file(path: str | Path) -> ModuleType:
+    """Run a Python file that defines passes, operators or rules; they register themselves. Gives the module.
 
     Only ever load code that you trust. Raises ``InvalidInput`` if there is no such file, or if it fails.
     """
@@ -56,3 +57,4 @@ def load_file(path: str | Path) -> None:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise InvalidInput(f"failed with {type(error).__name__}: {error}", where=str(path)) from error
+    return module

@@ -30,8 +30,13 @@ def counted(items: Iterable[T], what: str | Callable[[], str], total: int | None
     ``what`` may be a function, whose text may be another at every step.
     """
     total = len(items) if isinstance(items, Sized) else total
-    listener = LISTENER.get()
     for done, item in enumerate(items):
-        if listener:
-            listener(what() if callable(what) else what, done, total)
+        tell(what, done, total)
         yield item
+
+
+def tell(what: str | Callable[[], str], done: int, total: int | None) -> None:
+    """Tell whoever listens how many are done, for steps of several at once."""
+    listener = LISTENER.get()
+    if listener:
+        listener(what() if callable(what) else what, done, total)

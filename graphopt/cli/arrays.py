@@ -80,7 +80,7 @@ def read_some(found: dict[str, StoredArray], names: Collection[str], where: str)
     """Some of the arrays in a file; raises ``InvalidInput`` if they are too large together."""
     needed = sum(math.prod(found[name].shape) * found[name].dtype.itemsize for name in names)
     if needed > MAX_BYTES:
-        advice = "a few hundred samples are enough for calibration"
+        advice = "take fewer samples; for calibration a few hundred are enough"
         raise InvalidInput(f"its arrays have {needed:,} bytes, {MAX_BYTES:,} are the most", where=where, advice=advice)
     return {name: found[name].read() for name in names}
 

@@ -13,8 +13,11 @@ from graphopt.cli.common import (
     ActivationsOption,
     CalibrationOption,
     ConstantOption,
+    DataOption,
     JsonOption,
     KeyOption,
+    LabelsOption,
+    LayoutOption,
     LoadOption,
     ModelArgument,
     ObserverOption,
@@ -23,6 +26,7 @@ from graphopt.cli.common import (
     PerTensorOption,
     QuantizeOption,
     QuantizeOptions,
+    ScaleOption,
     ShapeOption,
     check_keys,
     choose_passes,
@@ -34,6 +38,7 @@ from graphopt.cli.common import (
 from graphopt.cli.console import print_json, show, working
 
 if TYPE_CHECKING:
+    from graphopt.evaluation import Evaluation
     from graphopt.ir import Array, Graph
     from graphopt.passes import Note
     from graphopt.report import BenchRow
@@ -45,10 +50,11 @@ FLOAT32_BOUND = 1e-4
 
 @dataclass(frozen=True)
 class Bench:
-    """A model, what one run of it took on each target, and what the passes have to say."""
+    """A model, what one run of it took on each target, how good it is, and what the passes have to say."""
 
     model: str
     targets: tuple[BenchRow, ...]
+    accuracy: Evaluation | None
     notes: tuple[Note, ...]
 
 
@@ -59,10 +65,14 @@ def bench(
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     key: KeyOption = None,
+    scale: ScaleOption = None,
+    layout: LayoutOption = None,
     activations: ActivationsOption = None,
     observer: ObserverOption = None,
     per_tensor: PerTensorOption = False,
     override: OverrideOption = None,
+    data: DataOption = None,
+    labels: LabelsOption = None,
     load: LoadOption = None,
     shape: ShapeOption = None,
     constant: ConstantOption = None,
@@ -71,9 +81,10 @@ def bench(
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
 
     On the first calibration sample, or else on random input. Integers must equal the reference evaluator's, floats be
-    within 1e-4 of max|y|.
+    within 1e-4 of max|y|. With --data also the accuracy before and after the passes.
     """
-    from graphopt.cli.samples import read_samples
+    from graphopt.cli.evaluate import measure_accuracy, show_accuracy
+    from graphopt.cli.samples import Preparation, read_samples
     from graphopt.ir import bind_batch
     from graphopt.passes import Context, Pipeline
     from graphopt.passes.contract import random_inputs
@@ -83,11 +94,13 @@ def bench(
 
     load_outside(load)
     chosen = choose_passes(passes, QuantizeOptions(quantize, activations, observer, per_tensor, override or []))
-    check_keys(calibration, key)
+    check_keys(calibration or data, key)
     graph = load_model(model, shape, constant)
-    context = Context(calibration=read_samples(calibration, graph, key))
+    prepare = Preparation.of(scale, layout)
+    context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     with working("running passes"):
-        small = bind_batch(Pipeline(chosen)(graph, context), 1)
+        result = Pipeline(chosen)(graph, context)
+        small = bind_batch(result, 1)
     inputs = random_inputs(small, seed=0)
     if context.calibration is not None:
         first = next(batches(context.calibration, graph))
@@ -101,12 +114,14 @@ def bench(
         equal = agrees(program, small, inputs, run)
         bytes_ = sizes.code, sizes.weights, sizes.workspace
         rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal))
+    accuracy = measure_accuracy(graph, result, data, labels, key, prepare)
     if json:
         show_alarms(context.notes)
-        print_json("bench", Bench(model.name, tuple(rows), tuple(context.notes)))
+        print_json("bench", Bench(model.name, tuple(rows), accuracy, tuple(context.notes)))
     else:
         show_notes(context.notes, explain=False)
         show(tables.bench_table(model.name, rows))
+        show_accuracy(accuracy)
     if not all(row.equal for row in rows):
         raise typer.Exit(1)
 

@@ -48,10 +48,21 @@ OverrideOption = Annotated[
     typer.Option("--override", help="of --quantize: layer=int16, layer=float32; a pattern of layers; may be repeated"),
 ]
 CalibrationOption = Annotated[
-    Path | None, typer.Option("--calibration", help="an .npz or .npy of samples as the model takes them")
+    Path | None, typer.Option("--calibration", help="an .npz or .npy of samples as the model takes them; 'x.npz[:100]'")
 ]
 KeyOption = Annotated[
     list[str] | None, typer.Option("--key", help="which array of the file: array, or input=array; may be repeated")
+]
+ScaleOption = Annotated[str | None, typer.Option("--scale", help="multiply the samples by: 1/255, 0.5")]
+LayoutOption = Annotated[
+    str | None, typer.Option("--layout", help="of the samples: nhwc has channels last, and the model takes them first")
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="samples to evaluate on, before and after: test.npz, 'test.npz[100:]'")
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option("--labels", help="what is right: an array of --data, labels.npy, file.npz:y, a folder of YOLO boxes"),
 ]
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="say all that the passes did and did not, and why; else what you must know")

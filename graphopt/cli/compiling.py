@@ -14,9 +14,12 @@ from graphopt.cli.common import (
     BatchOption,
     CalibrationOption,
     ConstantOption,
+    DataOption,
     ExplainOption,
     JsonOption,
     KeyOption,
+    LabelsOption,
+    LayoutOption,
     LoadOption,
     ModelArgument,
     ObserverOption,
@@ -25,6 +28,7 @@ from graphopt.cli.common import (
     PerTensorOption,
     QuantizeOption,
     QuantizeOptions,
+    ScaleOption,
     ShapeOption,
     check_calibration,
     choose_passes,
@@ -36,6 +40,7 @@ from graphopt.cli.common import (
 from graphopt.cli.console import print_json, show, warn, working
 
 if TYPE_CHECKING:
+    from graphopt.evaluation import Evaluation
     from graphopt.passes import Note
     from graphopt.report import ProgramReport
     from graphopt.runtime import Saved
@@ -43,11 +48,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What was compiled, the folder that it is in, and what the passes have to say."""
+    """What was compiled, the folder that it is in, how good it is where data was given, and what the passes say."""
 
     program: ProgramReport
     folder: str
     kept: tuple[str, ...]
+    accuracy: Evaluation | None
     notes: tuple[Note, ...]
 
 
@@ -61,10 +67,14 @@ def compile_command(
     quantize: QuantizeOption = None,
     calibration: CalibrationOption = None,
     key: KeyOption = None,
+    scale: ScaleOption = None,
+    layout: LayoutOption = None,
     activations: ActivationsOption = None,
     observer: ObserverOption = None,
     per_tensor: PerTensorOption = False,
     override: OverrideOption = None,
+    data: DataOption = None,
+    labels: LabelsOption = None,
     io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
@@ -77,7 +87,8 @@ def compile_command(
     json: JsonOption = False,
 ) -> None:
     """Compile a model: a shared library for Linux, a C project for a microcontroller."""
-    from graphopt.cli.samples import read_samples
+    from graphopt.cli.evaluate import measure_accuracy, show_accuracy
+    from graphopt.cli.samples import Preparation, read_samples
     from graphopt.passes import Context, Pipeline
     from graphopt.report import describe_program
     from graphopt.targets import compile
@@ -85,22 +96,25 @@ def compile_command(
     load_outside(load)
     quantization = QuantizeOptions(quantize, activations, observer, per_tensor, override or [])
     chosen = choose_passes(passes, quantization)
-    check_calibration(chosen, quantization, calibration, key)
+    check_calibration(chosen, quantization, calibration, key if data is None else None)
     graph = load_model(model, shape, constant)
-    context = Context(calibration=read_samples(calibration, graph, key))
+    prepare = Preparation.of(scale, layout)
+    context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
         program = compile(small, target, name=name, batch=batch, io=io)
         saved = program.save(output)
         report = describe_program(program)
+    accuracy = measure_accuracy(graph, small, data, labels, key, prepare)
     if json:
         show_alarms(context.notes)
-        print_json("compile", Compiled(report, str(output), tuple(saved.kept), tuple(context.notes)))
+        print_json("compile", Compiled(report, str(output), tuple(saved.kept), accuracy, tuple(context.notes)))
     else:
         show_notes(context.notes, explain)
         show(tables.program_table(report, str(output)))
         if layers:
             show(tables.kernels_table(report))
+        show_accuracy(accuracy)
     if program.unlinked:
         compiler = program.manifest["toolchain"]["compiler"]
         warn(f"not linked: {compiler} is not installed; with it, or on the machine itself, `make` in {output} links it")

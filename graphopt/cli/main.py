@@ -15,6 +15,7 @@ from graphopt.cli import (
     catalog,
     compiling,
     debugging,
+    evaluate,
     inspecting,
     optimize,
     pruning,
@@ -52,6 +53,12 @@ COMMANDS = (
     ),
     Command("run", running.run, COMPILE, "graphopt run firmware --input x.npy -o y.npz"),
     Command("bench", bench.bench, COMPILE, "graphopt bench kws.onnx -t host -t cortex-m4"),
+    Command(
+        "evaluate",
+        evaluate.evaluate,
+        COMPILE,
+        "graphopt evaluate firmware --data test.npz --labels y --against kws.onnx --samples 100",
+    ),
     Command("inspect", inspecting.inspect, COMPILE, "graphopt inspect firmware --layers"),
     Command(
         "prune", pruning.prune, COMPRESS, "graphopt prune kws.onnx --target-macs 0.5 --data samples.npz -o small.gopt"

@@ -11,11 +11,15 @@ from graphopt.cli import debugging, tables
 from graphopt.cli.common import (
     CalibrationOption,
     ConstantOption,
+    DataOption,
     ExplainOption,
     KeyOption,
+    LabelsOption,
+    LayoutOption,
     LoadOption,
     ModelArgument,
     PassesOption,
+    ScaleOption,
     ShapeOption,
     check_calibration,
     choose_passes,
@@ -35,6 +39,10 @@ def opt(
     constant: ConstantOption = None,
     calibration: CalibrationOption = None,
     key: KeyOption = None,
+    scale: ScaleOption = None,
+    layout: LayoutOption = None,
+    data: DataOption = None,
+    labels: LabelsOption = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="print the graph after every pass")
     ] = False,
@@ -47,14 +55,15 @@ def opt(
     ] = False,
 ) -> None:
     """Run passes over a model; print the graph, or write it."""
-    from graphopt.cli.samples import read_samples
+    from graphopt.cli.evaluate import measure_accuracy, show_accuracy
+    from graphopt.cli.samples import Preparation, read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, Step
     from graphopt.report import graph_diff
 
     load_outside(load)
     chosen = choose_passes(passes)
-    check_calibration(chosen, None, calibration, key)
+    check_calibration(chosen, None, calibration, key if data is None else None)
     graph = load_model(model, shape, constant)
     if bisect:
         debugging.show_culprit(graph, chosen)
@@ -70,12 +79,14 @@ def opt(
         if diff:
             print_diff(graph_diff(step.before, step.after))
 
-    context = Context(calibration=read_samples(calibration, graph, key))
+    prepare = Preparation.of(scale, layout)
+    context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     result = Pipeline(chosen, check=check)(graph, context, follow)
     if output is not None:
         save(result, output)
     show_notes(context.notes, explain, out if explain else err)
     if time:
         show(tables.steps_table(steps))
-    if not (print_after_all or diff or explain or time or output):
+    show_accuracy(measure_accuracy(graph, result, data, labels, key, prepare))
+    if not (print_after_all or diff or explain or time or output or data):
         print_text(str(result))

@@ -15,8 +15,10 @@ from graphopt.cli.common import (
     ExplainOption,
     JsonOption,
     KeyOption,
+    LayoutOption,
     LoadOption,
     ModelArgument,
+    ScaleOption,
     ShapeOption,
     check_keys,
     load_model,
@@ -28,6 +30,7 @@ from graphopt.cli.console import alarm, print_json, print_text, show, working
 from graphopt.errors import GraphoptError, InvalidInput, printable
 
 if TYPE_CHECKING:
+    from graphopt.evaluation import Evaluation
     from graphopt.ir import Array, Graph
     from graphopt.passes import Note
     from graphopt.passes.prune import Importance, SignalLeft
@@ -36,11 +39,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pruned:
-    """The costs of a graph before and after, and what is left of its outputs; None where that is not known."""
+    """The costs of a graph before and after, what is left of its outputs, and its accuracy; None where not known."""
 
     before: Cost
     after: Cost
     left: SignalLeft | None
+    accuracy: Evaluation | None
     notes: tuple[Note, ...]
 
 
@@ -62,6 +66,8 @@ def prune(
         Path | None, typer.Option("--data", help="an .npz or .npy of samples as the model takes them")
     ] = None,
     key: KeyOption = None,
+    scale: ScaleOption = None,
+    layout: LayoutOption = None,
     labels: Annotated[
         str | None, typer.Option(help="the array of --data that has the right outputs; else the model's own are")
     ] = None,
@@ -84,7 +90,8 @@ def prune(
     json: JsonOption = False,
 ) -> None:
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
-    from graphopt.cli.samples import read_samples
+    from graphopt.cli.evaluate import measure_accuracy, show_accuracy
+    from graphopt.cli.samples import Preparation, read_samples
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
     from graphopt.report import cost_of
@@ -94,7 +101,8 @@ def prune(
     load_outside(load)
     graph = load_model(model, shape, constant)
     check_keys(data, key, "--data")
-    samples = read_samples(data, graph, key, labels)
+    prepare = Preparation.of(scale, layout)
+    samples = read_samples(data, graph, key, labels, prepare)
     chosen: PruneChannels | RemoveDeadChannels = RemoveDeadChannels()
     if not dead:
         chosen = PruneChannels(
@@ -114,7 +122,8 @@ def prune(
     if output is not None:
         save(small, output)
     left = signal_or_alarm(graph, small, samples, labels)
-    report = Pruned(cost_of(graph), cost_of(small), left, tuple(context.notes))
+    accuracy = None if labels is None else measure_accuracy(graph, small, data, labels, key, prepare)
+    report = Pruned(cost_of(graph), cost_of(small), left, accuracy, tuple(context.notes))
     if json:
         show_alarms(report.notes)
         print_json("prune", report)
@@ -123,6 +132,7 @@ def prune(
         show(tables.costs_table({"before": report.before, "after": report.after}))
         if left is not None:
             print_text(printable(f"{left.output}: {left}"))
+        show_accuracy(accuracy)
     if left is not None and not left.enough:
         alarm(advice(left, importance))
 

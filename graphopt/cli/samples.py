@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,44 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, TensorType
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """How raw samples become what a model takes: channels first, and multiplied by a factor."""
+
+    scale: Fraction | None = None
+    channels_last: bool = False
+
+    @classmethod
+    def of(cls, scale: str | None, layout: str | None) -> Preparation:
+        """What --scale and --layout say; raises ``InvalidInput`` for what they cannot mean."""
+        if layout not in (None, "nchw", "nhwc"):
+            raise InvalidInput("is none of nchw, nhwc", where=f"--layout {layout}")
+        try:
+            factor = None if scale is None else Fraction(scale)
+        except (ValueError, ZeroDivisionError) as error:
+            raise InvalidInput("is no number", where=f"--scale {scale}", advice="write 0.5, or 1/255") from error
+        return cls(factor, layout == "nhwc")
+
+    def __call__(self, samples: dict[str, Array]) -> dict[str, Array]:
+        return {name: self.prepared(array) for name, array in samples.items()}
+
+    def prepared(self, array: Array) -> Array:
+        if self.channels_last and array.ndim > 2:
+            array = np.ascontiguousarray(np.moveaxis(array, -1, 1))
+        if self.scale is None:
+            return array
+        return array.astype(np.float32) * np.float32(self.scale.numerator) / np.float32(self.scale.denominator)
+
+
+AS_THEY_ARE = Preparation()
+
+
 def read_samples(
-    path: Path | None, graph: Graph, keys: list[str] | None = None, labels: str | None = None
+    path: Path | None,
+    graph: Graph,
+    keys: list[str] | None = None,
+    labels: str | None = None,
+    prepare: Preparation = AS_THEY_ARE,
 ) -> dict[str, Array] | None:
     """Samples by input name, None without a file. ``keys`` choose arrays of the file, as ``array`` or ``input=array``.
 
@@ -25,22 +64,55 @@ def read_samples(
         if labels is not None:
             raise InvalidInput("labels need samples", where=f"--labels {labels}", advice="give --data samples.npz")
         return None
-    names = [graph.names[value.node] for value in graph.inputs]
-    with open_arrays(path) as found:
+    inputs = {graph.names[value.node]: value.type for value in graph.inputs}
+    samples, wanted = read_arrays(path, inputs, keys or [], labels)
+    samples = as_floats(prepare(samples), inputs)
+    return samples if labels is None or wanted is None else with_labels(samples, labels, wanted)
+
+
+def read_arrays(
+    path: Path, inputs: dict[str, TensorType], keys: list[str], labels: str | None = None
+) -> tuple[dict[str, Array], Array | None]:
+    """The array of each input, and that called ``labels``, as they are stored, in the rows that are meant."""
+    file, rows = sliced(path)
+    with open_arrays(file) as found:
         if labels is not None and labels not in found:
-            raise InvalidInput(f"no array is called so in {path}", where=f"--labels {labels}")
-        inputs = {name: value.type for name, value in zip(names, graph.inputs, strict=True)}
-        chosen = choose({n: a for n, a in found.items() if n != labels}, inputs, keys or [], str(path))
-        arrays = read_some(found, {*chosen.values(), *([] if labels is None else [labels])}, str(path))
-    unused = [name for name in found if name not in arrays]
-    if unused:
-        warn(f"{path}: no input of the model takes {', '.join(unused)}: ignored")
-    samples = {name: arrays[array] for name, array in chosen.items()}
-    for name, value in zip(names, graph.inputs, strict=True):
-        if value.type.is_float and samples[name].dtype.kind == "f":
+            why = f"it has {', '.join(name or 'one without a name' for name in found) or 'none'}"
+            raise InvalidInput(f"no array is called so in {file}", where=f"--labels {labels}", why=why)
+        chosen = choose({n: a for n, a in found.items() if n != labels}, inputs, keys, str(file))
+        arrays = read_some(found, {*chosen.values(), *([] if labels is None else [labels])}, str(file))
+    if unused := [name for name in found if name not in arrays]:
+        warn(f"{file}: no input of the model takes {', '.join(unused)}: ignored")
+    cut = {name: rows_of(array, rows, str(path)) for name, array in arrays.items()}
+    return {name: cut[array] for name, array in chosen.items()}, None if labels is None else cut[labels]
+
+
+def sliced(path: Path) -> tuple[Path, slice]:
+    """A file, and which of its rows are meant: ``samples.npz[100:]`` is all but the first hundred."""
+    found = re.fullmatch(r"(.+)\[(-?\d+)?:(-?\d+)?\]", str(path))
+    if found is None or path.exists():
+        return path, slice(None)
+    start, stop = (int(text) if text else None for text in found.groups()[1:])
+    return Path(found[1]), slice(start, stop)
+
+
+def rows_of(array: Array, rows: slice, where: str) -> Array:
+    """Rows of an array; raises ``InvalidInput`` where there are none."""
+    if rows == slice(None):
+        return array
+    if not array.ndim or not len(cut := array[rows]):
+        raise InvalidInput(f"there are no such rows in an array of the shape {list(array.shape)}", where=where)
+    return cut
+
+
+def as_floats(samples: dict[str, Array], inputs: dict[str, TensorType]) -> dict[str, Array]:
+    """Floats of any width as those that an input takes."""
+    taken = dict(samples)
+    for name, wanted in inputs.items():
+        if wanted.is_float and samples[name].dtype.kind == "f":
             with np.errstate(over="ignore"):
-                samples[name] = samples[name].astype(value.type.dtype, copy=False)
-    return samples if labels is None else with_labels(samples, labels, arrays[labels])
+                taken[name] = samples[name].astype(wanted.dtype, copy=False)
+    return taken
 
 
 def with_labels(samples: dict[str, Array], name: str, labels: Array) -> dict[str, Array]:

@@ -83,7 +83,10 @@ class Program:
 
     def measure(self, inputs: Mapping[str, Array] | Sequence[Array], count: bool = True) -> Run:
         """Run, with the outputs of each sample, the median seconds (natively) or the instructions (QEMU)."""
-        samples = self.samples(inputs)
+        return self.measure_batches(self.samples(inputs), count)
+
+    def measure_batches(self, samples: Sequence[Sequence[Array]], count: bool = True) -> Run:
+        """Run and measure several batches, each a list of inputs just as ``samples`` gives them, in one go."""
         with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
             write_files(self.built, Path(folder))
             return execute(Path(folder), self.manifest, samples, count)
