@@ -6,9 +6,9 @@
 - ``v5``, ``v3``: raw grids, one output ``[N, anchors * (5 + classes), rows, columns]`` a scale, whose anchors are given
   in pixels. For a cell, t being an output and s the sigmoid, the centre is 2 s(t) - 0.5 (v3: s(t)) cells from its
   corner, and a side is 4 s(t)^2 (v3: exp(t)) anchors.
-- ``fcos``: raw grids without anchors, two outputs a scale (Tian et al., 2019): ``[N, 4, rows, columns]``, distances from
-  the middle of a cell to the left, top, right and bottom of its box, in cells, negative ones being 0; and
-  ``[N, classes, rows, columns]``, logits.
+- ``fcos`` (Tian et al., 2019): raw grids without anchors, two outputs a scale. ``[N, 4, rows, columns]`` are distances
+  from the middle of a cell to the left, top, right and bottom of its box, in cells, negative ones being 0;
+  ``[N, classes, rows, columns]`` are logits.
 """
 
 from __future__ import annotations
