@@ -25,7 +25,7 @@ def detection_loss(outputs: tuple[Tensor, Tensor], batch: Mapping[str, Tensor]) 
     learned = wanted.classes >= 0
     kinds = wanted.classes[learned]
     own, right = (t.permute(0, 2, 3, 1)[learned] for t in (distances, wanted.distances))
-    overlap, general = overlaps(own.clamp_min(0), right)  # sides that inverted would make GIoU unbounded
+    overlap, general = overlaps(own.clamp_min(0), right)
     of_boxes = 1 - general + SMOOTH * functional.smooth_l1_loss(own, right, reduction="none").sum(-1)
 
     quality = torch.zeros_like(logits).permute(0, 2, 3, 1)
@@ -50,5 +50,5 @@ def overlaps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def area(distances: Tensor) -> Tensor:
-    left, top, right, bottom = distances.unbind(-1)
-    return (left + right) * (top + bottom)
+    left, top, right, bottom = distances.unbind(-1)  # the point may be outside of a small box: one is negative then
+    return (left + right).clamp_min(0) * (top + bottom).clamp_min(0)
