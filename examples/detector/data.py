@@ -27,6 +27,11 @@ class Pictures(NamedTuple):
         names = np.array(self.names)[chosen].tolist()
         return Pictures(self.images[chosen], self.boxes[chosen], names)
 
+    def some(self, most: int) -> Pictures:
+        """At most so many, evenly spread."""
+        count = len(self.names)
+        return self.only(np.linspace(0, count - 1, min(most, count)).astype(int))
+
     @property
     def floats(self) -> np.ndarray:
         """The images from 0 to 1."""

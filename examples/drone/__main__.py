@@ -30,8 +30,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     pictures = split()
-    train = pictures.train.only(slice(0, schedule.pictures))
-    val = pictures.val.only(slice(0, schedule.pictures))
+    train, val = (part.some(schedule.pictures) for part in (pictures.train, pictures.val))
     networks, results = Networks(folder, train, schedule), Results(folder / "results.json")
     results.take("pictures", lambda: {"train": len(train.names), "val": len(val.names), "left out": pictures.left_out})
     results.take("median box", lambda: scores(networks.median_box(), val))

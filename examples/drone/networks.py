@@ -34,7 +34,7 @@ class Schedule:
     int8: int
     seeds: int
     board_samples: int
-    pictures: int | None = None
+    pictures: int = 10_000
 
 
 FULL = Schedule(teacher=36, student=36, int8=6, seeds=3, board_samples=20)

@@ -15,6 +15,8 @@ ALIKE, ALIKE_NEAR, NEAR = 0.9, 0.85, 5
 
 
 class Split(NamedTuple):
+    """Pictures to learn from, those to score, and how many are neither."""
+
     train: Pictures
     val: Pictures
     left_out: int
@@ -27,11 +29,15 @@ def split() -> Split:
     """
     archive = SHARED / "data" / "drones_160.zip"
     train, val = (read(archive, part, SIDE, SIDE) for part in ("train", "val"))
-    alike = thumbnails(train) @ thumbnails(val).T
-    apart = np.abs(numbers(train)[:, None] - numbers(val))
-    siblings = (alike > ALIKE) | (alike > ALIKE_NEAR) & (apart <= NEAR)
-    alone = ~siblings.any(1)
+    alone = ~siblings(train, val).any(1)
     return Split(train.only(alone), val, int((~alone).sum()))
+
+
+def siblings(one: Pictures, other: Pictures) -> np.ndarray:
+    """Which of one are of a series with which of the other, ``[n, m]``."""
+    alike = thumbnails(one) @ thumbnails(other).T
+    apart = np.abs(numbers(one)[:, None] - numbers(other))
+    return (alike > ALIKE) | (alike > ALIKE_NEAR) & (apart <= NEAR)
 
 
 def thumbnails(pictures: Pictures) -> np.ndarray:
