@@ -81,12 +81,12 @@ def clipped(kinds: Tensor, middle: Tensor, size: Tensor) -> Tensor:
 
 
 def in_other_light(images: Tensor) -> Tensor:
-    count = len(images)
-    bright, contrast, colour = (spread(LIGHT, count, 1, 1, 1) for _ in range(3))
-    grey = images.mean(1, keepdim=True)
-    images = grey + (images - grey) * (1 + 2 * colour)
-    level = images.mean((1, 2, 3), keepdim=True)
-    return (level + (images - level) * (1 + contrast) + bright / 2).clamp(0, 1)
+    """Of other brightness, contrast about the mean of the picture, and saturation: colours times one matrix."""
+    bright, contrast, colour = (spread(LIGHT, len(images), 1, 1) for _ in range(3))
+    grey = torch.full((3, 3), 1 / 3)
+    matrix = (1 + contrast) * (grey + (torch.eye(3) - grey) * (1 + 2 * colour))
+    offset = bright / 2 - contrast * images.mean((1, 2, 3))[:, None, None]
+    return torch.baddbmm(offset, matrix, images.flatten(2)).view_as(images).clamp_(0, 1)
 
 
 def spread(most: float, *shape: int) -> Tensor:
