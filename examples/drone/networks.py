@@ -92,7 +92,7 @@ class Networks:
                 detection_loss,
                 outputs=("values", "binary-logits"),
                 alpha=0.5,
-                temperature=2,
+                temperature=1,
                 epochs=self.schedule.student,
                 optimizer=OPTIMIZER,
                 seed=seed,
