@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from torch import nn
@@ -21,6 +21,7 @@ from graphopt.training.quantization.module import QuantizedModule
 from graphopt.training.quantization.norms import FreezeNorms
 from graphopt.training.quantization.prepare import quantized_module
 from graphopt.training.samples import Samples, fixed_batch
+from graphopt.training.softened import Kind
 from graphopt.training.taps import Network
 from graphopt.training.tune import Evaluate, on_outputs
 
@@ -41,6 +42,9 @@ def quantization_aware(
     calibration: Data | None = None,
     learn_scales: bool = True,
     teacher: Network | None = None,
+    temperature: float = 4.0,
+    alpha: float = 0.7,
+    outputs: Sequence[Kind] | None = None,
     evaluate: Evaluate | None = None,
     context: Context | None = None,
     **options: Unpack[Options],
@@ -61,8 +65,9 @@ def quantization_aware(
         overrides: patterns of node names to widths: ``{"stem": "int8"}`` keeps a layer apart.
         calibration: batches that ranges and batch norms are taken from; by default the first of the data.
         learn_scales: train scales too; those of inputs, and of 16 bits, stay.
-        teacher: a graph, module or model file whose outputs are learned too, as ``distill`` does by default; the
-            float graph itself, for one. Batch norms are frozen then.
+        teacher: a graph, module or model file whose outputs are learned too, as ``distill`` does; the float graph
+            itself, for one. Batch norms are frozen then.
+        temperature, alpha, outputs: how they are learned; see ``distill``.
         evaluate: how good a graph on integers is, higher being better. The best state is kept, that before training
             included; without it the last.
         context: gets the notes of the passes, such as what stays float, and why.
@@ -94,7 +99,18 @@ def quantization_aware(
         module.freeze_norms(seen)
     rate = rated(evaluate) if evaluate is not None else None
     if teacher is not None:
-        history: History = distill(teacher, module, data, loss, evaluate=rate, **options).history  # type: ignore[assignment]
+        taught = distill(
+            teacher,
+            module,
+            data,
+            loss,
+            temperature=temperature,
+            alpha=alpha,
+            outputs=outputs,
+            evaluate=rate,
+            **options,
+        )
+        history: History = taught.history  # type: ignore[assignment]
     else:
         assert loss is not None
         companions = [FreezeNorms(module, seen)]
