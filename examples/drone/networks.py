@@ -17,11 +17,14 @@ from examples.detector.net import Detector
 from examples.drone.pictures import SIDE
 from graphopt import training
 from graphopt.ir import Graph
+from graphopt.passes import FoldBatchNorm
 
 TEACHER, STUDENT = 16, 5
 """The widths: the student has a ninth of the teacher's multiply-accumulates."""
 OPTIMIZER = {"name": "AdamW", "lr": 2e-3, "weight_decay": 0.01}
-GENTLE = {"name": "adam", "relative": 0.002}
+LESSON = {"outputs": ("values", "binary-logits"), "alpha": 0.5, "temperature": 1.0}
+"""What the teacher's outputs are, their part of the loss, and how far its probabilities are softened: not at all."""
+GENTLE = {"name": "adam", "relative": 0.0005}
 """Steps of the training in int8, as a part of the size of each weight."""
 
 
@@ -37,7 +40,7 @@ class Schedule:
     pictures: int = 10_000
 
 
-FULL = Schedule(teacher=36, student=36, int8=6, seeds=3, board_samples=20)
+FULL = Schedule(teacher=36, student=36, int8=4, seeds=3, board_samples=20)
 QUICK = Schedule(teacher=2, student=2, int8=1, seeds=1, board_samples=2, pictures=256)
 
 
@@ -90,9 +93,7 @@ class Networks:
                 untrained(STUDENT, seed),
                 self.data,
                 detection_loss,
-                outputs=("values", "binary-logits"),
-                alpha=0.5,
-                temperature=1,
+                **LESSON,
                 epochs=self.schedule.student,
                 optimizer=OPTIMIZER,
                 seed=seed,
@@ -102,13 +103,16 @@ class Networks:
         return self.kept(f"distilled-{seed}", train)
 
     def int8(self, seed: int) -> Graph:
-        """The distilled student on integers, trained as the program that it is."""
+        """The distilled student on integers, trained as the program that it is, by the teacher too: by the labels alone
+        it would forget some of what it has learned. Its batch norms are folded with the statistics that they have."""
 
         def train(checkpoint: Path) -> Graph:
             return training.quantization_aware(
-                self.distilled(seed),
+                FoldBatchNorm()(self.distilled(seed)),
                 self.data,
                 detection_loss,
+                teacher=self.teacher(),
+                **LESSON,
                 epochs=self.schedule.int8,
                 optimizer=GENTLE,
                 seed=seed,
