@@ -11,8 +11,6 @@ from torch.nn import functional
 
 from examples.detector.data import Pictures
 
-FOUR_IN_ONE = 0.25
-"""The part of the batches that are mosaics."""
 SCALE, ASPECT, SHIFT = 0.35, 0.1, 0.12
 """How much larger or smaller, wider or narrower (both as logarithms), and how far aside (of the picture)."""
 LIGHT = 0.25
@@ -23,11 +21,16 @@ VISIBLE = 0.4
 
 @dataclass(frozen=True)
 class Augmented:
-    """Batches of pictures, each time otherwise, by the random numbers of torch; what training takes as its data."""
+    """Batches of pictures, each time otherwise, by the random numbers of torch; what training takes as its data.
+
+    ``four_in_one`` is the part of the batches that are mosaics, ``strength`` how much of all other change there is.
+    """
 
     pictures: Pictures
     batch_size: int = 32
     upside_down: bool = False
+    four_in_one: float = 0.25
+    strength: float = 1.0
 
     def __len__(self) -> int:
         return len(self.pictures.images) // self.batch_size
@@ -36,10 +39,10 @@ class Augmented:
         images, boxes = torch.from_numpy(self.pictures.images), torch.from_numpy(self.pictures.boxes)
         for chosen in torch.randperm(len(images)).split(self.batch_size)[: len(self)]:
             batch = images[chosen].float() / 255, boxes[chosen]
-            if torch.rand(()) < FOUR_IN_ONE:
+            if torch.rand(()) < self.four_in_one:
                 batch = mosaic(*batch)
-            x, y = moved(*batch, self.upside_down)
-            yield {"images": in_other_light(x), "label": y}
+            x, y = moved(*batch, self.upside_down, self.strength)
+            yield {"images": in_other_light(x, self.strength), "label": y}
 
 
 def mosaic(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,14 +59,14 @@ def mosaic(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return whole, torch.cat(parts, 1)
 
 
-def moved(images: Tensor, boxes: Tensor, upside_down: bool) -> tuple[Tensor, Tensor]:
+def moved(images: Tensor, boxes: Tensor, upside_down: bool, strength: float = 1.0) -> tuple[Tensor, Tensor]:
     """Scaled, shifted and flipped, each picture by itself; what was outside is black."""
     count = len(images)
-    zoom = (spread(SCALE, count, 1) + spread(ASPECT, count, 1) * torch.tensor([1, -1])).exp()
+    zoom = (strength * (spread(SCALE, count, 1) + spread(ASPECT, count, 1) * torch.tensor([1, -1]))).exp()
     flips = torch.where(torch.rand(count, 2) < 0.5, -1, 1)
     if not upside_down:
         flips[:, 1] = 1
-    by, shift = zoom * flips, spread(SHIFT, count, 2)
+    by, shift = zoom * flips, strength * spread(SHIFT, count, 2)
     matrix = torch.zeros(count, 2, 3)
     matrix[:, 0, 0], matrix[:, 1, 1] = (1 / by).unbind(1)
     matrix[:, :, 2] = -2 * shift / by
@@ -80,9 +83,9 @@ def clipped(kinds: Tensor, middle: Tensor, size: Tensor) -> Tensor:
     return torch.cat([torch.where(left, kinds, -1), (low + high) / 2, high - low], -1)
 
 
-def in_other_light(images: Tensor) -> Tensor:
+def in_other_light(images: Tensor, strength: float) -> Tensor:
     """Of other brightness, contrast about the mean of the picture, and saturation: colours times one matrix."""
-    bright, contrast, colour = (spread(LIGHT, len(images), 1, 1) for _ in range(3))
+    bright, contrast, colour = (strength * spread(LIGHT, len(images), 1, 1) for _ in range(3))
     grey = torch.full((3, 3), 1 / 3)
     matrix = (1 + contrast) * (grey + (torch.eye(3) - grey) * (1 + 2 * colour))
     offset = bright / 2 - contrast * images.mean((1, 2, 3))[:, None, None]

@@ -104,12 +104,13 @@ class Networks:
 
     def int8(self, seed: int) -> Graph:
         """The distilled student on integers, trained as the program that it is, by the teacher too: by the labels alone
-        it would forget some of what it has learned. Its batch norms are folded with the statistics that they have."""
+        it would forget some of what it has learned. Its batch norms are folded with the statistics that they have. The
+        pictures are hardly changed any more, as at the end of the training of YOLOX."""
 
         def train(checkpoint: Path) -> Graph:
             return training.quantization_aware(
                 FoldBatchNorm()(self.distilled(seed)),
-                self.data,
+                Augmented(self.pictures, four_in_one=0, strength=0.3),
                 detection_loss,
                 teacher=self.teacher(),
                 **LESSON,
