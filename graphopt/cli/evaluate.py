@@ -55,7 +55,9 @@ def evaluate(
     robustness: Annotated[
         bool, typer.Option("--robustness", help="also under noise, blur, other brightness and inputs of 8 bits")
     ] = False,
-    head: Annotated[str | None, typer.Option(help="of a detector: v8, v5-boxes, v5 or v3; else by its shapes")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="of a detector: v8, v5-boxes, v5, v3 or fcos; else by its shapes")
+    ] = None,
     anchors: Annotated[
         str | None, typer.Option(help="of v5 and v3, in pixels, a scale after the other: '10,13 16,30; 30,61 62,45'")
     ] = None,

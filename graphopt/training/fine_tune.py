@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 from graphopt.exporters import to_torch
@@ -11,6 +12,7 @@ from graphopt.training.distill import distill
 from graphopt.training.history import TrainedGraph
 from graphopt.training.masks import check_zeros, held_zeros
 from graphopt.training.settings import Options, Settings
+from graphopt.training.softened import Kind
 from graphopt.training.taps import Network
 from graphopt.training.tune import Evaluate, on_outputs, tune
 
@@ -22,6 +24,9 @@ def fine_tune(
     *,
     evaluate: Evaluate | None = None,
     teacher: Network | None = None,
+    temperature: float = 4.0,
+    alpha: float = 0.7,
+    outputs: Sequence[Kind] | None = None,
     **options: Unpack[Options],
 ) -> TrainedGraph:
     """The graph with its float constants trained; zeros of the weights of layers stay zeros.
@@ -34,7 +39,8 @@ def fine_tune(
         loss: from the outputs (a tensor if it is one) and the batch as tensors, to a scalar.
         evaluate: how good a graph is, higher being better. The best state is kept, that before training included;
             without it the last.
-        teacher: a graph, module or model file whose outputs are learned too; see ``distill``.
+        teacher: a graph, module or model file whose outputs are learned too.
+        temperature, alpha, outputs: how they are learned; see ``distill``.
         options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, batch_size; see ``Settings``.
 
     Where the loss leaves its band training stops with a warning, ``history.stopped`` says why, and the best state is
@@ -42,7 +48,17 @@ def fine_tune(
     ``to_torch`` does.
     """
     if teacher is not None:
-        return distill(teacher, graph, data, loss, evaluate=evaluate, **options)
+        return distill(
+            teacher,
+            graph,
+            data,
+            loss,
+            temperature=temperature,
+            alpha=alpha,
+            outputs=outputs,
+            evaluate=evaluate,
+            **options,
+        )
     module = to_torch(graph)
     held = held_zeros(module)
     trained = tune(graph, module, data, on_outputs(module.input_names, loss), Settings(**options), evaluate, [held])

@@ -129,6 +129,25 @@ def test_grids_are_decoded_as_they_are_defined(head: str) -> None:
                 at += 1
 
 
+def test_distances_to_the_sides_are_decoded_as_they_are_defined() -> None:
+    rng = np.random.default_rng(0)
+    outputs = [rng.standard_normal((2, n, *cells)) for cells in ((4, 6), (2, 3)) for n in (4, CLASSES)]
+    boxes, scores = decode(outputs, (32, 48), "fcos")
+    assert scores.shape == (2, 24 + 6, CLASSES)
+    at = 0
+    for sides, logits, stride in zip(outputs[::2], outputs[1::2], (8, 16), strict=True):
+        for row, column in np.ndindex(sides.shape[2:]):
+            x, y = (column + 0.5) * stride, (row + 0.5) * stride
+            left, top, right, bottom = (max(t, 0) * stride for t in sides[1, :, row, column].tolist())
+            assert boxes[1, at].tolist() == pytest.approx([x - left, y - top, x + right, y + bottom])
+            assert scores[1, at].tolist() == pytest.approx([sigmoid(t) for t in logits[1, :, row, column].tolist()])
+            at += 1
+    with pytest.raises(GraphoptError, match="for each scale"):
+        decode(outputs[:3], (32, 48), "fcos")
+    with pytest.raises(GraphoptError, match="for each scale"):
+        decode(outputs[1:3], (32, 48), "fcos")
+
+
 def test_heads_are_known_by_their_shapes() -> None:
     rng = np.random.default_rng(0)
     rows = rng.random((2, 30, 4 + CLASSES))

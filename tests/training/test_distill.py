@@ -16,7 +16,7 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, arg, constant
 from graphopt.ops import Linear, Sigmoid, Softmax
 from graphopt.passes import FoldConstants, Pipeline, PruneWeights
-from graphopt.training import distill, fine_tune
+from graphopt.training import distill, fine_tune, quantization_aware
 from graphopt.training.features import Projection
 from graphopt.training.softened import DISTANCES, kinds_of
 
@@ -206,3 +206,11 @@ def test_features_meet_in_one_shape(own: tuple[int, ...], wanted: tuple[int, ...
     one, other = Projection(student, teacher, "f")(student, teacher)
     assert one.shape == other.shape == meet
     assert (own == wanted) == torch.equal(one, student)
+
+
+def test_how_a_teacher_is_learned_from_is_said_to_all_who_take_one() -> None:
+    for train in (fine_tune, quantization_aware):
+        with pytest.raises(InvalidInput, match="'boxes' is no kind of output"):
+            train(TEACHER, DATA, cross_entropy, teacher=TEACHER, outputs=["boxes"], epochs=1)
+        with pytest.raises(InvalidInput, match="alpha 2"):
+            train(TEACHER, DATA, cross_entropy, teacher=TEACHER, alpha=2, epochs=1)

@@ -6,6 +6,9 @@
 - ``v5``, ``v3``: raw grids, one output ``[N, anchors * (5 + classes), rows, columns]`` a scale, whose anchors are given
   in pixels. For a cell, t being an output and s the sigmoid, the centre is 2 s(t) - 0.5 (v3: s(t)) cells from its
   corner, and a side is 4 s(t)^2 (v3: exp(t)) anchors.
+- ``fcos`` (Tian et al., 2019): raw grids without anchors, two outputs a scale. ``[N, 4, rows, columns]`` are distances
+  from the middle of a cell to the left, top, right and bottom of its box, in cells, negative ones being 0;
+  ``[N, classes, rows, columns]`` are logits.
 """
 
 from __future__ import annotations
@@ -93,6 +96,27 @@ def grid(near: Callable[[Array], Array], side: Callable[[Array], Array]) -> Call
     return rule
 
 
+def distances(outputs: Sequence[Array], size: tuple[int, int], anchors: Anchors) -> Decoded:
+    if len(outputs) % 2:
+        raise mismatch(outputs, FCOS)
+    found = []
+    for sides, logits in zip(outputs[::2], outputs[1::2], strict=True):
+        if sides.ndim != 4 or logits.ndim != 4 or sides.shape[1] != 4 or sides.shape[2:] != logits.shape[2:]:
+            raise mismatch(outputs, FCOS)
+        count, _, height, width = sides.shape
+        away = np.maximum(sides, 0).transpose(0, 2, 3, 1)
+        middle = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1) + 0.5
+        boxes = np.concatenate([middle - away[..., :2], middle + away[..., 2:]], -1)
+        boxes = boxes * np.tile((size[1] / width, size[0] / height), 2)
+        scores = expit(logits).transpose(0, 2, 3, 1)
+        found.append((boxes.reshape(count, -1, 4), scores.reshape(count, height * width, -1)))
+    boxes, scores = (np.concatenate(parts, 1) for parts in zip(*found, strict=True))
+    return boxes, scores
+
+
+FCOS = "for each scale [N, 4, rows, columns] and [N, classes, rows, columns]"
+
+
 def mismatch(outputs: Sequence[Array], wanted: str) -> InvalidInput:
     shapes = ", ".join(str(list(y.shape)) for y in outputs)
     advice = f"say which head it is (--head): {', '.join(HEADS)}"
@@ -104,5 +128,6 @@ HEADS: dict[str, Callable[[Sequence[Array], tuple[int, int], Anchors], Decoded]]
     "v5-boxes": with_object,
     "v5": grid(lambda t: 2 * expit(t) - 0.5, lambda t: 4 * expit(t) ** 2),
     "v3": grid(expit, lambda t: np.exp(np.minimum(t, LARGEST))),
+    "fcos": distances,
 }
 """Each kind of head by its name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 from torch import nn
@@ -23,6 +23,7 @@ from graphopt.training.quantization.norms import FreezeNorms
 from graphopt.training.quantization.prepare import quantized_module
 from graphopt.training.samples import Samples, fixed_batch
 from graphopt.training.settings import Options, Settings
+from graphopt.training.softened import Kind
 from graphopt.training.taps import Network
 from graphopt.training.tune import Evaluate, on_outputs
 
@@ -43,6 +44,9 @@ def quantization_aware(
     calibration: Data | None = None,
     learn_scales: bool = True,
     teacher: Network | None = None,
+    temperature: float = 4.0,
+    alpha: float = 0.7,
+    outputs: Sequence[Kind] | None = None,
     evaluate: Evaluate | None = None,
     context: Context | None = None,
     **options: Unpack[Options],
@@ -63,8 +67,9 @@ def quantization_aware(
         overrides: patterns of node names to widths; ``{"stem": "int8"}`` is for one layer.
         calibration: batches for initial ranges and for batch norms; by default the first ones of the data.
         learn_scales: whether to train scales too; those of inputs and of 16 bits stay.
-        teacher: a graph, module or model file whose outputs are learned, as ``distill`` does by default; it may be
-            the float graph itself. Batch norms are then frozen from the start.
+        teacher: a graph, module or model file whose outputs are learned, as ``distill`` does; it may be the float graph
+            itself. Batch norms are then frozen from the start.
+        temperature, alpha, outputs: how they are learned; see ``distill``.
         evaluate: how good a graph on integers is; higher is better. The best state is kept, which may be the initial
             one; without ``evaluate`` the last.
         context: gets the notes of the passes, such as which nodes stay float, and why.
@@ -96,7 +101,18 @@ def quantization_aware(
         module.freeze_norms(seen)
     rate = rated(evaluate) if evaluate is not None else None
     if teacher is not None:
-        history: History = distill(teacher, module, data, loss, evaluate=rate, **options).history  # type: ignore[assignment]
+        taught = distill(
+            teacher,
+            module,
+            data,
+            loss,
+            temperature=temperature,
+            alpha=alpha,
+            outputs=outputs,
+            evaluate=rate,
+            **options,
+        )
+        history: History = taught.history  # type: ignore[assignment]
     else:
         assert loss is not None
         companions = [FreezeNorms(module, seen)]

@@ -1,0 +1,1 @@
+"""A small detector, anchor-free, with what trains it: shared by the examples that detect."""
