@@ -35,7 +35,7 @@ def fine_tune(
         evaluate: how good a graph is, higher being better. The best state is kept, that before training included;
             without it the last.
         teacher: a graph, module or model file whose outputs are learned too; see ``distill``.
-        options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, batch_size; see ``Settings``.
+        options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, frozen, batch_size; see ``Settings``.
 
     Where the loss leaves its band training stops with a warning, ``history.stopped`` says why, and the best state is
     kept. Raises ``InvalidInput`` for arguments, data or a checkpoint that cannot be used, ``Unsupported`` where

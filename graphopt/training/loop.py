@@ -50,6 +50,7 @@ class Options(TypedDict, total=False):
     checkpoint: str | Path | None
     fabric: Any
     frozen_norms: bool
+    frozen: Sequence[str]
     batch_size: int
 
 
@@ -68,6 +69,8 @@ class Settings:
         checkpoint: a folder, from which an interrupted run goes on, to the weights that it would have had.
         fabric: a launched ``lightning_fabric.Fabric``: more than one device, other precisions.
         frozen_norms: batch norms keep their statistics, and compute with them.
+        frozen: patterns of names of parameters that stay as they are, ``("backbone.*",)``; constants of a graph that
+            are nothing to learn, such as the middles of the cells of a detector's grid, are parameters too.
         batch_size: the samples of a batch where the data is in no batches yet, and the net does not fix it.
 
     Raises ``InvalidInput`` for numbers out of range.
@@ -80,6 +83,7 @@ class Settings:
     checkpoint: str | Path | None = None
     fabric: Any = None
     frozen_norms: bool = False
+    frozen: Sequence[str] = ()
     batch_size: int = BATCH_SIZE
 
     def __post_init__(self) -> None:
@@ -93,7 +97,7 @@ class Settings:
     @property
     def described(self) -> dict[str, str | int | bool]:
         """What must be the same in a run that is taken up from a checkpoint."""
-        parts = {"optimizer": self.optimizer, "schedule": self.schedule}
+        parts = {"optimizer": self.optimizer, "schedule": self.schedule, "frozen": tuple(self.frozen)}
         names = {key: getattr(part, "__qualname__", None) or str(part) for key, part in parts.items()}
         numbers = {key: getattr(self, key) for key in ("epochs", "seed", "frozen_norms", "batch_size")}
         return {**numbers, **names}
@@ -137,7 +141,7 @@ class Run:
         self.evaluate, self.companions = evaluate, companions
         self.devices: Devices = devices_of(settings.fabric)
         self.checkpoint = self.checkpoint_of()
-        self.optimizer = optimizer_of(settings.optimizer, module)
+        self.optimizer = optimizer_of(settings.optimizer, module, settings.frozen)
         self.schedule = schedule_of(settings.schedule, self.optimizer)
         self.wrapped, self.stepper = self.devices.setup(module, self.optimizer)
         self.batches = samples.count and samples.count // self.devices.world_size

@@ -66,7 +66,7 @@ def quantization_aware(
         evaluate: how good a graph on integers is, higher being better. The best state is kept, that before training
             included; without it the last.
         context: gets the notes of the passes, such as what stays float, and why.
-        options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, batch_size; see ``Settings``.
+        options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, frozen, batch_size; see ``Settings``.
             A relative step is one of weights and of the logarithm of scales. Batch norms take the statistics of each
             batch for three quarters of the epochs, are then re-estimated, and frozen; with ``frozen_norms`` so from
             the start.
