@@ -1,0 +1,113 @@
+"""Scores the rows that train.py has stored, on the test pictures, which nothing was chosen by.
+
+    python -m examples.camera.report camera-run
+
+Each row is the mean over the seeds that are done, with a 95 % interval from pictures drawn anew; in int8 too, where the
+row is one that would be deployed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+import graphopt
+from examples.camera.cells import read_cells
+from examples.camera.scores import Seen, mean, ratio, seen
+from graphopt.evaluation.intervals import Interval
+from graphopt.ir import Array, Graph
+from graphopt.ops.macs import count_macs
+from graphopt.passes import Fuse, Quantize
+
+ROWS = ("base", "further", "half", "half-from-scratch", "quarter", "quarter-from-scratch")
+IN_INT8 = ("further", "half", "quarter")
+PAIRS = (
+    ("half", "further"),
+    ("half", "half-from-scratch"),
+    ("half in int8", "half"),
+    ("quarter", "further"),
+    ("quarter", "quarter-from-scratch"),
+)
+"""Rows of which one is printed as a part of the other."""
+CALIBRATION = 64
+"""Training pictures that give the ranges of int8."""
+
+
+class Report:
+    """The rows of a folder, each scored once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.test, training = (read_cells(folder / "cells", split) for split in ("test", "train"))
+        self.calibration = training.images[:CALIBRATION]
+        self.kept: dict[str, list[Seen]] = {}
+
+    def graphs(self, row: str) -> list[Graph]:
+        """Those of the seeds that are done; ``half in int8`` are those of ``half``, quantized."""
+        stored, _, kind = row.partition(" in ")
+        graphs = [graphopt.load(file) for file in sorted(self.folder.glob(f"seed-*/{stored}.gopt"))]
+        return [quantized(graph, self.calibration) for graph in graphs] if kind else graphs
+
+    def seen(self, row: str) -> list[Seen]:
+        if row not in self.kept:
+            self.kept[row] = [seen(graph, self.test) for graph in self.graphs(row)]
+        return self.kept[row]
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        for row in [*ROWS, *(f"{name} in int8" for name in IN_INT8)]:
+            graphs, runs = self.graphs(row), self.seen(row)
+            if not runs:
+                continue
+            found, limits = mean("map50", runs)
+            yield {
+                "row": row,
+                "seeds": len(runs),
+                "MACs": round(sum(map(count_macs, graphs)) / len(graphs)),
+                "weights": round(sum(map(weights, graphs)) / len(graphs)),
+                "mAP50": round(found, 4),
+                "interval": interval(limits),
+                "each": [round(mean("map50", [own])[0], 4) for own in runs],
+                "mAP50-95": round(mean("map50-95", runs)[0], 4),
+            }
+
+    def ratios(self) -> Iterator[dict[str, object]]:
+        for row, other in PAIRS:
+            ours, theirs = self.seen(row), self.seen(other)
+            count = min(len(ours), len(theirs))
+            if count:
+                found, limits = ratio("map50", ours[:count], theirs[:count])
+                yield {"row": row, "of": other, "seeds": count, "part": round(found, 4), "interval": interval(limits)}
+
+
+def quantized(graph: Graph, calibration: Array) -> Graph:
+    return Fuse()(Quantize(calibration=calibration)(graph))
+
+
+def weights(graph: Graph) -> int:
+    """The weights of convolutions, once batch norms are folded into them."""
+    nodes = [node for node in graph.nodes if node.op.name.startswith("conv")]
+    return sum(node.inputs[1].constant.size for node in nodes)
+
+
+def interval(limits: Interval | None) -> list[float] | None:
+    return None if limits is None else [round(limits.low, 4), round(limits.high, 4)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where train.py has stored the run")
+    folder = parser.parse_args().folder
+    torch.set_num_threads(1)
+    report = Report(folder)
+    with (folder / "test.jsonl").open("w") as file:
+        for line in (json.dumps(found) for part in (report.rows(), report.ratios()) for found in part):
+            print(line, flush=True)
+            file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
