@@ -40,7 +40,7 @@ def measure(variants: dict[str, Graph], image: Array) -> None:
 def deploy(graph: Graph, image: Array, folder: Path) -> None:
     """Write the program for AArch64. Fails unless it gives what the graph gives, byte for byte."""
     program = graphopt.compile(graph, target="aarch64", name="camera")
-    outputs = program.measure({INPUT: image}).outputs[0]
+    outputs = program.dequantize(*program.measure({INPUT: image}).outputs[0])
     assert all(np.array_equal(*both) for both in zip(outputs, graph(image), strict=True))
     program.save(folder)
     print(f"{folder}: the outputs of the program are those of the graph, byte for byte")

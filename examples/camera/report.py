@@ -24,7 +24,8 @@ from graphopt.ops.macs import count_macs
 from graphopt.passes import Fuse, Quantize
 
 ROWS = ("base", "further", "half", "half-from-scratch", "quarter", "quarter-from-scratch")
-IN_INT8 = ("further", "half", "quarter")
+DEPLOYED = ("further", "half", "quarter")
+INT8 = " in int8"
 PAIRS = (
     ("half", "further"),
     ("half", "half-from-scratch"),
@@ -47,18 +48,20 @@ class Report:
         self.kept: dict[str, list[Seen]] = {}
 
     def graphs(self, row: str) -> list[Graph]:
-        """Those of the seeds that are done; ``half in int8`` are those of ``half``, quantized."""
-        stored, _, kind = row.partition(" in ")
-        graphs = [graphopt.load(file) for file in sorted(self.folder.glob(f"seed-*/{stored}.gopt"))]
-        return [quantized(graph, self.calibration) for graph in graphs] if kind else graphs
+        """Those of the seeds that are done, before they are quantized."""
+        name = row.removesuffix(INT8)
+        return [graphopt.load(file) for file in sorted(self.folder.glob(f"seed-*/{name}.gopt"))]
 
     def seen(self, row: str) -> list[Seen]:
         if row not in self.kept:
-            self.kept[row] = [seen(graph, self.test) for graph in self.graphs(row)]
+            graphs = self.graphs(row)
+            if row.endswith(INT8):
+                graphs = [quantized(graph, self.calibration) for graph in graphs]
+            self.kept[row] = [seen(graph, self.test) for graph in graphs]
         return self.kept[row]
 
     def rows(self) -> Iterator[dict[str, object]]:
-        for row in [*ROWS, *(f"{name} in int8" for name in IN_INT8)]:
+        for row in [*ROWS, *(name + INT8 for name in DEPLOYED)]:
             graphs, runs = self.graphs(row), self.seen(row)
             if not runs:
                 continue
@@ -89,8 +92,7 @@ def quantized(graph: Graph, calibration: Array) -> Graph:
 
 def weights(graph: Graph) -> int:
     """The weights of convolutions, once batch norms are folded into them."""
-    nodes = [node for node in graph.nodes if node.op.name.startswith("conv")]
-    return sum(node.inputs[1].constant.size for node in nodes)
+    return sum(node.inputs[1].constant.size for node in graph.nodes if node.op.name == "conv")
 
 
 def interval(limits: Interval | None) -> list[float] | None:
