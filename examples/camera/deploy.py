@@ -20,12 +20,13 @@ import graphopt
 from examples.camera.cells import INPUT, Cells, read_cells
 from examples.camera.net import CLASSES, HEIGHT, WIDTH
 from examples.camera.report import CALIBRATION, quantized
-from examples.camera.scores import detections
+from examples.camera.scores import OVERLAP
+from graphopt.evaluation.detection import MeanAveragePrecision, decode
 from graphopt.ir import Array, Graph
 
 COLOURS = ("#ffd500", "#00c8ff", "#ff3df2")
 SHOWN = 0.3
-"""Detections with a higher score are drawn."""
+"""Detections of so high a score are drawn."""
 PLACES = (3, 40)
 """Of the test pictures that are drawn."""
 ZOOM = 2
@@ -68,12 +69,13 @@ def labelled(cells: Cells) -> list[tuple[Array, Array]]:
 
 
 def found(graph: Graph, cells: Cells) -> list[tuple[Array, Array]]:
-    """The same of what a net finds, with the time that thinning out the boxes takes."""
-    outputs = graph(cells.images)
+    """The same of what a net finds, and the time that thinning out the boxes takes."""
+    boxes, scores = decode(graph(cells.images), (HEIGHT, WIDTH))
+    thin = MeanAveragePrecision(score=SHOWN, overlap=OVERLAP)
     began = time.perf_counter()
-    kept = detections(outputs, (HEIGHT, WIDTH))
+    kept = [thin.detections(*own) for own in zip(boxes, scores, strict=True)]
     print(f"non-maximum suppression: {(time.perf_counter() - began) / len(kept) * 1e3:.1f} ms a picture, in numpy")
-    return [(boxes[scores > SHOWN], kinds[scores > SHOWN]) for boxes, scores, kinds in kept]
+    return [(corners, kinds) for corners, _, kinds in kept]
 
 
 def drawn(image: Array, boxes: Array, kinds: Array) -> Image.Image:

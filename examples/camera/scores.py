@@ -9,7 +9,7 @@ import numpy as np
 import graphopt
 from examples.camera.cells import INPUT, Cells
 from graphopt.evaluation import Observed
-from graphopt.evaluation.detection import MeanAveragePrecision, decode
+from graphopt.evaluation.detection import MeanAveragePrecision
 from graphopt.evaluation.intervals import Interval, bootstrap
 from graphopt.ir import Array, Graph
 
@@ -55,9 +55,3 @@ def measured(
 
     joint = {**found, "wanted": groups[0][0][name]["wanted"]}
     return score(joint), bootstrap(score, joint)
-
-
-def detections(outputs: Sequence[Array], size: tuple[int, int]) -> list[tuple[Array, Array, Array]]:
-    """For each picture what is left after non-maximum suppression: corners in pixels, scores and classes."""
-    boxes, found = decode(outputs, size)
-    return [METRICS["map50"].detections(*own) for own in zip(boxes, found, strict=True)]
