@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,6 +35,7 @@ PAIRS = (
     ("quarter", "quarter-from-scratch"),
 )
 """Rows of which one is printed as a part of the other."""
+Record = dict[str, Any]
 CALIBRATION = 64
 """Training pictures that give the ranges of int8."""
 
@@ -60,7 +62,7 @@ class Report:
             self.kept[row] = [seen(graph, self.test) for graph in graphs]
         return self.kept[row]
 
-    def rows(self) -> Iterator[dict[str, object]]:
+    def rows(self) -> Iterator[Record]:
         for row in [*ROWS, *(name + INT8 for name in DEPLOYED)]:
             graphs, runs = self.graphs(row), self.seen(row)
             if not runs:
@@ -77,7 +79,7 @@ class Report:
                 "mAP50-95": round(mean("map50-95", runs)[0], 4),
             }
 
-    def ratios(self) -> Iterator[dict[str, object]]:
+    def ratios(self) -> Iterator[Record]:
         for row, other in PAIRS:
             ours, theirs = self.seen(row), self.seen(other)
             count = min(len(ours), len(theirs))
@@ -99,16 +101,48 @@ def interval(limits: Interval | None) -> list[float] | None:
     return None if limits is None else [round(limits.low, 4), round(limits.high, 4)]
 
 
+HEADS = {
+    "row": "---",
+    "MACs": "---:",
+    "weights": "---:",
+    "mAP50": "---:",
+    "95 %": "---",
+    "each seed": "---",
+    "mAP50-95": "---:",
+}
+
+
+def table(rows: Sequence[Record]) -> str:
+    """The rows in Markdown."""
+    cells = [
+        [
+            row["row"],
+            f"{row['MACs']:,}",
+            f"{row['weights']:,}",
+            f"{row['mAP50']:.4f}",
+            " to ".join(f"{limit:.3f}" for limit in row["interval"]),
+            ", ".join(f"{score:.3f}" for score in row["each"]),
+            f"{row['mAP50-95']:.4f}",
+        ]
+        for row in rows
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [list(HEADS), list(HEADS.values()), *cells])
+
+
+def sentence(part: Record) -> str:
+    low, high = part["interval"]
+    return f"- {part['row']} has {part['part']:.1%} of the mAP50 of {part['of']} ({low:.1%} to {high:.1%})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where train.py has stored the run")
     folder = parser.parse_args().folder
     torch.set_num_threads(1)
     report = Report(folder)
-    with (folder / "test.jsonl").open("w") as file:
-        for line in (json.dumps(found) for part in (report.rows(), report.ratios()) for found in part):
-            print(line, flush=True)
-            file.write(line + "\n")
+    rows, parts = list(report.rows()), list(report.ratios())
+    (folder / "test.json").write_text(json.dumps({"rows": rows, "parts": parts}, indent=1) + "\n")
+    print(table(rows), "", *map(sentence, parts), sep="\n")
 
 
 if __name__ == "__main__":
