@@ -41,7 +41,8 @@ def fine_tune(
             without it the last.
         teacher: a graph, module or model file whose outputs are learned too.
         temperature, alpha, outputs: how they are learned; see ``distill``.
-        options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, batch_size; see ``Settings``.
+        options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, frozen, batch_size; see
+            ``Settings``.
 
     Where the loss leaves its band training stops with a warning, ``history.stopped`` says why, and the best state is
     kept. Raises ``InvalidInput`` for arguments, data or a checkpoint that cannot be used, ``Unsupported`` where

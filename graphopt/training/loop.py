@@ -79,7 +79,7 @@ class Run:
         self.evaluate, self.companions = evaluate, companions
         self.devices: Devices = devices_of(settings.fabric)
         self.checkpoint = self.checkpoint_of()
-        self.optimizer = optimizer_of(settings.optimizer, module)
+        self.optimizer = optimizer_of(settings.optimizer, module, settings.frozen)
         self.schedule = schedule_of(settings.schedule, self.optimizer)
         self.wrapped, self.stepper = self.devices.setup(module, self.optimizer)
         self.batches = samples.count and samples.count // self.devices.world_size

@@ -47,6 +47,7 @@ class RecipeStep:
     optimizer: str | dict[str, Any] = "adam"
     schedule: str | dict[str, Any] = "cosine"
     frozen_norms: bool = False
+    frozen: tuple[str, ...] = ()
     batch_size: int = BATCH_SIZE
 
     def run(self, graph: Graph, lessons: Lessons, options: Options) -> TrainedGraph:

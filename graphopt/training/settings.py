@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,6 +24,7 @@ class Options(TypedDict, total=False):
     checkpoint: str | Path | None
     fabric: Any
     frozen_norms: bool
+    frozen: Sequence[str]
     batch_size: int
 
 
@@ -41,6 +43,8 @@ class Settings:
         checkpoint: a folder, from which an interrupted run goes on, to the weights that it would have had.
         fabric: a launched ``lightning_fabric.Fabric``: more than one device, other precisions.
         frozen_norms: batch norms keep their statistics, and compute with them.
+        frozen: patterns of names of parameters that stay as they are, ``("backbone.*",)``. Constants of a graph that
+            there is nothing to learn of, such as the centres of the cells of a detector's grid, are parameters too.
         batch_size: the samples of a batch where the data is in no batches yet, and the net does not fix it.
 
     Raises ``InvalidInput`` for numbers out of range.
@@ -53,6 +57,7 @@ class Settings:
     checkpoint: str | Path | None = None
     fabric: Any = None
     frozen_norms: bool = False
+    frozen: Sequence[str] = ()
     batch_size: int = BATCH_SIZE
 
     def __post_init__(self) -> None:
@@ -67,4 +72,4 @@ class Settings:
     def described(self) -> dict[str, str]:
         """What must be the same in a run that is taken up from a checkpoint."""
         names = "epochs", "seed", "frozen_norms", "batch_size", "optimizer", "schedule"
-        return {name: described(getattr(self, name)) for name in names}
+        return {name: described(getattr(self, name)) for name in names} | {"frozen": described(tuple(self.frozen))}

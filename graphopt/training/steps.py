@@ -7,7 +7,8 @@ step of Adam is a fifth of them. A step that is a part of each weight's own size
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -27,13 +28,13 @@ RELATIVE = 0.003
 """The part of a weight's size that is its first step, where no learning rate is given."""
 
 
-def optimizer_of(choice: OptimizerChoice, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of the parameters of a module that are trained.
+def optimizer_of(choice: OptimizerChoice, module: nn.Module, frozen: Sequence[str] = ()) -> torch.optim.Optimizer:
+    """The optimizer of the parameters of a module that are trained: those of no name that a ``frozen`` pattern fits.
 
     An adaptive one for which no ``lr`` is given takes steps of ``relative`` (0.003) times the root mean square of
-    each weight. Raises ``InvalidInput`` for an unknown name or option.
+    each weight. Raises ``InvalidInput`` for an unknown name or option, and for a pattern that fits nothing.
     """
-    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    trained = trained_parameters(module, frozen)
     if not trained:
         raise InvalidInput("the module has no parameter that can be trained", where="optimizer")
     if not isinstance(choice, str | Mapping):
@@ -55,6 +56,18 @@ def optimizer_of(choice: OptimizerChoice, module: nn.Module) -> torch.optim.Opti
         return kind(groups, **options)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{name} does not take that: {error}", where="optimizer") from error
+
+
+def trained_parameters(module: nn.Module, frozen: Sequence[str]) -> dict[str, nn.Parameter]:
+    """The parameters by name, without those that are frozen; raises ``InvalidInput`` for a pattern that fits none."""
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if isinstance(frozen, str):
+        raise InvalidInput(f"{frozen!r} is one pattern", where="frozen", advice=f"give a sequence: ({frozen!r},)")
+    for pattern in frozen:
+        if not any(fnmatchcase(name, pattern) for name in named):
+            why = f"there are {', '.join(list(named)[:8])}{', ...' if len(named) > 8 else ''}"
+            raise InvalidInput(f"no parameter has a name like {pattern!r}", where="frozen", why=why)
+    return {name: p for name, p in named.items() if not any(fnmatchcase(name, pattern) for pattern in frozen)}
 
 
 def optimizer_class(name: str) -> Callable[..., torch.optim.Optimizer]:

@@ -95,9 +95,10 @@ def test_overlaps_and_suppression_by_hand() -> None:
     assert shared[0].tolist() == [1, 0.8, pytest.approx(50 / 150), 0]
     assert shared[3, 3] == 0
     scores, kinds = np.array([0.5, 0.9, 0.4, 0.3]), np.array([0, 0, 0, 0])
-    assert thinned(boxes, scores, kinds, 0.7).tolist() == [1, 2, 3]
-    assert thinned(boxes, scores, kinds, 0.8).tolist() == [1, 0, 2, 3]
-    assert thinned(boxes, scores, np.array([0, 1, 0, 0]), 0.7).tolist() == [1, 0, 2, 3]
+    assert thinned(boxes, scores, kinds, 0.7, 9).tolist() == [1, 2, 3]
+    assert thinned(boxes, scores, kinds, 0.8, 9).tolist() == [1, 0, 2, 3]
+    assert thinned(boxes, scores, np.array([0, 1, 0, 0]), 0.7, 9).tolist() == [1, 0, 2, 3]
+    assert thinned(boxes, scores, np.array([0, 1, 0, 0]), 0.7, 2).tolist() == [1, 0, 2]
 
 
 def sigmoid(t: float) -> float:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import DATA, small_net, weights
+from small import DATA, cross_entropy, small_net, weights
 
 from graphopt.exporters import save
 from graphopt.frontends import load
+from graphopt.training import fine_tune
 
 SCRIPT = """
 import sys
@@ -113,3 +114,11 @@ def test_two_processes_learn_as_one(tmp_path: Path) -> None:
             np.testing.assert_array_equal(array, weights(second)[name])
             if what != "student-":  # values are compared as parts of the mean square of a batch, not by samples
                 np.testing.assert_allclose(array, weights(one)[name], atol=1e-5)
+
+
+def test_half_precision_learns_as_full_precision_does() -> None:
+    """Fabric narrows what a module is called with; a graph takes its inputs in the dtype that it declares."""
+    fabric = pytest.importorskip("lightning_fabric").Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    narrow, full = (fine_tune(small_net(), DATA, cross_entropy, epochs=2, fabric=f) for f in (fabric, None))
+    assert 0 < np.abs(weights(narrow)["stem.weight"] - weights(full)["stem.weight"]).max() < 0.01
+    assert narrow.history.epochs[-1].loss == pytest.approx(full.history.epochs[-1].loss, rel=0.02)

@@ -83,6 +83,20 @@ def test_batch_norms_follow_the_data_unless_frozen(frozen: bool) -> None:
     assert moved == (not frozen)
 
 
+def test_frozen_parameters_stay_under_decay_too() -> None:
+    graph = small_net()
+    decaying = {"name": "AdamW", "lr": 0.02, "weight_decay": 0.5}
+    trained = fine_tune(graph, DATA, cross_entropy, epochs=1, optimizer=decaying, frozen=("stem.*", "norm.bias"))
+    before, after = weights(graph), weights(trained)
+    kept = {name for name in before if np.array_equal(before[name], after[name])}
+    assert kept == {"stem.weight", "stem.bias", "norm.bias"} & before.keys()
+    assert "stem.weight" in kept
+    with pytest.raises(InvalidInput, match="no parameter has a name like 'stme"):
+        fine_tune(graph, DATA, cross_entropy, epochs=1, frozen=("stme.*",))
+    with pytest.raises(InvalidInput, match="one pattern"):
+        fine_tune(graph, DATA, cross_entropy, epochs=1, frozen="stem")
+
+
 def test_small_weights_before_raw_inputs_survive_the_defaults() -> None:
     """Inputs 100 times as large and a stem as much smaller: the same function, on which Adam at 1e-3 goes astray."""
     graph = fine_tune(small_net(norm=False), DATA, cross_entropy, epochs=12, optimizer=FAST)

@@ -17,25 +17,35 @@ def overlaps(one: Array, other: Array) -> Array:
     """Intersection over union of each of ``[n, 4]`` with each of ``[m, 4]``, as ``[n, m]``; 0 of two without area."""
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), -1)
+    shared = product(high - low)
     total = area(one)[:, None] + area(other)[None] - shared
     return np.asarray(np.where(total > 0, shared / np.where(total > 0, total, 1), 0.0))
 
 
 def area(boxes: Array) -> Array:
-    return np.asarray(np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), -1))
+    return product(boxes[..., 2:] - boxes[..., :2])
 
 
-def thinned(boxes: Array, scores: Array, classes: Array, overlap: float) -> Array:
-    """Non-maximum suppression by class: the places of the boxes that stay, the highest score first.
+def product(sides: Array) -> Array:
+    """Of two sides ``[..., 2]``; 0 if one is negative."""
+    sides = np.maximum(sides, 0)
+    return np.asarray(sides[..., 0] * sides[..., 1])
 
-    A box goes if a better one of its class overlaps it by more than so much; of equal scores the first is better.
+
+def thinned(boxes: Array, scores: Array, classes: Array, overlap: float, most: int) -> Array:
+    """Non-maximum suppression by class: the places of the boxes that stay, at most so many of a class, the highest
+    score first.
+
+    A box goes if a better one of its class overlaps it by more than ``overlap``; of equal scores the first is better.
     """
     order = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        close = overlaps(boxes[best : best + 1], boxes[rest])[0] > overlap
-        order = rest[~(close & (classes[rest] == classes[best]))]
-    return np.array(kept, np.int64)
+    stays = np.zeros(len(scores), bool)
+    for kind in np.unique(classes):
+        left = order[classes[order] == kind]
+        for _ in range(most):
+            if not len(left):
+                break
+            best, rest = left[:1], left[1:]
+            stays[best] = True
+            left = rest[~(overlaps(boxes[best], boxes[rest])[0] > overlap)]
+    return order[stays[order]]

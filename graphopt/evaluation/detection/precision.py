@@ -72,7 +72,7 @@ class MeanAveragePrecision(Metric):
         own = scores[at, kinds]
         best = np.argsort(-own, kind="stable")[:CANDIDATES]
         at, kinds, own = at[best], kinds[best], own[best]
-        kept = thinned(boxes[at], own, kinds, self.overlap)
+        kept = thinned(boxes[at], own, kinds, self.overlap, MOST)
         return boxes[at][kept], own[kept], kinds[kept]
 
     def score(self, seen: Seen) -> float:

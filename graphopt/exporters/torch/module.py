@@ -42,7 +42,7 @@ class TorchGraph(nn.Module):
         Raises ``InvalidInput`` for a missing or extra input, a wrong dtype or shape.
         """
         graph = self.plan.graph
-        given = pair_inputs(graph, named or inputs)
+        given = {v: as_declared(t, v) for v, t in pair_inputs(graph, named or inputs).items()}
         batch = check_inputs(
             graph, {v: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for v, t in given.items()}
         )
@@ -109,6 +109,14 @@ class TorchGraph(nn.Module):
                 return None
             owner = child
         return (owner, leaf, path) if leaf and not hasattr(owner, leaf) else None
+
+
+def as_declared(tensor: Tensor, value: Value) -> Tensor:
+    """Floats for an input in its dtype while autocast is on: Lightning Fabric narrows all arguments of a module."""
+    narrowed = isinstance(tensor, Tensor) and tensor.is_floating_point() and value.type.is_float
+    if not narrowed or not torch.is_autocast_enabled(tensor.device.type):
+        return tensor
+    return tensor.to(getattr(torch, value.type.dtype))
 
 
 def dtype_name(tensor: Tensor) -> str:

@@ -73,9 +73,9 @@ def quantization_aware(
         evaluate: how good a graph on integers is; higher is better. The best state is kept, which may be the initial
             one; without ``evaluate`` the last.
         context: gets the notes of the passes, such as which nodes stay float, and why.
-        options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, batch_size; see ``Settings``.
-            Batch norms use the statistics of each batch for three quarters of the epochs, and are then measured on
-            the calibration data and frozen; with ``frozen_norms`` at the start.
+        options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, frozen, batch_size; see
+            ``Settings``. Batch norms use the statistics of each batch for three quarters of the epochs, and are then
+            measured on the calibration data and frozen; with ``frozen_norms`` at the start.
 
     Raises ``InvalidInput`` if no layer can be on integers, for binary weights of which some are zero, and as
     ``fine_tune`` does. Warns if a layer that was on integers no longer is, since training drove its scales too far
