@@ -85,10 +85,15 @@ def field_types(kind: type) -> dict[str, Any]:
     return FIELD_TYPES[kind]
 
 
-def to_json(data: object, **beside: object) -> str:
-    """A dataclass as a JSON object, with the fields of ``beside`` before its own; infinity and NaN become null."""
-    fields = plain(data)
-    return json.dumps({**beside, **fields} if isinstance(fields, dict) else fields, indent=2, allow_nan=False)
+JSON_VERSION = 1
+"""Of what ``to_json`` writes of reports. It grows if a field is removed, renamed or gets another meaning."""
+
+
+def to_json(report: object, **beside: object) -> str:
+    """A dataclass as a JSON object, after a version and the fields of ``beside``; infinity and NaN become null."""
+    fields = plain(report)
+    assert isinstance(fields, dict)
+    return json.dumps({"version": JSON_VERSION, **beside, **fields}, indent=2, allow_nan=False)
 
 
 def plain(data: object) -> object:

@@ -18,9 +18,6 @@ from graphopt.errors import printable
 from graphopt.progress import listening
 from graphopt.records import to_json
 
-JSON_VERSION = 1
-"""Of what ``--json`` prints: it grows where a field is removed, renamed or means something else."""
-
 UNFOLDED = 1 << 16
 """Columns, where no terminal limits them."""
 
@@ -67,7 +64,7 @@ def heading(text: str) -> None:
 
 def print_json(command: str, report: object) -> None:
     """A report as one JSON object, which says by which command it is and in which version of that form."""
-    print_text(to_json(report, version=JSON_VERSION, command=command))
+    print_text(to_json(report, command=command))
 
 
 def print_text(text: str) -> None:

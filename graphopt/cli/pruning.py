@@ -90,8 +90,9 @@ def prune(
     json: JsonOption = False,
 ) -> None:
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
-    from graphopt.cli.evaluate import measure_accuracy, show_accuracy
+    from graphopt.cli.evaluate import show_accuracy
     from graphopt.cli.samples import Preparation, read_samples
+    from graphopt.evaluation import evaluate
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
     from graphopt.report import cost_of
@@ -119,10 +120,11 @@ def prune(
     context = Context()
     with working("pruning"):
         small = Pipeline([chosen], check=check)(graph, context)
+    left = signal_or_alarm(graph, small, samples)
+    with working("evaluating before and after"):
+        accuracy = evaluate(small, samples, labels, against=graph) if samples and labels else None
     if output is not None:
         save(small, output)
-    left = signal_or_alarm(graph, small, samples, labels)
-    accuracy = None if labels is None else measure_accuracy(graph, small, data, labels, key, prepare)
     report = Pruned(cost_of(graph), cost_of(small), left, accuracy, tuple(context.notes))
     if json:
         show_alarms(report.notes)
@@ -153,15 +155,13 @@ def criterion(name: str, graph: Graph, samples: Mapping[str, Array] | None, labe
     return (Taylor if name == "taylor" else Hessian)(*task)
 
 
-def signal_or_alarm(
-    graph: Graph, small: Graph, samples: Mapping[str, Array] | None, labels: str | None
-) -> SignalLeft | None:
+def signal_or_alarm(graph: Graph, small: Graph, samples: Mapping[str, Array] | None) -> SignalLeft | None:
     """How much the outputs have in common; None, and an alarm, where random inputs cannot tell."""
     from graphopt.passes.prune import signal_left
 
     try:
         with working("comparing the outputs"):
-            return signal_left(graph, small, samples, labels)
+            return signal_left(graph, small, samples)
     except GraphoptError as error:
         if samples is not None:
             raise

@@ -11,7 +11,7 @@ import numpy as np
 from graphopt.errors import InvalidInput
 from graphopt.evaluation.driver import evaluate, input_names, name_of
 from graphopt.evaluation.engines import Model, program_engine, read_model
-from graphopt.evaluation.result import VERSION, Score
+from graphopt.evaluation.result import Score
 from graphopt.evaluation.samples import Labelled, Prepare
 from graphopt.evaluation.table import MetricLike
 from graphopt.ir import Array, Graph
@@ -50,7 +50,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """As JSON; what is not known is null."""
-        return to_json(self, version=VERSION)
+        return to_json(self)
 
     def __str__(self) -> str:
         rows = [list(COLUMNS), *([cell(v) for cell in COLUMNS.values()] for v in self.variants)]

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from graphopt.records import to_json
 
-VERSION = 1
-"""Of the JSON. A field is added without a new one; it is never renamed or given another meaning."""
-
 
 @dataclass(frozen=True)
 class Score:
@@ -101,7 +98,7 @@ class Evaluation:
 
     def to_json(self) -> str:
         """As JSON; what is infinite or not defined is null."""
-        return to_json(self, version=VERSION)
+        return to_json(self)
 
     def __str__(self) -> str:
         text = f"{self.model} ({self.engine}, {self.samples:,} of {self.available:,} samples)"

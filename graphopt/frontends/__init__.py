@@ -19,7 +19,7 @@ from graphopt.storage import is_stored, read
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from graphopt.frontends.onnx.inputs import Frozen
+    from graphopt.frontends.inputs import Frozen
 
 __all__ = ["load", "trace"]
 

@@ -350,3 +350,15 @@ def test_uint16_is_carried_too() -> None:
         np.testing.assert_array_equal(got.detach(), want)
     outputs[1].sum().backward()
     assert data.grad.sum() == 5  # of the others the steps do not fit
+
+
+def test_under_autocast_half_floats_are_taken_and_no_others() -> None:
+    """Fabric narrows the arguments of a module to half; a wider float than the graph's is refused as ever."""
+    module = graphopt.to_torch(net())
+    x = torch.randn(2, 3, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module(x.bfloat16()).shape == module(x).shape
+        with pytest.raises(InvalidInput, match="float64"):
+            module(x.double())
+    with pytest.raises(InvalidInput, match="bfloat16"):
+        module(x.bfloat16())

@@ -31,10 +31,8 @@ def test_a_constant_is_no_signal() -> None:
     assert abs(signal_left(scaled(1.0), scaled(0.9), X).decibels - 20) < 0.1
 
 
-def test_classes_and_accuracy() -> None:
-    left = signal_left(scaled(1.0), scaled(-1.0), {"x": X, "label": X.argmax(1)}, "label")
-    assert left.accuracy == (1.0, 0.0)
-    assert left.same_class == 0.0
+def test_classes_that_change() -> None:
+    assert signal_left(scaled(1.0), scaled(-1.0), {"x": X, "label": X.argmax(1)}).same_class == 0.0
 
 
 def test_random_inputs_are_said_to_be_random() -> None:

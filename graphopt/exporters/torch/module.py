@@ -112,9 +112,9 @@ class TorchGraph(nn.Module):
 
 
 def as_declared(tensor: Tensor, value: Value) -> Tensor:
-    """Floats for an input in its dtype while autocast is on: Lightning Fabric narrows all arguments of a module."""
-    narrowed = isinstance(tensor, Tensor) and tensor.is_floating_point() and value.type.is_float
-    if not narrowed or not torch.is_autocast_enabled(tensor.device.type):
+    """Half floats in the dtype of their input while autocast is on: Lightning Fabric narrows what modules are given."""
+    half = isinstance(tensor, Tensor) and tensor.dtype in (torch.bfloat16, torch.float16) and value.type.is_float
+    if not half or not torch.is_autocast_enabled(tensor.device.type):
         return tensor
     return tensor.to(getattr(torch, value.type.dtype))
 

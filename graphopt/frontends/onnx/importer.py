@@ -22,6 +22,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op, warn_fixed_batch
+from graphopt.frontends.inputs import Frozen, empty_inputs, frozen_inputs, input_shapes, tensor_dtype
 from graphopt.frontends.limits import ImportBudget
 from graphopt.frontends.onnx import bodies as bodies  # its rules register when it is imported
 from graphopt.frontends.onnx import branches as branches  # its rule registers when it is imported
@@ -29,7 +30,6 @@ from graphopt.frontends.onnx import file as onnx_file
 from graphopt.frontends.onnx import functions as onnx_functions
 from graphopt.frontends.onnx import known as known  # its rules register when it is imported
 from graphopt.frontends.onnx import rules as rules  # they register when they are imported
-from graphopt.frontends.onnx.inputs import Frozen, empty_inputs, frozen_inputs, input_shapes, tensor_dtype
 from graphopt.frontends.onnx.node import (
     KNOWN_RULES,
     ONNX_RULES,
@@ -41,7 +41,7 @@ from graphopt.frontends.onnx.node import (
     constant_values,
     node_name,
 )
-from graphopt.frontends.onnx.outputs import check_outputs, is_bound
+from graphopt.frontends.outputs import check_outputs, is_bound
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant, evaluate, verify
 from graphopt.ir.types import DTYPES
 

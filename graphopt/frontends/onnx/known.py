@@ -14,8 +14,16 @@ import numpy as np
 
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import slices
-from graphopt.frontends.onnx.node import ONNX_RULES, Known, OnnxNode, Tensor, constant_values, known_rule, onnx_rule
+from graphopt.frontends.onnx.node import (
+    ONNX_RULES,
+    Known,
+    OnnxNode,
+    Tensor,
+    constant_values,
+    known_rule,
+    onnx_rule,
+    slices,
+)
 from graphopt.frontends.onnx.rules.math import cast_dtype
 from graphopt.ir import Batch, Shape, Value, numel
 

@@ -12,6 +12,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
+from graphopt.frontends import normal
 from graphopt.frontends.build import Derived, Scope
 from graphopt.ir import Array, Batch, Dim, Graph, Input, Node, TensorType, Value, numel
 from graphopt.ir.registry import Table
@@ -261,3 +262,14 @@ def constant_values(tensor: gs.Constant) -> Known:
         return np.asarray(tensor.values)
     except Exception as error:  # onnx raises errors of many kinds for malformed tensors
         raise InvalidInput("its data is malformed", where=f"tensor {tensor.name!r}", why=str(error)) from error
+
+
+def slices(at: OnnxNode, rank: int) -> list[tuple[int, Any, Any, int]]:
+    """Axis, start, stop and step of what an ONNX Slice cuts, in attributes or inputs."""
+    starts, stops = at.setting("starts", 1), at.setting("ends", 2)
+    if starts is None or stops is None:
+        raise InvalidInput("a slice needs starts and ends")
+    axes = at.integers("axes", 3) or list(range(len(starts)))
+    steps = at.integers("steps", 4) or [1] * len(starts)
+    cuts = zip(axes, starts, stops, steps, strict=True)
+    return [(normal.axis_of(a, rank), start, stop, step) for a, start, stop, step in cuts]

@@ -14,9 +14,9 @@ import numpy as np
 
 from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op, warn_fixed_batch
+from graphopt.frontends.inputs import Frozen, frozen_inputs, input_shapes
 from graphopt.frontends.limits import MAX_NODES, ImportBudget
-from graphopt.frontends.onnx.inputs import Frozen, frozen_inputs, input_shapes
-from graphopt.frontends.onnx.outputs import check_outputs, is_bound
+from graphopt.frontends.outputs import check_outputs, is_bound
 from graphopt.frontends.tflite import rules as rules  # they register when they are imported
 from graphopt.frontends.tflite.file import Model, Operator, Tensor, read, short
 from graphopt.frontends.tflite.node import (

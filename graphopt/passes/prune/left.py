@@ -27,8 +27,7 @@ class SignalLeft:
     ``decibels`` is the signal-to-noise ratio of the worst output, ``output``. On data, the signal is the variation of
     the output: at 0 dB it is worth no more than its mean. Random inputs hardly move the outputs of a trained
     network, so for them the whole output is the signal, and the figure says little. ``same_class`` is the fraction of
-    samples that keep their class, if the first output has one number per class (``[N, classes]``). ``accuracy`` is the
-    accuracy before and after, if labels are given.
+    samples that keep their class, if the first output has one number per class (``[N, classes]``).
     """
 
     output: str
@@ -36,7 +35,6 @@ class SignalLeft:
     samples: int
     on_data: bool
     same_class: float | None = None
-    accuracy: tuple[float, float] | None = None
 
     @property
     def enough(self) -> bool:
@@ -52,16 +50,11 @@ class SignalLeft:
         text += f", on {self.samples} {source}"
         if self.same_class is not None:
             text += f"; {self.same_class:.1%} of them keep their class"
-        if self.accuracy is not None:
-            text += f"; accuracy {self.accuracy[0]:.1%} before, {self.accuracy[1]:.1%} after"
         return text
 
 
-def signal_left(before: Graph, after: Graph, data: Data | None = None, labels: str | None = None) -> SignalLeft:
-    """How close the outputs of ``after`` are to those of ``before``, on the first samples of the data.
-
-    ``labels`` names the array of the data with the correct class of each sample, if there is one.
-    """
+def signal_left(before: Graph, after: Graph, data: Data | None = None) -> SignalLeft:
+    """How close the outputs of ``after`` are to those of ``before``, on the first samples of the data."""
     drawn = list(measured(before, data))
     runs = [tuple(g(**inputs_of(before, x)) for g in (before, after)) for x in drawn]
     wanted, got = (
@@ -73,10 +66,7 @@ def signal_left(before: Graph, after: Graph, data: Data | None = None, labels: s
     if data is None or wanted[0].ndim != 2 or wanted[0].shape[1] < 2:
         return found
     old, new = wanted[0].argmax(1), got[0].argmax(1)
-    right = np.concatenate([x[labels] for x in drawn]) if labels is not None else np.zeros(0)
-    classes = right.shape == old.shape and right.dtype.kind in "iu"
-    accuracy = (float((old == right).mean()), float((new == right).mean())) if classes else None
-    return replace(found, same_class=float((old == new).mean()), accuracy=accuracy)
+    return replace(found, same_class=float((old == new).mean()))
 
 
 def measured(graph: Graph, data: Data | None) -> Iterator[dict[str, Array]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from graphopt.passes.prune.importance import Importance, ScoreFunction, Scores
 from graphopt.passes.prune.remove import Removal
 from graphopt.passes.prune.select import Limits, Ranking, positions, units_of
 from graphopt.progress import counted
+from graphopt.records import to_json
 
 Evaluate = Callable[[Graph], float]
 """The score of a graph; higher is better. For example, the accuracy on held-out samples, or minus a loss."""
@@ -48,7 +48,7 @@ class SensitivityReport:
         return "\n".join([f"baseline {self.baseline:.4g}", "", *("| " + " | ".join(cells) + " |" for cells in table)])
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2)
+        return to_json(self)
 
     def series(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
         """For plots: ratios and scores of each group, from 0, where nothing is pruned."""

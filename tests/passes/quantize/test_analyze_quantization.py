@@ -104,7 +104,7 @@ def test_json_has_all_figures_and_no_infinity() -> None:
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert found["sqnr"] is None
     assert found["layers"][0]["max_error"] == 0.0
-    assert set(found) == {"sqnr", "layers", "suggestions"}
+    assert set(found) == {"version", "sqnr", "layers", "suggestions"}
 
 
 def test_the_weights_of_recurrent_layers_are_float_too_where_another_is_quantized_alone() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import emit
+from graphopt.frontends.emit import emit
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.frontends.onnx.rules.reduce import powers, rooted
 from graphopt.ir import Value

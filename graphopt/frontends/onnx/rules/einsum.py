@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from graphopt import ops
 from graphopt.errors import InvalidInput
 from graphopt.frontends import normal
+from graphopt.frontends.emit import pick, total
 from graphopt.frontends.limits import positions
-from graphopt.frontends.onnx.emit import pick, total
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Dim, Value, numel
 from graphopt.ops import broadcast

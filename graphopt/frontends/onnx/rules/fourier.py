@@ -7,8 +7,8 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.emit import pick
 from graphopt.frontends.limits import room
-from graphopt.frontends.onnx.emit import pick
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Array, Value
 

@@ -13,8 +13,8 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.emit import cast, emit
 from graphopt.frontends.limits import room
-from graphopt.frontends.onnx.emit import cast, emit
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value, numel
 

@@ -7,8 +7,8 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidGraph
 from graphopt.frontends import normal
+from graphopt.frontends.emit import cast, counted, emit, pick, whole
 from graphopt.frontends.limits import room
-from graphopt.frontends.onnx.emit import cast, counted, emit, pick, whole
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value
 

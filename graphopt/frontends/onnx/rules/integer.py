@@ -8,7 +8,7 @@ import onnx
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import cast, emit, single
+from graphopt.frontends.emit import cast, emit, single
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.frontends.onnx.rules.basic import convolution
 from graphopt.ir import Value

@@ -11,8 +11,8 @@ import onnx
 from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.emit import cast, emit
 from graphopt.frontends.limits import room
-from graphopt.frontends.onnx.emit import cast, emit
 from graphopt.frontends.onnx.node import OnnxNode, Tensor, onnx_rule
 from graphopt.ir import Op, Value
 from graphopt.ir.types import DTYPES

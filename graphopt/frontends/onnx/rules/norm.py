@@ -9,7 +9,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import cast, counted, emit, mean, total, whole
+from graphopt.frontends.emit import cast, counted, emit, mean, total, whole
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value
 

@@ -13,7 +13,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import cast, single
+from graphopt.frontends.emit import cast, single
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.frontends.onnx.rules.basic import averaged, convolution
 from graphopt.ir import Array, Op, Value

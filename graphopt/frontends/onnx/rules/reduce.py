@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from graphopt import ops
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import cast, emit
+from graphopt.frontends.emit import cast, emit
 from graphopt.frontends.onnx.node import OnnxNode, onnx_rule
 from graphopt.ir import Value
 

@@ -9,9 +9,9 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.emit import pick
 from graphopt.frontends.limits import positions, room
-from graphopt.frontends.onnx.emit import pick, slices
-from graphopt.frontends.onnx.node import OnnxNode, Tensor, onnx_rule
+from graphopt.frontends.onnx.node import OnnxNode, Tensor, onnx_rule, slices
 from graphopt.ir import Batch, Value
 from graphopt.ops import broadcast
 

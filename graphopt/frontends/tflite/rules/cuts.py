@@ -8,8 +8,8 @@ import tflite
 from graphopt import ops
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.emit import pick
 from graphopt.frontends.limits import positions, room
-from graphopt.frontends.onnx.emit import pick
 from graphopt.frontends.tflite.node import RANK, TfliteNode, reshaped, tflite_rule
 from graphopt.ir import Batch, Value
 

@@ -10,7 +10,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import emit
+from graphopt.frontends.emit import emit
 from graphopt.frontends.tflite.node import TfliteNode, activated, dequantized, tflite_rule
 from graphopt.ir import Op, Value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphopt.errors import Unsupported
-from graphopt.frontends.onnx.emit import cast
+from graphopt.frontends.emit import cast
 from graphopt.frontends.tflite.node import TfliteNode, tflite_rule
 from graphopt.ir import Value
 

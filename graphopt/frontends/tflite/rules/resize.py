@@ -8,9 +8,9 @@ import numpy as np
 
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.emit import copied
 from graphopt.frontends.limits import positions
-from graphopt.frontends.onnx.emit import copied
-from graphopt.frontends.onnx.rules.resize import Axis, Manner, mixed
+from graphopt.frontends.resizing import Axis, Manner, mixed
 from graphopt.frontends.tflite.node import TfliteNode, tflite_rule
 from graphopt.frontends.tflite.rules.convolution import check_image, image
 from graphopt.ir import Value

@@ -10,7 +10,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import emit
+from graphopt.frontends.emit import emit
 from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.ir import Dim, Value, numel
 

@@ -10,7 +10,7 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import counted, emit, pick
+from graphopt.frontends.emit import counted, emit, pick
 from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.ir import Batch, Value, numel
 

@@ -10,8 +10,8 @@ import numpy as np
 from graphopt import ops
 from graphopt.errors import Unsupported
 from graphopt.frontends import normal
-from graphopt.frontends.onnx.emit import emit, mean, whole
-from graphopt.frontends.onnx.emit import total as summed
+from graphopt.frontends.emit import emit, mean, whole
+from graphopt.frontends.emit import total as summed
 from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.frontends.torch.rules.basic import reduction, total
 from graphopt.ir import Dim, Op, Value

@@ -12,8 +12,8 @@ import torch
 from graphopt import ops
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends import normal
+from graphopt.frontends.emit import copied, pick
 from graphopt.frontends.limits import positions, room
-from graphopt.frontends.onnx.emit import copied, pick
 from graphopt.frontends.torch.node import AtenNode, aten_rule
 from graphopt.frontends.torch.rules.basic import each
 from graphopt.ir import Array, Batch, Value

@@ -1,4 +1,4 @@
-"""The shapes of the inputs of an ONNX model: what is N, what the user binds, what is refused."""
+"""The shapes of the inputs of a model file: what is N, what the user binds, what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes that an ONNX model states for its outputs, held against those that it computes.
+"""The shapes that a model file states for its outputs, held against those that it computes.
 
 Only outputs are checked: they are what a caller relies on. The shapes of inner tensors (``value_info``) are often
 stale, left by tools that edited the model, or are wrong in good faith: onnx's own shape inference gives a resize by
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphopt.errors import InvalidInput
-from graphopt.frontends.onnx.inputs import is_static
+from graphopt.frontends.inputs import is_static
 from graphopt.ir import Dim, Shape
 
 

@@ -1,19 +1,17 @@
-"""What several ONNX rules build with: arithmetic with plain numbers, casts, picking by known positions, cuts."""
+"""What rules of several frontends build with: arithmetic with plain numbers, casts, picking by known positions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from graphopt import ops
-from graphopt.errors import InvalidGraph, InvalidInput
+from graphopt.errors import InvalidGraph
 from graphopt.frontends import normal
 from graphopt.frontends.build import Scope
 from graphopt.frontends.limits import positions
-from graphopt.frontends.onnx.node import OnnxNode
 from graphopt.ir import Array, Batch, Op, Value
 
 
@@ -83,14 +81,3 @@ def counted(at: Scope, size: int, rank: int, axis: int, dtype: str = "int64", pa
     """0, 1, 2 ... along one axis of a tensor of this rank, the others of one element."""
     shape = [size if a == axis else 1 for a in range(rank)]
     return at.constant(positions(size).astype(dtype).reshape(shape), part)
-
-
-def slices(at: OnnxNode, rank: int) -> list[tuple[int, Any, Any, int]]:
-    """Axis, start, stop and step of what an ONNX Slice cuts, in attributes or inputs."""
-    starts, stops = at.setting("starts", 1), at.setting("ends", 2)
-    if starts is None or stops is None:
-        raise InvalidInput("a slice needs starts and ends")
-    axes = at.integers("axes", 3) or list(range(len(starts)))
-    steps = at.integers("steps", 4) or [1] * len(starts)
-    cuts = zip(axes, starts, stops, steps, strict=True)
-    return [(normal.axis_of(a, rank), start, stop, step) for a, start, stop, step in cuts]
