@@ -1,6 +1,6 @@
 """Evaluation: metrics of models, graphs, programs and boards, with intervals; how far they are from a reference."""
 
-from graphopt.evaluation.comparison import Comparison, Variant, compare
+from graphopt.evaluation.comparison import Variant, Variants, compare
 from graphopt.evaluation.driver import evaluate
 from graphopt.evaluation.metrics import Metric, Observed
 from graphopt.evaluation.result import Agreement, Confusion, Disturbed, Evaluation, Sample, Score
@@ -9,7 +9,6 @@ from graphopt.evaluation.table import METRICS
 __all__ = [
     "METRICS",
     "Agreement",
-    "Comparison",
     "Confusion",
     "Disturbed",
     "Evaluation",
@@ -18,6 +17,7 @@ __all__ = [
     "Sample",
     "Score",
     "Variant",
+    "Variants",
     "compare",
     "evaluate",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from graphopt.errors import InvalidInput
-from graphopt.evaluation.intervals import Interval, bootstrap, wilson
+from graphopt.evaluation.intervals import ConfidenceInterval, bootstrap, wilson
 from graphopt.evaluation.metrics import Metric, Observed, Seen, alike, finite_or_refused
 from graphopt.ir import Array
 
@@ -40,7 +40,7 @@ class Classes(Metric):
         return {}
 
 
-class TopK(Classes):
+class TopKAccuracy(Classes):
     """The part of the samples, or steps, whose label is among the k highest scores; of equals the first is higher."""
 
     unit = "%"
@@ -69,7 +69,7 @@ class TopK(Classes):
         counted = seen["label"] != IGNORED
         return float(self.right(seen)[counted].mean()) if counted.any() else float("nan")
 
-    def interval(self, seen: Seen) -> Interval | None:
+    def interval(self, seen: Seen) -> ConfidenceInterval | None:
         """Wilson's for samples; steps of one sequence are not independent, so there sequences are drawn anew."""
         if seen["label"].ndim == 1:
             return wilson(int(self.right(seen).sum()), len(seen["label"]))
@@ -112,7 +112,7 @@ class AreaUnderCurve(Metric):
         check_range(labels, max(2, scores.shape[1]), batch.places, self.name)
         return {"label": labels, "scores": scores}
 
-    def measured(self, seen: Seen) -> tuple[float, Interval | None]:
+    def measured(self, seen: Seen) -> tuple[float, ConfidenceInterval | None]:
         """Whether the scores are probabilities is decided once, by all of them."""
         scores = seen["scores"]
         return super().measured({**seen, "scores": scores if scores.shape[1] == 1 else probabilities(scores)})

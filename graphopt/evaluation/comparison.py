@@ -43,7 +43,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Variants:
     """The variants in the order in which they were given; printed, a table."""
 
     variants: tuple[Variant, ...]
@@ -88,7 +88,7 @@ def compare(
     target: str | Target = "host",
     samples: int | None = None,
     prepare: Prepare | None = None,
-) -> Comparison:
+) -> Variants:
     """What each variant scores and costs: graphs, programs, files, folders of artifacts; by name, or in a row.
 
     Graphs are compiled for the target as they are; programs have theirs. Data, labels, metric, samples and ``prepare``
@@ -111,7 +111,7 @@ def compare(
         size = program.sizes
         costs = macs, size.code + size.weights, size.workspace, run.instructions, run.seconds
         rows.append(Variant(name, program.manifest["target"], score, *costs))
-    return Comparison(marked(rows))
+    return Variants(marked(rows))
 
 
 def by_own_name(variants: Sequence[Model]) -> dict[str, Model]:

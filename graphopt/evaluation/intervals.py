@@ -16,7 +16,7 @@ RESAMPLES = 400
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """From ``low`` to ``high``, and how it was found: ``Wilson`` or ``bootstrap``."""
 
     low: float
@@ -24,15 +24,17 @@ class Interval:
     method: str
 
 
-def wilson(successes: int, trials: int) -> Interval:
+def wilson(successes: int, trials: int) -> ConfidenceInterval:
     """Of a proportion (Wilson, 1927): right also near 0 and 1, and for few trials."""
     part, spread = successes / trials, Z * Z / trials
     middle = part + spread / 2
     half = Z * math.sqrt(part * (1 - part) / trials + spread / (4 * trials))
-    return Interval(max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread)), "Wilson")
+    return ConfidenceInterval(
+        max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread)), "Wilson"
+    )
 
 
-def bootstrap(score: Callable[[dict[str, Array]], float], seen: dict[str, Array]) -> Interval | None:
+def bootstrap(score: Callable[[dict[str, Array]], float], seen: dict[str, Array]) -> ConfidenceInterval | None:
     """Percentiles of the score of samples drawn anew with replacement (Efron, 1979), always the same draws.
 
     None where there is one sample, or where the score is not defined for most of the draws.
@@ -46,7 +48,7 @@ def bootstrap(score: Callable[[dict[str, Array]], float], seen: dict[str, Array]
     if len(defined) < RESAMPLES // 2:
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
-    return Interval(float(low), float(high), "bootstrap")
+    return ConfidenceInterval(float(low), float(high), "bootstrap")
 
 
 def picked(seen: dict[str, Array], places: Array) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphopt.errors import InvalidInput
-from graphopt.evaluation.intervals import Interval, bootstrap
+from graphopt.evaluation.intervals import ConfidenceInterval, bootstrap
 from graphopt.ir import Array
 
 Seen = dict[str, Array]
@@ -64,11 +64,11 @@ class Metric(ABC):
     def score(self, seen: Seen) -> float:
         """The metric of what was seen; NaN where it is not defined."""
 
-    def interval(self, seen: Seen) -> Interval | None:
+    def interval(self, seen: Seen) -> ConfidenceInterval | None:
         """The 95 % confidence interval of the score."""
         return bootstrap(self.score, seen)
 
-    def measured(self, seen: Seen) -> tuple[float, Interval | None]:
+    def measured(self, seen: Seen) -> tuple[float, ConfidenceInterval | None]:
         """The score and its interval."""
         return self.score(seen), self.interval(seen)
 

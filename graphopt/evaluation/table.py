@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from graphopt.errors import GraphoptError, InvalidInput
-from graphopt.evaluation.classification import AnomalyAreaUnderCurve, AreaUnderCurve, MacroF1, TopK
+from graphopt.evaluation.classification import AnomalyAreaUnderCurve, AreaUnderCurve, MacroF1, TopKAccuracy
 from graphopt.evaluation.detection import MeanAveragePrecision
-from graphopt.evaluation.intervals import Interval
+from graphopt.evaluation.intervals import ConfidenceInterval
 from graphopt.evaluation.metrics import Metric, Observed, Seen
 from graphopt.evaluation.values import Cosine, MeanAbsoluteError, MeanSquaredError, SignalToNoise
 from graphopt.ir import Array
@@ -21,8 +21,8 @@ MetricLike = str | Metric | Function | None
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        TopK(1),
-        TopK(5),
+        TopKAccuracy(1),
+        TopKAccuracy(5),
         MacroF1(),
         AreaUnderCurve(),
         AnomalyAreaUnderCurve(),
@@ -46,7 +46,7 @@ class Custom(Metric):
     def observe(self, batch: Observed) -> Seen:
         return {"output": batch.output(self.name), "label": batch.wanted(self.name)}
 
-    def measured(self, seen: Seen) -> tuple[float, Interval | None]:
+    def measured(self, seen: Seen) -> tuple[float, ConfidenceInterval | None]:
         """The function is called once, on all samples."""
         values = self.values(seen)
         return self.score({"value": values}), self.interval({"value": values}) if values.ndim else None

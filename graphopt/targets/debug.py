@@ -11,7 +11,7 @@ from graphopt.ir import Op
 from graphopt.passes import debug
 from graphopt.targets.kernels.base import Kernel, Task
 from graphopt.targets.layout import Layout, channels_last
-from graphopt.targets.lookup import Choice
+from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.schedule import RegisterTile
 
 
@@ -32,7 +32,7 @@ class Chosen:
         return ", ".join(part for part in (self.rule, self.tile, self.layout) if part)
 
 
-def chosen(task: Task[Op], choice: Choice[Kernel], scalars: Sequence[tuple[str, Choice[None]]]) -> Chosen:
+def chosen(task: Task[Op], choice: RuleChoice[Kernel], scalars: Sequence[tuple[str, RuleChoice[None]]]) -> Chosen:
     """How a kernel was chosen, in words; ``scalars`` are the rules of its operators on scalars, by operator."""
     kernel = choice.result
     assert kernel is not None

@@ -8,18 +8,18 @@ from typing import Any
 
 from graphopt.ir import Graph, Node, Op, Value, rebuild
 from graphopt.ir.registry import Table
-from graphopt.targets.lookup import Choice, Decline, choose
+from graphopt.targets.lookup import RuleChoice, choose
 from graphopt.targets.region import Region
 from graphopt.targets.target import Target
 
-FormRule = Callable[..., Value | Decline]
+FormRule = Callable[..., Value]
 FORMS: Table[tuple[type[Op], str | None], FormRule] = Table("a form")
 """From operator class, and the instruction set or code generator it is for, to ``rule(op, *inputs)``.
 
 It gives the same elements by other operators, which may be any that have a scalar rule, and new constants.
 """
 
-Forms = tuple[tuple[str, Choice[None]], ...]
+Forms = tuple[tuple[str, RuleChoice[None]], ...]
 """By operator, which rule was taken and who declined."""
 
 
@@ -33,15 +33,15 @@ def form_rule(op: type[Op], isa: str) -> Callable[[FormRule], FormRule]:
     return register
 
 
-def form_of(op: Op, target: Target, *inputs: Value) -> Choice[Value]:
+def form_of(op: Op, target: Target, *inputs: Value) -> RuleChoice[Value]:
     """What an operator on some values becomes on a target; no result where it stays."""
-    choice: Choice[Value] = choose(FORMS, type(op), target, lambda rule: rule(op, *inputs))
+    choice: RuleChoice[Value] = choose(FORMS, type(op), target, lambda rule: rule(op, *inputs))
     return choice
 
 
 def formed(region: Region, target: Target) -> tuple[Region, Forms]:
     """A region in the form that a target wants, and by which rules."""
-    told: list[tuple[str, Choice[Any]]] = []
+    told: list[tuple[str, RuleChoice[Any]]] = []
 
     def change(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         choice = form_of(node.op, target, *inputs)

@@ -1,7 +1,7 @@
 """The one way in which a rule is found: by what it is for, from the most special instruction set of a target to all.
 
 A target's sets end in its code generator (``Target.sets``); rules for every target come last, under None. A rule that
-does not suit a case declines, and the next takes over.
+does not suit a case raises ``Decline`` with the reason, as a rule that rewrites does, and the next takes over.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from graphopt.ir.registry import place
+from graphopt.rewrite import Decline
 
 K = TypeVar("K")
 R = TypeVar("R")
@@ -26,13 +27,6 @@ class HasSets(Protocol):
 
 
 @dataclass(frozen=True)
-class Decline:
-    """What a rule gives in the place of its result where it does not suit a case: why, in words for a user."""
-
-    why: str
-
-
-@dataclass(frozen=True)
 class Declined:
     """A rule that gave way, the instruction set that it is for, and why it did."""
 
@@ -45,7 +39,7 @@ class Declined:
 
 
 @dataclass(frozen=True)
-class Choice(Generic[T]):
+class RuleChoice(Generic[T]):
     """What the chosen rule gave, where that is defined, the set that it is for, and who declined before it.
 
     ``rule`` and ``result`` are empty and None where every rule declined, or there is none.
@@ -65,16 +59,16 @@ def named(isa: str | None) -> str:
 
 
 def choose(
-    table: Mapping[tuple[K, str | None], R], key: K, target: HasSets, attempt: Callable[[R], T | Decline]
-) -> Choice[T]:
+    table: Mapping[tuple[K, str | None], R], key: K, target: HasSets, attempt: Callable[[R], T]
+) -> RuleChoice[T]:
     """What the first rule gives that does not decline, from the most special set of a target to all targets."""
     declined: list[Declined] = []
     for isa in (*target.sets, None):
         rule = table.get((key, isa))
         if rule is None:
             continue
-        found = attempt(rule)
-        if not isinstance(found, Decline):
-            return Choice(found, place(rule), isa, tuple(declined))
-        declined.append(Declined(place(rule), isa, found.why))
-    return Choice(None, "", None, tuple(declined))
+        try:
+            return RuleChoice(attempt(rule), place(rule), isa, tuple(declined))
+        except Decline as why:
+            declined.append(Declined(place(rule), isa, str(why)))
+    return RuleChoice(None, "", None, tuple(declined))

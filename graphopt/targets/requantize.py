@@ -17,9 +17,9 @@ from tvm import tirx
 
 from graphopt.ir import Array, Op, TensorType, Trait, Value, constant
 from graphopt.ops import ConvInteger, LinearInteger, Requantize
+from graphopt.rewrite import Decline
 from graphopt.targets.forms import form_rule
 from graphopt.targets.instructions import portable
-from graphopt.targets.lookup import Decline
 from graphopt.targets.scalars import scalar_rule
 from graphopt.targets.tir import Expr, cast
 
@@ -65,20 +65,20 @@ def requantize_upper(op: RequantizeUpper, acc: Expr, multiplier: Expr, addend: E
 
 
 @form_rule(Requantize, isa="c")
-def by_upper_half(op: Requantize, acc: Value, multiplier: Value, shift: Value) -> Value | Decline:
+def by_upper_half(op: Requantize, acc: Value, multiplier: Value, shift: Value) -> Value:
     """The form of a requantisation by constants that allow it, each channel for itself."""
     if acc.type.dtype != "int32":
-        return Decline(f"its accumulator is {acc.type.dtype}")
+        raise Decline(f"its accumulator is {acc.type.dtype}")
     if multiplier.constant is None or shift.constant is None:
-        return Decline("its multiplier or shift is computed at run time")
+        raise Decline("its multiplier or shift is computed at run time")
     bounds = hull(bounds_of(acc), multiplier.type.static_shape, len(acc.type.static_shape))
     parts = np.broadcast_arrays(multiplier.constant.astype(object), shift.constant.astype(object), *bounds)
     found: list[tuple[int, int, int]] = []
     for channel, numbers in enumerate(zip(*(part.ravel() for part in parts), strict=True)):
-        constants = constants_of(op.zero_point, *map(int, numbers))
-        if isinstance(constants, Decline):
-            return Decline(f"channel {channel}: {constants.why}")
-        found.append(constants)
+        try:
+            found.append(constants_of(op.zero_point, *map(int, numbers)))
+        except Decline as why:
+            raise Decline(f"channel {channel}: {why}") from why
     multipliers, addends, shifts = (
         column(numbers, parts[0].shape, dtype)
         for numbers, dtype in zip(zip(*found, strict=True), ("int32", "int32", "uint8"), strict=True)
@@ -94,26 +94,24 @@ def column(numbers: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Arra
     return data[0] if (data == data[0]).all() else data.reshape(shape)
 
 
-def constants_of(
-    zero_point: int, multiplier: int, shift: int, least: int, greatest: int
-) -> tuple[int, int, int] | Decline:
+def constants_of(zero_point: int, multiplier: int, shift: int, least: int, greatest: int) -> tuple[int, int, int]:
     """Multiplier, addend and shift beyond 32 of one channel, with accumulators from ``least`` to ``greatest``.
 
     Where the shift is too large, both are shifted down if no accumulator in that range gives another number.
     """
     if multiplier < 0:
-        return Decline(f"its multiplier {multiplier} is negative")
+        raise Decline(f"its multiplier {multiplier} is negative")
     if shift < LEAST_SHIFT:
-        return Decline(f"its shift {shift} is below {LEAST_SHIFT}")
+        raise Decline(f"its shift {shift} is below {LEAST_SHIFT}")
     fitting = shift
     while abs(addend(zero_point, fitting)) > MOST_ADDEND:
         fitting -= 1
         if fitting < LEAST_SHIFT:
-            return Decline(f"its zero point {zero_point} is too large")
+            raise Decline(f"its zero point {zero_point} is too large")
     down = shift - fitting
     smaller = (multiplier + (1 << down >> 1)) >> down
     if down and not alike((multiplier, shift), (smaller, fitting), least, greatest):
-        return Decline(f"its shift {shift} is too large, and a smaller one is not proved to give the same")
+        raise Decline(f"its shift {shift} is too large, and a smaller one is not proved to give the same")
     return smaller, addend(zero_point, fitting), fitting - 32
 
 

@@ -36,7 +36,7 @@ from graphopt.ops import (
     Sub,
     Tanh,
 )
-from graphopt.targets.lookup import Choice, HasSets, choose
+from graphopt.targets.lookup import HasSets, RuleChoice, choose
 from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, smallest
 
 SUMS = (tirx.Add, tirx.Sub)
@@ -51,7 +51,7 @@ Operands read at computed positions are tensors. An operator is elementwise if t
 def scalar_rule(op: type[Op], isa: str | None = None) -> Callable[[ScalarRule], ScalarRule]:
     """Register the expression of an elementwise operator, a function of the operator and TIR operands.
 
-    A rule with ``isa`` is preferred on targets that have it among their sets; it may return a ``Decline``.
+    A rule with ``isa`` is preferred on targets that have it among their sets; it may raise ``Decline``.
     """
 
     def register(rule: ScalarRule) -> ScalarRule:
@@ -66,7 +66,7 @@ def is_scalar(op: type[Op]) -> bool:
     return (op, None) in SCALARS
 
 
-def scalar(op: Op, target: HasSets, *operands: Any) -> Choice[Expr]:
+def scalar(op: Op, target: HasSets, *operands: Any) -> RuleChoice[Expr]:
     """What an elementwise operator computes of TIR operands on a target, and by which rule."""
     return choose(SCALARS, type(op), target, lambda rule: rule(op, *operands))
 

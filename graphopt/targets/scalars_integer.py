@@ -6,8 +6,8 @@ import numpy as np
 from tvm import tirx
 
 from graphopt import ops
+from graphopt.rewrite import Decline
 from graphopt.targets.instructions import portable
-from graphopt.targets.lookup import Decline
 from graphopt.targets.scalars import constant, scalar_rule
 from graphopt.targets.tir import Expr, Point, Tensor, cast, lanewise
 
@@ -67,9 +67,9 @@ def requantize(op: ops.Requantize, acc: Expr, multiplier: Expr, shift: Expr) -> 
 
 
 @scalar_rule(ops.Requantize, isa="c")
-def requantize_by_helper(op: ops.Requantize, acc: Expr, multiplier: Expr, shift: Expr) -> Expr | Decline:
+def requantize_by_helper(op: ops.Requantize, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """By a function of the C, which takes the upper half of the product alone where that is enough."""
     if not str(acc.ty).startswith("int32"):
-        return Decline(f"its accumulator is {acc.ty}")
+        raise Decline(f"its accumulator is {acc.ty}")
     limits = (tirx.const(n, "int32") for n in (op.zero_point, op.low, op.high))
     return cast(portable.REQUANTIZE.call(acc, multiplier, shift, *limits), op.to)

@@ -60,10 +60,10 @@ def train_module(
     Raises ``InvalidInput`` for settings, data, a loss or a checkpoint that cannot be used.
     """
     with random_numbers_kept():
-        return Run(module, samples, loss, settings, evaluate, companions).finish()
+        return TrainingRun(module, samples, loss, settings, evaluate, companions).finish()
 
 
-class Run:
+class TrainingRun:
     """A training run: what it is of, and how far it is."""
 
     def __init__(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -16,15 +17,20 @@ import graphopt
 from graphopt.errors import Unsupported
 from graphopt.ir import Graph, arg, constant
 from graphopt.ops import Linear, Relu, Requantize
+from graphopt.rewrite import Decline
 from graphopt.targets import get_target
 from graphopt.targets.kernels import KERNEL_RULES, Kernel, Task
 from graphopt.targets.kernels.nest import linear_nest
-from graphopt.targets.lookup import Decline, choose
+from graphopt.targets.lookup import choose
 from graphopt.targets.lowering import lower
 from graphopt.targets.scalars import SCALARS
 
 TARGET = replace(get_target("cortex-m4"), isa=("special", "general"))
 ORDER = ("special", "general", "c", None)
+
+
+def declined(why: str) -> NoReturn:
+    raise Decline(why)
 
 
 def rules(isas: tuple[str | None, ...]) -> dict[tuple[str, str | None], Callable[[], str]]:
@@ -46,13 +52,17 @@ def test_the_most_special_rule_is_found(first: int) -> None:
 @pytest.mark.parametrize("declining", range(len(ORDER) + 1))
 def test_one_that_declines_gives_way_and_is_told_of(declining: int) -> None:
     gone = [str(isa) for isa in ORDER[:declining]]
-    found = choose(rules(ORDER), "op", TARGET, lambda rule: Decline("not I") if rule() in gone else rule())
+
+    def ask(rule: Callable[[], str]) -> str:
+        return declined("not I") if rule() in gone else rule()
+
+    found = choose(rules(ORDER), "op", TARGET, ask)
     assert [str(d.isa) for d in found.declined] == gone
     assert found.result == (str(ORDER[declining]) if declining < len(ORDER) else None)
 
 
-def declining(task: Task[Linear]) -> Kernel | Decline:
-    return Decline("its rows are odd") if task.inputs[0].type.shape[1] == 3 else linear_nest(task)
+def declining(task: Task[Linear]) -> Kernel:
+    return declined("its rows are odd") if task.inputs[0].type.shape[1] == 3 else linear_nest(task)
 
 
 def net(columns: int) -> Graph:
@@ -70,13 +80,13 @@ def test_kernels(columns: int, rule: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_where_all_decline_the_error_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KERNEL_RULES, (Linear, None), lambda task: Decline("it is a Monday"))
+    monkeypatch.setitem(KERNEL_RULES, (Linear, None), lambda task: declined("it is a Monday"))
     with pytest.raises(Unsupported, match=r"no rule for linear on cortex-m4.*declined: it is a Monday"):
         lower(net(3), TARGET)
 
 
 def test_scalars(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SCALARS, (Relu, "special"), lambda op, x: Decline("not today"))
+    monkeypatch.setitem(SCALARS, (Relu, "special"), lambda op, x: declined("not today"))
     how = lower(net(3), TARGET).calls[1].how
     assert [text.partition(" for special ")[2] for text in how.others] == ["declined: not today"]
 

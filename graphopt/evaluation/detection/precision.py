@@ -13,7 +13,7 @@ from graphopt.errors import InvalidInput
 from graphopt.evaluation.detection.boxes import overlaps, thinned
 from graphopt.evaluation.detection.heads import Anchors, decode
 from graphopt.evaluation.detection.labels import truth
-from graphopt.evaluation.intervals import Interval
+from graphopt.evaluation.intervals import ConfidenceInterval
 from graphopt.evaluation.metrics import Metric, Observed, Seen, finite_or_refused
 from graphopt.ir import Array
 
@@ -80,7 +80,7 @@ class MeanAveragePrecision(Metric):
         averages = [average_precision(found[found[:, 0] == k], int((wanted == k).sum())) for k in np.unique(wanted)]
         return float(np.mean(averages)) if averages else float("nan")
 
-    def interval(self, seen: Seen) -> Interval | None:
+    def interval(self, seen: Seen) -> ConfidenceInterval | None:
         return super().interval(seen) if sum(map(len, seen["found"])) <= MOST_DRAWN else None
 
 

@@ -70,7 +70,7 @@ def load(
     surgeon = parse(proto, where)
     name = proto.graph.name or Path(where).stem
     fixed = frozen_inputs(surgeon.inputs, constants or {})
-    importer = Importer(surgeon, name, opset, batch, shapes or {}, fixed)
+    importer = OnnxImporter(surgeon, name, opset, batch, shapes or {}, fixed)
     try:
         return importer.graph()
     except InvalidGraph as error:
@@ -78,7 +78,7 @@ def load(
             raise InvalidInput(error.what, where=error.where or where, why=error.why, advice=error.advice) from error
         reason = error
     try:
-        graph = Importer(surgeon, name, opset, 1, shapes or {}, fixed).graph()
+        graph = OnnxImporter(surgeon, name, opset, 1, shapes or {}, fixed).graph()
     except InvalidGraph as error:
         raise InvalidInput(error.what, where=error.where or where, why=error.why, advice=error.advice) from error
     warn_fixed_batch(name, 1, reason)
@@ -96,7 +96,7 @@ def parse(model: onnx.ModelProto, where: str) -> gs.Graph:
         raise InvalidInput("the model is malformed", where=where, why=str(error)) from error
 
 
-class Importer:
+class OnnxImporter:
     """Translates one model; ``batch`` binds N, None leaves it free."""
 
     def __init__(

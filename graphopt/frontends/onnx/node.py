@@ -59,7 +59,7 @@ def known_rule(*names: str) -> Callable[[R], R]:
     return register
 
 
-class Import(Protocol):
+class OnnxImport(Protocol):
     """What a node needs of the import that it is part of; see ``graphopt.frontends.onnx``."""
 
     opset: int
@@ -76,7 +76,7 @@ class Import(Protocol):
 class OnnxNode(Scope):
     """One node of the model, as a rule sees it."""
 
-    def __init__(self, node: gs.Node, inputs: Sequence[Tensor | None], importer: Import) -> None:
+    def __init__(self, node: gs.Node, inputs: Sequence[Tensor | None], importer: OnnxImport) -> None:
         super().__init__(importer.prefix + node_name(node), importer.derived)
         self.op, self.opset, self.outputs = str(node.op), importer.opset, len(node.outputs)
         self.inputs, self._names = inputs, [t.name for t in node.inputs]

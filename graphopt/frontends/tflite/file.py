@@ -57,7 +57,7 @@ class Parameters:
 
 
 @dataclass(frozen=True, eq=False)
-class Tensor:
+class FileTensor:
     """A tensor of the file. ``shape`` has -1 for what is dynamic, and ``data`` is there for constants."""
 
     name: str
@@ -86,7 +86,7 @@ class Operator:
 @dataclass(frozen=True, eq=False)
 class Model:
     name: str
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[FileTensor, ...]
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -129,13 +129,13 @@ def model_of(data: bytes, verifier: Verifier, name: str) -> Model:
     return Model(name if named in UNNAMED else named, tensors, operators, inputs, outputs)
 
 
-def tensor_of(model: Any, tensor: Any, index: int) -> Tensor:
+def tensor_of(model: Any, tensor: Any, index: int) -> FileTensor:
     """A tensor, its data unpacked from nibbles where it is int4."""
     name = text(tensor.Name()) or f"tensor_{index}"
     where = f"tensor {name!r}"
     kind = TYPES.get(tensor.Type(), f"type {tensor.Type()}")
     if kind not in READ:
-        return Tensor(name, kind, (), refused=f"a tensor of {kind}")
+        return FileTensor(name, kind, (), refused=f"a tensor of {kind}")
     shape = integers(tensor.ShapeAsNumpy())
     signature = integers(tensor.ShapeSignatureAsNumpy()) or shape
     if any(d < 0 for d in shape) or len(signature) != len(shape) or len(shape) > 8:
@@ -145,7 +145,7 @@ def tensor_of(model: Any, tensor: Any, index: int) -> Tensor:
     data = None if refused else data_of(model, tensor.Buffer(), kind, shape, where)
     dynamic = tuple(-1 if s == -1 and data is None else d for s, d in zip(signature, shape, strict=True))
     parameters = parameters_of(tensor.Quantization(), dtype, shape, name)
-    return Tensor(name, dtype, dynamic, parameters, data, bool(tensor.IsVariable()), refused)
+    return FileTensor(name, dtype, dynamic, parameters, data, bool(tensor.IsVariable()), refused)
 
 
 def data_of(model: Any, index: int, kind: str, shape: tuple[int, ...], where: str) -> Array | None:

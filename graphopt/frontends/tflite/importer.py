@@ -18,7 +18,7 @@ from graphopt.frontends.inputs import Frozen, frozen_inputs, input_shapes
 from graphopt.frontends.limits import MAX_NODES, ImportBudget
 from graphopt.frontends.outputs import check_outputs, is_bound
 from graphopt.frontends.tflite import rules as rules  # they register when they are imported
-from graphopt.frontends.tflite.file import Model, Operator, Tensor, read, short
+from graphopt.frontends.tflite.file import FileTensor, Model, Operator, read, short
 from graphopt.frontends.tflite.node import (
     LAYOUTS,
     RANK,
@@ -48,14 +48,14 @@ def load(
     if batch is not None and batch < 1:
         raise InvalidInput(f"the batch must be at least 1, got {batch}", where=str(path))
     model = read(path)
-    importer = Importer(model, batch, shapes or {}, constants or {})
+    importer = TfliteImporter(model, batch, shapes or {}, constants or {})
     try:
         try:
             return importer.graph()
         except InvalidGraph as reason:
             if not importer.is_symbolic:
                 raise
-            graph = Importer(model, 1, shapes or {}, constants or {}).graph()
+            graph = TfliteImporter(model, 1, shapes or {}, constants or {}).graph()
             warn_fixed_batch(model.name, 1, reason)
             return graph
     except InvalidGraph as error:
@@ -63,7 +63,7 @@ def load(
 
 
 @dataclass(frozen=True)
-class Port:
+class FilePort:
     """An input or output as the checks of shapes know it: None for a dimension that is dynamic."""
 
     name: str
@@ -72,11 +72,11 @@ class Port:
     type: str = "tensor_type"
 
     @classmethod
-    def of(cls, tensor: Tensor) -> Port:
+    def of(cls, tensor: FileTensor) -> FilePort:
         return cls(tensor.name, tensor.dtype, tuple(None if d < 0 else d for d in tensor.shape))
 
 
-class Importer:
+class TfliteImporter:
     """Translates one model; ``batch`` binds N, None leaves it free."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Importer:
         self.refusals: list[Refusal] = []
         self.states: dict[int, tuple[Value, Value | None]] = {}
         """The states that operators keep, by tensor: the inputs that they are here, and what becomes of them."""
-        ports = {i: Port.of(self.usable(i)) for i in model.inputs}
+        ports = {i: FilePort.of(self.usable(i)) for i in model.inputs}
         if len({p.name for p in ports.values()}) < len(ports):
             raise InvalidInput("two inputs of the model have one name")
         frozen = frozen_inputs(list(ports.values()), constants)
@@ -117,7 +117,7 @@ class Importer:
             self.visit(index, operator)
         refuse(self.model.name, self.refusals)
         outputs = tuple(self.output(i) for i in self.model.outputs)
-        ports = [Port.of(self.tensors[i]) for i in self.model.outputs]
+        ports = [FilePort.of(self.tensors[i]) for i in self.model.outputs]
         check_outputs(ports, [v.type.shape for v in outputs], self.bound)
         names = [p.name for p in ports]
         for index, (given, kept) in self.states.items():
@@ -128,7 +128,7 @@ class Importer:
         verify(graph)
         return graph
 
-    def input(self, index: int, port: Port) -> Value:
+    def input(self, index: int, port: FilePort) -> Value:
         """An input, of floats with a quantize behind it where the file has it quantized."""
         tensor = self.tensors[index]
         value = arg(port.name, "float32" if tensor.parameters else tensor.dtype, self.shapes[port.name])
@@ -161,7 +161,7 @@ class Importer:
         """What a state is after a call."""
         self.states[index] = self.states[index][0], value
 
-    def usable(self, index: int) -> Tensor:
+    def usable(self, index: int) -> FileTensor:
         """A tensor; raises ``Unsupported`` for one that cannot be read."""
         tensor = self.tensors[index]
         if tensor.refused:
@@ -224,7 +224,7 @@ class Importer:
         """Whether a tensor is one that an operator keeps between calls."""
         return self.tensors[index].variable and index not in self.held
 
-    def stored(self, at: TfliteNode, value: Value, tensor: Tensor) -> Value:
+    def stored(self, at: TfliteNode, value: Value, tensor: FileTensor) -> Value:
         """A result as the file stores it."""
         if 0 in value.type.shape:
             raise Unsupported("its result has no elements")

@@ -18,7 +18,7 @@ from graphopt import ops
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.build import Derived, Scope
-from graphopt.frontends.tflite.file import Operator, Parameters, Tensor, short
+from graphopt.frontends.tflite.file import FileTensor, Operator, Parameters, short
 from graphopt.ir import Array, Shape, Value, constant
 from graphopt.ir.registry import Table
 
@@ -30,7 +30,7 @@ RANK = 4
 class Held:
     """A tensor of the file as values of the graph: its integers or floats, in the layouts and forms asked for."""
 
-    def __init__(self, tensor: Tensor, value: Value, first: bool = False) -> None:
+    def __init__(self, tensor: FileTensor, value: Value, first: bool = False) -> None:
         self.tensor, self.name = tensor, short(tensor.name)
         self._raw, self._real = {first: value}, dict[bool, Value]()
 
@@ -102,10 +102,10 @@ def quantized(x: Value, parameters: Parameters, name: str) -> Value:
     return ops.Quantize()(x, *parameters.values, name=f"{name}.quantize", origins=(name,))
 
 
-class Import(Protocol):
+class TfliteImport(Protocol):
     """What an operator needs of the import that it is part of."""
 
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[FileTensor, ...]
     derived: Derived
 
     def state(self, index: int, shape: Shape) -> Value: ...
@@ -122,9 +122,9 @@ class TfliteNode(Scope):
         self,
         operator: Operator,
         inputs: Sequence[Held | None],
-        outputs: Sequence[Tensor],
+        outputs: Sequence[FileTensor],
         first: bool,
-        importer: Import,
+        importer: TfliteImport,
     ) -> None:
         super().__init__(short(outputs[0].name) if outputs else operator.op, importer.derived)
         self.op, self.inputs, self.outputs, self.first = operator.op, inputs, outputs, first
@@ -147,7 +147,7 @@ class TfliteNode(Scope):
             raise InvalidInput(f"input {index} is missing")
         return found
 
-    def tensor(self, index: int) -> Tensor:
+    def tensor(self, index: int) -> FileTensor:
         return self.held(index).tensor
 
     def rank(self, index: int) -> int:

@@ -16,7 +16,7 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Array, Constant, Op, Value
 from graphopt.ir.registry import Table
 from graphopt.targets.layout import Layout, row_major
-from graphopt.targets.lookup import Choice, Decline, choose
+from graphopt.targets.lookup import RuleChoice, choose
 from graphopt.targets.plan import Overlap
 from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import scalar
@@ -110,7 +110,7 @@ class Frame:
     tensors: Mapping[Value, Tensor]
     packed: Mapping[str, Tensor]
     out: Tensor
-    scalars: dict[tuple[str, Choice[None]], None] = field(default_factory=dict)
+    scalars: dict[tuple[str, RuleChoice[None]], None] = field(default_factory=dict)
     """Which rules the operators on scalars got, by operator, gathered while it is written."""
 
     def scalar(self, op: Op, *operands: Any) -> Expr:
@@ -121,7 +121,7 @@ class Frame:
             raise no_rule(op, self.task.target, choice)
         return choice.result
 
-    def tell(self, op: Op, choice: Choice[Any]) -> None:
+    def tell(self, op: Op, choice: RuleChoice[Any]) -> None:
         """Note by which rule an operator on scalars is written."""
         if choice.rule or choice.declined:
             self.scalars[op.name, replace(choice, result=None)] = None
@@ -157,7 +157,7 @@ class Frame:
         return apply
 
 
-KernelRule = Callable[[Task[OpT]], Kernel | Decline]
+KernelRule = Callable[[Task[OpT]], Kernel]
 KERNEL_RULES: Table[tuple[type[Op], str | None], KernelRule[Any]] = Table("a kernel rule")
 """The rules by anchor operator and instruction set; None means all instruction sets."""
 
@@ -167,7 +167,7 @@ def kernel_rule(
 ) -> Callable[[KernelRule[OpT | OtherT]], KernelRule[OpT | OtherT]]:
     """Register the kernel of anchor operators; a kernel with ``isa`` is preferred on targets that have it.
 
-    A rule that does not suit a task returns a ``Decline`` with the reason, and the next rule is asked. For type
+    A rule that does not suit a task raises ``Decline`` with the reason, and the next rule is asked. For type
     checkers, ``others`` count as their common base class: ``kernel_rule(SumPool, MaxPool, AveragePool)`` is for a rule
     of ``Task[SumPool | Pool]``.
     """
@@ -184,7 +184,7 @@ def has_kernel() -> set[type[Op]]:
     return {op for op, _ in KERNEL_RULES}
 
 
-def choose_kernel(task: Task[Op]) -> Choice[Kernel]:
+def choose_kernel(task: Task[Op]) -> RuleChoice[Kernel]:
     """The kernel of a task that has an anchor, by the most special rule of the target's that does not decline."""
     choice = choose(KERNEL_RULES, type(task.op), task.target, lambda rule: rule(task))
     if choice.result is None:
@@ -192,7 +192,7 @@ def choose_kernel(task: Task[Op]) -> Choice[Kernel]:
     return choice
 
 
-def no_rule(op: Op, target: Target, choice: Choice[Any]) -> Unsupported:
+def no_rule(op: Op, target: Target, choice: RuleChoice[Any]) -> Unsupported:
     """The error where every rule declined."""
     why = "; ".join(map(str, choice.declined)) or None
     return Unsupported(f"no rule for {op.name} on {target.name}", why=why)
@@ -205,7 +205,7 @@ class Built:
     name: str
     function: tirx.PrimFunc
     constants: tuple[tuple[str, Array], ...]
-    scalars: tuple[tuple[str, Choice[None]], ...] = ()
+    scalars: tuple[tuple[str, RuleChoice[None]], ...] = ()
     """By which rules its operators on scalars were written, by operator."""
     overlapping: frozenset[str] = frozenset()
     """The parameters that may point into the same memory."""

@@ -16,7 +16,6 @@ from graphopt.targets.kernels.nest import pool_nest, reduce_nest
 from graphopt.targets.kernels.order import windowed_reads
 from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened
 from graphopt.targets.kernels.tail import Tail
-from graphopt.targets.lookup import Decline
 from graphopt.targets.scalars import limits
 from graphopt.targets.schedule import RegisterTile, Segment, balanced, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, largest, loop
@@ -81,7 +80,7 @@ def pooling(op: SumPool | Pool, plane: Plane, dtype: str, wide: str) -> Combine:
 
 
 @kernel_rule(ReduceMean)
-def mean_kernel(task: Task[ReduceMean]) -> Kernel | Decline:
+def mean_kernel(task: Task[ReduceMean]) -> Kernel:
     """A mean over one or two spatial axes is a pooling over the whole plane; any other goes by the plain nest."""
     x = task.inputs[0]
     if x.type.rank not in (3, 4) or task.op.axes != tuple(range(2, x.type.rank)) or not task.op.keepdims:

@@ -22,7 +22,7 @@ from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STA
 from graphopt.targets.forms import form_of
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.recurrent import ACCUMULATORS, Emitter, GateBlock, State, pack
-from graphopt.targets.lookup import Choice
+from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.scalars import clamp
 from graphopt.targets.schedule import Segment, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
@@ -57,7 +57,7 @@ def integer_sequence_kernel(task: Task[IntegerSequence]) -> Kernel:
         raise Unsupported(what, where=task.region.node.name, advice="keep this layer in float32")
     segments = channel_segments(hidden, task.target.lanes, max(1, ACCUMULATORS // op.gates))
     scales = op.split(task.inputs)[0]
-    form: Choice[Value] = form_of(SATURATED, task.target, arg("acc", "int32", (1, len(weights))), *scales)
+    form: RuleChoice[Value] = form_of(SATURATED, task.target, arg("acc", "int32", (1, len(weights))), *scales)
     packed = {"recurrent": pack(weights, op.gates, segments)}
     if form.result is not None:
         packed |= {f"scale{i}": every_row(v, len(weights)) for i, v in enumerate(form.result.node.inputs[1:])}
@@ -103,7 +103,7 @@ class IntegerEmitter(Emitter[IntegerT]):
     Accumulators are requantized in the ``form`` of the target, if it has one, by constants that were packed for it.
     """
 
-    def __init__(self, op: IntegerT, frame: Frame, segments: Sequence[Segment], form: Choice[Value]) -> None:
+    def __init__(self, op: IntegerT, frame: Frame, segments: Sequence[Segment], form: RuleChoice[Value]) -> None:
         super().__init__(op, frame, segments)
         self.dtype = "int32"
         scales, tables, _, _ = op.split(frame.task.inputs)

@@ -14,7 +14,7 @@ from graphopt.ir import Array, Graph, Node, Value, bind_batch, integer_limits
 from graphopt.ops import Binarize, Dequantize, Quantize
 from graphopt.passes.quantize.masks import asks_for_mask
 from graphopt.passes.quantize.rules.products import stored_bits
-from graphopt.training.quantization.parameters import Master, Relative, Step
+from graphopt.training.quantization.parameters import LearnedScale, Master, Relative
 
 Arrays = Mapping[Value, Array]
 """Arrays by the constants of a graph that they belong to."""
@@ -25,7 +25,7 @@ class Forms:
     """The meaning of each parameter, by the constant of the graph that it replaces. It never changes."""
 
     masters: Mapping[Value, Master]
-    steps: Mapping[Value, Step]
+    steps: Mapping[Value, LearnedScale]
     others: Mapping[Value, Relative]
 
     @classmethod
@@ -41,7 +41,7 @@ class Forms:
     def reals(self, tensors: Mapping[Value, Tensor]) -> dict[Value, Tensor]:
         """The constants of the graph, from the tensors of a module; integers are floats with integer values."""
         found = dict(tensors)
-        forms: dict[Value, Step | Relative] = {**self.steps, **self.others}
+        forms: dict[Value, LearnedScale | Relative] = {**self.steps, **self.others}
         found |= {value: form.real(found[value]) for value, form in forms.items()}
         for value, master in self.masters.items():
             found[value] = master.integers(found[value], found[master.scale])
@@ -70,7 +70,7 @@ def masters_of(graph: Graph, weights: Mapping[Value, Array]) -> dict[Value, Mast
     return found
 
 
-def steps_of(graph: Graph, masters: Mapping[Value, Master]) -> dict[Value, Step]:
+def steps_of(graph: Graph, masters: Mapping[Value, Master]) -> dict[Value, LearnedScale]:
     """The scales that are learned: of trained weights, and of activations with at most 8 bits.
 
     The scales of inputs stay, since devices quantize their data by them. With 16 bits there is nothing to gain. Values
@@ -78,13 +78,13 @@ def steps_of(graph: Graph, masters: Mapping[Value, Master]) -> dict[Value, Step]
     """
     kept = {scale for v in graph.inputs for node in graph.uses[v] if (scale := quantized_by(node))}
     kept |= {scale for v in operands_beside_masks(graph) if (scale := quantized_by(v.node))}
-    found: dict[Value, Step] = {}
+    found: dict[Value, LearnedScale] = {}
     for node, small in zip(graph.nodes, bind_batch(graph, 1).nodes, strict=True):
         scale, bits = quantized_by(node), bits_of(node, masters)
         if scale is not None and bits is not None and scale not in found and scale not in kept:
             assert scale.constant is not None
             elements = math.prod(small.inputs[0].type.static_shape) // scale.constant.size
-            found[scale] = Step(scale.constant, elements, integer_limits(bits)[1])
+            found[scale] = LearnedScale(scale.constant, elements, integer_limits(bits)[1])
     return found
 
 

@@ -41,7 +41,7 @@ class Relative:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class LearnedScale:
     """A scale: ``initial``, of shape [] or [c], times the exponential of its parameter.
 
     Gradients are those of LSQ (Esser et al., 2020), multiplied by 1 / sqrt(elements * highest integer) as proposed

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from frontends.tflite.drawing import Drawn, Tensor, draw, quantize
+from frontends.tflite.drawing import Drawn, FileTensor, draw, quantize
 from frontends.tflite.oracle import Reference
 from graphopt.ir import Array
 
@@ -126,7 +126,7 @@ class Builder:
     def __init__(self, name: str, case: Case, variant: str, batch: int = 1) -> None:
         self.case, self.variant = case, variant
         self.random = np.random.default_rng(zlib.crc32(name.encode()))
-        self.tensors: list[Tensor] = []
+        self.tensors: list[FileTensor] = []
         self.stored: list[Array] = []
         self.reals: list[Array] = []
         self.scales: dict[int, Array] = {}
@@ -138,7 +138,7 @@ class Builder:
         name, shape, dtype = f"t{index}", operand.shape, operand.dtype or self.variant
         if operand.role == "plain":
             assert operand.value is not None
-            tensor = Tensor(name, str(operand.value.dtype), shape, operand.value if operand.constant else None)
+            tensor = FileTensor(name, str(operand.value.dtype), shape, operand.value if operand.constant else None)
             self.tensors.append(tensor)
             if not operand.constant:
                 self.stored.append(operand.value)
@@ -147,27 +147,27 @@ class Builder:
         low, high = (-1.0, 1.0) if operand.role in ("weight", "bias") else (operand.low, operand.high)
         data = self.random.uniform(low, high, shape).astype(np.float32)
         if dtype == FLOAT:
-            tensor = Tensor(name, FLOAT, shape, data if operand.constant else None)
+            tensor = FileTensor(name, FLOAT, shape, data if operand.constant else None)
             stored, real = data, data
         elif operand.role == "weight":
             axes = tuple(a for a in range(data.ndim) if a != operand.axis) if self.case.per_channel else None
             scale = (np.abs(data).max(axis=axes, keepdims=True) / 127).astype(np.float32)
             stored = quantize(data, scale, 0, INT8)
             self.scales[index] = scale.reshape(-1)
-            tensor = Tensor(name, INT8, shape, stored, scale.reshape(-1).tolist(), [0] * scale.size, operand.axis)
+            tensor = FileTensor(name, INT8, shape, stored, scale.reshape(-1).tolist(), [0] * scale.size, operand.axis)
             if self.variant == UINT8:
-                tensor = Tensor(name, UINT8, shape, (stored.astype(int) + 128), scale.reshape(-1).tolist(), [128])
+                tensor = FileTensor(name, UINT8, shape, (stored.astype(int) + 128), scale.reshape(-1).tolist(), [128])
             real = data
         elif operand.role == "bias":
             steps = np.asarray(np.float64(self.data_scale()) * next(iter(self.scales.values())), np.float32)
             stored = np.rint(data / steps).astype("int64" if dtype == INT16 else "int32")
-            tensor = Tensor(name, str(stored.dtype), shape, stored, np.atleast_1d(steps).tolist(), [0] * steps.size)
+            tensor = FileTensor(name, str(stored.dtype), shape, stored, np.atleast_1d(steps).tolist(), [0] * steps.size)
             real = data
         else:
             scale, zero = parameters(dtype, low, high)
             stored = quantize(data, np.float32(scale), zero, dtype)
             real = (stored.astype(np.float32) - zero) * np.float32(scale)
-            tensor = Tensor(name, dtype, shape, stored if operand.constant else None, [scale], [zero])
+            tensor = FileTensor(name, dtype, shape, stored if operand.constant else None, [scale], [zero])
         self.tensors.append(tensor)
         if not operand.constant:
             self.stored.append(stored)
@@ -186,7 +186,7 @@ class Builder:
         for i, found in enumerate(results):
             dtype = self.case.dtype or self.variant
             scale, zero = ([found[0]], [found[1]]) if found else ([], [])
-            outputs.append(Tensor(f"y{i}", dtype, shapes[i] if shapes else self.shape, None, scale, zero))
+            outputs.append(FileTensor(f"y{i}", dtype, shapes[i] if shapes else self.shape, None, scale, zero))
         inputs = [None if o is None else f"t{i}" for i, o in enumerate(self.case.operands)]
         operator = Drawn(
             self.case.op,

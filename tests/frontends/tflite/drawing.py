@@ -17,7 +17,7 @@ OPERATORS = {name: code for name, code in vars(schema.BuiltinOperator).items() i
 
 
 @dataclass
-class Tensor:
+class FileTensor:
     """A tensor to draw: what it has of data, scales and zero points."""
 
     name: str
@@ -50,14 +50,16 @@ def quantize(data: Array, scale: Array | float, zero: int, dtype: str) -> Array:
     return np.clip(np.rint(data / scale) + zero, limits.min, limits.max).astype(dtype)
 
 
-def constant(name: str, data: Array, scale: float = 0.0, dtype: str = "int8") -> Tensor:
+def constant(name: str, data: Array, scale: float = 0.0, dtype: str = "int8") -> FileTensor:
     """A constant, symmetrically quantized where there is a scale."""
     if not scale:
-        return Tensor(name, str(data.dtype), data.shape, data)
-    return Tensor(name, dtype, data.shape, quantize(data, scale, 0, dtype), [scale], [0])
+        return FileTensor(name, str(data.dtype), data.shape, data)
+    return FileTensor(name, dtype, data.shape, quantize(data, scale, 0, dtype), [scale], [0])
 
 
-def draw(tensors: Sequence[Tensor], operators: Sequence[Drawn], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+def draw(
+    tensors: Sequence[FileTensor], operators: Sequence[Drawn], inputs: Sequence[str], outputs: Sequence[str]
+) -> bytes:
     """The bytes of a model of one graph."""
     places = {t.name: i for i, t in enumerate(tensors)}
     model = schema.ModelT()
@@ -106,7 +108,7 @@ def with_free_batch(data: bytes) -> bytes:
     return packed(model)
 
 
-def stored(tensor: Tensor) -> bytes:
+def stored(tensor: FileTensor) -> bytes:
     """The data of a tensor, two elements a byte where it is int4."""
     assert tensor.data is not None
     if tensor.dtype != "int4":
@@ -127,7 +129,7 @@ def code_t(op: str, version: int) -> Any:
     return code
 
 
-def tensor_t(tensor: Tensor, buffer: int) -> Any:
+def tensor_t(tensor: FileTensor, buffer: int) -> Any:
     made = schema.TensorT()
     made.name, made.shape, made.type, made.buffer = tensor.name, list(tensor.shape), TYPES[tensor.dtype], buffer
     made.shapeSignature, made.isVariable, made.hasRank = tensor.signature, tensor.variable, True

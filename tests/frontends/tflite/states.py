@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from frontends.tflite.cases import FLOAT, INT8, RELU, TANH, parameters
-from frontends.tflite.drawing import Drawn, Tensor, constant, draw
+from frontends.tflite.drawing import Drawn, FileTensor, constant, draw
 from graphopt.ir import Array
 
 FILTERS, MEMORY, SIZE = 8, 5, 6
@@ -25,11 +25,11 @@ def svdf(rank: int, integers: bool, bias: bool) -> bytes:
     )
     kind = INT8 if integers else FLOAT
     tensors = [
-        Tensor("x", kind, (1, SIZE), None, [scales["x"]] if integers else [], [0] if integers else []),
+        FileTensor("x", kind, (1, SIZE), None, [scales["x"]] if integers else [], [0] if integers else []),
         constant("w", floats(FILTERS, SIZE, seed=1), scales["w"]),
         constant("t", floats(FILTERS, MEMORY, seed=2), scales["t"], "int16"),
         constant("b", floats(units, seed=3), scales["t"] * scales["s"], "int32"),
-        Tensor(
+        FileTensor(
             "s",
             "int16" if integers else FLOAT,
             (1, FILTERS * MEMORY),
@@ -38,7 +38,7 @@ def svdf(rank: int, integers: bool, bias: bool) -> bytes:
             [0] if integers else [],
             variable=True,
         ),
-        Tensor("y", kind, (1, units), None, [scales["y"]] if integers else [], [-128] if integers else []),
+        FileTensor("y", kind, (1, units), None, [scales["y"]] if integers else [], [-128] if integers else []),
     ]
     options = {"rank": rank, "fusedActivationFunction": RELU}
     drawn = Drawn(
@@ -54,7 +54,7 @@ def lstm(integers: bool, time_major: bool = False, **options: float) -> bytes:
     quantized = ([x_scale], [x_zero]) if integers else ([], [])
     hidden = ([h_scale], [h_zero]) if integers else ([], [])
     kind = INT8 if integers else FLOAT
-    tensors = [Tensor("x", kind, shape, None, *quantized)]
+    tensors = [FileTensor("x", kind, shape, None, *quantized)]
     for g, gate in enumerate("ifco"):
         scale = (0.9 + 0.1 * g) / 127 if integers else 0.0
         tensors += [
@@ -63,8 +63,8 @@ def lstm(integers: bool, time_major: bool = False, **options: float) -> bytes:
             constant(f"b{gate}", floats(HIDDEN, seed=20 + g), scale * x_scale, "int32"),
         ]
     tensors += [
-        Tensor("h", kind, (1, HIDDEN), None, *hidden, variable=True),
-        Tensor(
+        FileTensor("h", kind, (1, HIDDEN), None, *hidden, variable=True),
+        FileTensor(
             "c",
             "int16" if integers else FLOAT,
             (1, HIDDEN),
@@ -73,10 +73,11 @@ def lstm(integers: bool, time_major: bool = False, **options: float) -> bytes:
             [0] if integers else [],
             variable=True,
         ),
-        Tensor("y", kind, (*shape[:2], HIDDEN), None, *hidden),
+        FileTensor("y", kind, (*shape[:2], HIDDEN), None, *hidden),
     ]
     inner = [
-        Tensor(f"m{i}", INT8 if i == 4 else "int16", (), None, [h_scale if i == 4 else 2.0**-12], [0]) for i in range(5)
+        FileTensor(f"m{i}", INT8 if i == 4 else "int16", (), None, [h_scale if i == 4 else 2.0**-12], [0])
+        for i in range(5)
     ]
     names = ["x", *(f"w{g}" for g in "ifco"), *(f"r{g}" for g in "ifco"), *[None] * 3, *(f"b{g}" for g in "ifco")]
     names += [None, None, "h", "c", *[None] * 4]

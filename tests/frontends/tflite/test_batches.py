@@ -9,7 +9,7 @@ import pytest
 
 import graphopt
 from frontends.tflite.cases import CASES, FLOAT, Case, made
-from frontends.tflite.drawing import Drawn, Tensor, draw, with_free_batch
+from frontends.tflite.drawing import Drawn, FileTensor, draw, with_free_batch
 from graphopt.errors import Unsupported
 
 FIXED = {"broadcast_to", "reshape_options", "slice"}
@@ -43,8 +43,8 @@ def test_two_samples_give_what_each_gives(name: str, tmp_path: Path) -> None:
 
 def dynamic(tmp_path: Path) -> Path:
     tensors = [
-        Tensor("x", FLOAT, (1, 1, 4), signature=(-1, -1, 4)),
-        Tensor("y", FLOAT, (1, 1, 4), signature=(-1, -1, 4)),
+        FileTensor("x", FLOAT, (1, 1, 4), signature=(-1, -1, 4)),
+        FileTensor("y", FLOAT, (1, 1, 4), signature=(-1, -1, 4)),
     ]
     path = tmp_path / "model.tflite"
     path.write_bytes(draw(tensors, [Drawn("RELU", ["x"], ["y"])], ["x"], ["y"]))
@@ -60,7 +60,7 @@ def test_other_dynamic_dimensions_must_be_bound(tmp_path: Path) -> None:
 
 
 def test_an_input_that_says_a_shape_is_frozen(tmp_path: Path) -> None:
-    tensors = [Tensor("x", FLOAT, (1, 12)), Tensor("s", "int32", (2,)), Tensor("y", FLOAT, (3, 4))]
+    tensors = [FileTensor("x", FLOAT, (1, 12)), FileTensor("s", "int32", (2,)), FileTensor("y", FLOAT, (3, 4))]
     drawn = Drawn("RESHAPE", ["x", "s"], ["y"], {}, "ReshapeOptions")
     path = tmp_path / "model.tflite"
     path.write_bytes(draw(tensors, [drawn], ["x", "s"], ["y"]))

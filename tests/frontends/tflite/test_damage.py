@@ -13,7 +13,7 @@ from hostile.test_hostile import load_all
 import graphopt
 from frontends.tflite.cases import CASES, FLOAT, INT8, made
 from frontends.tflite.damage import mutant
-from frontends.tflite.drawing import Drawn, Tensor, draw
+from frontends.tflite.drawing import Drawn, FileTensor, draw
 from frontends.tflite.states import lstm, svdf
 from graphopt.errors import GraphoptError, Unsupported
 
@@ -61,21 +61,21 @@ def refusal(data: bytes, folder: Path) -> GraphoptError:
     return found.value
 
 
-def one(tensor: Tensor, **options: int) -> bytes:
+def one(tensor: FileTensor, **options: int) -> bytes:
     relu = Drawn("RELU", [tensor.name], ["y"])
-    return draw([tensor, Tensor("y", FLOAT, (1, 4))], [relu], [tensor.name], ["y"])
+    return draw([tensor, FileTensor("y", FLOAT, (1, 4))], [relu], [tensor.name], ["y"])
 
 
 def test_what_is_no_tflite(tmp_path: Path) -> None:
     assert "identifier" in str(refusal(b"hello, world", tmp_path))
-    assert "cut short" in str(refusal(one(Tensor("x", FLOAT, (1, 4)))[:40], tmp_path))
+    assert "cut short" in str(refusal(one(FileTensor("x", FLOAT, (1, 4)))[:40], tmp_path))
     assert "identifier" in str(refusal(b"", tmp_path))
 
 
 def test_one_place_again_and_again(tmp_path: Path) -> None:
     """Thousands of offsets that all lead to one tensor, which has a name of a hundred thousand letters."""
-    long, count = Tensor("x" * 100_000, FLOAT, (1, 4)), 3000
-    tensors = [long, *(Tensor("t", FLOAT, (1, 4)) for _ in range(count)), Tensor("y", FLOAT, (1, 4))]
+    long, count = FileTensor("x" * 100_000, FLOAT, (1, 4)), 3000
+    tensors = [long, *(FileTensor("t", FLOAT, (1, 4)) for _ in range(count)), FileTensor("y", FLOAT, (1, 4))]
     data = bytearray(draw(tensors, [Drawn("RELU", [long.name], ["y"])], [long.name], ["y"]))
     graph = tflite.Model.GetRootAsModel(data, 0).Subgraphs(0)
     vector, target = graph._tab.Vector(graph._tab.Offset(4)), graph.Tensors(0)._tab.Pos
@@ -85,7 +85,7 @@ def test_one_place_again_and_again(tmp_path: Path) -> None:
 
 
 def test_everything_unsupported_is_said_at_once(tmp_path: Path) -> None:
-    tensors = [Tensor(name, FLOAT, (1, 4)) for name in ("x", "a", "b", "c", "y")]
+    tensors = [FileTensor(name, FLOAT, (1, 4)) for name in ("x", "a", "b", "c", "y")]
     drawn = [
         Drawn("RELU", ["x"], ["a"]),
         Drawn("WHILE", ["a"], ["b"], {}, "WhileOptions"),
@@ -100,33 +100,39 @@ def test_everything_unsupported_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_what_is_read_before_it_is_computed(tmp_path: Path) -> None:
-    tensors = [Tensor(name, FLOAT, (1, 4)) for name in ("x", "a", "y")]
+    tensors = [FileTensor(name, FLOAT, (1, 4)) for name in ("x", "a", "y")]
     drawn = [Drawn("RELU", ["a"], ["y"]), Drawn("RELU", ["x"], ["a"])]
     assert "used before it is computed" in str(refusal(draw(tensors, drawn, ["x"], ["y"]), tmp_path))
 
 
 def test_what_is_computed_twice(tmp_path: Path) -> None:
-    tensors = [Tensor(name, FLOAT, (1, 4)) for name in ("x", "y")]
+    tensors = [FileTensor(name, FLOAT, (1, 4)) for name in ("x", "y")]
     drawn = [Drawn("RELU", ["x"], ["y"]), Drawn("ABS", ["x"], ["y"], {}, "AbsOptions")]
     assert "computed twice" in str(refusal(draw(tensors, drawn, ["x"], ["y"]), tmp_path))
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_scales_are_positive(scale: float, tmp_path: Path) -> None:
-    x = Tensor("x", INT8, (1, 4), None, [scale], [0])
+    x = FileTensor("x", INT8, (1, 4), None, [scale], [0])
     assert "not a positive number" in str(refusal(one(x), tmp_path))
 
 
 def test_a_shape_that_the_data_does_not_fit(tmp_path: Path) -> None:
-    k = Tensor("k", FLOAT, (1 << 20, 1 << 20), np.zeros(4))
-    tensors = [Tensor("x", FLOAT, (1, 4)), k, Tensor("y", FLOAT, (1, 4))]
+    k = FileTensor("k", FLOAT, (1 << 20, 1 << 20), np.zeros(4))
+    tensors = [FileTensor("x", FLOAT, (1, 4)), k, FileTensor("y", FLOAT, (1, 4))]
     drawn = [Drawn("ADD", ["x", "k"], ["y"], {}, "AddOptions")]
     assert "its shape and type take" in str(refusal(draw(tensors, drawn, ["x"], ["y"]), tmp_path))
 
 
 def test_a_small_file_that_asks_for_much(tmp_path: Path) -> None:
-    shape = Tensor("s", "int32", (2,), np.array([1 << 17, 1 << 17]))
-    value = Tensor("v", FLOAT, (), np.array(1.0))
-    tensors = [Tensor("x", FLOAT, (1, 1)), shape, value, Tensor("a", FLOAT, (1, 1)), Tensor("y", FLOAT, (1, 1))]
+    shape = FileTensor("s", "int32", (2,), np.array([1 << 17, 1 << 17]))
+    value = FileTensor("v", FLOAT, (), np.array(1.0))
+    tensors = [
+        FileTensor("x", FLOAT, (1, 1)),
+        shape,
+        value,
+        FileTensor("a", FLOAT, (1, 1)),
+        FileTensor("y", FLOAT, (1, 1)),
+    ]
     drawn = [Drawn("FILL", ["s", "v"], ["a"], {}, "FillOptions"), Drawn("ADD", ["x", "a"], ["y"], {}, "AddOptions")]
     assert "bytes" in str(refusal(draw(tensors, drawn, ["x"], ["y"]), tmp_path))

@@ -10,7 +10,7 @@ import pytest
 
 import graphopt
 from frontends.tflite.cases import CONV, DEPTHWISE, FLOAT, POOL
-from frontends.tflite.drawing import Drawn, Tensor, constant, draw
+from frontends.tflite.drawing import Drawn, FileTensor, constant, draw
 from frontends.tflite.oracle import Reference
 from graphopt import ops
 from graphopt.ir import Array, Graph
@@ -21,13 +21,13 @@ class Net:
 
     def __init__(self, seed: int) -> None:
         self.chance, self.random = random.Random(seed), np.random.default_rng(seed)
-        self.tensors = [Tensor("x", FLOAT, (1, 6, 5, 4))]
+        self.tensors = [FileTensor("x", FLOAT, (1, 6, 5, 4))]
         self.operators: list[Drawn] = []
         self.shapes: dict[str, tuple[int, ...]] = {"x": (1, 6, 5, 4)}
 
     def constant(self, data: Array) -> str:
         name = f"c{len(self.tensors)}"
-        self.tensors.append(Tensor(name, str(data.dtype), data.shape, data))
+        self.tensors.append(FileTensor(name, str(data.dtype), data.shape, data))
         return name
 
     def weights(self, *shape: int) -> str:
@@ -37,7 +37,7 @@ class Net:
         self, op: str, inputs: list[str | None], shape: tuple[int, ...], kind: str | None = None, **options: object
     ) -> str:
         name = f"v{len(self.tensors)}"
-        self.tensors.append(Tensor(name, FLOAT, shape))
+        self.tensors.append(FileTensor(name, FLOAT, shape))
         self.shapes[name] = shape
         self.operators.append(Drawn(op, inputs, [name], options, kind))
         return name
@@ -124,12 +124,12 @@ def test_many_drawn_networks(tmp_path: Path) -> None:
 
 def test_an_image_beside_a_constant_of_more_axes(tmp_path: Path) -> None:
     tensors = [
-        Tensor("x", FLOAT, (1, 2, 4, 2)),
+        FileTensor("x", FLOAT, (1, 2, 4, 2)),
         constant("w", floats(3, 1, 1, 2)),
         constant("b", floats(3)),
-        Tensor("v", FLOAT, (1, 2, 4, 3)),
+        FileTensor("v", FLOAT, (1, 2, 4, 3)),
         constant("c", floats(1, 1, 2, 4, 3)),
-        Tensor("y", FLOAT, (1, 1, 2, 4, 3)),
+        FileTensor("y", FLOAT, (1, 1, 2, 4, 3)),
     ]
     drawn = [
         Drawn("CONV_2D", ["x", "w", "b"], ["v"], CONV, "Conv2DOptions"),
@@ -140,12 +140,12 @@ def test_an_image_beside_a_constant_of_more_axes(tmp_path: Path) -> None:
 
 def test_weights_that_are_computed_from_constants(tmp_path: Path) -> None:
     tensors = [
-        Tensor("x", FLOAT, (1, 3, 4, 2)),
+        FileTensor("x", FLOAT, (1, 3, 4, 2)),
         constant("k", floats(3, 1, 1, 2)),
         constant("p", np.array([[0, 0], [1, 0], [0, 0], [0, 0]], np.int32)),
-        Tensor("w", FLOAT, (3, 2, 1, 2)),
+        FileTensor("w", FLOAT, (3, 2, 1, 2)),
         constant("b", floats(3)),
-        Tensor("y", FLOAT, (1, 3, 4, 3)),
+        FileTensor("y", FLOAT, (1, 3, 4, 3)),
     ]
     drawn = [
         Drawn("PAD", ["k", "p"], ["w"], {}, "PadOptions"),

@@ -11,7 +11,7 @@ import pytest
 
 import graphopt
 from frontends.tflite.cases import ALL, CONV, FLOAT, INT8, INT16, UINT8, parameters
-from frontends.tflite.drawing import Drawn, Tensor, constant, draw, quantize
+from frontends.tflite.drawing import Drawn, FileTensor, constant, draw, quantize
 from frontends.tflite.oracle import Reference
 from graphopt import ops
 from graphopt.ir import Array, Graph
@@ -28,22 +28,22 @@ def loaded(model: bytes, folder: Path) -> Graph:
     return graphopt.load(path)
 
 
-def data(name: str, dtype: str, *shape: int, low: float = -2.0, high: float = 2.0) -> Tensor:
+def data(name: str, dtype: str, *shape: int, low: float = -2.0, high: float = 2.0) -> FileTensor:
     if dtype == FLOAT:
-        return Tensor(name, dtype, shape)
+        return FileTensor(name, dtype, shape)
     scale, zero = parameters(dtype, low, high)
-    return Tensor(name, dtype, shape, None, [scale], [zero])
+    return FileTensor(name, dtype, shape, None, [scale], [zero])
 
 
-def stored(tensor: Tensor, reals: Array) -> Array:
+def stored(tensor: FileTensor, reals: Array) -> Array:
     return quantize(reals, np.float32(tensor.scale[0]), tensor.zero[0], tensor.dtype) if tensor.scale else reals
 
 
-def reals(tensor: Tensor, integers: Array) -> Array:
+def reals(tensor: FileTensor, integers: Array) -> Array:
     return (integers.astype(np.float32) - tensor.zero[0]) * np.float32(tensor.scale[0]) if tensor.scale else integers
 
 
-def compare(tensors: list[Tensor], drawn: list[Drawn], folder: Path, steps: int = 1) -> Graph:
+def compare(tensors: list[FileTensor], drawn: list[Drawn], folder: Path, steps: int = 1) -> Graph:
     """The graph of operators from x to y, which gives what LiteRT gives, in integers, too."""
     model = draw(tensors, drawn, ["x"], ["y"])
     x, y = (next(t for t in tensors if t.name == name) for name in "xy")
@@ -76,8 +76,8 @@ def test_dequantize(source: str, tmp_path: Path) -> None:
 def test_weights_of_float16_are_floats(tmp_path: Path) -> None:
     tensors = [
         data("x", FLOAT, 1, 8),
-        Tensor("half", "float16", (3, 8), floats(3, 8).astype("float16")),
-        Tensor("w", FLOAT, (3, 8)),
+        FileTensor("half", "float16", (3, 8), floats(3, 8).astype("float16")),
+        FileTensor("w", FLOAT, (3, 8)),
         data("y", FLOAT, 1, 3),
     ]
     drawn = [
@@ -88,7 +88,7 @@ def test_weights_of_float16_are_floats(tmp_path: Path) -> None:
     assert [type(n.op) for n in graph.nodes if n.inputs] == [ops.Linear]
 
 
-def fully_connected(weight: Tensor, dtype: str = INT8) -> tuple[list[Tensor], list[Drawn]]:
+def fully_connected(weight: FileTensor, dtype: str = INT8) -> tuple[list[FileTensor], list[Drawn]]:
     tensors = [data("x", dtype, 2, 9), weight, data("y", dtype, 2, 4, low=-4, high=4)]
     return tensors, [Drawn("FULLY_CONNECTED", ["x", "w", None], ["y"], {}, "FullyConnectedOptions", version=4)]
 
@@ -101,13 +101,13 @@ def test_weights_of_int4(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zero", [0, 101, 255])
 def test_weights_of_uint8_with_a_zero_point(zero: int, tmp_path: Path) -> None:
-    weight = Tensor("w", UINT8, (4, 9), quantize(floats(4, 9, reach=3), 1 / 127, zero, UINT8), [1 / 127], [zero])
+    weight = FileTensor("w", UINT8, (4, 9), quantize(floats(4, 9, reach=3), 1 / 127, zero, UINT8), [1 / 127], [zero])
     compare(*fully_connected(weight, UINT8), tmp_path)
 
 
 def test_weights_with_the_lowest_integer(tmp_path: Path) -> None:
     """-128 is none of the integers of symmetric weights, and may stand in a file all the same."""
-    weight = Tensor("w", INT8, (4, 9), np.full((4, 9), -128), [1 / 127], [0])
+    weight = FileTensor("w", INT8, (4, 9), np.full((4, 9), -128), [1 / 127], [0])
     graph = compare(*fully_connected(weight), tmp_path)
     assert "linear_integer(" in str(graphopt.optimize(graph))
 
@@ -157,7 +157,7 @@ def test_quantized_ports_are_floats_that_a_program_takes_as_integers(tmp_path: P
     weight = constant("w", floats(3, 1, 1, 2), 1 / 127)
     x, y = data("x", INT8, 1, 4, 5, 2), data("y", INT8, 1, 4, 5, 3)
     x.signature = [-1, 4, 5, 2]
-    bias = Tensor("b", "int32", (3,), np.array([1, 2, 3]), [x.scale[0] / 127], [0])
+    bias = FileTensor("b", "int32", (3,), np.array([1, 2, 3]), [x.scale[0] / 127], [0])
     drawn = Drawn("CONV_2D", ["x", "w", "b"], ["y"], CONV, "Conv2DOptions")
     graph = loaded(draw([x, weight, bias, y], [drawn], ["x"], ["y"]), tmp_path)
     assert [str(v.type) for v in (*graph.inputs, *graph.outputs)] == ["float32[N, 4, 5, 2]", "float32[N, 4, 5, 3]"]
@@ -173,8 +173,8 @@ def test_channels_of_quantized_layers_can_go(tmp_path: Path) -> None:
     first = quantize(floats(8, 1, 1, 2), scales := np.linspace(0.5, 1, 8).reshape(-1, 1, 1, 1) / 127, 0, INT8)
     tensors = [
         *(x, v, y),
-        Tensor("w", INT8, first.shape, first, scales.reshape(-1).tolist(), [0] * 8),
-        Tensor("b", "int32", (8,), np.arange(8), (scales.reshape(-1) * x.scale[0]).tolist(), [0] * 8),
+        FileTensor("w", INT8, first.shape, first, scales.reshape(-1).tolist(), [0] * 8),
+        FileTensor("b", "int32", (8,), np.arange(8), (scales.reshape(-1) * x.scale[0]).tolist(), [0] * 8),
         constant("k", floats(3, 3, 3, 8), 1 / 127),
         constant("d", floats(3), v.scale[0] / 127, "int32"),
     ]
