@@ -92,7 +92,6 @@ def prune(
     """Remove channels, heads and hidden units for good, with all that is coupled with them."""
     from graphopt.cli.evaluate import show_accuracy
     from graphopt.cli.samples import Preparation, read_samples
-    from graphopt.evaluation import evaluate
     from graphopt.exporters import save
     from graphopt.passes import Context, Pipeline, PruneChannels, RemoveDeadChannels
     from graphopt.report import cost_of
@@ -121,8 +120,7 @@ def prune(
     with working("pruning"):
         small = Pipeline([chosen], check=check)(graph, context)
     left = signal_or_alarm(graph, small, samples)
-    with working("evaluating before and after"):
-        accuracy = evaluate(small, samples, labels, against=graph) if samples and labels else None
+    accuracy = accuracy_against(graph, small, samples, labels) if samples and labels else None
     if output is not None:
         save(small, output)
     report = Pruned(cost_of(graph), cost_of(small), left, accuracy, tuple(context.notes))
@@ -137,6 +135,14 @@ def prune(
         show_accuracy(accuracy)
     if left is not None and not left.enough:
         alarm(advice(left, importance))
+
+
+def accuracy_against(graph: Graph, small: Graph, samples: Mapping[str, Array], labels: str) -> Evaluation:
+    """The accuracy of the pruned graph, beside that of the graph."""
+    from graphopt.evaluation import evaluate
+
+    with working("evaluating before and after"):
+        return evaluate(small, samples, labels, against=graph)
 
 
 def criterion(name: str, graph: Graph, samples: Mapping[str, Array] | None, labels: str | None) -> str | Importance:
