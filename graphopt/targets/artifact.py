@@ -223,9 +223,9 @@ def call_text(call: KernelCall, function: str, constants: Sequence[str]) -> dict
 
 
 def prototype(kernel: Built) -> str:
-    """The C parameters of a kernel: constant pointers, and the result last."""
-    kinds = [C_TYPES[str(parameter.dtype)] for parameter in kernel.function.params]
-    return ", ".join([*(f"const {kind} *" for kind in kinds[:-1]), f"{kinds[-1]} *"])
+    """The C parameters of a kernel: constant pointers but for scratch and the result, which are last."""
+    parameters = [(p.name in kernel.written, C_TYPES[str(p.dtype)]) for p in kernel.function.params]
+    return ", ".join(f"{'' if written else 'const '}{kind} *" for written, kind in parameters)
 
 
 def manifest_file(

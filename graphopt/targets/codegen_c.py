@@ -68,10 +68,10 @@ def print_function(name: str, built: Built) -> str:
     """
     function = lower_for_c(built.function)
     printer = Printer(name)
-    text = printer.function(function, built.overlapping)
+    text = printer.function(function, built.written, built.overlapping)
     if not printer.indexed:
         return text
-    return Printer(name, frozenset(printer.indexed)).function(function, built.overlapping)
+    return Printer(name, frozenset(printer.indexed)).function(function, built.written, built.overlapping)
 
 
 class Printer:
@@ -114,16 +114,18 @@ class Printer:
             raise self.unsupported(f"the type {dtype}")
         return C_TYPES[str(dtype)]
 
-    def function(self, function: tirx.PrimFunc, overlapping: Container[str] = ()) -> str:
-        """The text of a function; the parameters that are named ``overlapping`` may point into the same memory."""
+    def function(self, function: tirx.PrimFunc, written: Container[str], overlapping: Container[str] = ()) -> str:
+        """The text of a function that writes to the parameters named ``written``.
+
+        Those named ``overlapping`` may point into the same memory.
+        """
         buffers = list(function.params)
-        written = self.name(buffers[-1], buffers[-1].name)
         parameters = []
         for parameter in buffers:
             kind = self.c_type(parameter.dtype)
             text = self.name(parameter, parameter.name)
             pointer = "*" if parameter.name in overlapping else "*restrict "
-            parameters.append(f"{'' if text == written else 'const '}{kind} {pointer}{text}")
+            parameters.append(f"{'' if parameter.name in written else 'const '}{kind} {pointer}{text}")
         self.statement(function.body, 1)
         text = "\n".join(self.lines)
         unused = [n for p in buffers if not re.search(rf"\b{(n := self.names[p])}\b", text)]

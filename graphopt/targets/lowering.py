@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from graphopt.errors import BudgetExceeded, Unsupported
@@ -54,10 +55,14 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class UnplacedCall:
-    """A call of a kernel before the arena is planned: its arguments are values, or indices of constants."""
+    """A call of a kernel before the arena is planned: its arguments are values, or indices of constants.
+
+    ``scratch`` are the names and bytes of what it needs beside these, for itself.
+    """
 
     kernel: str
     arguments: tuple[Value | int, ...]
+    scratch: tuple[tuple[str, int], ...]
     result: Value
     text: str
     how: Chosen
@@ -186,7 +191,8 @@ class Lowering:
         constants = tuple(self.constant(self.graph.names[node], *c) for c in built.constants)
         text = ", ".join(n.op.name for n in region.compute)
         read = [o for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
-        self.calls.append(UnplacedCall(name, (*read, *constants), node.results[0], text, how))
+        scratch = tuple((f"{self.graph.names[node]} {s}", needed.nbytes) for s, needed in built.scratch)
+        self.calls.append(UnplacedCall(name, (*read, *constants), scratch, node.results[0], text, how))
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
         """The input of the body whose place the result may take: read point by point, and here for the last time."""
@@ -238,26 +244,26 @@ class Lowering:
         return self.constants[key]
 
     def finish(self) -> Lowered:
-        lifetimes = self.lifetimes()
+        lifetimes = [*self.lifetimes(), *self.scratch_lifetimes()]
         names = self.graph.names
         overlaps = {(names[a.node], names[b.node]): overlap for (a, b), overlap in self.overlaps.items()}
-        plan = plan_arena(list(lifetimes.values()), self.target.alignment, overlaps)
-        offsets = {v: plan.offsets[names[v.node]] for v in lifetimes}
-        live = occupied_bytes(list(lifetimes.values()), plan.offsets, len(self.calls))
-        calls = [self.placed(call, offsets, bytes_) for call, bytes_ in zip(self.calls, live, strict=True)]
+        plan = plan_arena(lifetimes, self.target.alignment, overlaps)
+        live = occupied_bytes(lifetimes, plan.offsets, len(self.calls))
+        calls = [self.placed(call, plan.offsets, bytes_) for call, bytes_ in zip(self.calls, live, strict=True)]
         inputs = tuple(Port(names[v.node], v.type) for v in self.graph.inputs)
         outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))
         return Lowered(inputs, outputs, self.kernels, tuple(calls), tuple(self.constant_list), plan)
 
-    def placed(self, call: UnplacedCall, offsets: dict[Value, int], live: int) -> KernelCall:
+    def placed(self, call: UnplacedCall, offsets: Mapping[str, int], live: int) -> KernelCall:
         places = [BufferPlace("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
         node = call.result.node
+        places += [BufferPlace("arena", offsets[name]) for name, _ in call.scratch]
         places.append(self.place(call.result, offsets))
         costs = macs_of(node), weights, live
         return KernelCall(call.kernel, tuple(places), self.graph.names[node], call.text, call.how, *costs)
 
-    def place(self, value: Value, offsets: dict[Value, int]) -> BufferPlace:
+    def place(self, value: Value, offsets: Mapping[str, int]) -> BufferPlace:
         held = self.held(value)
         if isinstance(held.op, Input):
             return BufferPlace("input", self.graph.inputs.index(held))
@@ -265,9 +271,9 @@ class Lowering:
             return BufferPlace("constant", self.constant(self.graph.names[held.node], "value", held.constant))
         if held in self.outputs:
             return BufferPlace("output", self.outputs[held])
-        return BufferPlace("arena", offsets[held])
+        return BufferPlace("arena", offsets[self.graph.names[held.node]])
 
-    def lifetimes(self) -> dict[Value, Lifetime]:
+    def lifetimes(self) -> list[Lifetime]:
         """What lives in the arena, and when, one step a call."""
         spans: dict[Value, list[int]] = {}
         for step, call in enumerate(self.calls):
@@ -275,7 +281,12 @@ class Lowering:
                 held = self.held(value)
                 if self.in_arena(held):
                     spans.setdefault(held, [step, step])[1] = step
-        return {v: Lifetime(self.graph.names[v.node], v.type.nbytes, *span) for v, span in spans.items()}
+        return [Lifetime(self.graph.names[v.node], v.type.nbytes, *span) for v, span in spans.items()]
+
+    def scratch_lifetimes(self) -> list[Lifetime]:
+        """What a kernel needs for itself lives in its step alone."""
+        needed = [(step, *one) for step, call in enumerate(self.calls) for one in call.scratch]
+        return [Lifetime(name, nbytes, step, step) for step, name, nbytes in needed]
 
 
 def check_budget(lowered: Lowered, target: Target) -> None:

@@ -94,8 +94,10 @@ def column(numbers: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Arra
     return data[0] if (data == data[0]).all() else data.reshape(shape)
 
 
-def constants_of(zero_point: int, multiplier: int, shift: int, least: int, greatest: int) -> tuple[int, int, int]:
-    """Multiplier, addend and shift beyond 32 of one channel, with accumulators from ``least`` to ``greatest``.
+def constants_of(
+    zero_point: int, multiplier: int, shift: int, least: int, greatest: int, most: int = MOST_ADDEND
+) -> tuple[int, int, int]:
+    """Multiplier, addend of at most ``most`` and shift beyond 32, with accumulators from ``least`` to ``greatest``.
 
     Where the shift is too large, both are shifted down if no accumulator in that range gives another number.
     """
@@ -104,7 +106,7 @@ def constants_of(zero_point: int, multiplier: int, shift: int, least: int, great
     if shift < LEAST_SHIFT:
         raise Decline(f"its shift {shift} is below {LEAST_SHIFT}")
     fitting = shift
-    while abs(addend(zero_point, fitting)) > MOST_ADDEND:
+    while abs(addend(zero_point, fitting)) > most:
         fitting -= 1
         if fitting < LEAST_SHIFT:
             raise Decline(f"its zero point {zero_point} is too large")

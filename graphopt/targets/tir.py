@@ -131,6 +131,10 @@ class Tensor:
         terms = [i * s for i, s in zip(index, self.strides, strict=True) if s and not (isinstance(i, int) and i == 0)]
         return sum(terms[1:], start=terms[0]) if terms else 0
 
+    def at(self, *index: Expr) -> Expr:
+        """A pointer to an element."""
+        return tirx.address_of(self.buffer[self.address(index)])
+
     def load(self, at: Point) -> Expr:
         address = self.address(at.index)
         stride = self.strides[at.lane_axis] if at.lanes > 1 else 1

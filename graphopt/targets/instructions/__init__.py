@@ -1,6 +1,6 @@
 """The instructions that kernels call, a file for each instruction set; ``portable`` has the twin of every one."""
 
-from graphopt.targets.instructions import armv6m, dsp, portable
+from graphopt.targets.instructions import armv6m, dsp, dsp_products, portable, products
 from graphopt.targets.instructions.base import (
     INSTRUCTIONS,
     Instruction,
@@ -16,8 +16,10 @@ __all__ = [
     "armv6m",
     "definition",
     "dsp",
+    "dsp_products",
     "find_instruction",
     "instruction",
     "portable",
+    "products",
     "used",
 ]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tvm import tirx
+from tvm.script.ir_builder import tirx as builder
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array
 from graphopt.ir.registry import Table
-from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.c_types import C_TYPES, declared
 from graphopt.targets.lookup import HasSets, choose
 from graphopt.targets.tir import Expr
 
@@ -26,10 +27,15 @@ def everywhere(*operands: Array) -> Array:
 class Instruction:
     """A function of C that kernels call, as one instruction set has it.
 
-    ``operands`` gives the dtype of each parameter by its name, ``result`` that of the result or accumulator. ``lanes``
-    results stand side by side in one, each a sum of ``depth`` products; 0 for what multiplies nothing. ``body`` is the
-    text between the braces, in C or in assembly within it; a compiler without the macros of ``guard`` takes the body of
-    all sets in its place. ``meaning`` computes the same in numpy, on arrays of operands, wherever ``defined`` holds.
+    ``operands`` gives the dtype of each parameter by its name, ``result`` that of the result or accumulator, "void" for
+    none. ``lanes`` results stand side by side in one, each a sum of ``depth`` products; 0 for what multiplies nothing.
+    ``body`` is the text between the braces, in C or in assembly within it; a compiler without the macros of ``guard``
+    takes the body of all sets in its place. ``meaning`` computes the same in numpy, on arrays of operands, wherever
+    ``defined`` holds.
+
+    A *routine* has pointers among its operands, "const int32*" to what it reads and "int8*" to what it writes, and is
+    called as a statement. ``spans`` has the bytes that it reads or writes from each pointer on, in C, of its other
+    operands. A ``naked`` body is assembly alone, a line each, which finds its operands by the calling convention.
     """
 
     name: str
@@ -44,14 +50,20 @@ class Instruction:
     lanes: int = 1
     guard: str = ""
     includes: tuple[str, ...] = ()
+    spans: Mapping[str, str] = field(default_factory=dict)
+    naked: bool = False
+
+    def run(self, *operands: Expr) -> None:
+        """Write a call of a routine, as a statement."""
+        builder.evaluate(tirx.call_extern("int32", self.name, *operands))
 
     def call(self, *operands: Expr) -> Expr:
         """A call of the function, in TIR: the target's own body is found when the C is printed."""
         return tirx.call_pure_extern(self.result, self.name, *operands)
 
-    def on(self, isa: str, body: str, guard: str = "", comment: str = "") -> Instruction:
+    def on(self, isa: str, body: str, guard: str = "", comment: str = "", naked: bool = False) -> Instruction:
         """The same function as another instruction set has it; it is entered in the table."""
-        return instruction(replace(self, isa=isa, body=body, guard=guard, comment=comment))
+        return instruction(replace(self, isa=isa, body=body, guard=guard, comment=comment, naked=naked))
 
 
 INSTRUCTIONS: Table[tuple[str, str | None], Instruction] = Table("an instruction", lambda found: found.meaning)
@@ -80,13 +92,35 @@ def find_instruction(name: str, target: HasSets) -> Instruction:
 
 def definition(one: Instruction) -> str:
     """The function of C: the body, or where compilers may lack its instruction set, that or the portable one."""
-    parameters = [f"{C_TYPES[dtype]} {name}" for name, dtype in one.operands.items()]
-    head = f"static inline {C_TYPES[one.result]} {one.name}("
-    twin = INSTRUCTIONS[one.name, None].body
-    body = f"#if {one.guard}\n{one.body}\n#else\n{twin}\n#endif" if one.guard else one.body
+    twin = INSTRUCTIONS[one.name, None]
     comment = f"/* {one.comment} */\n" if one.comment else ""
-    braced = f"\n{{\n{body}\n}}" if "\n" in body else f" {{ {body.strip()} }}"
-    return f"{comment}{head}{', '.join(parameters)}){braced}"
+    if one.naked:
+        return f"{comment}#if {one.guard}\n{NAKED}\n{function(one)}\n#else\n{function(twin)}\n#endif"
+    body = f"#if {one.guard}\n{one.body}\n#else\n{twin.body}\n#endif" if one.guard else one.body
+    return comment + function(replace(one, body=body))
+
+
+NAKED = """\
+#if defined(__clang__)
+__attribute__((naked, noinline))
+#else
+__attribute__((naked, noinline, noipa))
+#endif"""
+"""Of a function that is assembly alone: GCC would else look into it for the registers that it does not touch."""
+
+
+def function(one: Instruction) -> str:
+    """The function of C with its body alone; one of nothing but assembly takes its operands from registers."""
+    kind, body = (" __attribute__((unused))", assembly(one.body)) if one.naked else ("", one.body)
+    parameters = ", ".join(declared(dtype, name) + kind for name, dtype in one.operands.items())
+    head = f"static {'' if one.spans else 'inline '}{declared(one.result, one.name)}({parameters})"
+    return f"{head}\n{{\n{body}\n}}" if "\n" in body else f"{head} {{ {body.strip()} }}"
+
+
+def assembly(body: str) -> str:
+    """A statement of C that is lines of assembly."""
+    lines = "\n".join(f'        "{line.strip()}\\n"' for line in body.strip().splitlines())
+    return f"    __asm__(\n{lines});"
 
 
 def used(functions: str, target: HasSets) -> list[Instruction]:

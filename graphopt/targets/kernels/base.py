@@ -85,13 +85,26 @@ class Task(Generic[OpT]):
 
 
 @dataclass(frozen=True)
+class Scratch:
+    """A buffer of a kernel: so many elements of a dtype, which hold anything before it runs and after."""
+
+    dtype: str
+    size: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
 class Kernel:
     """The kernel that a rule makes for a task.
 
     ``packed`` are constants in the form that the kernel reads, by name; ``replaced`` are the
     constants of the body that they replace. ``emit`` writes the loops. ``tile`` is the register tile
     if there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far
-    below them it must then begin; other operands are still read while the result is written.
+    below them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of
+    its own for one run, by name.
     """
 
     name: str
@@ -100,6 +113,7 @@ class Kernel:
     replaced: tuple[Value, ...] = ()
     tile: RegisterTile | None = None
     reads: Mapping[Value, Overlap] = field(default_factory=dict)
+    scratch: Mapping[str, Scratch] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,7 @@ class Frame:
     tensors: Mapping[Value, Tensor]
     packed: Mapping[str, Tensor]
     out: Tensor
+    scratch: Mapping[str, Tensor] = field(default_factory=dict)
     scalars: dict[tuple[str, RuleChoice[None]], None] = field(default_factory=dict)
     """Which rules the operators on scalars got, by operator, gathered while it is written."""
 
@@ -200,7 +215,7 @@ def no_rule(op: Op, target: Target, choice: RuleChoice[Any]) -> Unsupported:
 
 @dataclass(frozen=True)
 class Built:
-    """A TIR function and the constants it takes after its operands; its last parameter is the result."""
+    """A TIR function and what it takes after its operands: constants, then scratch; its last parameter is the result."""
 
     name: str
     function: tirx.PrimFunc
@@ -209,6 +224,12 @@ class Built:
     """By which rules its operators on scalars were written, by operator."""
     overlapping: frozenset[str] = frozenset()
     """The parameters that may point into the same memory."""
+    scratch: tuple[tuple[str, Scratch], ...] = ()
+
+    @property
+    def written(self) -> frozenset[str]:
+        """The parameters that it writes to."""
+        return frozenset([self.function.params[-1].name, *(name for name, _ in self.scratch)])
 
     @cached_property
     def key(self) -> str:
@@ -217,10 +238,10 @@ class Built:
 
 
 def build(task: Task[Op], kernel: Kernel) -> Built:
-    """Write the TIR function of a kernel: operands, then constants, then the result, all flat buffers."""
+    """Write the TIR function of a kernel: operands, constants, scratch and the result, all flat buffers."""
     body = task.region.body
     epilogue = {v for v in task.region.epilogue_operands if v.constant is not None and v.constant.size > 1}
-    read = {*epilogue, *task.region.tables, *(v for v in task.operands if v not in kernel.replaced)}
+    read = {*epilogue, *task.region.tables, *task.operands}.difference(kernel.replaced)
     plain = [n.results[0] for n in body.nodes if isinstance(n.op, Constant) and n.results[0] in read]
     constants = [(v.node.name or "constant", _array(v)) for v in plain]
     constants += [(name, np.ascontiguousarray(data)) for name, data in kernel.packed.items()]
@@ -237,14 +258,18 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
             packed = {
                 name: _parameter(name, row_major(data.shape), str(data.dtype)) for name, data in kernel.packed.items()
             }
+            scratch = {
+                name: _parameter(name, row_major((one.size,)), one.dtype) for name, one in kernel.scratch.items()
+            }
             out = _parameter("y", task.out, body.outputs[0].type.dtype)
             if task.shared is not None:
                 tensors[task.shared] = out
-            frame = Frame(task, tensors, packed, out)
+            frame = Frame(task, tensors, packed, out, scratch)
             kernel.emit(frame)
         overlapping = [f"x{i}" for i, v in enumerate(body.inputs) if v in kernel.reads and v in task.covered]
         names = frozenset([*overlapping, "y"] if overlapping else [])
-        return Built(kernel.name, b.get(), tuple(constants), tuple(frame.scalars), names)
+        scalars, scratches = tuple(frame.scalars), tuple(kernel.scratch.items())
+        return Built(kernel.name, b.get(), tuple(constants), scalars, names, scratches)
 
 
 def _array(value: Value) -> Array:

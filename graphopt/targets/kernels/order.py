@@ -32,6 +32,22 @@ def tiled_reads(task: Task[Op], plane: Plane, view: View, pixels: int, last: int
     return {task.inputs[0]: Overlap(max(before, gap(ends, later(starts))))}
 
 
+def pixel_reads(task: Task[Op], plane: Plane, view: View, pixels: int) -> Mapping[Value, Overlap]:
+    """Of a kernel that goes over pixels, so many at once: reads all of their windows, and then writes all channels."""
+    operand, result = views(task, view)
+    if operand is None or result is None:
+        return {}
+    total = plane.out[0] * plane.out[1]
+    tile = np.arange(-(-total // pixels))
+    y, x = np.divmod(np.arange(total), plane.out[1])
+    tops, lefts = (
+        np.maximum(0, at * plane.window.strides[axis] - plane.window.pads[axis]) for axis, at in enumerate((y, x))
+    )
+    firsts = np.minimum.reduceat(tops * plane.size[1] + lefts, tile * pixels)
+    ends = np.minimum((tile + 1) * pixels, total)
+    return {task.inputs[0]: Overlap(gap(ends * pixel_bytes(result), later(firsts * pixel_bytes(operand))))}
+
+
 def windowed_reads(task: Task[Op], plane: Plane, pixels: int) -> Mapping[Value, Overlap]:
     """Of a kernel whose loops go over channels first: each reads and writes what is its own.
 

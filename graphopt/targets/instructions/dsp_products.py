@@ -1,0 +1,217 @@
+"""The routines of ``products`` in assembly, for cores with the DSP extension and Thumb-2 (Cortex-M4, M7, M33).
+
+In C, compilers load each word by an instruction of its own and run short of registers. LDM loads four words at once,
+from memory that is aligned to words; elements that may not be are loaded by LDR.
+"""
+
+from __future__ import annotations
+
+from graphopt.targets.instructions.products import EXPAND_WORDS, MULTIPLY_PAIRS, MULTIPLY_ROW, SUM_PAIRS, SUM_ROW
+
+GUARD = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)"
+SAVED = "push {r4-r11, lr}"
+RESTORED = "pop {r4-r11, pc}"
+SAVED_BYTES = 36
+
+EXPAND_ONE = """\
+ldr r4, [r1], #4
+sxtb16 r5, r4, ror #8
+ssub16 r5, r5, r12
+and r6, lr, r4, lsl #8
+ssub16 r6, r6, r5
+strd r5, r6, [r0]
+add r0, r0, r3, lsl #2
+"""
+
+EXPAND_WORDS.on(
+    "dsp",
+    f"""\
+push {{r4-r6, lr}}
+mov r12, #0x007f007f
+mov lr, #0xff00ff00
+lsrs r4, r2, #1
+add r2, r1, r2, lsl #2
+bcc 2f
+1:
+{EXPAND_ONE}2:
+cmp r1, r2
+bhs 3f
+{EXPAND_ONE}b 1b
+3:
+pop {{r4-r6, pc}}""",
+    guard=GUARD,
+    naked=True,
+)
+
+
+def products(accumulators: list[str], elements: list[tuple[str, str]], weights: list[str]) -> str:
+    """A block of products: of the two words of each pixel and a word of each channel, pixel by pixel accumulators."""
+    pairs = [(p, c) for p in range(len(elements)) for c in range(len(weights))]
+    sums = dict(zip(pairs, accumulators, strict=True))
+
+    def step(word: int) -> list[str]:
+        return [f"smlad {sums[p, c]}, {elements[p][word]}, {weights[c]}, {sums[p, c]}" for p, c in pairs]
+
+    return "\n".join([*step(0), *(f"sxtb16 {w}, {w}" for w in weights), *step(1), ""])
+
+
+def scaled(accumulator: str, multiplier: str, addend: str, shift: str) -> list[str]:
+    return [
+        f"smmla {accumulator}, {accumulator}, {multiplier}, {addend}",
+        f"asr {accumulator}, {accumulator}, {shift}",
+        f"ssat {accumulator}, #8, {accumulator}",
+    ]
+
+
+def loops(two_blocks: str, one_block: str) -> str:
+    """All blocks, four in a turn and then one by one; [sp, #8] and [sp, #12] have where x ends for each."""
+    return f"""\
+ldr r6, [sp, #8]
+cmp r0, r6
+beq 3f
+2:
+{two_blocks}{two_blocks}ldr r6, [sp, #8]
+cmp r0, r6
+bne 2b
+3:
+ldr r6, [sp, #12]
+cmp r0, r6
+beq 5f
+4:
+{one_block}ldr r6, [sp, #12]
+cmp r0, r6
+bne 4b
+5:
+ldr r0, [sp, #20]
+"""
+
+
+def ends(bytes_of_block: int) -> str:
+    """Where x ends: r4 has the blocks."""
+    shift = bytes_of_block.bit_length() - 1
+    return f"""\
+add r6, r0, r4, lsl #{shift}
+bic r7, r4, #3
+add r7, r0, r7, lsl #{shift}
+strd r7, r6, [sp, #8]
+str r0, [sp, #20]
+"""
+
+
+PAIR = [("r6", "r7"), ("r8", "r9")]
+SUMS_OF_PAIRS = ["r2", "r3", "r4", "r5"]
+
+
+def of_pairs(stored: str, bytes_of_result: int) -> str:
+    """Two pixels by two channels: r2 and r3 are the sums of the first pixel, r4 and r5 those of the second."""
+    even = products(SUMS_OF_PAIRS, PAIR, ["r10", "r11"])
+    odd = products(SUMS_OF_PAIRS, PAIR, ["r12", "lr"])
+    two = f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10-r12, lr}}\n{even}ldm r0!, {{r6-r9}}\n{odd}"
+    one = f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10, r11}}\n{even}"
+    return f"""\
+{SAVED}
+sub sp, sp, #28
+ldrd r4, r5, [sp, #{SAVED_BYTES + 28}]
+strd r2, r3, [sp]
+{ends(16)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
+str r2, [sp, #16]
+1:
+ldm r1!, {{r2, r3}}
+mov r4, r2
+mov r5, r3
+{loops(two, one)}{stored}ldr r6, [sp, #16]
+cmp r12, r6
+bne 1b
+add sp, sp, #28
+{RESTORED}"""
+
+
+MULTIPLY_PAIRS.on(
+    "dsp",
+    of_pairs(
+        "\n".join(
+            [
+                "ldm r1!, {r6-r11}",
+                *(line for c, s in zip(SUMS_OF_PAIRS, ["r6, r7, r8", "r9, r10, r11"] * 2, strict=True) for line in scaled(c, *s.split(", "))),
+                "ldrd r12, lr, [sp]",
+                "strb r2, [r12], #1",
+                "strb r3, [r12], #1",
+                "strb r4, [lr], #1",
+                "strb r5, [lr], #1",
+                "strd r12, lr, [sp]",
+                "",
+            ]
+        ),
+        1,
+    ),
+    guard=GUARD,
+    naked=True,
+)
+
+SUM_PAIRS.on(
+    "dsp",
+    of_pairs(
+        """\
+asr r2, r2, #8
+asr r3, r3, #8
+asr r4, r4, #8
+asr r5, r5, #8
+ldrd r12, lr, [sp]
+stm r12!, {r2, r3}
+stm lr!, {r4, r5}
+strd r12, lr, [sp]
+""",
+        4,
+    ),
+    guard=GUARD,
+    naked=True,
+)
+
+SUMS_OF_ROW = ["r2", "r3", "r4", "r5"]
+
+
+def of_row(stored: str, bytes_of_result: int) -> str:
+    """One pixel by four channels, whose sums are r2 to r5."""
+    weights = ["r6", "r7", "r8", "r9"]
+    load = "ldm r1!, {r6-r9}\n"
+    first, second = (products(SUMS_OF_ROW, [x], weights) for x in (("r10", "r11"), ("r12", "lr")))
+    two = f"ldm r0!, {{r10-r12, lr}}\n{load}{first}{load}{second}"
+    one = f"ldm r0!, {{r10, r11}}\n{load}{first}"
+    return f"""\
+{SAVED}
+sub sp, sp, #28
+mov r4, r3
+ldr r5, [sp, #{SAVED_BYTES + 28}]
+str r2, [sp]
+{ends(8)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
+str r2, [sp, #16]
+1:
+ldm r1!, {{r2-r5}}
+{loops(two, one)}ldr r12, [sp]
+{stored}str r12, [sp]
+ldr r6, [sp, #16]
+cmp r12, r6
+bne 1b
+add sp, sp, #28
+{RESTORED}"""
+
+
+MULTIPLY_ROW.on(
+    "dsp",
+    of_row(
+        "".join(
+            "\n".join(["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8"), f"strb {acc}, [r12], #1", ""])
+            for acc in SUMS_OF_ROW
+        ),
+        1,
+    ),
+    guard=GUARD,
+    naked=True,
+)
+
+SUM_ROW.on(
+    "dsp",
+    of_row("asr r2, r2, #8\nasr r3, r3, #8\nasr r4, r4, #8\nasr r5, r5, #8\nstm r12!, {r2-r5}\n", 4),
+    guard=GUARD,
+    naked=True,
+)

@@ -1,0 +1,147 @@
+"""Windows of pixels, expanded one after the other into scratch for the routines that sum their products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.targets.instructions.products import BLOCK, EXPAND_WORDS, expanded
+from graphopt.targets.kernels.base import Frame, Scratch
+from graphopt.targets.kernels.geometry import Plane
+from graphopt.targets.tir import Expr, Point, Tensor, loop, when
+
+WORDS = 2
+"""Of a block of expanded elements."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over a plane with ``channels``, by rows, columns and channels; padding is the zero point.
+
+    Runs of whole blocks are expanded where they stand; other windows are first gathered into a line of bytes.
+    """
+
+    plane: Plane
+    channels: int
+    zero_point: int
+    pixels: int
+
+    @property
+    def depth(self) -> int:
+        return int(np.prod(self.plane.window.kernel)) * self.channels
+
+    @property
+    def step(self) -> int:
+        """Words from a block to the next of the same pixel."""
+        return WORDS * self.pixels
+
+    def in_blocks(self, x: Tensor) -> bool:
+        """Whether each tap is so many blocks side by side."""
+        return x.strides[1] == 1 and self.channels % BLOCK == 0
+
+    def scratch(self, x: Tensor) -> Mapping[str, Scratch]:
+        blocks = -(-self.depth // BLOCK)
+        line = {} if self.in_blocks(x) else {"line": Scratch("int8", blocks * BLOCK)}
+        return {**line, "window": Scratch("int32", blocks * self.step)}
+
+    def prepare(self, frame: Frame) -> None:
+        """Set what no window writes but the routines read."""
+        if "line" in frame.scratch:
+            line = frame.scratch["line"]
+            for i in range(self.depth, line.shape[0]):
+                line.store(Point((i,)), tirx.const(0, "int8"))
+
+    def write(self, frame: Frame, x: Tensor, n: Expr, pixel: Expr, slot: Expr) -> None:
+        """The window of a pixel, as that of so many pixels side by side."""
+        width = self.plane.out[1]
+        at = tirx.floordiv(pixel, width), tirx.floormod(pixel, width)
+        if self.in_blocks(x):
+            Expansion(self, frame, x, n, at, slot * WORDS).write()
+            return
+        line = frame.scratch["line"]
+        self.gather(line, x, n, at)
+        EXPAND_WORDS.run(frame.scratch["window"].at(slot * WORDS), line.at(0), line.shape[0] // BLOCK, self.step)
+
+    def gather(self, line: Tensor, x: Tensor, n: Expr, at: tuple[Expr, Expr]) -> None:
+        rows, columns = self.plane.window.kernel
+        padding = tirx.const(self.zero_point, "int8")
+        with loop("ky", 0, rows) as ky, loop("kx", 0, columns) as kx:
+            row, column = self.plane.source(0, at[0], ky), self.plane.source(1, at[1], kx)
+            inside = self.inside(row, column)
+            with loop("c", 0, self.channels) as c:
+                element = x.load(Point((n, c, row, column)))
+                value = element if inside is True else tirx.if_then_else(inside, element, padding)
+                line.store(Point(((ky * columns + kx) * self.channels + c,)), value)
+
+    def inside(self, row: Expr, column: Expr) -> Expr:
+        """Whether a position is inside of the plane; True where all are."""
+        tests: list[Expr] = []
+        for axis, at in enumerate((row, column)):
+            if self.plane.interior(axis) != (0, self.plane.out[axis]):
+                tests.append(tirx.all(at >= 0, at < self.plane.size[axis]))
+        return tirx.all(*tests) if tests else True
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """One window of whole blocks; ``offset`` is where its first word goes."""
+
+    windows: Windows
+    frame: Frame
+    x: Tensor
+    n: Expr
+    at: tuple[Expr, Expr]
+    offset: Expr
+
+    def write(self) -> None:
+        plane, windows = self.windows.plane, self.windows
+        with loop("ky", 0, plane.window.kernel[0]) as ky:
+            row = plane.source(0, self.at[0], ky)
+            inside = windows.inside(row, 0) if plane.interior(0) != (0, plane.out[0]) else True
+            with when(inside):
+                self.write_row(ky, row)
+            if inside is not True:
+                with when(tirx.Not(inside)):
+                    self.fill(ky, 0, plane.window.kernel[1])
+
+    def write_row(self, ky: Expr, row: Expr) -> None:
+        """Of taps side by side, those inside of the plane as one run, between padding."""
+        plane, count = self.windows.plane, self.windows.plane.window.kernel[1]
+        if plane.window.dilations[1] == 1 or count == 1:
+            low, high = plane.taps(1, self.at[1])
+            if (low, high) != (0, count):
+                self.fill(ky, 0, low)
+                self.fill(ky, high, count)
+            self.expand(ky, low, high - low, row)
+            return
+        with loop("kx", 0, count) as kx:
+            column = plane.source(1, self.at[1], kx)
+            inside = tirx.all(column >= 0, column < plane.size[1])
+            with when(inside):
+                self.expand(ky, kx, 1, row)
+            with when(tirx.Not(inside)):
+                self.fill(ky, kx, kx + 1)
+
+    def expand(self, ky: Expr, kx: Expr, taps: Expr, row: Expr) -> None:
+        column = self.windows.plane.source(1, self.at[1], kx)
+        source = self.x.at(self.n, 0, row, column)
+        blocks = self.windows.channels // BLOCK
+        window = self.frame.scratch["window"].at(self.place(ky, kx))
+        EXPAND_WORDS.run(window, source, taps * blocks, self.windows.step)
+
+    def fill(self, ky: Expr, low: Expr, high: Expr) -> None:
+        """Taps of padding."""
+        blocks = self.windows.channels // BLOCK
+        words = expanded(np.full(BLOCK, self.windows.zero_point, np.int8))[0]
+        with loop("i", low * blocks, high * blocks) as i:
+            place = self.place(ky, 0) + i * self.windows.step
+            for word in range(WORDS):
+                self.frame.scratch["window"].store(Point((place + word,)), tirx.const(int(words[word]), "int32"))
+
+    def place(self, ky: Expr, kx: Expr) -> Expr:
+        windows = self.windows
+        tap = ky * windows.plane.window.kernel[1] + kx
+        return self.offset + tap * (windows.channels // BLOCK * windows.step)
