@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from tvm import tirx
@@ -61,9 +62,9 @@ class Instruction:
         """A call of the function, in TIR: the target's own body is found when the C is printed."""
         return tirx.call_pure_extern(self.result, self.name, *operands)
 
-    def on(self, isa: str, body: str, guard: str = "", comment: str = "", naked: bool = False) -> Instruction:
+    def on(self, isa: str, body: str, **changes: Any) -> Instruction:
         """The same function as another instruction set has it; it is entered in the table."""
-        return instruction(replace(self, isa=isa, body=body, guard=guard, comment=comment, naked=naked))
+        return instruction(replace(self, isa=isa, body=body, **changes))
 
 
 INSTRUCTIONS: Table[tuple[str, str | None], Instruction] = Table("an instruction", lambda found: found.meaning)
@@ -113,7 +114,7 @@ def function(one: Instruction) -> str:
     """The function of C with its body alone; one of nothing but assembly takes its operands from registers."""
     kind, body = (" __attribute__((unused))", assembly(one.body)) if one.naked else ("", one.body)
     parameters = ", ".join(declared(dtype, name) + kind for name, dtype in one.operands.items())
-    head = f"static {'' if one.spans else 'inline '}{declared(one.result, one.name)}({parameters})"
+    head = f"static {'' if one.result == 'void' else 'inline '}{declared(one.result, one.name)}({parameters})"
     return f"{head}\n{{\n{body}\n}}" if "\n" in body else f"{head} {{ {body.strip()} }}"
 
 

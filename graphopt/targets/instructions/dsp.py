@@ -1,6 +1,9 @@
 """The DSP extension of ARMv7E-M and ARMv8-M."""
 
-from graphopt.targets.instructions.portable import MULTIPLY_UPPER
+from graphopt.targets.instructions.portable import ADD_PRODUCTS, MULTIPLY_UPPER, PAIR_AT, WIDEN_ROWS
+
+GUARD = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)"
+"""Of what is written in Thumb-2, or reads halves of words."""
 
 MULTIPLY_UPPER.on(
     "dsp",
@@ -10,4 +13,63 @@ MULTIPLY_UPPER.on(
     return sum;""",
     guard="defined(__ARM_FEATURE_DSP)",
     comment="The upper half of a * b in 64 bits, plus c.",
+)
+
+ADD_PRODUCTS.on(
+    "dsp",
+    """\
+    __asm__("smlad %0, %1, %2, %0" : "+r"(total) : "r"(a), "r"(b));
+    return total;""",
+    guard="defined(__ARM_FEATURE_DSP)",
+    comment="The total plus the products of the two halves of a and b.",
+)
+
+PAIR_AT.on(
+    "dsp",
+    """\
+    int32_t pair;
+    memcpy(&pair, x, sizeof pair);
+    return pair;""",
+    guard=GUARD,
+    comment="Two elements side by side in one word, the first in the lower half.",
+    includes=("string.h",),
+)
+
+WIDEN_ROWS.on(
+    "dsp",
+    """\
+push {r4-r9, lr}
+ldrd r8, r9, [sp, #28]
+add r12, r2, r2, lsl #1
+1:
+subs lr, r3, #4
+blt 3f
+2:
+ldrsb r4, [r1]
+ldrsb r5, [r1, r2]
+ldrsb r6, [r1, r2, lsl #1]
+ldrsb r7, [r1, r12]
+add r1, r1, r2, lsl #2
+pkhbt r4, r4, r5, lsl #16
+pkhbt r6, r6, r7, lsl #16
+str r4, [r0], #4
+str r6, [r0], #4
+subs lr, lr, #4
+bge 2b
+3:
+adds lr, lr, #4
+beq 5f
+4:
+ldrsb r4, [r1]
+add r1, r1, r2
+strh r4, [r0], #2
+subs lr, lr, #1
+bne 4b
+5:
+add r0, r0, r9, lsl #1
+subs r8, r8, #1
+bne 1b
+pop {r4-r9, pc}""",
+    guard=GUARD,
+    naked=True,
 )

@@ -6,9 +6,9 @@ from memory that is aligned to words; elements that may not be are loaded by LDR
 
 from __future__ import annotations
 
+from graphopt.targets.instructions.dsp import GUARD
 from graphopt.targets.instructions.products import EXPAND_WORDS, MULTIPLY_PAIRS, MULTIPLY_ROW, SUM_PAIRS, SUM_ROW
 
-GUARD = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)"
 SAVED = "push {r4-r11, lr}"
 RESTORED = "pop {r4-r11, pc}"
 SAVED_BYTES = 36

@@ -117,6 +117,60 @@ MULTIPLY_UPPER = instruction(
     )
 )
 
+
+
+def products_added(a: Array, b: Array, total: Array) -> Array:
+    low, high = (x.astype(np.int16).astype(np.int64) for x in (a, b)), ((x >> 16).astype(np.int64) for x in (a, b))
+    return np.asarray(total + np.prod(list(low), axis=0) + np.prod(list(high), axis=0))
+
+
+ADD_PRODUCTS = instruction(
+    Instruction(
+        "add_products",
+        None,
+        {"a": "int32", "b": "int32", "total": "int32"},
+        "int32",
+        "    return total + (int16_t)a * (int16_t)b + (a >> 16) * (b >> 16);",
+        products_added,
+        defined=lambda a, b, total: (np.abs(products_added(a, b, total)) < 1 << 31)
+        & (np.abs(products_added(a & 0xFFFF, b & 0xFFFF, total)) < 1 << 31),
+        comment="The total plus the products of the two halves of a and b.",
+        depth=2,
+    )
+)
+
+PAIR_AT = instruction(
+    Instruction(
+        "pair_at",
+        None,
+        {"x": "const int16*"},
+        "int32",
+        "    return (int32_t)((uint32_t)x[1] << 16 | (uint16_t)x[0]);",
+        lambda x: x[..., 1].astype(np.int32) << 16 | x[..., 0].view(np.uint16),
+        comment="Two elements side by side in one word, the first in the lower half.",
+        spans={"x": "4"},
+    )
+)
+
+WIDEN_ROWS = instruction(
+    Instruction(
+        "widen_rows",
+        None,
+        {"target": "int16*", "source": "const int8*", "step": "int32", "width": "int32", "lines": "int32", "gap": "int32"},
+        "void",
+        """\
+    for (int32_t line = 0; line < lines; ++line) {
+        for (int32_t i = 0; i < width; ++i, source += step) {
+            *target++ = *source;
+        }
+        target += gap;
+    }""",
+        lambda source: source.astype(np.int16),
+        comment="Widens elements that are step apart to rows, with a gap behind each.",
+        spans={"target": "2 * (lines * (width + gap) - gap)", "source": "(lines * width - 1) * step + 1"},
+    )
+)
+
 COUNT_ONES = instruction(
     Instruction(
         "count_ones",

@@ -48,6 +48,25 @@ def pixel_reads(task: Task[Op], plane: Plane, view: View, pixels: int) -> Mappin
     return {task.inputs[0]: Overlap(gap(ends * pixel_bytes(result), later(firsts * pixel_bytes(operand))))}
 
 
+def strip_reads(task: Task[Op], view: View, plane: Plane, strip: int, overlap: int) -> Mapping[Value, Overlap]:
+    """Of a kernel that goes over channels first, and in each over strips of rows: it reads their rows and then writes.
+
+    Of the rows that a strip needs, those before it have read the first ``overlap``.
+    """
+    seen = [view(tensor) for tensor in (task.strided(task.inputs[0]), result_of(task))]
+    operand, result = views(task, as_plane)
+    if operand is None or result is None or operand.dtype != result.dtype or None in seen:
+        return {}
+    size = pixel_bytes(operand)
+    step = math.lcm(size, task.target.alignment)
+    down, across = ((tensor.strides[2] // size, tensor.strides[3] // size) for tensor in seen if tensor is not None)
+    firsts = np.arange(0, plane.out[0], strip)
+    lasts = np.minimum(firsts + strip, plane.out[0])
+    written = (lasts - 1) * across[0] + (plane.out[1] - 1) * across[1] + 1
+    read = np.clip(firsts * plane.window.strides[0] - plane.window.pads[0] + np.where(firsts > 0, overlap, 0), 0, plane.size[0] - 1)
+    return {task.inputs[0]: Overlap(rounded_up(size * gap(written, later(read * down[0])), step), step)}
+
+
 def windowed_reads(task: Task[Op], plane: Plane, pixels: int) -> Mapping[Value, Overlap]:
     """Of a kernel whose loops go over channels first: each reads and writes what is its own.
 
@@ -66,9 +85,12 @@ def views(task: Task[Op], view: View) -> tuple[Tensor | None, Tensor | None]:
     """Operand and result through a view, if all channels of a pixel stand together; else None."""
     if task.region.tail is not None:
         return None, None
-    result = Tensor(None, task.region.head.type.dtype, task.out.shape, task.out.strides)
-    operand, seen = view(task.strided(task.inputs[0])), view(result)
+    operand, seen = view(task.strided(task.inputs[0])), view(result_of(task))
     return operand if by_pixels(operand) else None, seen if by_pixels(seen) else None
+
+
+def result_of(task: Task[Op]) -> Tensor:
+    return Tensor(None, task.region.head.type.dtype, task.out.shape, task.out.strides)
 
 
 def by_pixels(tensor: Tensor | None) -> bool:

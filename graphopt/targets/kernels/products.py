@@ -18,12 +18,13 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions import products
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
+from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.order import pixel_reads
-from graphopt.targets.kernels.quantized import bits_of, grouped_factors, zero_point_of
+from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.scaling import bounds_by_channel, parameters_of, scaling_of, shifted_up
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.windows import Windows
-from graphopt.targets.requantize import RequantizeUpper, bounds_of, constants_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
@@ -32,14 +33,19 @@ POINTWISE = Window.of((1, 1), (), ())
 
 @kernel_rule(ConvInteger, isa="dsp")
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
-    """Convolution over one or two axes without groups."""
-    x, w, _ = task.inputs
-    if task.op.group > 1 or x.type.rank > 4:
-        raise Decline("it has groups" if task.op.group > 1 else "it goes over three axes")
-    weight = weights_of(task)
-    (n, _, *size), (_, _, *out) = x.type.static_shape, task.result.type.static_shape
+    """Convolution over one or two axes, of all channels or of each by itself."""
+    x, w, b = task.inputs
+    weight = w.constant
+    if weight is None or b.constant is None or x.type.rank > 4:
+        raise Decline("it takes constant weights, and one or two axes")
+    (n, channels, *size), (_, _, *out) = x.type.static_shape, task.result.type.static_shape
     plane = plane_of(tuple(size), tuple(out), task.op.window(w.type))
-    weight = weight.reshape(*weight.shape[:2], *plane.window.kernel)
+    if task.op.group == channels == len(weight) and task.region.tail is None:
+        prove_no_overflow(task.op, weight, b.constant, x.type.dtype, task.region.node.name)
+        return depthwise_by_pairs(task, plane, weight.reshape(channels, 1, *plane.window.kernel), b.constant)
+    if task.op.group > 1:
+        raise Decline("it has groups")
+    weight = weights_of(task).reshape(*weight.shape[:2], *plane.window.kernel)
     if plane.window == POINTWISE and task.region.tail is None:
         if as_row(task.strided(x)) is not None and task.allows(as_row):
             pixels = plane.out[0] * plane.out[1]
@@ -68,46 +74,30 @@ def weights_of(task: Task[ConvInteger | LinearInteger]) -> Array:
         raise Decline("its weights are packed in fewer bits")
     if weight.min(initial=0) < products.LEAST_WEIGHT:
         raise Decline(f"a weight is below {products.LEAST_WEIGHT}")
-    least, greatest = bounds_of(task.result)
-    if max(-least.min(), greatest.max()) > products.MOST_SUM:
-        raise Decline(f"its sums may need more than {32 - products.FACTOR_BITS} bits")
     return weight
 
 
-def scaling_of(task: Task[Op]) -> Array | None:
-    """Multiplier, addend and shift of each channel, int32 [channels, 3], where a routine can scale; else None.
+def check_sums(bounds: Array) -> None:
+    """Raise ``Decline`` unless all sums, of these least and greatest ones, stay exact when they are shifted up."""
+    if bounds.size and max(-bounds.min(), bounds.max()) > products.MOST_SUM:
+        raise Decline(f"its sums may need more than {32 - products.FACTOR_BITS} bits")
 
-    An accumulator that was shifted up is scaled by as much more: the upper half of its product with the multiplier, plus
-    the addend that is shifted up too, is the same before the last shift, which rounds down.
-    """
-    region = task.region
-    op = region.epilogue[0].op if len(region.epilogue) == 1 and region.tail is None else None
-    if not isinstance(op, RequantizeUpper) or (op.low, op.high, op.to) != (-128, 127, "int8"):
+
+def scaled_sums(task: Task[Op], bounds: Array) -> Array | None:
+    """The scaling of the sums as routines have them, shifted up; None where they do not scale."""
+    scaling = scaling_of(task, len(bounds))
+    try:
+        return None if scaling is None else shifted_up(scaling, bounds, products.FACTOR_BITS)
+    except Decline:
         return None
-    acc, *parts = region.epilogue[0].inputs
-    if acc is not task.result or any(part.constant is None for part in parts):
-        return None
-    channels = task.result.type.static_shape[1 if isinstance(task.op, ConvInteger) else -1]
-    found = []
-    numbers = [np.broadcast_to(np.ravel(part.constant), (channels,)) for part in parts]  # type: ignore[arg-type]
-    bounds = [np.broadcast_to(np.ravel(bound), (channels,)) for bound in bounds_of(acc)]
-    for multiplier, addend, shift, least, greatest in zip(*numbers, *bounds, strict=True):
-        zero_point = int(addend) >> int(shift)
-        try:
-            scaled = constants_of(zero_point, int(multiplier), int(shift) + 32, int(least), int(greatest), MOST_ADDEND)
-        except Decline:
-            return None
-        found.append((scaled[0], scaled[1] << products.FACTOR_BITS, scaled[2] + products.FACTOR_BITS))
-    return np.array(found, np.int32)
-
-
-MOST_ADDEND = 1 << 30 - products.FACTOR_BITS
 
 
 def products_kernel(task: Task[Op], name: str, batch: int, plane: Plane, weight: Array, view: View) -> Kernel:
     """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w], weight is [o, c, kh, kw]."""
     x, w, b = task.inputs
-    scaling = scaling_of(task) if stored_by_pixels(task, view) else None
+    bounds = bounds_by_channel(task, len(weight))
+    scaling = scaled_sums(task, bounds) if stored_by_pixels(task, view) else None
+    check_sums(bounds if scaling is None else bounds[scaling[:, 0] != 0])
     one = plane.out == (1, 1)
     routine = ROUTINES[one, scaling is not None]
     assert b.constant is not None
@@ -117,14 +107,18 @@ def products_kernel(task: Task[Op], name: str, batch: int, plane: Plane, weight:
     packed = products.stream(rows, bias, np.zeros((len(rows), 0), np.int32) if scaling is None else scaling, routine.lanes)
     windows = Windows(plane, weight.shape[1], zero_point, 1 if one else products.PIXELS)
     padded = -(-len(rows) // routine.lanes) * routine.lanes
-    results = Scratch("int8", 4 * routine.lanes + padded) if scaling is not None else Scratch("int32", windows.pixels * padded)
+    results = Scratch("int32", windows.pixels * padded)
+    if scaling is not None:
+        spare = plane.out[0] * plane.out[1] % windows.pixels
+        results = Scratch("int8", 2 * routine.lanes + spare * padded)
     seen = view(task.strided(x))
     assert seen is not None
     kernel = ProductsConv(plane, view, routine, windows, len(rows), rows.shape[1])
     scratch = {**windows.scratch(seen), "results": results}
     reads = pixel_reads(task, plane, view, windows.pixels) if x in task.covered else {}
     tile = RegisterTile(windows.pixels, routine.lanes)
-    return Kernel(name, lambda f: kernel.emit(f, batch), {"weight": packed}, (w, b), tile, reads, scratch)
+    replaced = (w, b) if scaling is None else (w, b, *parameters_of(task))
+    return Kernel(name, lambda f: kernel.emit(f, batch), {"weight": packed}, replaced, tile, reads, scratch)
 
 
 ROUTINES: dict[tuple[bool, bool], Instruction] = {

@@ -1,0 +1,195 @@
+"""Routines of depthwise convolution for cores with the DSP extension: a tile of pixels of one channel, over and over.
+
+There is one for each window, each stride of two or less and each number of pixels, made where a kernel asks for it. It
+sums the tile over all taps, two at a time, scales and stores it, and goes on to the next tile, which may be beside it or
+below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from graphopt.ir import Array
+from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.dsp import GUARD
+from graphopt.targets.instructions.dsp_products import RESTORED, SAVED, SAVED_BYTES, scaled
+
+MOST_PIXELS = 5
+"""Five accumulators, what they read, and two pointers are all registers."""
+REGISTERS = [*(f"r{i}" for i in range(2, 13))]
+FRAME = 20
+"""Bytes on the stack: the result, its step and its advance, where it ends, and how far the rows go back."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """``pixels`` side by side, by windows of (rows, columns) taps that begin ``stride`` apart."""
+
+    rows: int
+    columns: int
+    stride: int
+    pixels: int
+
+    @property
+    def phases(self) -> int:
+        """Windows begin at even elements alone, or at odd ones too."""
+        return 2 if self.stride % 2 and self.pixels > 1 else 1
+
+    @property
+    def words(self) -> int:
+        """Pairs of taps in a row, at most."""
+        return (self.columns + self.phases) // 2
+
+    @property
+    def taps(self) -> int:
+        """The words of all rows of taps."""
+        return self.rows * self.words * self.phases
+
+    def start(self, pixel: int) -> tuple[int, int]:
+        """The word in which the window of a pixel begins, and the half of it."""
+        return divmod(pixel * self.stride, 2)
+
+    def is_tap(self, phase: int, word: int) -> bool:
+        return 0 <= word < self.words and 2 * word - phase < self.columns
+
+    def tap(self, row: int, word: int, phase: int) -> int:
+        """The place of a pair of weights: by rows, words and phases."""
+        return (row * self.words + word) * self.phases + phase
+
+
+@cache
+def depthwise_routine(tile: Tile) -> Instruction:
+    """The routine of a tile. Its taps are: the bias, the pairs of weights, then multiplier, addend and shift."""
+    rows = f"{tile.rows - 1} * 2 * pitch + 2 * advance * (count - 1) + {4 * (tile.start(tile.pixels - 1)[0] + tile.words)}"
+    portable = instruction(
+        Instruction(
+            f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}",
+            None,
+            {
+                "rows": "const int16*",
+                "taps": "const int32*",
+                "y": "int8*",
+                "step": "int32",
+                "pitch": "int32",
+                "advance": "int32",
+                "y_advance": "int32",
+                "count": "int32",
+            },
+            "void",
+            twin(tile),
+            lambda windows, weights, bias, scaling: meant(windows, weights, bias, scaling),
+            comment=f"""\
+Tiles of {tile.pixels} pixels, step apart, of windows in rows that are pitch apart: their products with pairs of taps are
+   summed and scaled to 8 bits. A tile begins advance elements after the last, and its result y_advance.""",
+            depth=2,
+            lanes=tile.pixels,
+            spans={"rows": rows, "taps": f"{4 * (tile.taps + 4)}", "y": f"{tile.pixels - 1} * step + (count - 1) * y_advance + 1"},
+        )
+    )
+    portable.on("dsp", assembly_of(tile), guard=GUARD, naked=True)
+    return portable
+
+
+def meant(windows: Array, weights: Array, bias: Array, scaling: Array) -> Array:
+    """Of windows [..., taps] and the weights [taps] of a channel: its sums, scaled."""
+    acc = bias + windows.astype(np.int64) @ weights.astype(np.int64)
+    return np.asarray(np.clip(((acc * scaling[0] >> 32) + scaling[1]) >> scaling[2], -128, 127).astype(np.int8))
+
+
+def twin(tile: Tile) -> str:
+    lines = ["    for (int32_t i = 0; i < count; ++i) {"]
+    for p in range(tile.pixels):
+        word, phase = tile.start(p)
+        lines += [
+            f"        int32_t sum{p} = taps[0];",
+            f"        for (int32_t ky = 0; ky < {tile.rows}; ++ky) {{",
+            f"            for (int32_t j = 0; j < {sum(tile.is_tap(phase, w) for w in range(tile.words))}; ++j) {{",
+            f"                const int16_t *const x = rows + i * advance + ky * pitch + 2 * (j + {word});",
+            f"                const int32_t w = taps[1 + (ky * {tile.words} + j) * {tile.phases} + {phase}];",
+            f"                sum{p} += x[0] * (int16_t)w + x[1] * (w >> 16);",
+            "            }",
+            "        }",
+            f"        const int32_t upper{p} = (int32_t)((int64_t)sum{p} * taps[{tile.taps + 1}] >> 32);",
+            f"        const int32_t y{p} = (upper{p} + taps[{tile.taps + 2}]) >> taps[{tile.taps + 3}];",
+            f"        y[i * y_advance + {p} * step] = (int8_t)(y{p} < -128 ? -128 : y{p} > 127 ? 127 : y{p});",
+        ]
+    return "\n".join([*lines, "    }"])
+
+
+def assembly_of(tile: Tile) -> str:
+    sums = REGISTERS[: tile.pixels]
+    lines = [
+        SAVED,
+        f"sub sp, sp, #{FRAME}",
+        f"ldrd lr, r4, [sp, #{SAVED_BYTES + FRAME}]",
+        f"ldrd r5, r6, [sp, #{SAVED_BYTES + FRAME + 8}]",
+        "lsl lr, lr, #1",
+        "mla r6, r5, r6, r2",
+        "str r2, [sp]",
+        "strd r3, r5, [sp, #4]",
+        f"mov r7, #{tile.rows}",
+        "mul r7, r7, lr",
+        "sub r7, r7, r4, lsl #1",
+        "strd r6, r7, [sp, #12]",
+        "1:",
+        f"ldr {sums[0]}, [r1], #4",
+        *(f"mov {other}, {sums[0]}" for other in sums[1:]),
+        *(line for _ in range(tile.rows) for line in [*row_of_taps(tile, sums), "add r0, r0, lr"]),
+        *ending(tile, sums),
+        f"add sp, sp, #{FRAME}",
+        RESTORED,
+    ]
+    return "\n".join(lines)
+
+
+def row_of_taps(tile: Tile, sums: list[str]) -> list[str]:
+    """The products of one row of taps, word by word; r0 points to the row, r1 to its weights, and goes on."""
+    free = REGISTERS[tile.pixels :]
+    # of the elements, a word of taps needs as many words as its windows begin in
+    needed = tile.start(tile.pixels - 1)[0] + 1
+    batch = 2 if len(free) >= needed + 1 + 2 * tile.phases and tile.words > 1 else 1
+    held, weights = free[: len(free) - batch * tile.phases], free[len(free) - batch * tile.phases :]
+    total = tile.start(tile.pixels - 1)[0] + tile.words
+    first = min(total, len(held))
+    lines = [load(held[:first], "r0", "")]
+    place = {word: held[word] for word in range(first)}
+    for word in range(tile.words):
+        for wanted in range(word, min(word + needed, total)):
+            if wanted not in place:
+                place[wanted] = place.pop(min(place))
+                lines.append(f"ldr {place[wanted]}, [r0, #{4 * wanted}]")
+        if word % batch == 0:
+            count = min(batch, tile.words - word) * tile.phases
+            lines.append(load(weights[:count], "r1", "!"))
+        for pixel, total_of in enumerate(sums):
+            begin, phase = tile.start(pixel)
+            if tile.is_tap(phase, word):
+                weight = weights[word % batch * tile.phases + phase]
+                lines.append(f"smlad {total_of}, {place[begin + word]}, {weight}, {total_of}")
+    return lines
+
+
+def load(registers: list[str], pointer: str, writes_back: str) -> str:
+    """Words from a pointer on, into registers in ascending order."""
+    if len(registers) > 1:
+        return f"ldm {pointer}{writes_back}, {{{', '.join(registers)}}}"
+    return f"ldr {registers[0]}, [{pointer}], #4" if writes_back else f"ldr {registers[0]}, [{pointer}]"
+
+
+def ending(tile: Tile, sums: list[str]) -> list[str]:
+    """Scale the sums, store them, and go to the next tile or end. No sum is above r6."""
+    lines = ["ldm r1, {r7-r9}", f"sub r1, r1, #{4 * (tile.taps + 1)}"]
+    lines += [line for one in sums for line in scaled(one, "r7", "r8", "r9")]
+    lines += ["ldm sp, {r8-r12}"]  # result, step, advance, end, back
+    base = "r8"
+    for pixel, one in enumerate(sums):
+        if pixel and pixel % 3 == 0:
+            lines.append(f"add r7, {base}, r9, lsl #1")
+            base = "r7"
+        within = pixel if base == "r8" else pixel - 2
+        lines.append(f"strb {one}, [{base}{('', ', r9', ', r9, lsl #1')[within]}]")
+    lines += ["add r8, r8, r10", "sub r0, r0, r12", "str r8, [sp]", "cmp r8, r11", "bne 1b"]
+    return lines

@@ -1,0 +1,273 @@
+"""Depthwise convolution of 8 bits by pairs of products: rows of one channel, widened into scratch, two taps at a time.
+
+Pairs of elements stand at even places of a row. A window that begins at an odd place takes its weights one further on:
+(0, w0), (w1, w2). Padding is the zero point, and is in the rows. The plane of a channel goes by strips of rows, as many
+as scratch holds; the last rows of a strip are the first of the next, and each element is read once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.ir import Array, Value
+from graphopt.ops import ConvInteger, Window
+from graphopt.rewrite import Decline
+from graphopt.targets.instructions import dsp_depthwise
+from graphopt.targets.instructions.dsp_depthwise import Tile
+from graphopt.targets.instructions.portable import ADD_PRODUCTS, PAIR_AT, WIDEN_ROWS
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
+from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
+from graphopt.targets.kernels.order import strip_reads
+from graphopt.targets.kernels.quantized import bits_of, grouped_factors, zero_point_of
+from graphopt.targets.kernels.scaling import parameters_of, scaling_of
+from graphopt.targets.schedule import RegisterTile, balanced, runs
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop, when
+
+PIXELS = 4
+"""Of a tile, where there is a choice."""
+
+STRIP_BYTES = 1024
+"""Of the rows of a strip, where they are more than one window."""
+MOST_STRIDE = 2
+"""Of windows side by side that routines know."""
+
+
+def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array) -> Kernel:
+    """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
+    x, w, b = task.inputs
+    if x.type.dtype not in ("int8", "uint8") or bits_of(task.op, weight) != 8 or grouped_factors(task.op, weight) is not None:
+        raise Decline("it takes elements and weights of 8 bits")
+    view = as_plane
+    if plane.window.kernel[1] == 1:
+        plane, weight, view = swapped(plane), weight.transpose(0, 1, 3, 2), as_swapped
+    if plane.window.dilations[1] != 1:
+        raise Decline("its taps do not stand side by side")
+    zero_point = zero_point_of(task.op)
+    folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+    scaling = scaling_of(task, len(weight))
+    if x.type.dtype != "int8" or plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
+        scaling = None
+    kernel = DepthwisePairs(plane, view, zero_point, scaling is not None)
+    packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32)}
+    replaced: tuple[Value, ...] = (w, b)
+    if scaling is not None:
+        packed["scaling"] = scaling.astype(np.int32)
+        replaced += parameters_of(task)
+    name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
+    reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
+    return Kernel(name, kernel.emit, packed, replaced, RegisterTile(kernel.pixels, 1), reads, kernel.scratch)
+
+
+def swapped(plane: Plane) -> Plane:
+    """A plane with its axes exchanged."""
+    window = plane.window
+    pads = window.pads[1], window.pads[0], window.pads[3], window.pads[2]
+    turned = Window(window.kernel[::-1], window.strides[::-1], pads, window.dilations[::-1])
+    return Plane(plane.size[::-1], plane.out[::-1], turned)
+
+
+def as_swapped(tensor: Tensor) -> Tensor:
+    """A tensor [n, c, h, w] as [n, c, w, h]."""
+    plain = as_plane(tensor)
+    n, c, h, w = plain.strides
+    return replace(plain, shape=(*plain.shape[:2], *plain.shape[:1:-1]), strides=(n, c, w, h))
+
+
+@dataclass(frozen=True)
+class DepthwisePairs:
+    """The loops of a depthwise convolution: channels, strips of rows, tiles of pixels.
+
+    If ``scales``, a routine does the tiles; else their taps are written out here, and the epilogue behind them.
+    """
+
+    plane: Plane
+    view: View
+    zero_point: int
+    scales: bool
+
+    @property
+    def tiles(self) -> list[tuple[int, int, int]]:
+        """How a row is cut, (first, count, pixels): each begins at an even element."""
+        width = self.plane.out[1]
+        full, left = divmod(width, PIXELS)
+        if width <= dsp_depthwise.MOST_PIXELS:
+            return [(0, 1, width)]
+        if left == 1:  # with the pixels of a full one
+            full, left = full - 1, PIXELS + 1
+        return [(0, full, PIXELS)] * bool(full) + [(full * PIXELS, 1, left)] * bool(left)
+
+    @property
+    def pixels(self) -> int:
+        return self.tiles[0][2]
+
+    def tile(self, pixels: int) -> Tile:
+        window = self.plane.window
+        return Tile(*window.kernel, window.strides[1], pixels)
+
+    @property
+    def row(self) -> int:
+        """Elements of a row with its padding, and what pairs read beyond it; even."""
+        tile = self.tile(self.pixels)
+        return 2 * ((self.plane.out[1] - 1) * self.plane.window.strides[1] // 2 + tile.words)
+
+    @property
+    def overlap(self) -> int:
+        """The rows that two strips share."""
+        return max(0, self.plane.window.extent[0] - self.plane.window.strides[0])
+
+    @property
+    def strip(self) -> int:
+        """Rows of the result in a strip."""
+        rows = STRIP_BYTES // (2 * self.row) - self.overlap
+        most = max(1, rows // self.plane.window.strides[0])
+        return balanced(self.plane.out[0], min(most, self.plane.out[0]))
+
+    def rows_for(self, strip: int) -> int:
+        """Rows of the input that so many rows of the result need."""
+        return (strip - 1) * self.plane.window.strides[0] + self.plane.window.extent[0]
+
+    @property
+    def scratch(self) -> dict[str, Scratch]:
+        taps = Scratch("int32", self.tile(self.pixels).taps + 4)
+        return {"taps": taps, "rows": Scratch("int16", self.rows_for(self.strip) * self.row)}
+
+    def emit(self, frame: Frame) -> None:
+        x, y = self.view(frame.tensors[frame.task.inputs[0]]), self.view(frame.out)
+        assert x is not None and y is not None
+        rows = PaddedRows(self.plane, self.row, self.zero_point, frame.scratch["rows"])
+        rows.fill_columns(self.rows_for(self.strip))
+        with loop("n", 0, x.shape[0]) as n, loop("c", 0, x.shape[1]) as c:
+            self.gather_taps(frame, c)
+            rows.widen(x, (n, c), 0, 0, self.overlap)
+            for start, count, size in runs(self.plane.out[0], self.strip):
+                with loop("strip", 0, count) as i:
+                    first = start + i * size
+                    rows.widen(x, (n, c), first * self.plane.window.strides[0], self.overlap, self.rows_for(size))
+                    self.emit_strip(frame, y, (n, c), first, size)
+                    if self.strip < self.plane.out[0]:
+                        rows.move_up(self.overlap, size * self.plane.window.strides[0])
+
+    def emit_strip(self, frame: Frame, y: Tensor, at: tuple[Expr, Expr], first: Expr, size: int) -> None:
+        """Rows of the result from ``first`` on, whose windows are in scratch."""
+        for start, count, pixels in self.tiles:
+            if not self.scales:
+                with loop("y", 0, size) as line, loop("tile", 0, count) as tile:
+                    self.emit_tile(frame, y, at, (first, line), start + tile * pixels, pixels)
+            elif size >= count:  # a routine goes down the rows, or along them, whichever are more
+                with loop("tile", 0, count) as tile:
+                    column = start + tile * pixels
+                    down = self.plane.window.strides[0] * self.row, y.strides[2], size
+                    self.run(frame, y, (*at, first, column), 0, column, pixels, down)
+            else:
+                with loop("y", 0, size) as line:
+                    along = pixels * self.plane.window.strides[1], pixels * y.strides[3], count
+                    self.run(frame, y, (*at, first + line, start), line, start, pixels, along)
+
+    def run(
+        self, frame: Frame, y: Tensor, at: tuple[Expr, ...], line: Expr, column: Expr, pixels: int, repeat: tuple[int, int, int]
+    ) -> None:
+        """The routine, from a place of the result on; ``repeat`` is how far it goes in the rows and in the result, how often."""
+        strides = self.plane.window.strides
+        rows = frame.scratch["rows"].at(line * strides[0] * self.row + column * strides[1])
+        routine = dsp_depthwise.depthwise_routine(self.tile(pixels))
+        routine.run(rows, frame.scratch["taps"].at(0), y.at(*at), y.strides[3], self.row, *repeat)
+
+    def emit_tile(
+        self, frame: Frame, out: Tensor, at: tuple[Expr, Expr], y: tuple[Expr, Expr], column: Expr, pixels: int
+    ) -> None:
+        """A tile with its taps written out, and the epilogue."""
+        (n, c), (first, line) = at, y
+        window, rows, taps = self.plane.window, frame.scratch["rows"], frame.scratch["taps"]
+        tile = self.tile(pixels)
+        acc = Locals("acc", pixels, "int32")
+        for p in range(pixels):
+            acc[p] = taps.load(Point((0,)))
+        for ky in range(window.kernel[0]):
+            start = (line * window.strides[0] + ky * window.dilations[0]) * self.row + column * window.strides[1]
+            for pair in range(tile.start(pixels - 1)[0] + tile.words):
+                for p in range(pixels):
+                    begin, phase = tile.start(p)
+                    if tile.is_tap(phase, pair - begin):
+                        weight = taps.load(Point((1 + tile.tap(ky, pair - begin, phase),)))
+                        acc[p] = ADD_PRODUCTS.call(PAIR_AT.call(rows.at(start + 2 * pair)), weight, acc[p])
+        epilogue = frame.epilogue(self.view)
+        for p in range(pixels):
+            point = Point((n, c, first + line, column + p))
+            out.store(point, epilogue(acc[p], point))
+
+    def gather_taps(self, frame: Frame, c: Expr) -> None:
+        """What a routine needs of a channel: its bias, its weights in pairs, and its scaling."""
+        tile, taps = self.tile(self.pixels), frame.scratch["taps"]
+        taps.store(Point((0,)), frame.packed["bias"].load(Point((c,))))
+        with loop("ky", 0, tile.rows) as ky:
+            for word in range(tile.words):
+                for phase in range(tile.phases):
+                    low, high = (self.weight(frame, c, ky, 2 * word - phase + i) for i in (0, 1))
+                    pair = tirx.bitwise_or(tirx.bitwise_and(low, 0xFFFF), tirx.shift_left(high, 16))
+                    place = 1 + (ky * tile.words + word) * tile.phases + phase
+                    taps.store(Point((place,)), pair)
+        if self.scales:
+            for i in range(3):
+                taps.store(Point((tile.taps + 1 + i,)), frame.packed["scaling"].load(Point((c, i))))
+
+    def weight(self, frame: Frame, c: Expr, ky: Expr, kx: int) -> Expr:
+        inside = 0 <= kx < self.plane.window.kernel[1]
+        return cast(frame.packed["weight"].load(Point((c, ky, kx))), "int32") if inside else tirx.const(0, "int32")
+
+
+@dataclass(frozen=True)
+class PaddedRows:
+    """Rows of one channel in scratch, widened to 16 bits, ``row`` elements each, with their padding."""
+
+    plane: Plane
+    row: int
+    zero_point: int
+    buffer: Tensor
+
+    @property
+    def width(self) -> int:
+        """Elements of the input in a row."""
+        return min(self.plane.size[1], self.row - self.plane.window.pads[1])
+
+    def fill(self, line: Expr, first: Expr, last: Expr) -> None:
+        with loop("i", first, last) as i:
+            self.buffer.store(Point((line * self.row + i,)), tirx.const(self.zero_point, "int16"))
+
+    def fill_columns(self, lines: int) -> None:
+        """The padding at the ends of rows, which stays."""
+        left = self.plane.window.pads[1]
+        with loop("line", 0, lines) as line:
+            for first, last in ((0, left), (left + self.width, self.row)):
+                if first < last:
+                    self.fill(line, first, last)
+
+    def widen(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: int, last: int) -> None:
+        """Rows of scratch from ``first`` to ``last``, which hold those of the padded input from ``top`` on."""
+        if first == last:
+            return
+        plane, left = self.plane, self.plane.window.pads[1]
+        begin = top - plane.window.pads[0]
+        low, high = first, last
+        if plane.interior(0) != (0, plane.out[0]):
+            low, high = tirx.max(first, -begin), tirx.min(last, plane.size[0] - begin)
+            for start, stop in ((first, tirx.min(low, last)), (tirx.max(high, first), last)):
+                with loop("line", start, stop) as line:
+                    self.fill(line, left, left + self.width)
+        if x.dtype == "int8" and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
+            with when(True if (low, high) == (first, last) else low < high):
+                source = x.at(*at, begin + low, 0)
+                target = self.buffer.at(low * self.row + left)
+                WIDEN_ROWS.run(target, source, x.strides[3], self.width, high - low, self.row - self.width)
+            return
+        with loop("line", low, high) as line, loop("i", 0, self.width) as i:
+            element = cast(x.load(Point((*at, begin + line, i))), "int16")
+            self.buffer.store(Point((line * self.row + left + i,)), element)
+
+    def move_up(self, lines: int, by: int) -> None:
+        """The last rows of a strip to the top, from ``by`` rows below."""
+        if lines:
+            with loop("i", 0, lines * self.row) as i:
+                self.buffer.store(Point((i,)), self.buffer.load(Point((by * self.row + i,))))
