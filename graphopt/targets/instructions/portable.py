@@ -171,6 +171,25 @@ WIDEN_ROWS = instruction(
     )
 )
 
+COPY_RUNS = instruction(
+    Instruction(
+        "copy_runs",
+        None,
+        {"target": "int8*", "source": "const int8*", "length": "int32", "count": "int32", "step": "int32"},
+        "void",
+        """\
+    for (int32_t run = 0; run < count; ++run) {
+        for (int32_t i = 0; i < length; ++i) {
+            *target++ = source[i];
+        }
+        source += step;
+    }""",
+        lambda source: source,
+        comment="Copies runs that begin a step apart to one line.",
+        spans={"target": "length * count", "source": "step * (count - 1) + length"},
+    )
+)
+
 COUNT_ONES = instruction(
     Instruction(
         "count_ones",

@@ -101,20 +101,19 @@ def products_kernel(task: Task[Op], name: str, batch: int, plane: Plane, weight:
     one = plane.out == (1, 1)
     routine = ROUTINES[one, scaling is not None]
     assert b.constant is not None
-    rows = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
-    zero_point = zero_point_of(task.op)
+    seen, zero_point = view(task.strided(x)), zero_point_of(task.op)
+    assert seen is not None
+    windows = Windows(plane, weight.shape[1], seen.strides, zero_point, 1 if one else products.PIXELS)
+    rows = windows.in_order(weight)
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     packed = products.stream(rows, bias, np.zeros((len(rows), 0), np.int32) if scaling is None else scaling, routine.lanes)
-    windows = Windows(plane, weight.shape[1], zero_point, 1 if one else products.PIXELS)
     padded = -(-len(rows) // routine.lanes) * routine.lanes
     results = Scratch("int32", windows.pixels * padded)
     if scaling is not None:
         spare = plane.out[0] * plane.out[1] % windows.pixels
         results = Scratch("int8", 2 * routine.lanes + spare * padded)
-    seen = view(task.strided(x))
-    assert seen is not None
     kernel = ProductsConv(plane, view, routine, windows, len(rows), rows.shape[1])
-    scratch = {**windows.scratch(seen), "results": results}
+    scratch = {**windows.scratch, "results": results}
     reads = pixel_reads(task, plane, view, windows.pixels) if x in task.covered else {}
     tile = RegisterTile(windows.pixels, routine.lanes)
     replaced = (w, b) if scaling is None else (w, b, *parameters_of(task))
