@@ -1,6 +1,6 @@
 """The instructions that kernels call, a file for each instruction set; ``portable`` has the twin of every one."""
 
-from graphopt.targets.instructions import armv6m, dsp, dsp_products, portable, products
+from graphopt.targets.instructions import armv6m, armv7m, dsp, dsp_products, portable, products
 from graphopt.targets.instructions.base import (
     INSTRUCTIONS,
     Instruction,
@@ -14,6 +14,7 @@ __all__ = [
     "INSTRUCTIONS",
     "Instruction",
     "armv6m",
+    "armv7m",
     "definition",
     "dsp",
     "dsp_products",

@@ -119,6 +119,19 @@ MULTIPLY_UPPER = instruction(
 
 
 
+CLIP_INT8 = instruction(
+    Instruction(
+        "clip_int8",
+        None,
+        {"x": "int32"},
+        "int32",
+        "    return x < -128 ? -128 : x > 127 ? 127 : x;",
+        lambda x: np.clip(x, -128, 127),
+        comment="The nearest number that int8 has.",
+    )
+)
+
+
 def products_added(a: Array, b: Array, total: Array) -> Array:
     low, high = (x.astype(np.int16).astype(np.int64) for x in (a, b)), ((x >> 16).astype(np.int64) for x in (a, b))
     return np.asarray(total + np.prod(list(low), axis=0) + np.prod(list(high), axis=0))
