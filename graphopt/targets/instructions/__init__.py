@@ -4,6 +4,7 @@ from graphopt.targets.instructions import armv6m, armv7m, dsp, dsp_products, por
 from graphopt.targets.instructions.base import (
     INSTRUCTIONS,
     Instruction,
+    Span,
     definition,
     find_instruction,
     instruction,
@@ -13,6 +14,7 @@ from graphopt.targets.instructions.base import (
 __all__ = [
     "INSTRUCTIONS",
     "Instruction",
+    "Span",
     "armv6m",
     "armv7m",
     "definition",

@@ -1,8 +1,8 @@
-"""ARMv7-M and later: saturation."""
+"""ARMv7-M and later: saturation. All cores with the DSP extension have it."""
 
 from graphopt.targets.instructions.portable import CLIP_INT8
 
-for _isa in ("armv7-m", "armv7e-m", "armv8-m", "armv8.1-m"):
+for _isa in ("armv7-m", "dsp"):
     CLIP_INT8.on(
         _isa,
         """\

@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.ir import Array
 from graphopt.targets.c_types import C_TYPES
-from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.base import Instruction, Span, instruction
 
 MULTIPLY_ADD = instruction(
     Instruction(
@@ -161,7 +161,7 @@ PAIR_AT = instruction(
         "    return (int32_t)((uint32_t)x[1] << 16 | (uint16_t)x[0]);",
         lambda x: x[..., 1].astype(np.int32) << 16 | x[..., 0].view(np.uint16),
         comment="Two elements side by side in one word, the first in the lower half.",
-        spans={"x": "4"},
+        spans={"x": Span("4")},
     )
 )
 
@@ -180,7 +180,10 @@ WIDEN_ROWS = instruction(
     }""",
         lambda source: source.astype(np.int16),
         comment="Widens elements that are step apart to rows, with a gap behind each.",
-        spans={"target": "2 * (lines * (width + gap) - gap)", "source": "(lines * width - 1) * step + 1"},
+        spans={
+            "target": Span("2 * width", (("lines", "2 * (width + gap)"),)),
+            "source": Span("1", (("lines * width", "step"),)),
+        },
     )
 )
 
@@ -199,7 +202,7 @@ COPY_RUNS = instruction(
     }""",
         lambda source: source,
         comment="Copies runs that begin a step apart to one line.",
-        spans={"target": "length * count", "source": "step * (count - 1) + length"},
+        spans={"target": Span("length * count"), "source": Span("length", (("count", "step"),))},
     )
 )
 

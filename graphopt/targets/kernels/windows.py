@@ -108,8 +108,8 @@ class Blocks:
     def fill(self, tap: Expr, low: Expr, high: Expr) -> None:
         blocks = self.windows.unit // BLOCK
         words = expanded(np.full(BLOCK, self.windows.zero_point, np.int8))[0]
-        with loop("i", low * blocks, high * blocks) as i:
-            place = self.place(tap) + i * self.windows.step
+        with loop("i", 0, (high - low) * blocks) as i:
+            place = self.place(tap + low) + i * self.windows.step
             for word in range(WORDS):
                 self.window.store(Point((place + word,)), tirx.const(int(words[word]), "int32"))
 
@@ -129,8 +129,8 @@ class Line:
 
     def fill(self, tap: Expr, low: Expr, high: Expr) -> None:
         unit = self.windows.unit
-        with loop("i", low * unit, high * unit) as i:
-            self.line.store(Point((tap * unit + i,)), tirx.const(self.windows.zero_point, "int8"))
+        with loop("i", 0, (high - low) * unit) as i:
+            self.line.store(Point(((tap + low) * unit + i,)), tirx.const(self.windows.zero_point, "int8"))
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,8 @@ class WindowRuns:
         if self.windows.side_by_side:
             low, high = plane.taps(1, self.at[1])
             if (low, high) != (0, count):
+                low = tirx.min(low, count)  # a window may be outside as a whole
+                high = tirx.max(low, high)
                 self.target.fill(tap, 0, low)
                 self.target.fill(tap, high, count)
             self.copy(tap, c, row, low, high - low)
