@@ -46,10 +46,10 @@ def conv_by_products(task: Task[ConvInteger]) -> Kernel:
     if task.op.group > 1:
         raise Decline("it has groups")
     weight = weights_of(task).reshape(*weight.shape[:2], *plane.window.kernel)
-    if plane.window == POINTWISE and task.region.tail is None:
-        if as_row(task.strided(x)) is not None and task.allows(as_row):
-            pixels = plane.out[0] * plane.out[1]
-            return products_kernel(task, "conv_1x1", n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row)
+    in_row = as_row(task.strided(x)) is not None and task.allows(as_row)
+    if plane.window == POINTWISE and task.region.tail is None and in_row:
+        pixels = plane.out[0] * plane.out[1]
+        return products_kernel(task, "conv_1x1", n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row)
     return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, as_plane)
 
 
@@ -61,7 +61,9 @@ def linear_by_products(task: Task[LinearInteger]) -> Kernel:
     if rows is None or not task.allows(as_rows):
         raise Decline("its rows are not in one line of memory")
     pixels = rows.shape[3]
-    return products_kernel(task, "linear", 1, Plane((1, pixels), (1, pixels), POINTWISE), weight[:, :, None, None], as_rows)
+    return products_kernel(
+        task, "linear", 1, Plane((1, pixels), (1, pixels), POINTWISE), weight[:, :, None, None], as_rows
+    )
 
 
 def weights_of(task: Task[ConvInteger | LinearInteger]) -> Array:
@@ -93,7 +95,7 @@ def scaled_sums(task: Task[Op], bounds: Array) -> Array | None:
 
 
 def products_kernel(task: Task[Op], name: str, batch: int, plane: Plane, weight: Array, view: View) -> Kernel:
-    """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w], weight is [o, c, kh, kw]."""
+    """The kernel of a convolution over a plane, its tensors viewed as [n, c, h, w]; weight is [o, c, kh, kw]."""
     x, w, b = task.inputs
     bounds = bounds_by_channel(task, len(weight))
     scaling = scaled_sums(task, bounds) if stored_by_pixels(task, view) else None
@@ -106,7 +108,9 @@ def products_kernel(task: Task[Op], name: str, batch: int, plane: Plane, weight:
     windows = Windows(plane, weight.shape[1], seen.strides, zero_point, 1 if one else products.PIXELS)
     rows = windows.in_order(weight)
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
-    packed = products.stream(rows, bias, np.zeros((len(rows), 0), np.int32) if scaling is None else scaling, routine.lanes)
+    packed = products.stream(
+        rows, bias, np.zeros((len(rows), 0), np.int32) if scaling is None else scaling, routine.lanes
+    )
     padded = -(-len(rows) // routine.lanes) * routine.lanes
     results = Scratch("int32", windows.pixels * padded)
     if scaling is not None:
@@ -116,8 +120,8 @@ def products_kernel(task: Task[Op], name: str, batch: int, plane: Plane, weight:
     scratch = {**windows.scratch, "results": results}
     reads = pixel_reads(task, plane, view, windows.pixels) if x in task.covered else {}
     tile = RegisterTile(windows.pixels, routine.lanes)
-    replaced = (w, b) if scaling is None else (w, b, *parameters_of(task))
-    return Kernel(name, lambda f: kernel.emit(f, batch), {"weight": packed}, replaced, tile, reads, scratch)
+    absorbed = () if scaling is None else parameters_of(task)
+    return Kernel(name, lambda f: kernel.emit(f, batch), {"weight": packed}, (w, b), tile, reads, scratch, absorbed)
 
 
 ROUTINES: dict[tuple[bool, bool], Instruction] = {

@@ -1,11 +1,10 @@
-"""The scaling that ends a region, where a routine can do it: clip((upper(acc * multiplier) + addend) >> shift) to int8."""
+"""The scaling that ends a region, where a routine can do it: clip((upper(acc * multiplier) + addend) >> shift)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from graphopt.ir import Array, Op, Value
-from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Task
 from graphopt.targets.requantize import MOST_ADDEND, RequantizeUpper, bounds_of, constants_of
 
@@ -40,10 +39,13 @@ def shifted_up(scaling: Array, bounds: Array, bits: int) -> Array:
     too, is the same before the last shift, which rounds down. A channel that gives one number for all of its sums (a
     dead one, whose bias may be of any size) is that number, times 0. Raises ``Decline`` where no constants fit.
     """
-    return np.array([one_shifted_up(*map(int, row), bits) for row in np.hstack([scaling, bounds])], np.int32)
+    rows = np.hstack([scaling, bounds]).tolist()
+    return np.array([one_shifted_up(m, a, s, least, most, bits) for m, a, s, least, most in rows], np.int32)
 
 
-def one_shifted_up(multiplier: int, addend: int, shift: int, least: int, greatest: int, bits: int) -> tuple[int, int, int]:
+def one_shifted_up(
+    multiplier: int, addend: int, shift: int, least: int, greatest: int, bits: int
+) -> tuple[int, int, int]:
     ends = {min(max(((acc * multiplier >> 32) + addend) >> shift, -128), 127) for acc in (least, greatest)}
     if len(ends) == 1:
         return 0, ends.pop(), 0
