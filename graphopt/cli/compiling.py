@@ -76,6 +76,12 @@ def compile_command(
     data: DataOption = None,
     labels: LabelsOption = None,
     io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
+    nhwc: Annotated[
+        list[str] | None, typer.Option("--nhwc", metavar="PORT", help="an input or output with its channels last")
+    ] = None,
+    io_in_arena: Annotated[
+        bool, typer.Option("--io-in-arena", help="inputs and outputs are places in the workspace")
+    ] = False,
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
     load: LoadOption = None,
@@ -102,7 +108,10 @@ def compile_command(
     context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
-        program = compile(small, target, name=name, batch=batch, io=io, stack=True)
+        ports = dict.fromkeys(nhwc or [], "nhwc")
+        program = compile(
+            small, target, name=name, batch=batch, io=io, layout=ports, io_in_arena=io_in_arena, stack=True
+        )
         saved = program.save(output)
         report = describe_program(program)
     accuracy = measure_accuracy(graph, small, data, labels, key, prepare)

@@ -138,6 +138,7 @@ def common_context(lowered: Lowered, target: Target, name: str) -> dict[str, obj
         "alignment": target.alignment,
         "inputs": [port_context(p) for p in lowered.inputs],
         "outputs": [port_context(p) for p in lowered.outputs],
+        "in_arena": any(p.offset is not None for p in lowered.inputs),
         "target": label(target.name),
         "description": printable(target.description),
         "compiler": target.toolchain.compiler,
@@ -161,6 +162,8 @@ def port_context(port: Port) -> dict[str, object]:
         "size": size,
         "scale": None if port.scale is None else c_literal(port.scale, "float32"),
         "zero_point": port.zero_point,
+        "offset": port.offset,
+        "bytes": size * np.dtype(port.type.dtype).itemsize,
     }
 
 

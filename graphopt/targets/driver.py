@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 
 from graphopt.errors import InvalidInput
@@ -36,16 +37,21 @@ def compile(
     name: str = "model",
     batch: int = 1,
     io: str = "native",
+    layout: Mapping[str, str] | None = None,
+    io_in_arena: bool = False,
     stack: bool = False,
 ) -> Program:
     """Compile a graph for a target, with N bound to ``batch``.
 
     ``name`` is the C prefix and the stem of the files, so that several models link into one firmware. A quantized
     program takes and gives its integers (``io="native"``), whose scales are in the header, or float32
-    (``io="float32"``). With ``stack`` the compiler of a C project is asked how much stack a run takes, for the header
-    and the manifest. No C compiler is needed. If the linker of a Linux target is missing, the program has an object
-    file and C sources in place of its library; they are linked when it first runs, or by their Makefile. Raises
-    ``Unsupported`` with every node that cannot be lowered, ``BudgetExceeded`` if the program does not fit, and
+    (``io="float32"``). ``layout={"input": "nhwc"}`` gives a port its channels last, as cameras have them. With
+    ``io_in_arena`` inputs and outputs are places in the workspace, where buffers of the model lie over them: the header
+    says where (``<name>_input``, ``<name>_output``), and pointers to elsewhere are copied from and to. With ``stack``
+    the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No C compiler is
+    needed. If the linker of a Linux target is missing, the program has an object file and C sources in place of its
+    library; they are linked when it first runs, or by their Makefile. Raises ``Unsupported`` with every node that
+    cannot be lowered, ``InvalidInput`` for a layout of no port, ``BudgetExceeded`` if the program does not fit, and
     ``ToolFailed`` if a compiler fails.
     """
     check_name(name)
@@ -53,7 +59,7 @@ def compile(
     from graphopt.targets.artifact import library_files, library_sources, measured_project, project_files
     from graphopt.targets.codegen_llvm import compile_object
     from graphopt.targets.lowering import lower
-    from graphopt.targets.ports import native_io, with_parameters
+    from graphopt.targets.ports import native_io, port_options, with_parameters
     from graphopt.targets.samples import samples_apart
 
     machine = get_target(target)
@@ -62,7 +68,7 @@ def compile(
     verify(graph)
     graph, taken, given = native_io(graph) if io == "native" else (graph, {}, {})
     batched = samples_apart(graph)
-    lowered = lower(bind_batch(graph, batch), machine)
+    lowered = lower(bind_batch(graph, batch), machine, port_options(graph, layout, io_in_arena))
     ports = with_parameters(lowered.inputs, taken), with_parameters(lowered.outputs, given)
     lowered = replace(lowered, inputs=ports[0], outputs=ports[1])
     if machine.codegen == "c":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from networkx.utils import UnionFind
@@ -47,10 +48,10 @@ def channels_last(shape: tuple[int, ...]) -> Layout:
     return Layout(shape, (0, *range(2, len(shape)), 1))
 
 
-def assign_layouts(graph: Graph) -> dict[Value, Layout]:
-    """A layout for every value of a bound graph.
+def assign_layouts(graph: Graph, last: Collection[Value] = ()) -> dict[Value, Layout]:
+    """A layout for every value of a bound graph; ``last`` are the inputs and outputs with channels last.
 
-    Inputs, outputs and constants keep the model's row-major order. So do both sides of a reshape,
+    Other inputs, outputs and constants keep the model's row-major order. So do both sides of a reshape,
     which is then free. Other values are channels-last if a window over spatial axes reads or writes
     them, directly or through operators that keep the layout; the rest are row-major.
     """
@@ -62,8 +63,8 @@ def assign_layouts(graph: Graph) -> dict[Value, Layout]:
             shape = value.type.static_shape
             reshaped = isinstance(node.op, Reshape) or any(isinstance(u.op, Reshape) for u in graph.uses[value])
             plain = value in fixed or value.constant is not None or isinstance(node.op, Input)
-            last = value in spatial and not plain and not reshaped
-            layouts[value] = channels_last(shape) if last else row_major(shape)
+            inner = value in spatial and not plain and not reshaped
+            layouts[value] = channels_last(shape) if inner or value in last else row_major(shape)
     return layouts
 
 

@@ -18,7 +18,7 @@ from graphopt.targets.layout import assign_layouts
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Overlap, Plan, occupied_bytes, plan_arena
-from graphopt.targets.ports import Port
+from graphopt.targets.ports import Port, PortOptions
 from graphopt.targets.region import Region, is_elementwise, lowerable, region_of
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.target import Target
@@ -94,7 +94,7 @@ def lowered_operators() -> set[type[Op]]:
     return {*(op for op, _ in SCALARS), *has_kernel()}
 
 
-def lower(graph: Graph, target: Target) -> Lowered:
+def lower(graph: Graph, target: Target, options: PortOptions = PortOptions()) -> Lowered:  # noqa: B008
     """Lower a bound graph for a target.
 
     Raises ``Unsupported`` naming every node without a lowering, and ``BudgetExceeded`` naming the
@@ -104,7 +104,7 @@ def lower(graph: Graph, target: Target) -> Lowered:
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     verify(graph)
     check_types(graph)
-    lowering = Lowering(graph, target)
+    lowering = Lowering(graph, target, options)
     for node in graph.nodes:
         if not isinstance(node.op, Input | Constant | Reshape):
             lowering.add(node)
@@ -148,9 +148,11 @@ def copy_outputs(graph: Graph) -> Graph:
 class Lowering:
     """Gathers kernels and calls, node by node."""
 
-    def __init__(self, graph: Graph, target: Target) -> None:
-        self.graph, self.target = graph, target
-        self.layouts = assign_layouts(graph)
+    def __init__(self, graph: Graph, target: Target, options: PortOptions = PortOptions()) -> None:  # noqa: B008
+        self.graph, self.target, self.options = graph, target, options
+        ports = [(graph.names[v.node], v) for v in graph.inputs]
+        ports += zip(graph.output_names, graph.outputs, strict=True)
+        self.layouts = assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
         self.kernels: dict[str, Built] = {}
         self.names: dict[str, str] = {}
         self.constants: dict[tuple[str, bytes], int] = {}
@@ -232,7 +234,8 @@ class Lowering:
         return value
 
     def in_arena(self, value: Value) -> bool:
-        return not isinstance(value.op, Input | Constant) and value not in self.outputs
+        port = isinstance(value.op, Input) or value in self.outputs
+        return not isinstance(value.op, Constant) and (self.options.in_arena or not port)
 
     def constant(self, node: str, name: str, data: Array) -> int:
         """The index of a constant; equal ones are stored once."""
@@ -250,9 +253,17 @@ class Lowering:
         plan = plan_arena(lifetimes, self.target.alignment, overlaps)
         live = occupied_bytes(lifetimes, plan.offsets, len(self.calls))
         calls = [self.placed(call, plan.offsets, bytes_) for call, bytes_ in zip(self.calls, live, strict=True)]
-        inputs = tuple(Port(names[v.node], v.type) for v in self.graph.inputs)
-        outputs = tuple(Port(n, v.type) for n, v in zip(self.graph.output_names, self.graph.outputs, strict=True))
+        inputs = tuple(self.port(names[v.node], v, plan.offsets) for v in self.graph.inputs)
+        given = zip(self.graph.output_names, self.graph.outputs, strict=True)
+        outputs = tuple(self.port(name, v, plan.offsets) for name, v in given)
         return Lowered(inputs, outputs, self.kernels, tuple(calls), tuple(self.constant_list), plan)
+
+    def port(self, name: str, value: Value, offsets: Mapping[str, int]) -> Port:
+        """A port as the caller has it: its axes in the order of its layout, and its place if that is in the arena."""
+        order = self.layouts[value].order
+        type_ = replace(value.type, shape=tuple(value.type.shape[axis] for axis in order))
+        at = self.place(value, offsets)
+        return Port(name, type_, offset=at.index if at.kind == "arena" else None)
 
     def placed(self, call: UnplacedCall, offsets: Mapping[str, int], live: int) -> KernelCall:
         places = [BufferPlace("constant", a) if isinstance(a, int) else self.place(a, offsets) for a in call.arguments]
@@ -265,22 +276,26 @@ class Lowering:
 
     def place(self, value: Value, offsets: Mapping[str, int]) -> BufferPlace:
         held = self.held(value)
+        if self.in_arena(held):
+            return BufferPlace("arena", offsets[self.graph.names[held.node]])
         if isinstance(held.op, Input):
             return BufferPlace("input", self.graph.inputs.index(held))
         if held.constant is not None:
             return BufferPlace("constant", self.constant(self.graph.names[held.node], "value", held.constant))
-        if held in self.outputs:
-            return BufferPlace("output", self.outputs[held])
-        return BufferPlace("arena", offsets[self.graph.names[held.node]])
+        return BufferPlace("output", self.outputs[held])
 
     def lifetimes(self) -> list[Lifetime]:
-        """What lives in the arena, and when, one step a call."""
-        spans: dict[Value, list[int]] = {}
+        """What lives in the arena, and when, one step a call: inputs from the first on, outputs to the last."""
+        last = max(0, len(self.calls) - 1)
+        spans: dict[Value, list[int]] = {v: [0, 0] for v in self.graph.inputs if self.in_arena(v)}
         for step, call in enumerate(self.calls):
             for value in call.values:
                 held = self.held(value)
                 if self.in_arena(held):
                     spans.setdefault(held, [step, step])[1] = step
+        for value in map(self.held, self.outputs):
+            if value in spans:
+                spans[value][1] = last
         return [Lifetime(self.graph.names[v.node], v.type.nbytes, *span) for v, span in spans.items()]
 
     def scratch_lifetimes(self) -> list[Lifetime]:

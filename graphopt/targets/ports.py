@@ -5,21 +5,53 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, Node, TensorType, Value, arg, rebuild
 from graphopt.ops import Dequantize, Quantize
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of the program, in the model's own row-major order.
+    """An input or output of the program, row-major; channels may stand last (``PortOptions``).
 
-    With a ``scale``, its integers stand for (integer - zero_point) * scale.
+    With a ``scale``, its integers stand for (integer - zero_point) * scale. With an ``offset`` it is in the workspace,
+    so many bytes from its start.
     """
 
     name: str
     type: TensorType
     scale: float | None = None
     zero_point: int = 0
+    offset: int | None = None
+
+
+LAYOUTS = ("nchw", "nhwc")
+"""Of a port: as the model has it, or with its channels last."""
+
+
+@dataclass(frozen=True)
+class PortOptions:
+    """What a caller wishes of ports: which of them have their channels last, and whether all are in the workspace."""
+
+    channels_last: frozenset[str] = frozenset()
+    in_arena: bool = False
+
+
+def port_options(graph: Graph, layout: Mapping[str, str] | None, in_arena: bool) -> PortOptions:
+    """The options of ``compile``, of which ``layout`` is by name of a port.
+
+    Raises ``InvalidInput`` for a name that is no port, a port without spatial axes, or another layout.
+    """
+    ports = {graph.names[v.node]: v.type for v in graph.inputs}
+    ports |= dict(zip(graph.output_names, (v.type for v in graph.outputs), strict=True))
+    for name, wanted in (layout or {}).items():
+        if name not in ports:
+            raise InvalidInput(f"no port is called {name!r}", where="layout", advice=f"there are {', '.join(ports)}")
+        if wanted not in LAYOUTS:
+            raise InvalidInput(f"{wanted!r} is none of {', '.join(LAYOUTS)}", where=f"layout of {name}")
+        if wanted == "nhwc" and ports[name].rank < 3:
+            raise InvalidInput(f"{ports[name]} has no channels to put last", where=f"layout of {name}")
+    return PortOptions(frozenset(n for n, wanted in (layout or {}).items() if wanted == "nhwc"), in_arena)
 
 
 Parameters = tuple[float, int]

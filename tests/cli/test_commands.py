@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from shell import Shell
 
+from graphopt import Program
 from graphopt.cli import main
 from graphopt.passes import PASSES, default_pipeline
 from graphopt.targets import builtin_targets
@@ -251,3 +252,11 @@ def test_light_commands_import_nothing_heavy(words: list[str]) -> None:
 def test_help_names_every_command(shell: Shell) -> None:
     text = shell("--help")
     assert all(word in text for word in ("compile", "opt", "run", "inspect", "targets", "passes", "doctor"))
+
+
+def test_ports_with_their_channels_last(shell: Shell, model: Path, tmp_path: Path) -> None:
+    shell("compile", model, "-o", tmp_path / "out", "-t", "cortex-m4", "--nhwc", "file", "--io-in-arena")
+    (port,) = Program.load(tmp_path / "out").manifest["inputs"]
+    assert port["shape"] == [1, 6, 6, 3]
+    assert "model_input(void *workspace" in (tmp_path / "out" / "model.h").read_text()
+    assert "no port is called 'x'" in shell("compile", model, "-o", tmp_path / "x", "--nhwc", "x", status=2)
