@@ -255,8 +255,8 @@ def test_help_names_every_command(shell: Shell) -> None:
 
 
 def test_ports_with_their_channels_last(shell: Shell, model: Path, tmp_path: Path) -> None:
-    shell("compile", model, "-o", tmp_path / "out", "-t", "cortex-m4", "--nhwc", "file", "--io-in-arena")
+    shell("compile", model, "-o", tmp_path / "out", "-t", "cortex-m4", "--nhwc", "x", "--io-in-arena")
     (port,) = Program.load(tmp_path / "out").manifest["inputs"]
     assert port["shape"] == [1, 6, 6, 3]
     assert "model_input(void *workspace" in (tmp_path / "out" / "model.h").read_text()
-    assert "no port is called 'x'" in shell("compile", model, "-o", tmp_path / "x", "--nhwc", "x", status=2)
+    assert "no port is called 'z'" in shell("compile", model, "-o", tmp_path / "z", "--nhwc", "z", status=2)
