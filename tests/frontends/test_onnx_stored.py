@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from graphopt import load, optimize
 from graphopt.errors import InvalidInput
-from graphopt.frontends.onnx.stored import LARGE, without_tensors
+from graphopt.frontends.onnx.stored import LARGE, MAX_FIELDS, without_tensors
 from graphopt.ir import Array, Constant, Graph
 
 SIZE = 256
@@ -85,7 +85,7 @@ def test_tensors_are_read_where_they_lie(make: Callable[[], onnx.ModelProto], tm
     made = make()
     onnx.save(made, tmp_path / "m.onnx")
     data = (tmp_path / "m.onnx").read_bytes()
-    small = without_tensors(data, 0, len(data))
+    small = without_tensors(data)
     assert (len(small) < LARGE) == (make is not in_floats)
     x = np.ones((1, SIZE), "float32")
     graph = load(tmp_path / "m.onnx")
@@ -181,3 +181,9 @@ def test_a_file_that_is_cut_short(cut: int, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes((tmp_path / "m.onnx").read_bytes()[:-cut])
     with pytest.raises(InvalidInput, match="the file is not ONNX, or is cut short"):
         load(tmp_path / "m.onnx")
+
+
+def test_a_file_of_very_many_fields_is_left_to_protobuf() -> None:
+    fields = b"\x08\x00" * (MAX_FIELDS + 1)
+    with pytest.raises(ValueError, match="fields"):
+        without_tensors(fields)

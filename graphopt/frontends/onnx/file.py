@@ -47,7 +47,7 @@ def read(path: Path) -> onnx.ModelProto:
 def smaller(view: memoryview) -> bytes | memoryview:
     """The bytes of a model without its large tensors; what is no model is left for protobuf to say so."""
     try:
-        return without_tensors(view, 0, len(view))
+        return without_tensors(view)
     except (ValueError, IndexError):
         return view
 

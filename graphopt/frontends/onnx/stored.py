@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 from weakref import WeakValueDictionary
@@ -35,21 +36,30 @@ GRAPH[1] = {5: ATTRIBUTE}
 MODEL: Kind = {7: GRAPH}
 """The messages that may hold tensors, by the numbers of their fields in onnx.proto."""
 RAW_DATA = 9
+MAX_FIELDS = 1 << 19
+"""That are looked at, each for a microsecond; a model has some for each node and tensor."""
 
 
-def without_tensors(data: bytes | memoryview, start: int, end: int, kind: Kind = MODEL) -> bytes:
-    """A message of a file, with the offset in the place of the data of each large tensor.
+def without_tensors(data: bytes | memoryview) -> bytes:
+    """The bytes of a model, with its place in them instead of the data of each large tensor.
 
-    Raises ``ValueError`` or ``IndexError`` if it is not one.
+    Raises ``ValueError`` or ``IndexError`` if it is no model, or has more fields than one has.
     """
+    return without(data, 0, len(data), MODEL, count(MAX_FIELDS, -1))
+
+
+def without(data: bytes | memoryview, start: int, end: int, kind: Kind, left: Iterator[int]) -> bytes:
+    """A message within the data, likewise."""
     parts, kept, tail = list[bytes](), start, b""
     for field, begin, body, stop in fields(data, start, end):
+        if not next(left):
+            raise ValueError(f"more than {MAX_FIELDS:,} fields")
         if stop - body < LARGE:
             continue
         if kind is TENSOR and field == RAW_DATA:
             made, tail = b"", reference(body, stop - body)
         elif field in kind:
-            inner = without_tensors(data, body, stop, kind[field])
+            inner = without(data, body, stop, kind[field], left)
             made = varint(field << 3 | 2) + varint(len(inner)) + inner
         else:
             continue
