@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,7 +43,7 @@ class Drawing:
         self.weights.append(numpy_helper.from_array(data, f"w{len(self.weights)}"))
         return str(self.weights[-1].name)
 
-    def node(self, op: str, *inputs: str, **attributes: object) -> str:
+    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [f"v{len(self.nodes)}"], **attributes))
         return str(self.nodes[-1].output[0])
 
@@ -85,11 +86,12 @@ NETS: dict[str, Callable[[int], onnx.ModelProto]] = {"chain": chain, "wide": wid
 def steps(file: str) -> dict[str, float]:
     """The CPU seconds of each step on one file."""
     import graphopt
+    from graphopt.ir import Graph
     from graphopt.passes import Context, PruneChannels, Quantize
 
     x = np.random.default_rng(0).standard_normal((2, CHANNELS, SIDE, SIDE)).astype("float32")
     small = graphopt.load(chain(2 * BLOCK))  # imports, and caches
-    kinds = {
+    kinds: dict[str, Callable[[Graph], Graph]] = {
         "optimize": graphopt.optimize,
         "quantize": lambda graph: Quantize()(graph, Context(calibration=[x])),
         "prune": PruneChannels(ratio=0.5),

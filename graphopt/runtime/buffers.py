@@ -12,11 +12,19 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
+def writeable_address(data: Array) -> int:
+    """Where the data of an array begins, in a fifth of the time that ``data.ctypes.data`` takes.
+
+    Raises ``TypeError``, ``ValueError`` or ``BufferError`` if it is not contiguous, read-only, or without elements.
+    """
+    return ctypes.addressof(ctypes.c_char.from_buffer(data))  # type: ignore[arg-type]
+
+
 def address(data: Array) -> int:
     """Where the data of a contiguous array begins."""
-    try:  # takes a fifth of the time of the other way
-        return ctypes.addressof(ctypes.c_char.from_buffer(data))  # type: ignore[arg-type]
-    except (TypeError, ValueError, BufferError):  # read-only, or without elements
+    try:
+        return writeable_address(data)
+    except (TypeError, ValueError, BufferError):
         return data.ctypes.data
 
 

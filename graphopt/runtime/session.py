@@ -13,10 +13,12 @@ from typing import Any, Self
 import numpy as np
 
 from graphopt.errors import InvalidInput, ToolFailed
-from graphopt.runtime.buffers import Array, address, aligned
+from graphopt.runtime.buffers import Array, address, aligned, writeable_address
 from graphopt.runtime.execute import Run
 from graphopt.runtime.library import Library
 from graphopt.runtime.ports import Port, check_count, common_runs, ports_of
+
+ONE = ctypes.c_size_t(1)
 
 
 class Workspace(threading.local):
@@ -51,17 +53,19 @@ class Session:
         batch are independent, inputs may have any multiple of the program's batch; the loop over them is in C.
         Raises ``InvalidInput`` with the reason if an array cannot be used.
         """
-        taken, sources, runs = in_place(self.inputs, inputs)
+        taken, sources, runs = in_place(self.inputs, inputs, write=False)
         if out is None:
             given = self.output_buffers(runs)
             places = [address(data) for data in given]
         else:
             given = tuple(out) if isinstance(out, tuple | list) else (out,)
-            results, places, room = in_place(self.outputs, given)
+            results, places, room = in_place(self.outputs, given, write=True)
             if room != runs:
                 raise InvalidInput(f"the outputs have room for {room} runs, the inputs are for {runs}", where="out")
-            check_written(self.outputs, results, places, taken, sources)
-        self._call(runs, sources, places)
+            check_apart(self.outputs, results, places, taken, sources)
+        library, arguments = self._prepared(runs, sources, places)
+        if status := library.run_batch(*arguments):
+            raise failed(status)
         return given[0] if len(given) == 1 else given
 
     def measure(self, samples: Sequence[Sequence[Array]]) -> Run:
@@ -71,23 +75,23 @@ class Session:
             for slot, data in zip(inputs, sample, strict=True):
                 slot[...] = data
             outputs = self.output_buffers()
-            seconds.append(self._call(1, [address(x) for x in inputs], [address(y) for y in outputs]))
+            library, arguments = self._prepared(1, [address(x) for x in inputs], [address(y) for y in outputs])
+            started = time.perf_counter()
+            status = library.run_batch(*arguments)
+            seconds.append(time.perf_counter() - started)
+            if status:
+                raise failed(status)
             results.append(list(outputs))
         return Run(results, seconds=statistics.median(seconds))
 
-    def _call(self, runs: int, inputs: Sequence[int], outputs: Sequence[int]) -> float:
-        """Run on memory that the caller holds; gives the seconds of the call."""
+    def _prepared(self, runs: int, inputs: list[int], outputs: list[int]) -> tuple[Library, tuple[Any, ...]]:
+        """The library, held while it runs, and the arguments of its function, for memory that the caller holds."""
         library, workspace = self._library, self._workspace
         if library is None or workspace is None:
             raise InvalidInput("the session is closed", advice="make another one: program.session()")
         taken, given = self._pointers
-        arguments = ctypes.c_size_t(runs), taken(*inputs), given(*outputs), workspace.pointer, None
-        started = time.perf_counter()
-        status = library.run_batch(*arguments)
-        seconds = time.perf_counter() - started
-        if status:
-            raise ToolFailed(f"the program ended with status {status}")
-        return seconds
+        count = ONE if runs == 1 else ctypes.c_size_t(runs)
+        return library, (count, taken(*inputs), given(*outputs), workspace.pointer, None)
 
     def input_buffers(self, runs: int = 1) -> tuple[Array, ...]:
         """New zeroed arrays for the inputs of so many runs, aligned as the program wants them."""
@@ -114,30 +118,44 @@ class Session:
         self.close()
 
 
-def in_place(ports: tuple[Port, ...], given: Sequence[Any]) -> tuple[list[Array], list[int], int]:
+def failed(status: int) -> ToolFailed:
+    """The error for what a program returned."""
+    return ToolFailed(f"the program ended with status {status}")
+
+
+def in_place(ports: tuple[Port, ...], given: Sequence[Any], write: bool) -> tuple[list[Array], list[int], int]:
     """Arrays and tensors as arrays of the same memory, where they begin, and for how many runs they are."""
-    check_count(ports, len(given))
+    if len(given) != len(ports):
+        check_count(ports, len(given))
     arrays, places, counts = [], [], []
     for port, data in zip(ports, given):  # noqa: B905 they were counted
         array = data if type(data) is np.ndarray else array_of(port, data)
         counts.append(port.runs(array))
-        if not array.flags.c_contiguous:
-            why = f"its strides are {list(array.strides)} bytes"
-            advice = "copy it: numpy.ascontiguousarray(x), or x.contiguous() for a tensor"
-            raise InvalidInput("is not contiguous", where=port.where, why=why, advice=advice)
+        try:
+            places.append(writeable_address(array))
+        except (TypeError, ValueError, BufferError):
+            check_memory(port, array, write)
+            places.append(address(array))
         arrays.append(array)
-        places.append(address(array))
-    return arrays, places, common_runs(ports, counts)
+    return arrays, places, counts[0] if len(counts) == 1 else common_runs(ports, counts)
 
 
-def check_written(
+def check_memory(port: Port, array: Array, write: bool) -> None:
+    """Raise ``InvalidInput`` if an array is not contiguous, or is to be written and cannot be."""
+    if not array.flags.c_contiguous:
+        why = f"its strides are {list(array.strides)} bytes"
+        advice = "copy it: numpy.ascontiguousarray(x), or x.contiguous() for a tensor"
+        raise InvalidInput("is not contiguous", where=port.where, why=why, advice=advice)
+    if write and not array.flags.writeable:
+        raise InvalidInput("is read-only", where=port.where)
+
+
+def check_apart(
     ports: tuple[Port, ...], outputs: list[Array], places: list[int], inputs: list[Array], sources: list[int]
 ) -> None:
-    """Raise ``InvalidInput`` if outputs cannot be written, or are where an input or another output is."""
+    """Raise ``InvalidInput`` if an output is where an input or another output is."""
     others = list(zip(inputs, sources))  # noqa: B905
     for port, data, start in zip(ports, outputs, places):  # noqa: B905
-        if not data.flags.writeable:
-            raise InvalidInput("is read-only", where=port.where)
         end = start + data.nbytes
         for other, first in others:
             if start < first + other.nbytes and first < end:
