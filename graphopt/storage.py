@@ -124,7 +124,7 @@ def check_metadata(metadata: Mapping[str, str], where: str) -> dict[str, int]:
 
 def checked(digest: str, data: Array, where: str) -> Array:
     """The array; raises ``InvalidInput`` if its digest is another."""
-    data = frozen(data)
+    data = frozen(data, copy=False)
     if Constant(value=data).digest != digest:
         raise InvalidInput(f"the data of {digest[:20]} does not match its digest", where=where, why="it is damaged")
     return data

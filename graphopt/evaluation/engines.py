@@ -136,8 +136,12 @@ def program_engine(program: Program) -> Engine:
     size = next((port["shape"][0] for port in ports if port["shape"]), 1)
 
     def compute(inputs: dict[str, Array]) -> tuple[Array, ...]:
-        samples = [sample for part in split(inputs, size) for sample in program.samples(part)]
-        reals = program.dequantize(*join(program.measure_batches(samples, count=False).outputs))
+        if manifest["batched"]:
+            outputs = program.run(**inputs)
+        else:
+            samples = [sample for part in split(inputs, size) for sample in program.samples(part)]
+            outputs = join(program.measure_batches(samples, count=False).outputs)
+        reals = program.dequantize(*(outputs if isinstance(outputs, tuple) else (outputs,)))
         return reals if isinstance(reals, tuple) else (reals,)
 
     native = manifest["runner"]["kind"] == "native"

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from graphopt.errors import GraphoptError, Unsupported
 from graphopt.ir import Array, Op, Value, constant
 
-Derived = dict[tuple[Value, str], Value]
-"""Constants made from other constants, so that what two nodes share stays one constant."""
+Derived = dict[Value | None, dict[str, Value]]
+"""Constants made from other constants, by these and by how, so that what two nodes share stays one constant."""
 
 
 class Scope:
@@ -34,12 +34,13 @@ class Scope:
 
     def derive(self, source: Value, how: str, make: Callable[[Array], Array]) -> Value:
         """The constant ``make(source)`` under the name of the source, made once; ``how`` tells it from others."""
-        if (source, how) not in self._derived:
+        made = self._derived.setdefault(source, {})
+        if how not in made:
             data = source.constant
             if data is None:
                 raise Unsupported(f"{source} must be a constant")
-            self._derived[source, how] = constant(make(data), like=source)
-        return self._derived[source, how]
+            made[how] = constant(make(data), like=source, copy=False)
+        return made[how]
 
     def _part(self, part: str) -> str:
         return f"{self.name}.{part}" if part else self.name

@@ -89,8 +89,9 @@ class Constant(Op, name="constant"):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of dtype, shape and bytes, shortened to 16 hexadecimal digits."""
-        head = f"{self.value.dtype}{self.value.shape}".encode()
-        return hashlib.sha256(head + self.value.tobytes()).hexdigest()[:16]
+        digest = hashlib.sha256(f"{self.value.dtype}{self.value.shape}".encode())
+        digest.update(np.ascontiguousarray(self.value).data)
+        return digest.hexdigest()[:16]
 
     def infer(self, *inputs: TensorType) -> TensorType:
         return TensorType(str(self.value.dtype), self.value.shape)
@@ -113,11 +114,13 @@ def arg(name: str, dtype: str, shape: Iterable[int | Batch]) -> Value:
     return Input(type=TensorType(dtype, tuple(shape)))(name=name)
 
 
-def constant(data: npt.ArrayLike, name: str = "", like: Value | None = None) -> Value:
-    """A new constant; with ``like`` it takes that value's name and origins, as a folded weight should."""
-    if like is not None:
-        return Constant(value=frozen(data))(name=like.node.name, origins=like.node.origins)
-    return Constant(value=frozen(data))(name=name)
+def constant(data: npt.ArrayLike, name: str = "", like: Value | None = None, copy: bool = True) -> Value:
+    """A new constant; with ``like`` it takes that value's name and origins, as a folded weight should.
+
+    Without ``copy`` the array becomes read-only, and nobody else may write to its memory.
+    """
+    op = Constant(value=frozen(data, copy))
+    return op(name=name) if like is None else op(name=like.node.name, origins=like.node.origins)
 
 
 def topological(values: Sequence[Value], after: Container[Node] = ()) -> tuple[Node, ...]:

@@ -155,8 +155,8 @@ def expect(condition: bool, message: str) -> None:
         raise InvalidGraph(message)
 
 
-def frozen(array: npt.ArrayLike) -> Array:
-    """A read-only, contiguous array with the values given."""
-    data = np.array(array, order="C")
+def frozen(array: npt.ArrayLike, copy: bool = True) -> Array:
+    """A read-only, contiguous array with the values given; without ``copy`` the array itself, if it is contiguous."""
+    data = np.array(array, order="C") if copy else np.asarray(array, order="C")
     data.flags.writeable = False
     return data

@@ -3,5 +3,6 @@
 from graphopt.runtime.execute import Run
 from graphopt.runtime.folder import Saved
 from graphopt.runtime.program import Program, Sizes
+from graphopt.runtime.session import Session
 
-__all__ = ["Program", "Run", "Saved", "Sizes"]
+__all__ = ["Program", "Run", "Saved", "Session", "Sizes"]

@@ -13,7 +13,7 @@ from graphopt.errors import ToolFailed
 from graphopt.runtime.machine import Memory, Runner, Toolchain
 
 BOARDS = Path(__file__).parent / "boards"
-LIBRARY_SOURCES = ("_sizes.c", ".c", "_static.c", "_weights.S", "_kernels.o")
+LIBRARY_SOURCES = ("_sizes.c", ".c", "_static.c", "_batch.c", "_weights.S", "_kernels.o")
 """The parts of a shared library in link order, each after the prefix of the model."""
 
 

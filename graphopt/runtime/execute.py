@@ -1,31 +1,25 @@
-"""Running a program: natively through ctypes, or its harness under QEMU."""
+"""Running a program that is not for this machine: its harness under QEMU."""
 
 from __future__ import annotations
 
-import _ctypes
-import ctypes
 import re
-import statistics
 import struct
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from graphopt.errors import BudgetExceeded, ToolFailed
 from graphopt.records import record
+from graphopt.runtime.buffers import Array
 from graphopt.runtime.build import build_counter, build_harness, build_image, require, symbols
 from graphopt.runtime.machine import Runner, Toolchain
-from graphopt.runtime.manifest import ADVICE
-from graphopt.runtime.sizes import check_sizes, header_sizes, library_sizes
+from graphopt.runtime.sizes import check_sizes, header_sizes
 from graphopt.runtime.templates import NOTICE, render
 
-Array = npt.NDArray[Any]
 Sample = Sequence[Array]
 TIMEOUT_SECONDS = 1800
 
@@ -45,13 +39,11 @@ class Run:
 
 
 def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], count: bool = False) -> Run:
-    """Run an unpacked artifact on samples, each a list of input arrays of exactly the right type.
+    """Run an unpacked artifact under its emulator on samples, each a list of input arrays of exactly the right type.
 
     Raises ``ToolFailed`` if the program or the emulator fails.
     """
     runner, toolchain = runner_of(manifest), toolchain_of(manifest)
-    if runner.kind == "native":
-        return execute_native(folder, manifest, samples)
     header = (folder / f"{manifest['name']}.h").read_text(errors="replace")
     check_sizes(header_sizes(header, manifest), manifest, f"{manifest['name']}.h")
     context = {"notice": NOTICE, "p": manifest["name"], "P": manifest["name"].upper()}
@@ -122,49 +114,6 @@ def run_emulator(command: Sequence[str], folder: Path) -> str:
     if done.returncode:
         raise ToolFailed(f"the program ended with status {done.returncode}", why=done.stderr.strip()[-1000:] or None)
     return done.stderr
-
-
-def execute_native(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample]) -> Run:
-    """Load the shared library into this process, compare its sizes, call it, and unload it."""
-    file = f"lib{manifest['name']}.so"
-    try:
-        library = ctypes.CDLL(str(folder / file))
-    except OSError as error:
-        raise ToolFailed("cannot be loaded", where=file, why=str(error), advice=ADVICE) from error
-    try:
-        check_sizes(library_sizes(library, manifest["name"]), manifest, file)
-        return call_library(library[f"{manifest['name']}_run"], manifest, samples)
-    finally:
-        _ctypes.dlclose(library._handle)
-
-
-def call_library(function: Any, manifest: dict[str, Any], samples: Sequence[Sample]) -> Run:
-    """Call the function of a loaded library on each sample."""
-    alignment = manifest["alignment"]
-    workspace = aligned((manifest["workspace_bytes"],), "uint8", alignment)
-    inputs, outputs = (
-        [aligned(tuple(p["shape"]), p["dtype"], alignment) for p in manifest[k]] for k in ("inputs", "outputs")
-    )
-    pointers = [(ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays)) for arrays in (inputs, outputs)]
-    results, seconds = [], []
-    for sample in samples:
-        for slot, data in zip(inputs, sample, strict=True):
-            slot[...] = data
-        started = time.perf_counter()
-        status = function(*pointers, ctypes.c_void_p(workspace.ctypes.data), None)
-        seconds.append(time.perf_counter() - started)
-        if status:
-            raise ToolFailed(f"the program ended with status {status}")
-        results.append([a.copy() for a in outputs])
-    return Run(results, seconds=statistics.median(seconds))
-
-
-def aligned(shape: tuple[int, ...], dtype: str, alignment: int) -> Array:
-    """A zeroed array whose data starts at a multiple of ``alignment``."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + alignment, np.uint8)
-    start = -raw.ctypes.data % alignment
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:

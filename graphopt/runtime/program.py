@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 
 from graphopt.errors import InvalidInput, printable
+from graphopt.runtime.buffers import Array
 from graphopt.runtime.build import build_library, code_bytes, write_files
-from graphopt.runtime.execute import Array, Run, execute, toolchain_of
+from graphopt.runtime.execute import Run, execute, toolchain_of
 from graphopt.runtime.folder import Saved, save_folder
+from graphopt.runtime.library import Library
 from graphopt.runtime.manifest import MANIFEST, read_manifest, verified
+from graphopt.runtime.ports import Port, check_count, common_runs, ports_of
+from graphopt.runtime.session import Session
 
 PORTS_SHOWN = 4
 
@@ -78,8 +82,47 @@ class Program:
         """
         if named and inputs:
             raise InvalidInput("give the inputs by position or by name, not both")
+        if self.native:
+            result: Array | tuple[Array, ...] = self._session.run(*self.arrays(named or inputs))
+            return result
         outputs = join(self.measure(named or inputs, count=False).outputs)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def session(self) -> Session:
+        """The program ready to run, for many calls of a few microseconds: see ``Session``.
+
+        The library is loaded once, for all sessions and for ``run``. Raises ``InvalidInput`` if the program does not
+        run in this process, since it is for an emulator; and as ``library`` does.
+        """
+        if not self.native:
+            what = f"was compiled for {self.manifest['target']}, which is emulated here"
+            raise InvalidInput(what, where="session", advice='program.run runs it; for this machine: target="host"')
+        return Session(self.library, self.manifest)
+
+    @property
+    def native(self) -> bool:
+        """Whether it runs in this process."""
+        return bool(self.manifest["runner"]["kind"] == "native")
+
+    @cached_property
+    def library(self) -> Library:
+        """Its library, loaded into this process until neither the program nor a session needs it.
+
+        Raises ``ToolFailed`` if it cannot be linked or loaded, ``InvalidInput`` if it is not that of the manifest.
+        """
+        return Library(self.built[f"lib{self.manifest['name']}.so"], self.manifest)
+
+    @cached_property
+    def _session(self) -> Session:
+        return self.session()
+
+    @cached_property
+    def _inputs(self) -> tuple[Port, ...]:
+        return ports_of(self.manifest, "input")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy in another process takes along: the files, without the loaded library."""
+        return {"files": self.files}
 
     def measure(self, inputs: Mapping[str, Array] | Sequence[Array], count: bool = True) -> Run:
         """Run it: the outputs of each sample, and the median seconds (natively) or the instructions (QEMU)."""
@@ -87,36 +130,31 @@ class Program:
 
     def measure_batches(self, samples: Sequence[Sequence[Array]], count: bool = True) -> Run:
         """Run several batches in one go, each a list of inputs as ``samples`` gives them; measures like ``measure``."""
+        if self.native:
+            return self._session.measure(samples)
         with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
             write_files(self.built, Path(folder))
             return execute(Path(folder), self.manifest, samples, count)
 
     def samples(self, inputs: Mapping[str, Array] | Sequence[Array]) -> list[list[Array]]:
         """Cut inputs into runs of the program's own batch; raises ``InvalidInput`` if they do not fit."""
+        given, ports = self.arrays(inputs), self._inputs
+        count = common_runs(ports, [port.runs(data) for port, data in zip(ports, given, strict=True)])
+        return list(map(list, zip(*(np.split(x, count) for x in given), strict=True))) if count > 1 else [given]
+
+    def arrays(self, inputs: Mapping[str, Array] | Sequence[Array]) -> list[Array]:
+        """Inputs in the order of the program, contiguous, and float32 for quantized ones as their integers.
+
+        Raises ``InvalidInput`` if their names or their number are not those of the program.
+        """
         ports = self.manifest["inputs"]
         names = [p["name"] for p in ports]
         if isinstance(inputs, Mapping):
             if set(inputs) != set(names):
                 raise InvalidInput(f"inputs {sorted(inputs)} do not match {sorted(names)}")
             inputs = [inputs[name] for name in names]
-        if len(inputs) != len(ports):
-            raise InvalidInput(f"{len(inputs)} inputs given, {len(ports)} needed: {', '.join(names)}")
-        given = [quantized(np.asarray(a), port) for a, port in zip(inputs, ports, strict=True)]
-        runs = set()
-        for data, port in zip(given, ports, strict=True):
-            shape = tuple(port["shape"])
-            batched = self.manifest["batched"] and data.ndim == len(shape) and divides(shape[0], data.shape[0])
-            fits = data.shape[1:] == shape[1:] if batched else data.shape == shape
-            if not fits or str(data.dtype) != port["dtype"]:
-                wanted = f"{port['dtype']}{list(shape)}"
-                raise InvalidInput(
-                    f"{data.dtype}{list(data.shape)} given, {wanted} needed", where=f"input {port['name']!r}"
-                )
-            runs.add(data.shape[0] // shape[0] if batched else 1)
-        if len(runs) > 1:
-            raise InvalidInput(f"the inputs have different numbers of samples: {sorted(runs)}")
-        count = runs.pop() if runs else 1
-        return [[np.array_split(data, count)[i] for data in given] for i in range(count)] if count > 1 else [given]
+        check_count(self._inputs, len(inputs))
+        return [np.asarray(quantized(np.asarray(a), port), order="C") for a, port in zip(inputs, ports, strict=True)]
 
     def dequantize(self, *outputs: Array) -> Array | tuple[Array, ...]:
         """The outputs of ``run`` as float32; outputs that are not quantized do not change."""
@@ -184,11 +222,6 @@ def quantized(data: Array, port: Mapping[str, Any]) -> Array:
     limits = np.iinfo(port["dtype"])
     steps = np.rint(data / np.float32(port["scale"])).astype(np.float64) + port["zero_point"]
     return np.asarray(np.clip(steps, limits.min, limits.max).astype(port["dtype"]))
-
-
-def divides(batch: int, samples: int) -> bool:
-    """Whether the samples fill whole batches, and at least one."""
-    return samples > 0 and samples % batch == 0
 
 
 def join(runs: list[list[Array]]) -> tuple[Array, ...]:

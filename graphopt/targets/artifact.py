@@ -115,6 +115,7 @@ def library_sources(lowered: Lowered, target: Target, name: str, objects: bytes)
     templates = {
         f"{name}.c": "model.c",
         f"{name}_static.c": "static.c",
+        f"{name}_batch.c": "batch.c",
         f"{name}_sizes.c": "sizes.c",
         f"{name}_weights.S": "weights.S",
         f"{name}.map": "library.map",
@@ -135,6 +136,7 @@ def common_context(lowered: Lowered, target: Target, name: str) -> dict[str, obj
         "P": name.upper(),
         "abi_version": ABI_VERSION,
         "workspace": lowered.plan.size,
+        "batch_workspace": batch_workspace(lowered, target.alignment),
         "alignment": target.alignment,
         "inputs": [port_context(p) for p in lowered.inputs],
         "outputs": [port_context(p) for p in lowered.outputs],
@@ -149,6 +151,13 @@ def common_context(lowered: Lowered, target: Target, name: str) -> dict[str, obj
         "cflags": " ".join([*STRICT, *OPTIMIZE]),
         "options": " ".join([*STRICT[1:], *OPTIMIZE]),
     }
+
+
+def batch_workspace(lowered: Lowered, alignment: int) -> int:
+    """The bytes of workspace for runs on any pointers: what is misaligned is copied behind the arena."""
+    ports = (*lowered.inputs, *lowered.outputs)
+    sizes = (lowered.plan.size, *(p.type.nbytes for p in ports))
+    return sum(-(-size // alignment) * alignment for size in sizes)
 
 
 def port_context(port: Port) -> dict[str, object]:

@@ -102,14 +102,6 @@ def test_a_program_is_shown_in_one_line(program: Program, monkeypatch: pytest.Mo
     assert r"x\x1b[31m\n float32[2]" in repr(many) and "5 more" in repr(many)
 
 
-def test_running_leaves_nothing_behind(program: Program) -> None:
-    """No library stays mapped, no folder stays in the way."""
-    inputs = data()
-    for _ in range(20):
-        program.run(**inputs)
-    assert "libmodel.so" not in Path("/proc/self/maps").read_text()
-
-
 def test_nan_and_infinity_pass_through() -> None:
     x = arg("x", "float32", (5,))
     program = compile(Graph((x,), (Add()(x, x),)), "host")

@@ -16,8 +16,8 @@ from graphopt import compile
 from graphopt.ir import Array, Graph, arg, constant
 from graphopt.ops import Add, Conv, Relu, Resize
 from graphopt.passes.contract import random_inputs
+from graphopt.runtime.buffers import aligned
 from graphopt.runtime.build import run_tool
-from graphopt.runtime.execute import aligned
 
 OK, ERROR_NULL, ERROR_ALIGNMENT = 0, 1, 2
 

@@ -92,7 +92,8 @@ def test_a_library_has_its_name_and_exports_its_interface_alone(target: str, tmp
     assert re.findall(r"\(SONAME\).*\[(.*)\]", dynamic) == ["libmy_net.so"]
     symbols = run_tool(["readelf", "--dyn-syms", "-W", "libmy_net.so"], folder)
     exported = {line.split()[-1] for line in symbols.splitlines() if re.search(r"GLOBAL +DEFAULT +\d+ ", line)}
-    assert exported == {"my_net_run", "my_net_run_static", "my_net_sizes"}
+    functions = {"my_net_run", "my_net_run_static", "my_net_run_batch"}
+    assert exported == {*functions, "my_net_sizes", "my_net_batch_workspace_size"}
 
 
 @pytest.mark.parametrize("compiler", [["gcc", *STRICT], ["g++", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]])

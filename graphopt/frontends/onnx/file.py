@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ import onnx
 
 from graphopt.errors import InvalidInput, Unsupported
 from graphopt.frontends.limits import MAX_FILE_BYTES, MAX_NODES
+from graphopt.frontends.onnx.stored import EMBEDDED, put_place, without_tensors
 
 PICKLES = frozenset([".pt", ".pt2", ".pth", ".pkl", ".pickle", ".ckpt"])
 FIRST_OPSET = 6
@@ -22,7 +22,7 @@ NUMBER = re.compile("[0-9]{1,18}")
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """The model in a file, without its external data.
+    """The model in a file, without its external data, and without that of large tensors, as ``stored`` has it.
 
     Raises ``InvalidInput`` for what is not ONNX or is cut short; a pickle is refused without being opened by torch.
     """
@@ -38,10 +38,18 @@ def read(path: Path) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
         with data, memoryview(data) as view:
-            model.ParseFromString(view)
+            model.ParseFromString(smaller(view))
     except Exception as error:  # protobuf has no typed error to name
         raise InvalidInput("the file is not ONNX, or is cut short", where=where, why=str(error)) from error
     return model
+
+
+def smaller(view: memoryview) -> bytes | memoryview:
+    """The bytes of a model without its large tensors; what is no model is left for protobuf to say so."""
+    try:
+        return without_tensors(view)
+    except (ValueError, IndexError):
+        return view
 
 
 def refuse_other_formats(path: Path, head: bytes) -> None:
@@ -140,17 +148,20 @@ def known_to_numpy(kind: int) -> bool:
     return onnx.helper.tensor_dtype_to_np_dtype(kind).kind != "V"
 
 
-def load_external_data(model: onnx.ModelProto, folder: Path) -> None:
-    """Read the tensors that lie in other files of the folder into the model, which ``check_model`` has passed."""
-    external = [t for t in stored_tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
-    total = sum(map(nbytes, external))
-    if total > MAX_FILE_BYTES:
-        raise InvalidInput(f"the model keeps {total:,} bytes in other files", why=f"{MAX_FILE_BYTES:,} are the most")
-    for tensor in external:
-        entries = {e.key: e.value for e in tensor.external_data}
-        tensor.raw_data = read_external(tensor.name, entries, folder, nbytes(tensor))
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        del tensor.external_data[:]
+def locate_data(model: onnx.ModelProto, path: Path) -> None:
+    """Find the tensors that lie outside of the model, which ``check_model`` has passed: in its file, or beside it."""
+    outside = [t for t in stored_tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
+    entries = [{e.key: e.value for e in tensor.external_data} for tensor in outside]
+    embedded = [EMBEDDED in found and "location" not in found for found in entries]
+    limits = {False: ("in other files", MAX_FILE_BYTES), True: ("in its file", path.stat().st_size)}
+    for inside, (where, limit) in limits.items():
+        total = sum(nbytes(t) for t, own in zip(outside, embedded, strict=True) if own == inside)
+        if total > limit:
+            raise InvalidInput(f"the model keeps {total:,} bytes {where}", why=f"{limit:,} are the most")
+    for tensor, found, own in zip(outside, entries, embedded, strict=True):
+        where = f"tensor {tensor.name!r}"
+        file = path if own else external_file(where, found, path.parent)
+        put_place(tensor, file, offset_in(file, found, nbytes(tensor), where, EMBEDDED if own else "offset"))
 
 
 def nbytes(tensor: onnx.TensorProto) -> int:
@@ -186,12 +197,8 @@ def stored_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                 yield from attribute.tensors
 
 
-def read_external(name: str, entries: dict[str, str], folder: Path, wanted: int) -> bytes:
-    """The bytes of one tensor, as many as it has: a length, if there is one, must say so before any is read.
-
-    The file must lie in the folder: no absolute path, no ``..``, no link out of it.
-    """
-    where = f"tensor {name!r}"
+def external_file(where: str, entries: dict[str, str], folder: Path) -> Path:
+    """The file with the data of one tensor, in the folder: no absolute path, no ``..``, no link out of it."""
     location = Path(entries.get("location", ""))
     try:
         folder = folder.resolve()
@@ -207,14 +214,16 @@ def read_external(name: str, entries: dict[str, str], folder: Path, wanted: int)
         )
     if not found:
         raise InvalidInput(f"its data file {str(location)!r} is missing", where=where)
-    offset, size = entries.get("offset", "0"), path.stat().st_size
-    length = entries.get("length", "")
+    return path
+
+
+def offset_in(path: Path, entries: dict[str, str], wanted: int, where: str, key: str) -> int:
+    """Where the bytes of one tensor begin in a file, which has as many as it wants; so must its length say, if any."""
+    offset, length = entries.get(key, "0"), entries.get("length", "")
     if not NUMBER.fullmatch(offset) or not NUMBER.fullmatch(length or "0"):
         raise InvalidInput(f"its data lies at {offset[:20]!r}, length {length[:20]!r}", where=where)
     if length and int(length) != wanted:
         raise InvalidInput(f"its data has {int(length):,} bytes, its shape and type take {wanted:,}", where=where)
-    if int(offset) + wanted > size:
-        raise InvalidInput(f"its data file {str(location)!r} is cut short", where=where)
-    with path.open("rb") as file:
-        file.seek(int(offset), os.SEEK_SET)
-        return file.read(wanted)
+    if int(offset) + wanted > path.stat().st_size:
+        raise InvalidInput(f"its data file {path.name!r} is cut short", where=where)
+    return int(offset)

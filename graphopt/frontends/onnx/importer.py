@@ -10,6 +10,7 @@ seen here as well, when a rule reads an attribute or an input that is not as it 
 
 from __future__ import annotations
 
+import gc
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,12 +39,15 @@ from graphopt.frontends.onnx.node import (
     Known,
     OnnxNode,
     Tensor,
-    constant_values,
     node_name,
 )
+from graphopt.frontends.onnx.stored import Tensors
 from graphopt.frontends.outputs import check_outputs, is_bound
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant, evaluate, verify
 from graphopt.ir.types import DTYPES
+
+MAX_GARBAGE = 1 << 27
+"""Bytes of weights that are in the graph in another form; more are freed at once."""
 
 
 def load(
@@ -66,7 +70,7 @@ def load(
         raise InvalidInput(f"the batch must be at least 1, got {batch}", where=where)
     opset = onnx_file.check_model(proto, where)
     if not isinstance(model, onnx.ModelProto):
-        onnx_file.load_external_data(proto, Path(model).parent)
+        onnx_file.locate_data(proto, Path(model))
     surgeon = parse(proto, where)
     name = proto.graph.name or Path(where).stem
     fixed = frozen_inputs(surgeon.inputs, constants or {})
@@ -117,6 +121,7 @@ class OnnxImporter:
         self.bound = bool(frozen) or is_bound(self.free, self.shapes)
         self.prefix, self.wanted = "", {t.name for t in surgeon.outputs}
         """What the names of nodes begin with, and the tensors that are read at the end: both of the body at hand."""
+        self.tensors, self.garbage = Tensors(), 0
         self.derived: Derived = {}
         self.constants: dict[int, tuple[Known, Value]] = {}
         self.refusals: list[Refusal] = []
@@ -171,7 +176,7 @@ class OnnxImporter:
                 raise Unsupported(f"tensor {name!r} is {data.dtype}", advice="convert the model to float32")
             if data.size == 0:
                 raise Unsupported(f"tensor {name!r} has no elements")
-            self.constants[id(data)] = data, constant(data, name)
+            self.constants[id(data)] = data, constant(data, name, copy=False)
         return self.constants[id(data)][1]
 
     def read(self, tensor: gs.Tensor) -> Tensor | None:
@@ -180,7 +185,7 @@ class OnnxImporter:
             return self.env[tensor.name]
         if not isinstance(tensor, gs.Constant):
             raise InvalidInput(f"tensor {tensor.name!r} is used before it is computed")
-        self.env[tensor.name] = found = constant_values(tensor)
+        self.env[tensor.name] = found = self.tensors.read(tensor)
         return found
 
     def visit(self, node: gs.Node) -> None:
@@ -212,6 +217,19 @@ class OnnxImporter:
                 raise InvalidInput(f"tensor {tensor.name!r} is computed twice", where=name)
             if tensor.name:
                 self.env[tensor.name] = result
+        if not self.prefix:
+            self.forget(node)
+
+    def forget(self, node: gs.Node) -> None:
+        """Let go of what no other node reads: a weight may be in the graph in another form alone."""
+        for tensor in node.inputs:
+            if isinstance(tensor, gs.Constant) and len(tensor.outputs) == 1 and tensor.name not in self.wanted:
+                data, value = self.constants.pop(id(self.env.pop(tensor.name, None)), (None, None))
+                if self.derived.pop(value, None) and data is not None:
+                    self.garbage += data.nbytes
+        if self.garbage > MAX_GARBAGE:
+            gc.collect()  # a node and its values refer to each other
+            self.garbage = 0
 
     def translate(self, node: gs.Node, op: str) -> Sequence[Tensor | None]:
         """The results of a node: by its rule, or through the function that defines its operator."""

@@ -19,7 +19,6 @@ from graphopt.frontends.onnx.node import (
     Known,
     OnnxNode,
     Tensor,
-    constant_values,
     known_rule,
     onnx_rule,
     slices,
@@ -49,8 +48,8 @@ def numbers(at: OnnxNode, index: int) -> Known:
 
 @known_rule("Constant")
 def constant(at: OnnxNode) -> Known:
-    if (tensor := at.raw("value")) is not None:
-        return constant_values(tensor)
+    if (data := at.array("value")) is not None:
+        return data
     dtypes = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     for name, dtype in dtypes.items():
         if (found := at.raw(name)) is not None:
@@ -169,8 +168,8 @@ def compress(at: OnnxNode) -> Known:
 
 @known_rule("ConstantOfShape")
 def constant_of_shape(at: OnnxNode) -> Known:
-    tensor = at.raw("value")
-    fill = np.zeros(1, np.float32) if tensor is None else constant_values(tensor)
+    value = at.array("value")
+    fill = np.zeros(1, np.float32) if value is None else value
     return np.full(numbers(at, 0).tolist(), fill.reshape(-1)[0], fill.dtype)
 
 

@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from graphopt.errors import InvalidGraph, InvalidInput, Unsupported
 from graphopt.frontends import normal
 from graphopt.frontends.build import Derived, Scope
+from graphopt.frontends.onnx.stored import Tensors
 from graphopt.ir import Array, Batch, Dim, Graph, Input, Node, TensorType, Value, numel
 from graphopt.ir.registry import Table
 
@@ -66,6 +67,7 @@ class OnnxImport(Protocol):
     prefix: str
     env: ChainMap[str, Tensor | None]
     derived: Derived
+    tensors: Tensors
 
     def constant(self, name: str, data: Known) -> Value: ...
     def inline(
@@ -211,6 +213,11 @@ class OnnxNode(Scope):
         """An attribute as graphsurgeon gives it, None if it is not there."""
         return self._attrs.get(name)
 
+    def array(self, name: str) -> Known | None:
+        """The array of an attribute that is a tensor, None if it is not there."""
+        tensor = self.raw(name)
+        return None if tensor is None else self._importer.tensors.read(tensor)
+
 
 @cache
 def defaults_of(op: str, opset: int) -> dict[str, int | float | str]:
@@ -254,14 +261,6 @@ def freezing(names: Sequence[str]) -> str:
 def node_name(node: gs.Node) -> str:
     """The name of a node, or that of its first output."""
     return str(node.name or next((t.name for t in node.outputs if t.name), node.op))
-
-
-def constant_values(tensor: gs.Constant) -> Known:
-    """The array of an initializer; raises ``InvalidInput`` if its data does not fit its shape."""
-    try:
-        return np.asarray(tensor.values)
-    except Exception as error:  # onnx raises errors of many kinds for malformed tensors
-        raise InvalidInput("its data is malformed", where=f"tensor {tensor.name!r}", why=str(error)) from error
 
 
 def slices(at: OnnxNode, rank: int) -> list[tuple[int, Any, Any, int]]:

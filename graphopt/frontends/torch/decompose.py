@@ -60,9 +60,14 @@ def unknown(program: ExportedProgram) -> set[Any]:
     for node in program.graph.nodes:
         if node.name in inputs or any(n in dependent for n in node.all_input_nodes):
             dependent.add(node)
-            if isinstance(node.target, torch._ops.OpOverload) and lacks_rule(node.target):
+            if isinstance(node.target, torch._ops.OpOverload) and lacks_rule(node.target) and not gives_number(node):
                 found.add(node.target)
     return {target for target in found if target in decompositions()}
+
+
+def gives_number(node: fx.Node) -> bool:
+    """Whether the result is a number, such as a size, which needs no rule."""
+    return isinstance(node.meta.get("val"), (torch.SymInt, torch.SymFloat, torch.SymBool, int, float))
 
 
 def lacks_rule(target: torch._ops.OpOverload[..., Any]) -> bool:

@@ -27,6 +27,7 @@ from graphopt.frontends.torch.example import (
     widen,
 )
 from graphopt.frontends.torch.program import ProgramImporter
+from graphopt.frontends.torch.whole import Whole
 from graphopt.ir import Graph
 
 
@@ -121,5 +122,5 @@ def export(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         for tensor in batched_tensors((args, kwargs), example_batch((args, kwargs))):
             shapes[tensor] = {0: dim}
     # without gradients a model that turns them off itself leaves no trace of that in the program
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad(), Whole():
         return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)

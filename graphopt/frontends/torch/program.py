@@ -18,8 +18,9 @@ from torch.utils import _pytree
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.frontends.build import Derived, Refusal, refuse, unknown_op
 from graphopt.frontends.torch.alias import changed_state, without_views
-from graphopt.frontends.torch.decompose import IGNORED, PASSED_THROUGH, decomposed, functional_name
+from graphopt.frontends.torch.decompose import IGNORED, PASSED_THROUGH, decomposed, functional_name, gives_number
 from graphopt.frontends.torch.node import ATEN_RULES, UNFOLDED, AtenNode
+from graphopt.frontends.torch.whole import restored
 from graphopt.ir import Batch, Dim, Graph, Shape, Value, arg, constant, verify
 from graphopt.ir.types import DTYPES
 
@@ -28,7 +29,7 @@ class ProgramImporter:
     """Translates one program; ``batch`` binds N, None leaves it free."""
 
     def __init__(self, program: ExportedProgram, name: str, batch: int | None) -> None:
-        program = decomposed(without_views(program))
+        program = restored(decomposed(without_views(program)))
         self.program, self.name, self.batch = program, name, batch
         self.env: dict[fx.Node, Any] = {}
         self.derived: Derived = {}
@@ -155,7 +156,7 @@ class ProgramImporter:
         if isinstance(node.target, torch._ops.OpOverload):
             op = functional_name(node.target)
         result = node.meta.get("val")
-        if isinstance(result, (torch.SymInt, torch.SymFloat, torch.SymBool, int, float)):
+        if gives_number(node):
             return self.number(result)
         args = self.arguments(node)
         if node.target is operator.getitem:

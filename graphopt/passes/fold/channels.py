@@ -8,6 +8,7 @@ and norms before the layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,11 +36,16 @@ def channel_axis(layer: Layer, rank: int) -> int:
     return rank - 1 if isinstance(layer, Linear) else 1
 
 
-def elements(value: Value) -> Array:
-    """A constant's elements in float64."""
+def array(value: Value) -> Array:
+    """A constant's elements."""
     if value.constant is None:
         raise Decline(f"{value.node.name or value.op.name} is not constant")
-    return value.constant.astype(np.float64)
+    return value.constant
+
+
+def elements(value: Value) -> Array:
+    """A constant's elements in float64."""
+    return array(value).astype(np.float64)
 
 
 def by_channel(c: Value, x: TensorType, axis: int) -> Array:
@@ -80,11 +86,11 @@ def fold_after(layer: Layer, x: Value, w: Value, b: Value, affine: ChannelAffine
     """affine(layer(x, w, b)) as one layer: the scale goes into weights and bias, the shift into the bias."""
     bias = elements(b)
     scale = np.broadcast_to(affine.scale, bias.shape)
-    weights = elements(w)
+    weights = array(w)
     scaled = (
-        scale_grouped(weights, scale, layer.group)
+        scale_grouped(weights, scale, layer.group, weights.dtype)
         if isinstance(layer, ConvTranspose)
-        else weights * scale.reshape(-1, *[1] * (weights.ndim - 1))
+        else times(weights, scale.reshape(-1, *[1] * (weights.ndim - 1)), weights.dtype)
     )
     return layer(x, folded(scaled, w), folded(bias * scale + affine.shift, b))
 
@@ -94,16 +100,16 @@ def fold_before(layer: Layer, x: Value, w: Value, b: Value, affine: ChannelAffin
 
     Declines a nonzero shift if it does not reach every element of the result completely.
     """
-    weights, bias = elements(w), elements(b)
+    weights, bias = array(w), elements(b)
     channels = weights.shape[0] if isinstance(layer, ConvTranspose) else weights.shape[1] * getattr(layer, "group", 1)
     scale, shift = (np.broadcast_to(a, (channels,)) for a in (affine.scale, affine.shift))
     if shift.any():
         refuse_borders(layer, w.type)
-        bias = bias + response(layer, weights, shift)
+        bias = bias + response(layer, elements(w), shift)
     if isinstance(layer, ConvTranspose):
-        weights = weights * scale.reshape(-1, *[1] * (weights.ndim - 1))
+        weights = times(weights, scale.reshape(-1, *[1] * (weights.ndim - 1)), weights.dtype)
     else:
-        weights = scale_grouped(weights, scale, getattr(layer, "group", 1))
+        weights = scale_grouped(weights, scale, getattr(layer, "group", 1), weights.dtype)
     return layer(x, folded(weights, w), folded(bias, b) if shift.any() else b)
 
 
@@ -117,11 +123,18 @@ def refuse_borders(layer: Layer, weight: TensorType) -> None:
             raise Decline("a shift in front of conv_transpose reaches its results unevenly")
 
 
-def scale_grouped(weights: Array, scale: Array, group: int) -> Array:
+def times(weights: Array, factors: Array, dtype: np.dtype[Any] | str) -> Array:
+    """Weights times factors, computed in float64 and rounded to ``dtype``, in the memory of the result alone."""
+    shape = np.broadcast_shapes(weights.shape, factors.shape)
+    with np.errstate(over="ignore"):
+        return np.multiply(weights, factors, out=np.empty(shape, dtype), dtype=np.float64, casting="same_kind")
+
+
+def scale_grouped(weights: Array, scale: Array, group: int, dtype: np.dtype[Any] | str = "float64") -> Array:
     """Weights [a, b/group, ...], in groups along their first axis, times one factor for each of the b channels."""
     parts = weights.reshape(group, -1, *weights.shape[1:])
     factors = scale.reshape(group, 1, -1, *[1] * (weights.ndim - 2))
-    return np.asarray((parts * factors).reshape(weights.shape))
+    return times(parts, factors, dtype).reshape(weights.shape)
 
 
 def response(layer: Layer, weights: Array, shift: Array) -> Array:
@@ -136,7 +149,7 @@ def response(layer: Layer, weights: Array, shift: Array) -> Array:
 def folded(data: Array, like: Value) -> Value:
     """A new constant of ``like``'s dtype, name and origins; declines numbers that the dtype cannot hold."""
     with np.errstate(over="ignore"):
-        cast = data.astype(like.type.dtype)
+        cast = data.astype(like.type.dtype, copy=False)
     if not np.isfinite(cast).all():
         raise Decline(f"its weights would not be finite in {like.type.dtype}")
-    return constant(cast, like=like)
+    return constant(cast, like=like, copy=False)
