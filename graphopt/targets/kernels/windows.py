@@ -1,24 +1,56 @@
-"""Windows of pixels, expanded one after the other into scratch for the routines that sum their products."""
+"""Windows of pixels, as the routines take them that sum their products: what all have, and those that are expanded.
+
+The routines of the DSP extension take windows that were expanded into scratch, one after the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from tvm import tirx
 
-from graphopt.targets.instructions.products import BLOCK, EXPAND_WORDS, expanded
-from graphopt.targets.kernels.base import Frame, Scratch
+from graphopt.ir import Array, Op, Value
+from graphopt.targets.instructions.products import BLOCK, EXPAND_WORDS, PIXELS, expanded
+from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
+from graphopt.targets.kernels.order import pixel_reads
+from graphopt.targets.plan import Overlap
 from graphopt.targets.tir import Expr, Point, Tensor, loop, when
 
 WORDS = 2
 """Of a block of expanded elements."""
 
+Position = tuple[Expr, Expr]
+Compute = Callable[[list[Position], list[Expr]], None]
+"""What is done with the pixels at some positions: of their windows it takes pointers."""
+
+
+class Windows(Protocol):
+    """The windows of a plane, as routines take them; ``pixels`` at once, where so many are left."""
+
+    @property
+    def pixels(self) -> int: ...
+
+    def ordered(self, weight: Array) -> Array:
+        """Weights [o, c, kh, kw] as [o, depth], in the order of elements in a window."""
+
+    def scratch(self, x: Tensor) -> Mapping[str, Scratch]: ...
+
+    def packed(self, x: Tensor) -> Mapping[str, Array]:
+        """Constants that it reads itself."""
+
+    def reads(self, task: Task[Op], view: View, last: int) -> Mapping[Value, Overlap]:
+        """In which order the operand is read against the writes of the result; ``last`` channels are written at last."""
+
+    def each(self, frame: Frame, x: Tensor, n: Expr, compute: Compute) -> None:
+        """Loop over all pixels of a sample."""
+
 
 @dataclass(frozen=True)
-class Windows:
+class ExpandedWindows:
     """Windows over a plane with ``channels``, by rows, columns and channels; padding is the zero point.
 
     Runs of whole blocks are expanded where they stand; other windows are first gathered into a line of bytes.
@@ -27,11 +59,23 @@ class Windows:
     plane: Plane
     channels: int
     zero_point: int
-    pixels: int
+
+    @property
+    def pixels(self) -> int:
+        return 1 if self.plane.out == (1, 1) else PIXELS
 
     @property
     def depth(self) -> int:
         return int(np.prod(self.plane.window.kernel)) * self.channels
+
+    def ordered(self, weight: Array) -> Array:
+        return weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+
+    def packed(self, x: Tensor) -> Mapping[str, Array]:
+        return {}
+
+    def reads(self, task: Task[Op], view: View, last: int) -> Mapping[Value, Overlap]:
+        return pixel_reads(task, self.plane, view, self.pixels)
 
     @property
     def step(self) -> int:
@@ -47,6 +91,21 @@ class Windows:
         line = {} if self.in_blocks(x) else {"line": Scratch("int8", blocks * BLOCK)}
         return {**line, "window": Scratch("int32", blocks * self.step)}
 
+    def each(self, frame: Frame, x: Tensor, n: Expr, compute: Compute) -> None:
+        self.prepare(frame)
+        total, window = self.plane.out[0] * self.plane.out[1], [frame.scratch["window"].at(0)]
+        with loop("tile", 0, total // self.pixels) as tile:
+            with loop("slot", 0, self.pixels) as slot:
+                self.write(frame, x, n, self.position(tile * self.pixels + slot), slot)
+            compute([self.position(tile * self.pixels + slot) for slot in range(self.pixels)], window)
+        if total % self.pixels:
+            self.write(frame, x, n, self.position(total - 1), 0)
+            compute([self.position(total - 1)], window)
+
+    def position(self, pixel: Expr) -> Position:
+        width = self.plane.out[1]
+        return tirx.floordiv(pixel, width), tirx.floormod(pixel, width)
+
     def prepare(self, frame: Frame) -> None:
         """Set what no window writes but the routines read."""
         if "line" in frame.scratch:
@@ -54,10 +113,8 @@ class Windows:
             for i in range(self.depth, line.shape[0]):
                 line.store(Point((i,)), tirx.const(0, "int8"))
 
-    def write(self, frame: Frame, x: Tensor, n: Expr, pixel: Expr, slot: Expr) -> None:
+    def write(self, frame: Frame, x: Tensor, n: Expr, at: Position, slot: Expr) -> None:
         """The window of a pixel, as that of so many pixels side by side."""
-        width = self.plane.out[1]
-        at = tirx.floordiv(pixel, width), tirx.floormod(pixel, width)
         if self.in_blocks(x):
             Expansion(self, frame, x, n, at, slot * WORDS).write()
             return
@@ -65,7 +122,7 @@ class Windows:
         self.gather(line, x, n, at)
         EXPAND_WORDS.run(frame.scratch["window"].at(slot * WORDS), line.at(0), line.shape[0] // BLOCK, self.step)
 
-    def gather(self, line: Tensor, x: Tensor, n: Expr, at: tuple[Expr, Expr]) -> None:
+    def gather(self, line: Tensor, x: Tensor, n: Expr, at: Position) -> None:
         rows, columns = self.plane.window.kernel
         padding = tirx.const(self.zero_point, "int8")
         with loop("ky", 0, rows) as ky, loop("kx", 0, columns) as kx:
@@ -89,11 +146,11 @@ class Windows:
 class Expansion:
     """One window of whole blocks; ``offset`` is where its first word goes."""
 
-    windows: Windows
+    windows: ExpandedWindows
     frame: Frame
     x: Tensor
     n: Expr
-    at: tuple[Expr, Expr]
+    at: Position
     offset: Expr
 
     def write(self) -> None:
