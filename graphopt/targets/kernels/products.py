@@ -20,6 +20,7 @@ from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
+from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import bounds_by_channel, parameters_of, scaling_of, shifted_up
@@ -37,12 +38,13 @@ class ProductSet:
 
     ``routines`` are found by whether they take one pixel, and whether they scale. If they are ``exact``, they are called
     for a depth and channels, and write so many; else for blocks and groups of channels, always of as many pixels. Sums
-    are shifted up by ``bits``.
+    are shifted up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
     windows: Callable[[Plane, int, int], Windows]
     stream: Callable[[Array, Array, Array, int], Array]
+    depthwise: Callable[[Task[ConvInteger], Plane, Array, Array], Kernel]
     exact: bool
     bits: int = 0
     least_weight: int = -128
@@ -70,6 +72,7 @@ PAIRS = ProductSet(
     },
     ExpandedWindows,
     products.stream,
+    depthwise_by_pairs,
     exact=False,
     bits=products.FACTOR_BITS,
     least_weight=products.LEAST_WEIGHT,
@@ -83,26 +86,20 @@ VECTORS = ProductSet(
     },
     ColumnWindows,
     mve_products.stream,
+    depthwise_by_vectors,
     exact=True,
 )
 
 
 @kernel_rule(ConvInteger, isa="dsp")
 def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
-    """Convolution over one or two axes, of all channels or of each by itself."""
-    x, w, b = task.inputs
-    if task.op.group > 1 and w.constant is not None and b.constant is not None and x.type.rank <= 4:
-        plane = plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window(w.type))
-        if task.op.group == x.type.static_shape[1] == len(w.constant) and task.region.tail is None:
-            prove_no_overflow(task.op, w.constant, b.constant, x.type.dtype, task.region.node.name)
-            weight = w.constant.reshape(len(w.constant), 1, *plane.window.kernel)
-            return depthwise_by_pairs(task, plane, weight, b.constant)
+    """A convolution, as ``conv_by_products``."""
     return conv_by_products(task, PAIRS)
 
 
 @kernel_rule(ConvInteger, isa="mve")
 def conv_by_vectors(task: Task[ConvInteger]) -> Kernel:
-    """Convolution over one or two axes."""
+    """A convolution, as ``conv_by_products``."""
     return conv_by_products(task, VECTORS)
 
 
@@ -119,14 +116,17 @@ def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
 
 
 def conv_by_products(task: Task[ConvInteger], by: ProductSet) -> Kernel:
-    """Convolution of all channels over one or two axes."""
-    x, w, _ = task.inputs
-    if x.type.rank > 4:
-        raise Decline("it takes one or two axes")
+    """Convolution over one or two axes, of all channels or of each by itself."""
+    x, w, b = task.inputs
+    if w.constant is None or b.constant is None or x.type.rank > 4:
+        raise Decline("it takes constant weights, and one or two axes")
+    (n, channels, *size), (_, _, *out) = x.type.static_shape, task.result.type.static_shape
+    plane = plane_of(tuple(size), tuple(out), task.op.window(w.type))
+    if task.op.group == channels == len(w.constant) and task.region.tail is None:
+        prove_no_overflow(task.op, w.constant, b.constant, x.type.dtype, task.region.node.name)
+        return by.depthwise(task, plane, w.constant.reshape(channels, 1, *plane.window.kernel), b.constant)
     if task.op.group > 1:
         raise Decline("it has groups")
-    (n, _, *size), (_, _, *out) = x.type.static_shape, task.result.type.static_shape
-    plane = plane_of(tuple(size), tuple(out), task.op.window(w.type))
     weight = weights_of(task, by)
     weight = weight.reshape(*weight.shape[:2], *plane.window.kernel)
     if plane.window == POINTWISE and task.region.tail is None:
