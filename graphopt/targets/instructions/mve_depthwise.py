@@ -122,31 +122,37 @@ SUMS = [("q0", "q1"), ("q2", "q3")]
 """Of each pixel, those of even and of odd channels."""
 PIXELS = ["r0", "r4"]
 RESULTS = ["r2", "r3"]
-PITCH, BACK, STEP, Y_STEP, COUNT = "r12", "r5", "r6", "r7", "lr"
+PITCH, NEXT, ODD, Y_NEXT = "r12", "r5", "r6", "r7"
 
 
 def assembly_of(taps: Taps) -> Iterator[str]:
     """r0 and r4 point to two windows, r2 and r3 to their results; of an odd last one, to the same."""
     yield from ["push {r4-r7, lr}", "vpush {d8-d15}", f"mov {PITCH}, r3"]
-    yield from [f"ldrd {STEP}, {Y_STEP}, [sp, #{SAVED_BYTES}]", f"ldrd {COUNT}, r4, [sp, #{SAVED_BYTES + 8}]"]
-    yield from ["vctp.16 r4", f"mov {BACK}, #{taps.rows - 1}", f"mul {BACK}, {BACK}, {PITCH}"]
-    yield from ["1:", f"add r4, r0, {STEP}", f"add r3, r2, {Y_STEP}", f"cmp {COUNT}, #1", "itt eq", "moveq r4, r0", "moveq r3, r2"]
+    yield from [f"ldrd r6, r7, [sp, #{SAVED_BYTES}]", f"ldrd lr, r4, [sp, #{SAVED_BYTES + 8}]", "vctp.16 r4"]
+    yield from ["add r4, r0, r6", "add r3, r2, r7", f"lsl {Y_NEXT}, r7, #1"]
+    yield from [f"mov r5, #{taps.rows - 1}", f"mul r5, r5, {PITCH}", f"rsb {NEXT}, r5, r6, lsl #1"]
+    yield from [f"and {ODD}, lr, #1", "lsr lr, lr, #1", "wls lr, lr, 2f", "1:"]
     loads = [Loads(taps, pointer) for pointer in PIXELS]
     for first in range(0, taps.count, 2):
         places = range(first, min(first + 2, taps.count))
         yield from (f"vldrb.s16 {w}, [r1], #{LANES}" for _, w in zip(places, ("q4", "q5"), strict=False))
         for load, sums in zip(loads, SUMS, strict=True):
             yield from products(load, places, sums)
-    for load in loads[:1]:
+    for load in loads:
         yield from load.move_to(taps.rows - 1, 0)
     for operation in ("vadd.i32", "vmulh.s32", "vadd.i32", "vqshl.s32"):
         yield from ["vldrw.u32 q4, [r1], #16", "vldrw.u32 q5, [r1], #16"]
-        yield from (f"{operation} {q}, {q}, {number}" for pair in SUMS for q, number in zip(pair, ("q4", "q5"), strict=True))
+        yield from (
+            f"{operation} {q}, {q}, {number}" for pair in SUMS for q, number in zip(pair, ("q4", "q5"), strict=True)
+        )
     for even, odd in SUMS:
         yield from [f"vshr.u32 {odd}, {odd}, #8", f"vsri.32 {odd}, {even}, #24"]
     yield from ["vpstt", *(f"vstrbt.16 {odd}, [{y}]" for (_, odd), y in zip(SUMS, RESULTS, strict=True))]
-    yield from [f"sub r1, r1, #{4 * taps.words}", f"sub r0, r0, {BACK}", f"add r0, r0, {STEP}, lsl #1"]
-    yield from [f"add r2, r2, {Y_STEP}, lsl #1", f"subs {COUNT}, {COUNT}, #2", "bgt 1b", "vpop {d8-d15}", "pop {r4-r7, pc}"]
+    yield f"sub r1, r1, #{4 * taps.words}"
+    yield from (f"add {pointer}, {pointer}, {NEXT}" for pointer in PIXELS)
+    yield from (f"add {y}, {y}, {Y_NEXT}" for y in RESULTS)
+    yield from ["le lr, 1b", "2:", f"cbz {ODD}, 3f", f"mov {ODD}, #0", "mov r4, r0", "mov r3, r2", "mov lr, #1", "b 1b"]
+    yield from ["3:", "vpop {d8-d15}", "pop {r4-r7, pc}"]
 
 
 def products(load: Loads, places: range, sums: tuple[str, str]) -> Iterator[str]:

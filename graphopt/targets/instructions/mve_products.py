@@ -1,8 +1,8 @@
-"""Routines for Helium that sum many products of int8 at once: for two pixels, or one, and four channels.
+"""Routines for Helium that sum many products of int8 at once: of two pixels, or one, and four channels.
 
 VMLADAVA adds the products of 16 elements and 16 weights to a register. A *block* is 16 elements in depth of one pixel,
-or what is left of the depth; windows are read where they stand. The sums of four channels become the lanes of a vector,
-which is scaled and stored at once.
+or what is left of the depth; windows are read where they stand, pair after pair of them. The sums of four channels
+become the lanes of a vector, which is scaled and stored at once.
 """
 
 from __future__ import annotations
@@ -51,31 +51,30 @@ def words_of(depth: int, scales: bool) -> int:
     return LANES * (1 + -(-depth // WORD) + 3 * scales)
 
 
-def twin(pixels: int, scales: bool) -> str:
+def twin(several: bool, scales: bool) -> str:
     """The C of a routine."""
+    x, y = ("x[p * step + k]", "y[p * y_step + c]") if several else ("x[k]", "y[c]")
     lines = [
         f"    const int32_t deep = (depth + {WORD - 1}) / {WORD} * {WORD};",
-        f"    for (int32_t c = 0; c < channels; ++c) {{",
+        "    for (int32_t p = 0; p < pixels; ++p) {" * several,
+        "    for (int32_t c = 0; c < channels; ++c) {",
         f"        const int32_t lane = c % {LANES};",
         f"        const int32_t *const group = w + c / {LANES} * (deep + {LANES * (4 if scales else 1)});",
-        f"        const int32_t *const scaling = group + {LANES} + deep + lane;" * scales,
+        "        uint32_t sum = (uint32_t)group[lane];",
+        "        for (int32_t k = 0; k < depth; ++k) {",
+        f"            const int32_t block = k / {BLOCK} * {BLOCK};",
+        f"            const int32_t size = deep - block < {BLOCK} ? deep - block : {BLOCK};",
+        f"            const int8_t *const v = (const int8_t *)(group + {LANES}) + {LANES} * block + lane * size;",
+        f"            sum += (uint32_t)({x} * v[k - block]);",
+        "        }",
     ]
-    for p in range(pixels):
+    if scales:
+        lines += [f"        const int32_t *const scaling = group + {LANES} + deep + lane;"]
         lines += [
-            "        {",
-            "            uint32_t sum = (uint32_t)group[lane];",
-            "            for (int32_t k = 0; k < depth; ++k) {",
-            f"                const int32_t block = k / {BLOCK} * {BLOCK};",
-            f"                const int32_t size = deep - block < {BLOCK} ? deep - block : {BLOCK};",
-            f"                const int8_t *const v = (const int8_t *)(group + {LANES}) + {LANES} * block + lane * size;",
-            f"                sum += (uint32_t)(x{p}[k] * v[k - block]);",
-            "            }",
+            f"        {line}" for line in twin_scaled("(int32_t)sum", *(f"scaling[{LANES * i}]" for i in range(3)))
         ]
-        if scales:
-            parts = [f"scaling[{LANES * i}]" for i in range(3)]
-            lines += [f"            {line}" for line in twin_scaled("(int32_t)sum", *parts)]
-        lines += [f"            y{p}[c] = {'narrow' if scales else '(int32_t)sum'};", "        }"]
-    return "\n".join([*filter(None, lines), "    }"])
+    lines += [f"        {y} = {'narrow' if scales else '(int32_t)sum'};", "    }", "    }" * several]
+    return "\n".join(filter(None, lines))
 
 
 def sums(x: Array, w: Array, channels: int, scales: bool) -> Array:
@@ -95,34 +94,43 @@ def sums(x: Array, w: Array, channels: int, scales: bool) -> Array:
     return meant_scaled(acc, *scaling.astype(np.int64))[:, :channels]
 
 
-def routine(name: str, pixels: int, scales: bool, comment: str) -> Instruction:
-    """A routine of so many pixels: windows, a stream, results, then the depth of windows and the channels."""
+def routine(name: str, several: bool, scales: bool, comment: str) -> Instruction:
+    """A routine of ``several`` windows, an even number, or of one."""
     kind, size = ("int8*", 1) if scales else ("int32*", 4)
-    windows, results = ([f"{letter}{p}" for p in range(pixels)] for letter in "xy")
-    operands = {**dict.fromkeys(windows, "const int8*"), "w": "const int32*", **dict.fromkeys(results, kind)}
     words = f"(channels + {LANES - 1}) / {LANES} * {LANES} * ((depth + {WORD - 1}) / {WORD} + {4 if scales else 1})"
-    spans = {**dict.fromkeys(windows, "depth"), "w": f"4 * ({words})", **dict.fromkeys(results, f"{size} * channels")}
+    pixels = ("step", "y_step", "pixels") if several else ()
+    behind = "(pixels - 1) * {} + " if several else ""
     return instruction(
         Instruction(
             name,
             None,
-            {**operands, "depth": "int32", "channels": "int32"},
+            {
+                "x": "const int8*",
+                "w": "const int32*",
+                "y": kind,
+                **dict.fromkeys((*pixels, "depth", "channels"), "int32"),
+            },
             "void",
-            twin(pixels, scales),
+            twin(several, scales),
             lambda x, w, channels: sums(x, w, channels, scales),
             comment=comment,
             depth=BLOCK,
             lanes=LANES,
-            spans=spans,
+            spans={
+                "x": behind.format("step") + "depth",
+                "w": f"4 * ({words})",
+                "y": f"{size} * ({behind.format('y_step')}channels)",
+            },
         )
     )
 
 
 SUMMED = "Sums of products of elements x and packed weights w, for all channels, four at a time"
-MULTIPLY_WINDOWS = routine("multiply_windows", 2, True, f"{SUMMED},\n   of two windows; each is scaled to 8 bits.")
-SUM_WINDOWS = routine("sum_windows", 2, False, f"{SUMMED},\n   of two windows.")
-MULTIPLY_WINDOW = routine("multiply_window", 1, True, f"{SUMMED};\n   each is scaled to 8 bits.")
-SUM_WINDOW = routine("sum_window", 1, False, f"{SUMMED}.")
+WINDOWS = "of windows that\n   are step apart, to results y_step apart; pixels is even"
+MULTIPLY_WINDOWS = routine("multiply_windows", True, True, f"{SUMMED}, {WINDOWS}. Each is scaled to 8 bits.")
+SUM_WINDOWS = routine("sum_windows", True, False, f"{SUMMED}, {WINDOWS}.")
+MULTIPLY_WINDOW = routine("multiply_window", False, True, f"{SUMMED};\n   each is scaled to 8 bits.")
+SUM_WINDOW = routine("sum_window", False, False, f"{SUMMED}.")
 
 
 SUMS = [["r0", "r2", "r4", "r6"], ["r8", "r10", "r12", "lr"]]
@@ -130,21 +138,53 @@ SUMS = [["r0", "r2", "r4", "r6"], ["r8", "r10", "r12", "lr"]]
 ELEMENTS = [("q0", "r9"), ("q1", "r11")]
 RESULTS = ["r3", "r5"]
 """VSTRB takes low registers alone, where it narrows."""
-FRAME = 28
-"""Bytes on the stack: the windows, the blocks by two, that one more, the elements and the weights left, the channels."""
-ENTRY = [
-    f"""\
-str r0, [sp]
-mov r4, r3
-mov r3, r2
-ldr r6, [sp, #{SAVED_BYTES + FRAME}]""",
-    f"""\
-strd r0, r1, [sp]
-mov r1, r2
-ldrd r5, r4, [sp, #{SAVED_BYTES + FRAME}]
-ldr r6, [sp, #{SAVED_BYTES + FRAME + 8}]""",
-]
-"""Of one pixel and of two: puts the windows on the stack, stream and results where they stay, depth in r4, channels in r6."""
+
+X, PAIRS, ONE, LEFT, STEP_LEFT, TO_DO, CHANNELS, STREAM, TURNS, STEP, Y, Y_STEP = (4 * i for i in (0, *range(2, 13)))
+"""Places on the stack: the windows (two words); how many times two blocks, whether one more, how many elements are left and
+the step of their weights; the channels to do; and what stays: channels, stream, pairs of windows with their step, results."""
+FRAME = 52
+ARGUMENTS = SAVED_BYTES + FRAME
+
+
+def entry(several: bool, scales: bool) -> list[str]:
+    """Puts on the stack what stays there, but for blocks and what is left: of the depth, which is then in r4."""
+    if not several:
+        return ["str r0, [sp]", "mov r4, r3", "mov r3, r2", f"ldr r6, [sp, #{ARGUMENTS}]", f"str r6, [sp, #{TO_DO}]"]
+    return [
+        "add r4, r0, r3",
+        "strd r0, r4, [sp]",
+        f"ldrd r5, r6, [sp, #{ARGUMENTS}]",
+        "lsl r3, r3, #1",
+        "lsr r6, r6, #1",
+        *([] if scales else ["lsl r5, r5, #2"]),
+        f"strd r6, r3, [sp, #{TURNS}]",
+        f"strd r2, r5, [sp, #{Y}]",
+        f"ldrd r4, r6, [sp, #{ARGUMENTS + 8}]",
+        f"strd r6, r1, [sp, #{CHANNELS}]",
+    ]
+
+
+BEGIN = f"""\
+0:
+ldrd r6, r1, [sp, #{CHANNELS}]
+str r6, [sp, #{TO_DO}]
+ldrd r3, r5, [sp, #{Y}]
+add r5, r3, r5"""
+"""A pair of windows."""
+NEXT = f"""\
+ldrd r6, r7, [sp, #{TURNS}]
+subs r6, r6, #1
+beq 6f
+str r6, [sp, #{TURNS}]
+ldrd r0, r2, [sp]
+add r0, r0, r7
+add r2, r2, r7
+strd r0, r2, [sp]
+ldrd r3, r5, [sp, #{Y}]
+add r3, r3, r5, lsl #1
+str r3, [sp, #{Y}]
+b 0b
+6:"""
 
 
 def products(pixels: int, left: bool) -> list[str]:
@@ -164,63 +204,75 @@ def products(pixels: int, left: bool) -> list[str]:
     return lines
 
 
-def assembly_of(pixels: int, scales: bool) -> str:
+def all_products(pixels: int) -> list[str]:
+    """The sums of four channels, of all of the depth."""
     first, *second = SUMS[:pixels]
-    vectors = [q for q, _ in ELEMENTS[:pixels]]
     two = products(pixels, False) * 2
-    starts = ["ldrd r9, r11, [sp]" if second else "ldr r9, [sp]", *(f"ldrd {a}, {b}, [r1], #8" for a, b in (first[:2], first[2:]))]
-    starts += [f"mov {there}, {here}" for other in second for there, here in zip(other, first, strict=True)]
     # LE takes lr, which is a sum of the second pixel
-    turns = ["cbz r7, 3f", "2:", *two, "subs r7, r7, #1", "bne 2b"] if second else ["wls lr, r7, 3f", "2:", *two, "le lr, 2b"]
-    lanes = [f"vmov.32 {q}[{i}], {r}" for q, found in zip(vectors, SUMS, strict=False) for i, r in enumerate(found)]
-    loads = [f"vldrw.u32 {q}, [r1], #16" for q in ("q2", "q3", "q2")]
-    store = ("vstrbt.32", 4) if scales else ("vstrwt.32", 16)
-    lines = [
-        SAVED,
-        f"sub sp, sp, #{FRAME}",
-        ENTRY[pixels - 1],
-        "str r6, [sp, #24]",
-        "lsr r6, r4, #5",
-        "ubfx r7, r4, #4, #1",
-        "strd r6, r7, [sp, #8]",
-        "and r6, r4, #15",
-        "add r7, r6, #3",
-        "bic r7, r7, #3",
-        "strd r6, r7, [sp, #16]",
-        "1:",
-        *starts,
-        "ldr r7, [sp, #8]",
+    turns = (
+        ["cbz r7, 3f", "2:", *two, "subs r7, r7, #1", "bne 2b"]
+        if second
+        else ["wls lr, r7, 3f", "2:", *two, "le lr, 2b"]
+    )
+    return [
+        "ldrd r9, r11, [sp]" if second else "ldr r9, [sp]",
+        *(f"ldrd {a}, {b}, [r1], #8" for a, b in (first[:2], first[2:])),
+        *(f"mov {there}, {here}" for other in second for there, here in zip(other, first, strict=True)),
+        f"ldr r7, [sp, #{PAIRS}]",
         *turns,
         "3:",
-        "ldr r7, [sp, #12]",
+        f"ldr r7, [sp, #{ONE}]",
         "cbz r7, 4f",
         *products(pixels, False),
         "4:",
-        "ldr r7, [sp, #16]",
+        f"ldr r7, [sp, #{LEFT}]",
         "cbz r7, 5f",
         "vctp.8 r7",
-        "ldr r7, [sp, #20]",
+        f"ldr r7, [sp, #{STEP_LEFT}]",
         *products(pixels, True),
         "5:",
-        *lanes,
+    ]
+
+
+def assembly_of(several: bool, scales: bool) -> str:
+    pixels = 2 if several else 1
+    vectors = [q for q, _ in ELEMENTS[:pixels]]
+    store = ("vstrbt.32", 4) if scales else ("vstrwt.32", 16)
+    loads = [f"vldrw.u32 {q}, [r1], #16" for q in ("q2", "q3", "q2")]
+    lines = [
+        SAVED,
+        f"sub sp, sp, #{FRAME}",
+        *entry(several, scales),
+        "lsr r6, r4, #5",
+        "ubfx r7, r4, #4, #1",
+        f"strd r6, r7, [sp, #{PAIRS}]",
+        "and r6, r4, #15",
+        "add r7, r6, #3",
+        "bic r7, r7, #3",
+        f"strd r6, r7, [sp, #{LEFT}]",
+        *([BEGIN] if several else []),
+        "1:",
+        *all_products(pixels),
+        *(f"vmov.32 {q}[{i}], {r}" for q, found in zip(vectors, SUMS, strict=False) for i, r in enumerate(found)),
         *(scaled(vectors, "q2", "q3", "q2", loads) if scales else []),
-        "ldr r7, [sp, #24]",
+        f"ldr r7, [sp, #{TO_DO}]",
         "vctp.32 r7",
         f"vps{'t' * pixels}",
         *(f"{store[0]} {q}, [{y}], #{store[1]}" for q, y in zip(vectors, RESULTS, strict=False)),
-        "subs r7, r7, #4",
-        "str r7, [sp, #24]",
+        f"subs r7, r7, #{LANES}",
+        f"str r7, [sp, #{TO_DO}]",
         "bgt 1b",
+        *([NEXT] if several else []),
         f"add sp, sp, #{FRAME}",
         RESTORED,
     ]
     return "\n".join(lines)
 
 
-for _one, _pixels, _scales in (
-    (MULTIPLY_WINDOWS, 2, True),
-    (SUM_WINDOWS, 2, False),
-    (MULTIPLY_WINDOW, 1, True),
-    (SUM_WINDOW, 1, False),
+for _one, _several, _scales in (
+    (MULTIPLY_WINDOWS, True, True),
+    (SUM_WINDOWS, True, False),
+    (MULTIPLY_WINDOW, False, True),
+    (SUM_WINDOW, False, False),
 ):
-    _one.on("mve", assembly_of(_pixels, _scales), guard=GUARD, naked=True)
+    _one.on("mve", assembly_of(_several, _scales), guard=GUARD, naked=True)

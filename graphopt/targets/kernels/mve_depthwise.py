@@ -135,7 +135,10 @@ class DepthwiseVectors:
             inside = tirx.all(row >= 0, row < height) if self.plane.interior(0) != (0, self.plane.out[0]) else True
             with when(inside), loop("c", 0, channels // piece) as c:
                 target = frame.scratch["rows"].at(line * self.row + left * self.block + c)
-                COPY_COLUMNS.run(target, x.at(n, channel + c, row, 0), columns, piece, self.block, x.strides[3])
+                shape = columns, piece, self.block, x.strides[3]
+                if piece == self.block == x.strides[3]:  # one run
+                    shape = 1, columns * piece, 0, 0
+                COPY_COLUMNS.run(target, x.at(n, channel + c, row, 0), *shape)
             if inside is not True:
                 with when(tirx.Not(inside)):
                     self.fill(frame, line * self.width, self.width)
@@ -152,8 +155,19 @@ class DepthwiseVectors:
             if rows > width:
                 with loop("x", 0, width) as column:
                     source, result = column * across, y.at(n, channel + start, first, column)
-                    routine.run(frame.scratch["rows"].at(source + start), weights, result, pitch, down, y.strides[2], rows, size)
+                    routine.run(
+                        frame.scratch["rows"].at(source + start), weights, result, pitch, down, y.strides[2], rows, size
+                    )
             else:
                 with loop("line", 0, rows) as line:
                     source, result = line * down, y.at(n, channel + start, first + line, 0)
-                    routine.run(frame.scratch["rows"].at(source + start), weights, result, pitch, across, y.strides[3], width, size)
+                    routine.run(
+                        frame.scratch["rows"].at(source + start),
+                        weights,
+                        result,
+                        pitch,
+                        across,
+                        y.strides[3],
+                        width,
+                        size,
+                    )

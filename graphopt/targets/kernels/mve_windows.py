@@ -17,7 +17,7 @@ from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.order import run_reads, tiled_reads
-from graphopt.targets.kernels.windows import Compute
+from graphopt.targets.kernels.windows import Compute, Tile
 from graphopt.targets.plan import Overlap
 from graphopt.targets.schedule import balanced, runs
 from graphopt.targets.tir import Expr, Tensor, loop, when
@@ -102,30 +102,34 @@ class ColumnWindows:
     def scratch(self, x: Tensor) -> Mapping[str, Scratch]:
         return {} if self.stand(x) else {"columns": Scratch("int8", self.columns(self.run) * self.column)}
 
-    def reads(self, task: Task[Op], view: View, last: int) -> Mapping[Value, Overlap]:
+    def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
         x = view(task.strided(task.inputs[0]))
         assert x is not None
-        if self.stand(x):
+        if self.stand(x) and last is not None:
             return tiled_reads(task, self.plane, view, PIXELS, last)
-        return run_reads(task, self.plane, view, self.run)
+        return run_reads(task, self.plane, view, most if self.stand(x) else self.run)
 
-    def each(self, frame: Frame, x: Tensor, n: Expr, compute: Compute) -> None:
-        stand, window = self.stand(x), self.plane.window
-        width = self.plane.out[1]
+    def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
+        stand, width = self.stand(x), self.plane.out[1]
         with loop("y", 0, self.plane.out[0]) as y:
             for start, count, size in runs(width, width if stand else self.run):
                 with loop("run", 0, count) as run:
                     first = start + run * size
                     if not stand:
                         self.gather(frame, x, (n, y), first, size)
-                    for pair, pairs, pixels in runs(size, PIXELS):
-                        with loop("pair", 0, pairs) as i:
-                            places = [pair + i * pixels + p for p in range(pixels)]
-                            if stand:
-                                pointers = [x.at(n, 0, y * window.strides[0], (first + p) * window.strides[1]) for p in places]
-                            else:
-                                pointers = [frame.scratch["columns"].at(p * self.step) for p in places]
-                            compute([(y, first + p) for p in places], pointers)
+                    for place, tiles, pixels in parts(size, most):
+                        with loop("tile", 0, tiles) as tile:
+                            compute(self.tile(frame, x, (n, y), first, place + tile * pixels, pixels))
+
+    def tile(self, frame: Frame, x: Tensor, at: tuple[Expr, Expr], first: Expr, place: Expr, pixels: int) -> Tile:
+        """Pixels of a run that begins at ``first``, from a place in it on."""
+        n, y = at
+        if self.stand(x):
+            strides = self.plane.window.strides
+            window = x.at(n, 0, y * strides[0], (first + place) * strides[1])
+            return Tile(pixels, lambda slot: (y, first + place + slot), window, strides[1] * x.strides[3])
+        window = frame.scratch["columns"].at(place * self.step)
+        return Tile(pixels, lambda slot: (y, first + place + slot), window, self.step)
 
     def piece(self, x: Tensor) -> int:
         """The channels that stand side by side."""
@@ -137,7 +141,7 @@ class ColumnWindows:
         with loop("ky", 0, self.plane.window.kernel[0]) as ky:
             row = self.plane.source(0, y, ky)
             inside = tirx.all(row >= 0, row < self.plane.size[0]) if self.padded[0] else True
-            for columns in self.parts(first, pixels):
+            for columns in self.columns_of(first, pixels):
                 with loop("c", 0, self.channels // self.piece(x)) as c:
                     place = columns.place + ky * self.channels + c
                     with when(inside):
@@ -146,7 +150,7 @@ class ColumnWindows:
                         with when(tirx.Not(inside)):
                             self.fill(frame, x, columns, place, 0, columns.count)
 
-    def parts(self, first: Expr, pixels: int) -> Iterator[Columns]:
+    def columns_of(self, first: Expr, pixels: int) -> Iterator[Columns]:
         """The columns of so many pixels: those that they share, or each tap's for itself."""
         window = self.plane.window
         if self.shared:
@@ -176,3 +180,9 @@ class ColumnWindows:
         with when(low < high):
             target = frame.scratch["columns"].at(place + low * columns.spacing)
             COPY_COLUMNS.run(target, frame.packed["padding"].at(0), high - low, self.piece(x), columns.spacing, 0)
+
+
+def parts(pixels: int, most: int) -> list[tuple[int, int, int]]:
+    """Cut so many pixels into runs (start, count, size) of even sizes, and a last one alone."""
+    even = pixels // PIXELS * PIXELS
+    return [*runs(even, max(PIXELS, most // PIXELS * PIXELS)), *([(even, 1, 1)] if even < pixels else [])]

@@ -7,6 +7,7 @@ the routines, how windows reach them, and how weights are packed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,15 +18,18 @@ from graphopt.ops import ConvInteger, LinearInteger, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions import mve_products, products
 from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.mve_addition import ADD_SCALED
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
+from graphopt.targets.kernels.mve_addition import Addition, addition_of
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
+from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.scaling import bounds_by_channel, parameters_of, scaling_of, shifted_up
+from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
 from graphopt.targets.kernels.tail import Tail
-from graphopt.targets.kernels.windows import ExpandedWindows, Position, Windows
+from graphopt.targets.kernels.windows import ExpandedWindows, Tile, Windows
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
@@ -36,16 +40,15 @@ POINTWISE = Window.of((1, 1), (), ())
 class ProductSet:
     """The products of an instruction set.
 
-    ``routines`` are found by whether they take one pixel, and whether they scale. If they are ``exact``, they are called
-    for a depth and channels, and write so many; else for blocks and groups of channels, always of as many pixels. Sums
-    are shifted up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel.
+    ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted up
+    by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
+    loops: Callable[..., ProductsConv]
     windows: Callable[[Plane, int, int], Windows]
     stream: Callable[[Array, Array, Array, int], Array]
     depthwise: Callable[[Task[ConvInteger], Plane, Array, Array], Kernel]
-    exact: bool
     bits: int = 0
     least_weight: int = -128
 
@@ -56,63 +59,11 @@ class ProductSet:
 
     def scaled_sums(self, task: Task[Op], bounds: Array) -> Array | None:
         """The scaling of the sums as routines have them, shifted up; None where they do not scale."""
-        scaling = scaling_of(task, len(bounds))
+        scaling = narrowing_of(task, len(bounds))
         try:
             return None if scaling is None else shifted_up(scaling, bounds, self.bits)
         except Decline:
             return None
-
-
-PAIRS = ProductSet(
-    {
-        (False, True): products.MULTIPLY_PAIRS,
-        (False, False): products.SUM_PAIRS,
-        (True, True): products.MULTIPLY_ROW,
-        (True, False): products.SUM_ROW,
-    },
-    ExpandedWindows,
-    products.stream,
-    depthwise_by_pairs,
-    exact=False,
-    bits=products.FACTOR_BITS,
-    least_weight=products.LEAST_WEIGHT,
-)
-VECTORS = ProductSet(
-    {
-        (False, True): mve_products.MULTIPLY_WINDOWS,
-        (False, False): mve_products.SUM_WINDOWS,
-        (True, True): mve_products.MULTIPLY_WINDOW,
-        (True, False): mve_products.SUM_WINDOW,
-    },
-    ColumnWindows,
-    mve_products.stream,
-    depthwise_by_vectors,
-    exact=True,
-)
-
-
-@kernel_rule(ConvInteger, isa="dsp")
-def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
-    """A convolution, as ``conv_by_products``."""
-    return conv_by_products(task, PAIRS)
-
-
-@kernel_rule(ConvInteger, isa="mve")
-def conv_by_vectors(task: Task[ConvInteger]) -> Kernel:
-    """A convolution, as ``conv_by_products``."""
-    return conv_by_products(task, VECTORS)
-
-
-@kernel_rule(LinearInteger, isa="dsp")
-def linear_by_pairs(task: Task[LinearInteger]) -> Kernel:
-    """A matrix product, as ``linear_by_products``."""
-    return linear_by_products(task, PAIRS)
-
-
-@kernel_rule(LinearInteger, isa="mve")
-def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
-    """A matrix product, as ``linear_by_products``."""
-    return linear_by_products(task, VECTORS)
 
 
 def conv_by_products(task: Task[ConvInteger], by: ProductSet) -> Kernel:
@@ -165,36 +116,42 @@ def products_kernel(
     """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w], weight is [o, c, kh, kw]."""
     x, w, b = task.inputs
     bounds = bounds_by_channel(task, len(weight))
-    scaling = by.scaled_sums(task, bounds) if stored_by_pixels(task, view) else None
+    scaling = by.scaled_sums(task, bounds)
     by.check_sums(bounds if scaling is None else bounds[scaling[:, 0] != 0])
     assert b.constant is not None
     zero_point, seen = zero_point_of(task.op), view(task.strided(x))
     assert seen is not None
     windows = by.windows(plane, weight.shape[1], zero_point)
     rows = windows.ordered(weight)
-    kernel = ProductsConv(by, plane, view, windows, len(rows), rows.shape[1], scaling is not None)
+    direct = scaling is not None and stored_by_pixels(task, view)
+    kernel = by.loops(
+        by, plane, view, windows, len(rows), rows.shape[1], scaling is not None, direct, addition_of(task, view)
+    )
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
-    packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed(seen)}
+    packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed(seen), **kernel.packed}
     scratch = {**windows.scratch(seen), **kernel.results}
-    last = (len(rows) - 1) % kernel.lanes + 1 if kernel.scales else len(rows)
-    reads = windows.reads(task, view, last) if x in task.covered else {}
+    reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
     replaced = (w, b) if scaling is None else (w, b, *parameters_of(task))
     tile = RegisterTile(windows.pixels, kernel.lanes)
     return Kernel(name, lambda f: kernel.emit(f, batch), packed, replaced, tile, reads, scratch)
 
 
 def stored_by_pixels(task: Task[Op], view: View) -> bool:
-    """Whether all channels of a pixel of the result stand together."""
-    if task.region.tail is not None:
+    """Whether requantised sums are the result, and all channels of a pixel stand together in it."""
+    if task.region.tail is not None or len(task.region.epilogue) != 1:
         return False
-    seen = view(Tensor(None, task.region.head.type.dtype, task.out.shape, task.out.strides))
+    seen = view(result_of(task))
     return seen is not None and (seen.strides[1] == 1 or seen.shape[1] == 1)
 
 
 @dataclass(frozen=True)
-class ProductsConv:
-    """The loops of one convolution: batch, pixels, and channels within the routine."""
+class ProductsConv(ABC):
+    """The loops of one convolution: batch, pixels, and channels within the routine.
+
+    If ``scales``, a routine gives int8, the sums after their requantisation. If these are the result, ``direct``, it
+    writes them there, else into scratch, and the epilogue follows.
+    """
 
     by: ProductSet
     plane: Plane
@@ -203,6 +160,8 @@ class ProductsConv:
     channels: int
     depth: int
     scales: bool
+    direct: bool
+    addition: Addition | None
 
     @property
     def lanes(self) -> int:
@@ -215,13 +174,28 @@ class ProductsConv:
         return -(-self.channels // self.lanes) * self.lanes
 
     @property
+    def packed(self) -> Mapping[str, Array]:
+        return {}
+
+    @property
+    @abstractmethod
+    def most(self) -> int:
+        """Pixels at once."""
+
+    @property
+    def last(self) -> int | None:
+        """As ``Windows.reads`` takes it."""
+        return None
+
+    @property
+    def row(self) -> int:
+        """Elements from a pixel to the next in scratch."""
+        return self.padded
+
+    @property
     def results(self) -> Mapping[str, Scratch]:
-        """Scratch for sums; or for what routines write that has no place in the result."""
-        pixels = self.windows.pixels
-        if not self.scales:
-            return {"results": Scratch("int32", pixels * self.padded)}
-        spare = self.plane.out[0] * self.plane.out[1] % pixels
-        return {} if self.by.exact else {"results": Scratch("int8", 2 * self.lanes + spare * self.padded)}
+        """Scratch for what routines write that has no place in the result."""
+        return {"results": Scratch("int8" if self.scales else "int32", self.most * self.row)}
 
     def routine(self, pixels: int) -> Instruction:
         return self.by.routines[pixels == 1, self.scales]
@@ -233,53 +207,170 @@ class ProductsConv:
         tail.prefill()
         with loop("n", 0, batch) as n:
 
-            def compute(positions: list[Position], pointers: list[Expr]) -> None:
-                if self.scales:
-                    self.store_scaled(frame, pointers, tail.out, n, positions)
+            def compute(tile: Tile) -> None:
+                if self.direct:
+                    self.store_scaled(frame, tail.out, n, tile)
                 else:
-                    self.store_sums(frame, pointers, tail, n, positions)
+                    self.write_scratch(frame, tile)
+                    self.store_rest(frame, tail, n, tile)
 
-            self.windows.each(frame, x, n, compute)
+            self.windows.each(frame, x, n, self.most, compute)
 
-    def store_sums(self, frame: Frame, windows: list[Expr], tail: Tail, n: Expr, positions: list[Position]) -> None:
-        sums = frame.scratch["results"]
-        pixels = len(positions) if self.by.exact else self.windows.pixels
-        self.run(frame, windows, [sums.at(slot * self.padded) for slot in range(pixels)], 0, self.channels)
-        epilogue = frame.epilogue(self.view)
-        for slot, position in enumerate(positions):
+    @abstractmethod
+    def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
+        """The results of a tile, where they belong."""
+
+    @abstractmethod
+    def write_scratch(self, frame: Frame, tile: Tile) -> None:
+        """The results of a tile into scratch, pixel by pixel."""
+
+    def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
+        """What follows of the epilogue, on results in scratch."""
+        epilogue, results = frame.epilogue(self.view, int(self.scales)), frame.scratch["results"]
+        for slot in range(tile.pixels):
             with loop("o", 0, self.channels) as o:
-                point = Point((n, o, *position))
-                tail.store(point, epilogue(sums.load(Point((slot * self.padded + o,))), point))
+                point = Point((n, o, *tile.at(slot)))
+                tail.store(point, epilogue(results.load(Point((slot * self.row + o,))), point))
 
-    def store_scaled(
-        self, frame: Frame, windows: list[Expr], out: Tensor, n: Expr, positions: list[Position]
-    ) -> None:
-        places = [out.at(n, 0, *position) for position in positions]
-        if self.by.exact:
-            self.run(frame, windows, places, 0, self.channels)
-        else:
-            self.store_groups(frame, windows, out, n, positions, places)
 
-    def store_groups(
-        self, frame: Frame, windows: list[Expr], out: Tensor, n: Expr, positions: list[Position], places: list[Expr]
-    ) -> None:
+class GroupProducts(ProductsConv):
+    """By routines that write whole groups of channels, always of as many pixels."""
+
+    @property
+    def most(self) -> int:
+        return self.windows.pixels
+
+    @property
+    def results(self) -> Mapping[str, Scratch]:
+        if not self.direct:
+            return super().results
+        spare = self.plane.out[0] * self.plane.out[1] % self.most
+        return {"results": Scratch("int8", 2 * self.lanes + spare * self.padded)}
+
+    def write_scratch(self, frame: Frame, tile: Tile) -> None:
+        places = [frame.scratch["results"].at(slot * self.row) for slot in range(self.most)]
+        self.run(frame, tile, places, 0, self.channels)
+
+    def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
         """Full groups of channels go into the result, the last channels and the second of one pixel beside it."""
-        lanes, spare, pixels = self.lanes, frame.scratch["results"], self.windows.pixels
-        places = [*places, *[spare.at(2 * lanes)] * (pixels - len(places))]
+        lanes, spare = self.lanes, frame.scratch["results"]
         whole = self.channels // lanes * lanes
         if whole:
-            self.run(frame, windows, places, 0, whole)
+            places = [out.at(n, 0, *tile.at(slot)) for slot in range(tile.pixels)]
+            self.run(frame, tile, [*places, *[spare.at(2 * lanes)] * (self.most - tile.pixels)], 0, whole)
         if whole < self.channels:
-            beside = [spare.at(lanes * slot) for slot in range(pixels)]
-            self.run(frame, windows, beside, whole, self.channels)
-            for slot, position in enumerate(positions):
+            self.run(frame, tile, [spare.at(lanes * slot) for slot in range(self.most)], whole, self.channels)
+            for slot in range(tile.pixels):
                 for o in range(self.channels - whole):
-                    out.store(Point((n, whole + o, *position)), spare.load(Point((lanes * slot + o,))))
+                    out.store(Point((n, whole + o, *tile.at(slot))), spare.load(Point((lanes * slot + o,))))
 
-    def run(self, frame: Frame, windows: list[Expr], results: list[Expr], first: int, last: int) -> None:
+    def run(self, frame: Frame, tile: Tile, results: list[Expr], first: int, last: int) -> None:
         """The channels from ``first``, where a group begins, up to ``last``."""
-        routine, packed = self.routine(len(results)), frame.packed["weight"]
+        routine, packed = self.routine(self.most), frame.packed["weight"]
         weights = packed.at(first // self.lanes * (packed.shape[0] * self.lanes // self.padded))
-        channels = last - first
-        size = (self.depth, channels) if self.by.exact else (-(-self.depth // routine.depth), -(-channels // self.lanes))
-        routine.run(*windows, weights, *results, *size)
+        sizes = -(-self.depth // routine.depth), -(-(last - first) // self.lanes)
+        routine.run(tile.window, weights, *results, *sizes)
+
+
+ADDED_AT_ONCE = 512
+"""Elements, where another tensor is added to them."""
+
+
+class WholeProducts(ProductsConv):
+    """By routines that write all channels, of any even number of pixels or of one."""
+
+    @property
+    def most(self) -> int:
+        if self.direct:
+            return self.plane.out[1]
+        pairs = ADDED_AT_ONCE // (2 * self.channels) if self.addition is not None else 0
+        return min(self.plane.out[1], max(self.windows.pixels, 2 * pairs))
+
+    @property
+    def last(self) -> int | None:
+        return (self.channels - 1) % self.lanes + 1 if self.direct else None
+
+    @property
+    def row(self) -> int:
+        return self.channels
+
+    @property
+    def packed(self) -> Mapping[str, Array]:
+        return {} if self.addition is None else {"numbers": self.addition.numbers}
+
+    @property
+    def results(self) -> Mapping[str, Scratch]:
+        return {} if self.direct else super().results
+
+    def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
+        self.run(frame, tile, out.at(n, 0, *tile.at(0)), out.strides[3])
+
+    def write_scratch(self, frame: Frame, tile: Tile) -> None:
+        self.run(frame, tile, frame.scratch["results"].at(0), self.row)
+
+    def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
+        if self.addition is None:
+            super().store_rest(frame, tail, n, tile)
+            return
+        other, first = self.view(frame.tensors[self.addition.other]), tile.at(0)
+        assert other is not None
+        operands = frame.scratch["results"].at(0), other.at(n, 0, *first), tail.out.at(n, 0, *first)
+        ADD_SCALED.run(*operands, frame.packed["numbers"].at(0), tile.pixels * self.channels)
+
+    def run(self, frame: Frame, tile: Tile, result: Expr, step: int) -> None:
+        """All channels of a tile, to results that are ``step`` elements apart."""
+        steps = (tile.step, step, tile.pixels) if tile.pixels > 1 else ()
+        weights = frame.packed["weight"].at(0)
+        self.routine(tile.pixels).run(tile.window, weights, result, *steps, self.depth, self.channels)
+
+
+PAIRS = ProductSet(
+    {
+        (False, True): products.MULTIPLY_PAIRS,
+        (False, False): products.SUM_PAIRS,
+        (True, True): products.MULTIPLY_ROW,
+        (True, False): products.SUM_ROW,
+    },
+    GroupProducts,
+    ExpandedWindows,
+    products.stream,
+    depthwise_by_pairs,
+    bits=products.FACTOR_BITS,
+    least_weight=products.LEAST_WEIGHT,
+)
+VECTORS = ProductSet(
+    {
+        (False, True): mve_products.MULTIPLY_WINDOWS,
+        (False, False): mve_products.SUM_WINDOWS,
+        (True, True): mve_products.MULTIPLY_WINDOW,
+        (True, False): mve_products.SUM_WINDOW,
+    },
+    WholeProducts,
+    ColumnWindows,
+    mve_products.stream,
+    depthwise_by_vectors,
+)
+
+
+@kernel_rule(ConvInteger, isa="dsp")
+def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
+    """A convolution, as ``conv_by_products``."""
+    return conv_by_products(task, PAIRS)
+
+
+@kernel_rule(ConvInteger, isa="mve")
+def conv_by_vectors(task: Task[ConvInteger]) -> Kernel:
+    """A convolution, as ``conv_by_products``."""
+    return conv_by_products(task, VECTORS)
+
+
+@kernel_rule(LinearInteger, isa="dsp")
+def linear_by_pairs(task: Task[LinearInteger]) -> Kernel:
+    """A matrix product, as ``linear_by_products``."""
+    return linear_by_products(task, PAIRS)
+
+
+@kernel_rule(LinearInteger, isa="mve")
+def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
+    """A matrix product, as ``linear_by_products``."""
+    return linear_by_products(task, VECTORS)

@@ -24,12 +24,24 @@ WORDS = 2
 """Of a block of expanded elements."""
 
 Position = tuple[Expr, Expr]
-Compute = Callable[[list[Position], list[Expr]], None]
-"""What is done with the pixels at some positions: of their windows it takes pointers."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """So many pixels, where each is, a pointer to the window of the first, and the bytes from one to the next."""
+
+    pixels: int
+    at: Callable[[Expr], Position]
+    window: Expr
+    step: int = 0
+
+
+Compute = Callable[[Tile], None]
+"""What is done with some pixels whose windows are ready."""
 
 
 class Windows(Protocol):
-    """The windows of a plane, as routines take them; ``pixels`` at once, where so many are left."""
+    """The windows of a plane, as routines take them; ``pixels`` at once, or a multiple, where so many are left."""
 
     @property
     def pixels(self) -> int: ...
@@ -42,11 +54,15 @@ class Windows(Protocol):
     def packed(self, x: Tensor) -> Mapping[str, Array]:
         """Constants that it reads itself."""
 
-    def reads(self, task: Task[Op], view: View, last: int) -> Mapping[Value, Overlap]:
-        """In which order the operand is read against the writes of the result; ``last`` channels are written at last."""
+    def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
+        """In which order the operand is read against the writes of the result.
 
-    def each(self, frame: Frame, x: Tensor, n: Expr, compute: Compute) -> None:
-        """Loop over all pixels of a sample."""
+        ``last`` channels are written at last, after windows were read again; None if windows are read before all writes,
+        of up to ``most`` pixels.
+        """
+
+    def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
+        """Loop over all pixels of a sample, up to ``most`` at once."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,7 @@ class ExpandedWindows:
     def packed(self, x: Tensor) -> Mapping[str, Array]:
         return {}
 
-    def reads(self, task: Task[Op], view: View, last: int) -> Mapping[Value, Overlap]:
+    def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
         return pixel_reads(task, self.plane, view, self.pixels)
 
     @property
@@ -91,16 +107,16 @@ class ExpandedWindows:
         line = {} if self.in_blocks(x) else {"line": Scratch("int8", blocks * BLOCK)}
         return {**line, "window": Scratch("int32", blocks * self.step)}
 
-    def each(self, frame: Frame, x: Tensor, n: Expr, compute: Compute) -> None:
+    def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
         self.prepare(frame)
-        total, window = self.plane.out[0] * self.plane.out[1], [frame.scratch["window"].at(0)]
+        total, window = self.plane.out[0] * self.plane.out[1], frame.scratch["window"].at(0)
         with loop("tile", 0, total // self.pixels) as tile:
             with loop("slot", 0, self.pixels) as slot:
                 self.write(frame, x, n, self.position(tile * self.pixels + slot), slot)
-            compute([self.position(tile * self.pixels + slot) for slot in range(self.pixels)], window)
+            compute(Tile(self.pixels, lambda slot: self.position(tile * self.pixels + slot), window))
         if total % self.pixels:
             self.write(frame, x, n, self.position(total - 1), 0)
-            compute([self.position(total - 1)], window)
+            compute(Tile(1, lambda _: self.position(total - 1), window))
 
     def position(self, pixel: Expr) -> Position:
         width = self.plane.out[1]
