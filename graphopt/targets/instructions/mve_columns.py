@@ -44,14 +44,16 @@ cmp r3, #1
 it eq
 cmpeq r12, #1
 bne 2f
+cmp r4, #8192
+bge 2f
 movs r6, #0
-vidup.u32 q1, r6, #1
-vmul.i32 q1, q1, r4
-lsl r4, r4, #2
-dlstp.32 lr, r2
+vidup.u16 q1, r6, #1
+vmul.i16 q1, q1, r4
+lsl r4, r4, #3
+dlstp.16 lr, r2
 1:
-vldrb.u32 q0, [r1], #4
-vstrb.32 q0, [r0, q1]
+vldrb.u16 q0, [r1], #8
+vstrb.16 q0, [r0, q1]
 add r0, r0, r4
 letp lr, 1b
 b 9f

@@ -14,6 +14,7 @@ from tvm import tirx
 
 from graphopt.ir import Array, Op, Value
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
+from graphopt.targets.instructions.mve_products import BLOCK
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.order import run_reads, tiled_reads
@@ -25,6 +26,9 @@ from graphopt.targets.tir import Expr, Tensor, loop, when
 PIXELS = 2
 MOST_BYTES = 2048
 """Of gathered columns, unless a pair of windows needs more."""
+
+MOST_FILLING = 6
+"""Bytes of each channel that may be stored to spare the code for what is left of a depth."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,21 @@ class ColumnWindows:
         dense = x.strides[1] == 1 or self.channels == 1
         return window.kernel[0] == 1 and not any(self.padded) and side_by_side and dense
 
-    def ordered(self, weight: Array) -> Array:
-        return weight.transpose(0, 3, 2, 1).reshape(len(weight), -1)
+    def ordered(self, weight: Array, x: Tensor) -> Array:
+        rows = weight.transpose(0, 3, 2, 1).reshape(len(weight), -1)
+        return rows if self.stand(x) else np.pad(rows, ((0, 0), (0, self.filling)))
+
+    @property
+    def filling(self) -> int:
+        """The bytes by which gathered windows are read too far, with weights of 0, to make up a block."""
+        filling = -self.column * self.plane.window.kernel[1] % BLOCK
+        return filling if filling < MOST_FILLING else 0
 
     def packed(self, x: Tensor) -> Mapping[str, Array]:
         return {"padding": np.full(self.piece(x), self.zero_point, np.int8)} if any(self.padded) else {}
 
     def scratch(self, x: Tensor) -> Mapping[str, Scratch]:
-        return {} if self.stand(x) else {"columns": Scratch("int8", self.columns(self.run) * self.column)}
+        return {} if self.stand(x) else {"columns": Scratch("int8", self.columns(self.run) * self.column + self.filling)}
 
     def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
         x = view(task.strided(task.inputs[0]))

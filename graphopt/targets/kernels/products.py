@@ -122,7 +122,7 @@ def products_kernel(
     zero_point, seen = zero_point_of(task.op), view(task.strided(x))
     assert seen is not None
     windows = by.windows(plane, weight.shape[1], zero_point)
-    rows = windows.ordered(weight)
+    rows = windows.ordered(weight, seen)
     direct = scaling is not None and stored_by_pixels(task, view)
     kernel = by.loops(
         by, plane, view, windows, len(rows), rows.shape[1], scaling is not None, direct, addition_of(task, view)

@@ -46,7 +46,7 @@ class Windows(Protocol):
     @property
     def pixels(self) -> int: ...
 
-    def ordered(self, weight: Array) -> Array:
+    def ordered(self, weight: Array, x: Tensor) -> Array:
         """Weights [o, c, kh, kw] as [o, depth], in the order of elements in a window."""
 
     def scratch(self, x: Tensor) -> Mapping[str, Scratch]: ...
@@ -84,7 +84,7 @@ class ExpandedWindows:
     def depth(self) -> int:
         return int(np.prod(self.plane.window.kernel)) * self.channels
 
-    def ordered(self, weight: Array) -> Array:
+    def ordered(self, weight: Array, x: Tensor) -> Array:
         return weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
 
     def packed(self, x: Tensor) -> Mapping[str, Array]:
