@@ -6,19 +6,21 @@ reads a byte of another buffer than its operand's, one that was overwritten or n
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tvm import tirx
+from tvm.ir.expr import Call
 
 from graphopt.ir import Graph, Input, Value
 from graphopt.ops import Reshape
 from graphopt.targets.artifact import headers
 from graphopt.targets.c_types import C_TYPES
-from graphopt.targets.codegen_c import Printer, lower_for_c
-from graphopt.targets.instructions import definition, used
+from graphopt.targets.codegen_c import UNARY, Printer, lower_for_c
+from graphopt.targets.instructions import INSTRUCTIONS, Span, definition, used
 from graphopt.targets.kernels import Built
 from graphopt.targets.lowering import Lowered, Lowering, copy_outputs, lowered_operators
 from graphopt.targets.plan import Plan
@@ -76,11 +78,54 @@ class TaggedPrinter(Printer):
             super().statement(node, depth)
 
 
+    def evaluation(self, value: Any, depth: int) -> None:
+        """A routine reads and writes what its spans say; in what is written it has read before."""
+        if not isinstance(value, Call):
+            super().evaluation(value, depth)
+            return
+        one = INSTRUCTIONS[value.args[0].value, None]
+        arguments = dict(zip(one.operands, list(value.args)[1:], strict=True))
+        numbers = {name: f"({self.text(given)})" for name, given in arguments.items() if name not in one.spans}
+        touched: dict[bool, list[str]] = {True: [], False: []}
+        for name, span in one.spans.items():
+            place = arguments[name].args[0]
+            if (k := self.index(place.source)) is not None:
+                reads = one.operands[name].startswith("const")
+                start = f"(const char *)&{super().element(place.source, place.indices)}"
+                touched[reads].append(touch("read" if reads else "write", start, span, numbers, k))
+        for line in touched[True]:
+            self.emit(depth, line)
+        self.emit(depth, f"{self.text(value)};")
+        for line in touched[False]:
+            self.emit(depth, line)
+
+    def call(self, node: Any) -> tuple[str, int]:
+        """What a pointer points to is read or written by the routine that gets it."""
+        if getattr(node.op, "name", "").endswith("address_of"):
+            (place,) = node.args
+            return f"&{super().element(place.source, place.indices)}", UNARY
+        return super().call(node)
+
+
+def touch(how: str, start: str, span: Span, numbers: Mapping[str, str], k: int) -> str:
+    """A statement that reads or writes all bytes of a span of the parameter k."""
+    size, *repeats = (
+        re.sub(r"[a-z_]\w*", lambda found: numbers[found.group()], text)
+        for text in (span.size, *(text for repeat in span.repeats for text in repeat))
+    )
+    loops = ""
+    for i, (count, apart) in enumerate(zip(repeats[::2], repeats[1::2], strict=True)):
+        loops += f"for (int i{i} = 0; i{i} < {count}; ++i{i}) "
+        start += f" + i{i} * {apart}"
+    return f"{loops}{how}_({start}, {size}, wanted[{k}]);"
+
+
 def tagged(name: str, built: Built) -> str:
     function = lower_for_c(built.function)
     printer = TaggedPrinter(name)
     printer.parameters = list(function.params)
-    return printer.function(function, [p.name for p in function.params])
+    names = [p.name for p in function.params]
+    return printer.function(function, names, names)
 
 
 def lowered_with_values(graph: Graph, target: Target) -> tuple[Lowering, Lowered]:
@@ -97,10 +142,12 @@ def lowered_with_values(graph: Graph, target: Target) -> tuple[Lowering, Lowered
 def run_tagged(graph: Graph, target: Target, folder: Path, plan: Plan | None = None) -> str:
     """What a run of a program says of the first byte that is not what its reader wants; nothing if all are."""
     lowering, lowered = lowered_with_values(graph, target)
-    buffers: dict[Value, int] = {}
+    buffers: dict[Value | str, int] = {}
 
-    def buffer(value: Value | int) -> int:
-        """The number of what a value is held in; -1 outside of the arena."""
+    def buffer(value: Value | int | tuple[str, int]) -> int:
+        """The number of what a value, or scratch, is held in; -1 outside of the arena."""
+        if isinstance(value, tuple):
+            return buffers.setdefault(value[0], len(buffers))
         held = value if isinstance(value, int) else lowering.held(value)
         return -1 if isinstance(held, int) or not lowering.in_arena(held) else buffers.setdefault(held, len(buffers))
 
@@ -108,7 +155,7 @@ def run_tagged(graph: Graph, target: Target, folder: Path, plan: Plan | None = N
     functions = "\n".join(tagged(k, built) for k, built in lowered.kernels.items())
     body = []
     for i, (call, plain) in enumerate(zip(lowered.calls, lowering.calls, strict=True)):
-        values = [*plain.arguments, plain.result]
+        values = [*plain.arguments, *plain.scratch, plain.result]
         numbers, arguments = [buffer(v) for v in values], []
         for k, (value, number, parameter) in enumerate(
             zip(values, numbers, lowered.kernels[call.kernel].function.params, strict=True)
@@ -118,8 +165,9 @@ def run_tagged(graph: Graph, target: Target, folder: Path, plan: Plan | None = N
                 body += [f"    static {kind} other_{i}_{k}[{size}];"]
                 arguments += [f"other_{i}_{k}"]
             else:
-                assert isinstance(value, Value)
-                arguments += [f"(void *)(arena + {offsets[lowering.graph.names[lowering.held(value).node]]})"]
+                assert not isinstance(value, int)
+                name = value[0] if isinstance(value, tuple) else lowering.graph.names[lowering.held(value).node]
+                arguments += [f"(void *)(arena + {offsets[name]})"]
         body += [f"    wanted = (int[]){{{', '.join(map(str, numbers))}}};", f"    call = {i};"]
         body += [f"    {call.kernel}({', '.join(arguments)});"]
     instructions = used(functions, target)

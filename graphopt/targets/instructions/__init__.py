@@ -1,9 +1,10 @@
 """The instructions that kernels call, a file for each instruction set; ``portable`` has the twin of every one."""
 
-from graphopt.targets.instructions import armv6m, dsp, dsp_products, portable, products
+from graphopt.targets.instructions import armv6m, armv7m, dsp, dsp_products, portable, products
 from graphopt.targets.instructions.base import (
     INSTRUCTIONS,
     Instruction,
+    Span,
     definition,
     find_instruction,
     instruction,
@@ -13,7 +14,9 @@ from graphopt.targets.instructions.base import (
 __all__ = [
     "INSTRUCTIONS",
     "Instruction",
+    "Span",
     "armv6m",
+    "armv7m",
     "definition",
     "dsp",
     "dsp_products",

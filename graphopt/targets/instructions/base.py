@@ -25,6 +25,17 @@ def everywhere(*operands: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Span:
+    """So many bytes, and these repeated: for each of ``repeats`` so often, so many bytes apart.
+
+    All are expressions of C of the numbers among the operands.
+    """
+
+    size: str
+    repeats: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Instruction:
     """A function of C that kernels call, as one instruction set has it.
 
@@ -35,8 +46,7 @@ class Instruction:
     ``defined`` holds.
 
     A *routine* has pointers among its operands, "const int32*" to what it reads and "int8*" to what it writes, and is
-    called as a statement. ``spans`` has the bytes that it reads or writes from each pointer on, in C, of its other
-    operands. A ``naked`` body is assembly alone, a line each, which finds its operands by the calling convention.
+    called as a statement. ``spans`` has what it reads or writes from each pointer on. A ``naked`` body is assembly alone, a line each, which finds its operands by the calling convention.
     """
 
     name: str
@@ -51,7 +61,7 @@ class Instruction:
     lanes: int = 1
     guard: str = ""
     includes: tuple[str, ...] = ()
-    spans: Mapping[str, str] = field(default_factory=dict)
+    spans: Mapping[str, Span] = field(default_factory=dict)
     naked: bool = False
 
     def run(self, *operands: Expr) -> None:
@@ -103,11 +113,12 @@ def definition(one: Instruction) -> str:
 
 NAKED = """\
 #if defined(__clang__)
-__attribute__((naked, noinline))
+__attribute__((naked, noinline, aligned(4)))
 #else
-__attribute__((naked, noinline, noipa))
+__attribute__((naked, noinline, noipa, aligned(4)))
 #endif"""
-"""Of a function that is assembly alone: GCC would else look into it for the registers that it does not touch."""
+"""Of a function that is assembly alone. GCC would else look into it for the registers that it does not touch, and ADR
+takes the place of an instruction from a multiple of four."""
 
 
 def function(one: Instruction) -> str:

@@ -1,6 +1,6 @@
 """The DSP extension of ARMv7E-M and ARMv8-M."""
 
-from graphopt.targets.instructions.portable import ADD_PRODUCTS, MULTIPLY_UPPER, PAIR_AT, WIDEN_ROWS
+from graphopt.targets.instructions.portable import ADD_PRODUCTS, COPY_RUNS, MULTIPLY_UPPER, PAIR_AT, WIDEN_ROWS
 
 GUARD = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)"
 """Of what is written in Thumb-2, or reads halves of words."""
@@ -70,6 +70,36 @@ add r0, r0, r9, lsl #1
 subs r8, r8, #1
 bne 1b
 pop {r4-r9, pc}""",
+    guard=GUARD,
+    naked=True,
+)
+
+COPY_RUNS.on(
+    "dsp",
+    """\
+push {r4-r6, lr}
+ldr lr, [sp, #16]
+sub lr, lr, r2
+1:
+lsrs r4, r2, #2
+beq 3f
+2:
+ldr r5, [r1], #4
+str r5, [r0], #4
+subs r4, r4, #1
+bne 2b
+3:
+lsls r4, r2, #31
+itt cs
+ldrhcs r5, [r1], #2
+strhcs r5, [r0], #2
+itt mi
+ldrbmi r5, [r1], #1
+strbmi r5, [r0], #1
+add r1, r1, lr
+subs r3, r3, #1
+bne 1b
+pop {r4-r6, pc}""",
     guard=GUARD,
     naked=True,
 )

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from graphopt.ir import Array
-from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.dsp import GUARD
 from graphopt.targets.instructions.dsp_products import RESTORED, SAVED, SAVED_BYTES, scaled
 
@@ -63,7 +63,12 @@ class Tile:
 @cache
 def depthwise_routine(tile: Tile) -> Instruction:
     """The routine of a tile. Its taps are: the bias, the pairs of weights, then multiplier, addend and shift."""
-    rows = f"{tile.rows - 1} * 2 * pitch + 2 * advance * (count - 1) + {4 * (tile.start(tile.pixels - 1)[0] + tile.words)}"
+    row = str(4 * (tile.start(tile.pixels - 1)[0] + tile.words))
+    spans = {
+        "rows": Span(row, (("count", "2 * advance"), (str(tile.rows), "2 * pitch"))),
+        "taps": Span(str(4 * (tile.taps + 4))),
+        "y": Span("1", (("count", "y_advance"), (str(tile.pixels), "step"))),
+    }
     portable = instruction(
         Instruction(
             f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}",
@@ -86,7 +91,7 @@ Tiles of {tile.pixels} pixels, step apart, of windows in rows that are pitch apa
    summed and scaled to 8 bits. A tile begins advance elements after the last, and its result y_advance.""",
             depth=2,
             lanes=tile.pixels,
-            spans={"rows": rows, "taps": f"{4 * (tile.taps + 4)}", "y": f"{tile.pixels - 1} * step + (count - 1) * y_advance + 1"},
+            spans=spans,
         )
     )
     portable.on("dsp", assembly_of(tile), guard=GUARD, naked=True)

@@ -64,37 +64,46 @@ def scaled(accumulator: str, multiplier: str, addend: str, shift: str) -> list[s
 
 
 def loops(two_blocks: str, one_block: str) -> str:
-    """All blocks, four in a turn and then one by one; [sp, #8] and [sp, #12] have where x ends for each."""
+    """All blocks, four in a turn; [sp, #12] has where to begin, [sp, #16] where to go on after an odd block."""
     return f"""\
-ldr r6, [sp, #8]
-cmp r0, r6
-beq 3f
+ldr pc, [sp, #12]
 2:
-{two_blocks}{two_blocks}ldr r6, [sp, #8]
-cmp r0, r6
-bne 2b
+{one_block}ldr pc, [sp, #16]
 3:
-ldr r6, [sp, #12]
+{two_blocks}4:
+{two_blocks}ldr r6, [sp, #8]
 cmp r0, r6
-beq 5f
-4:
-{one_block}ldr r6, [sp, #12]
-cmp r0, r6
-bne 4b
+bne 3b
 5:
 ldr r0, [sp, #20]
 """
 
 
-def ends(bytes_of_block: int) -> str:
-    """Where x ends: r4 has the blocks."""
-    shift = bytes_of_block.bit_length() - 1
+def entry(bytes_of_block: int) -> str:
+    """Where x ends, and where the loop over its blocks is entered; r4 has the blocks, and r6 to r8 are free.
+
+    A block that is left over comes first, and then the second half of a turn if the pairs of blocks are odd.
+    """
     return f"""\
-add r6, r0, r4, lsl #{shift}
-bic r7, r4, #3
-add r7, r0, r7, lsl #{shift}
-strd r7, r6, [sp, #8]
+add r6, r0, r4, lsl #{bytes_of_block.bit_length() - 1}
+str r6, [sp, #8]
 str r0, [sp, #20]
+adr r7, 3f
+adr r8, 4f
+tst r4, #2
+it ne
+movne r7, r8
+adr r8, 5f
+lsrs r6, r4, #1
+it eq
+moveq r7, r8
+orr r7, r7, #1
+str r7, [sp, #16]
+adr r8, 2f
+orr r8, r8, #1
+it cs
+movcs r7, r8
+str r7, [sp, #12]
 """
 
 
@@ -113,13 +122,13 @@ def of_pairs(stored: str, bytes_of_result: int) -> str:
 sub sp, sp, #28
 ldrd r4, r5, [sp, #{SAVED_BYTES + 28}]
 strd r2, r3, [sp]
-{ends(16)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
-str r2, [sp, #16]
+{entry(16)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
+str r2, [sp, #24]
 1:
 ldm r1!, {{r2, r3}}
 mov r4, r2
 mov r5, r3
-{loops(two, one)}{stored}ldr r6, [sp, #16]
+{loops(two, one)}{stored}ldr r6, [sp, #24]
 cmp r12, r6
 bne 1b
 add sp, sp, #28
@@ -183,13 +192,13 @@ sub sp, sp, #28
 mov r4, r3
 ldr r5, [sp, #{SAVED_BYTES + 28}]
 str r2, [sp]
-{ends(8)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
-str r2, [sp, #16]
+{entry(8)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
+str r2, [sp, #24]
 1:
 ldm r1!, {{r2-r5}}
 {loops(two, one)}ldr r12, [sp]
 {stored}str r12, [sp]
-ldr r6, [sp, #16]
+ldr r6, [sp, #24]
 cmp r12, r6
 bne 1b
 add sp, sp, #28

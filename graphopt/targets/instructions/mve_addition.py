@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array
-from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.mve import GUARD, TOP, meant_scaled, twin_scaled
 
 NUMBERS = 6
@@ -35,7 +35,7 @@ ADD_SCALED = instruction(
         ),
         meant,
         comment="Adds elements by two factors and an offset, and scales the sums to 8 bits; y may be b.",
-        spans={"a": "count", "b": "count", "y": "count", "numbers": f"{4 * NUMBERS}"},
+        spans={**dict.fromkeys("aby", Span("count")), "numbers": Span(f"{4 * NUMBERS}")},
     )
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.mve import GUARD
 
 COPY_COLUMNS = instruction(
@@ -27,8 +27,8 @@ COPY_COLUMNS = instruction(
         lambda source: source,
         comment="Copies columns of so many bytes, source_step apart, to where they are target_step apart.",
         spans={
-            "target": "columns > 0 ? (columns - 1) * target_step + size : 0",
-            "source": "columns > 0 ? (columns - 1) * source_step + size : 0",
+            "target": Span("size", (("columns", "target_step"),)),
+            "source": Span("size", (("columns", "source_step"),)),
         },
     )
 )

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from graphopt.ir import Array
-from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.mve import GUARD, meant_scaled, packed_scaling, twin_scaled
 
 LANES = 8
@@ -69,7 +69,7 @@ def meant(windows: Array, weight: Array, numbers: Array) -> Array:
 @cache
 def depthwise_vectors(taps: Taps) -> Instruction:
     """The routine of a window."""
-    span = f"{taps.rows - 1} * pitch + (count - 1) * advance + {(taps.columns - 1) * taps.step + LANES}"
+    place = (f"{taps.rows}", "pitch"), (f"{taps.columns}", f"{taps.step}")
     portable = instruction(
         Instruction(
             f"depthwise_{taps.rows}x{taps.columns}_by_vectors" + ("" if taps.step == 16 else f"_{taps.step}"),
@@ -92,7 +92,11 @@ Windows of {LANES} channels, in rows that are pitch apart: their products with t
    begins advance elements after the last, and its result, of so many channels, y_advance.""",
             depth=2,
             lanes=LANES,
-            spans={"x": span, "w": f"{4 * taps.words}", "y": "(count - 1) * y_advance + channels"},
+            spans={
+                "x": Span("channels", (*place, ("count", "advance"))),
+                "w": Span(f"{4 * taps.words}"),
+                "y": Span("channels", (("count", "y_advance"),)),
+            },
         )
     )
     portable.on("mve", "\n".join(assembly_of(taps)), guard=GUARD, naked=True)

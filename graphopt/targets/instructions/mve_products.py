@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array
-from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.mve import (
     GUARD,
     LANES,
@@ -99,7 +99,6 @@ def routine(name: str, several: bool, scales: bool, comment: str) -> Instruction
     kind, size = ("int8*", 1) if scales else ("int32*", 4)
     words = f"(channels + {LANES - 1}) / {LANES} * {LANES} * ((depth + {WORD - 1}) / {WORD} + {4 if scales else 1})"
     pixels = ("step", "y_step", "pixels") if several else ()
-    behind = "(pixels - 1) * {} + " if several else ""
     return instruction(
         Instruction(
             name,
@@ -117,9 +116,9 @@ def routine(name: str, several: bool, scales: bool, comment: str) -> Instruction
             depth=BLOCK,
             lanes=LANES,
             spans={
-                "x": behind.format("step") + "depth",
-                "w": f"4 * ({words})",
-                "y": f"{size} * ({behind.format('y_step')}channels)",
+                "x": Span("depth", (("pixels", "step"),) * several),
+                "w": Span(f"4 * ({words})"),
+                "y": Span(f"{size} * channels", (("pixels", f"{size} * y_step"),) * several),
             },
         )
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from graphopt.ir import Array
 from graphopt.targets.c_types import C_TYPES
-from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.base import Instruction, Span, instruction
 
 MULTIPLY_ADD = instruction(
     Instruction(
@@ -119,6 +119,19 @@ MULTIPLY_UPPER = instruction(
 
 
 
+CLIP_INT8 = instruction(
+    Instruction(
+        "clip_int8",
+        None,
+        {"x": "int32"},
+        "int32",
+        "    return x < -128 ? -128 : x > 127 ? 127 : x;",
+        lambda x: np.clip(x, -128, 127),
+        comment="The nearest number that int8 has.",
+    )
+)
+
+
 def products_added(a: Array, b: Array, total: Array) -> Array:
     low, high = (x.astype(np.int16).astype(np.int64) for x in (a, b)), ((x >> 16).astype(np.int64) for x in (a, b))
     return np.asarray(total + np.prod(list(low), axis=0) + np.prod(list(high), axis=0))
@@ -148,7 +161,7 @@ PAIR_AT = instruction(
         "    return (int32_t)((uint32_t)x[1] << 16 | (uint16_t)x[0]);",
         lambda x: x[..., 1].astype(np.int32) << 16 | x[..., 0].view(np.uint16),
         comment="Two elements side by side in one word, the first in the lower half.",
-        spans={"x": "4"},
+        spans={"x": Span("4")},
     )
 )
 
@@ -167,7 +180,29 @@ WIDEN_ROWS = instruction(
     }""",
         lambda source: source.astype(np.int16),
         comment="Widens elements that are step apart to rows, with a gap behind each.",
-        spans={"target": "2 * (lines * (width + gap) - gap)", "source": "(lines * width - 1) * step + 1"},
+        spans={
+            "target": Span("2 * width", (("lines", "2 * (width + gap)"),)),
+            "source": Span("1", (("lines * width", "step"),)),
+        },
+    )
+)
+
+COPY_RUNS = instruction(
+    Instruction(
+        "copy_runs",
+        None,
+        {"target": "int8*", "source": "const int8*", "length": "int32", "count": "int32", "step": "int32"},
+        "void",
+        """\
+    for (int32_t run = 0; run < count; ++run) {
+        for (int32_t i = 0; i < length; ++i) {
+            *target++ = source[i];
+        }
+        source += step;
+    }""",
+        lambda source: source,
+        comment="Copies runs that begin a step apart to one line.",
+        spans={"target": Span("length * count"), "source": Span("length", (("count", "step"),))},
     )
 )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array
-from graphopt.targets.instructions.base import Instruction, instruction
+from graphopt.targets.instructions.base import Instruction, Span, instruction
 
 BLOCK = 4
 """Elements in one word of weights."""
@@ -89,7 +89,7 @@ EXPAND_WORDS = instruction(
 Expands words of four elements each to two words of two pairs, step words apart: (x1 - 127, x3 - 127), and 256 times
    (x0, x2) less that.""",
         depth=BLOCK,
-        spans={"target": "words > 0 ? 4 * (words - 1) * step + 8 : 0", "source": "4 * words"},
+        spans={"target": Span("8", (("words", "4 * step"),)), "source": Span("4 * words")},
     )
 )
 
@@ -143,8 +143,9 @@ def routine(name: str, results: list[str], side_by_side: int, scaled: bool, comm
     """A routine over groups of channels, of as many pixels as it has results."""
     kind, size = ("int8*", 1) if scaled else ("int32*", 4)
     operands = {"x": "const int32*", "w": "const int32*", **dict.fromkeys(results, kind)}
-    written = dict.fromkeys(results, f"{size * side_by_side} * groups")
-    read = {"x": f"{8 * len(results)} * blocks", "w": f"4 * {side_by_side} * groups * (blocks + {4 if scaled else 1})"}
+    written = dict.fromkeys(results, Span(f"{size * side_by_side} * groups"))
+    words = f"{side_by_side} * groups * (blocks + {4 if scaled else 1})"
+    read = {"x": Span(f"{8 * len(results)} * blocks"), "w": Span(f"4 * {words}")}
     return instruction(
         Instruction(
             name,

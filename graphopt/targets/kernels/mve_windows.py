@@ -21,7 +21,7 @@ from graphopt.targets.kernels.order import run_reads, tiled_reads
 from graphopt.targets.kernels.windows import Compute, Tile
 from graphopt.targets.plan import Overlap
 from graphopt.targets.schedule import balanced, runs
-from graphopt.targets.tir import Expr, Tensor, loop, when
+from graphopt.targets.tir import Expr, Point, Tensor, loop, when
 
 PIXELS = 2
 MOST_BYTES = 2048
@@ -44,10 +44,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class ColumnWindows:
-    """Windows over a plane with ``channels``; padding is the zero point."""
+    """Windows over a plane of an input [n, c, h, w] with these strides; padding is the zero point."""
 
     plane: Plane
     channels: int
+    strides: tuple[int, ...]
     zero_point: int
 
     @property
@@ -90,16 +91,17 @@ class ColumnWindows:
         up, across = (self.plane.interior(axis) != (0, self.plane.out[axis]) for axis in (0, 1))
         return up, across
 
-    def stand(self, x: Tensor) -> bool:
+    @property
+    def stand(self) -> bool:
         """Whether each window is one run of bytes where it stands."""
         window = self.plane.window
-        side_by_side = window.kernel[1] == 1 or (window.dilations[1] == 1 and x.strides[3] == self.channels)
-        dense = x.strides[1] == 1 or self.channels == 1
+        side_by_side = window.kernel[1] == 1 or (window.dilations[1] == 1 and self.strides[3] == self.channels)
+        dense = self.strides[1] == 1 or self.channels == 1
         return window.kernel[0] == 1 and not any(self.padded) and side_by_side and dense
 
-    def ordered(self, weight: Array, x: Tensor) -> Array:
+    def in_order(self, weight: Array) -> Array:
         rows = weight.transpose(0, 3, 2, 1).reshape(len(weight), -1)
-        return rows if self.stand(x) else np.pad(rows, ((0, 0), (0, self.filling)))
+        return rows if self.stand else np.pad(rows, ((0, 0), (0, self.filling)))
 
     @property
     def filling(self) -> int:
@@ -107,21 +109,24 @@ class ColumnWindows:
         filling = -self.column * self.plane.window.kernel[1] % BLOCK
         return filling if filling < MOST_FILLING else 0
 
-    def packed(self, x: Tensor) -> Mapping[str, Array]:
-        return {"padding": np.full(self.piece(x), self.zero_point, np.int8)} if any(self.padded) else {}
+    @property
+    def packed(self) -> Mapping[str, Array]:
+        return {"padding": np.full(self.piece, self.zero_point, np.int8)} if any(self.padded) else {}
 
-    def scratch(self, x: Tensor) -> Mapping[str, Scratch]:
-        return {} if self.stand(x) else {"columns": Scratch("int8", self.columns(self.run) * self.column + self.filling)}
+    @property
+    def scratch(self) -> Mapping[str, Scratch]:
+        return {} if self.stand else {"columns": Scratch("int8", self.columns(self.run) * self.column + self.filling)}
 
     def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
-        x = view(task.strided(task.inputs[0]))
-        assert x is not None
-        if self.stand(x) and last is not None:
+        if self.stand and last is not None:
             return tiled_reads(task, self.plane, view, PIXELS, last)
-        return run_reads(task, self.plane, view, most if self.stand(x) else self.run)
+        return run_reads(task, self.plane, view, most if self.stand else self.run)
 
     def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
-        stand, width = self.stand(x), self.plane.out[1]
+        stand, width = self.stand, self.plane.out[1]
+        for place in range(0 if stand else self.filling):
+            end = frame.scratch["columns"].shape[0] - self.filling
+            frame.scratch["columns"].store(Point((end + place,)), tirx.const(0, "int8"))
         with loop("y", 0, self.plane.out[0]) as y:
             for start, count, size in runs(width, width if stand else self.run):
                 with loop("run", 0, count) as run:
@@ -135,16 +140,17 @@ class ColumnWindows:
     def tile(self, frame: Frame, x: Tensor, at: tuple[Expr, Expr], first: Expr, place: Expr, pixels: int) -> Tile:
         """Pixels of a run that begins at ``first``, from a place in it on."""
         n, y = at
-        if self.stand(x):
+        if self.stand:
             strides = self.plane.window.strides
             window = x.at(n, 0, y * strides[0], (first + place) * strides[1])
-            return Tile(pixels, lambda slot: (y, first + place + slot), window, strides[1] * x.strides[3])
+            return Tile(pixels, lambda slot: (y, first + place + slot), window, strides[1] * self.strides[3])
         window = frame.scratch["columns"].at(place * self.step)
         return Tile(pixels, lambda slot: (y, first + place + slot), window, self.step)
 
-    def piece(self, x: Tensor) -> int:
+    @property
+    def piece(self) -> int:
         """The channels that stand side by side."""
-        return self.channels if x.strides[1] == 1 else 1
+        return self.channels if self.strides[1] == 1 else 1
 
     def gather(self, frame: Frame, x: Tensor, at: tuple[Expr, Expr], first: Expr, pixels: int) -> None:
         """The columns of some pixels of a row, row by row."""
@@ -153,13 +159,13 @@ class ColumnWindows:
             row = self.plane.source(0, y, ky)
             inside = tirx.all(row >= 0, row < self.plane.size[0]) if self.padded[0] else True
             for columns in self.columns_of(first, pixels):
-                with loop("c", 0, self.channels // self.piece(x)) as c:
+                with loop("c", 0, self.channels // self.piece) as c:
                     place = columns.place + ky * self.channels + c
                     with when(inside):
                         self.copy(frame, x, (n, c, row), columns, place)
                     if inside is not True:
                         with when(tirx.Not(inside)):
-                            self.fill(frame, x, columns, place, 0, columns.count)
+                            self.fill(frame, columns, place, 0, columns.count)
 
     def columns_of(self, first: Expr, pixels: int) -> Iterator[Columns]:
         """The columns of so many pixels: those that they share, or each tap's for itself."""
@@ -178,19 +184,19 @@ class ColumnWindows:
             step, size = columns.step, self.plane.size[1]
             low = tirx.min(columns.count, tirx.max(0, tirx.floordiv(step - 1 - columns.first, step)))
             high = tirx.max(low, tirx.min(columns.count, tirx.floordiv(size - columns.first + step - 1, step)))
-            self.fill(frame, x, columns, place, 0, low)
-            self.fill(frame, x, columns, place, high, columns.count)
+            self.fill(frame, columns, place, 0, low)
+            self.fill(frame, columns, place, high, columns.count)
         with when(True if not self.padded[1] else low < high):
             source = x.at(*at, columns.first + low * columns.step)
             target = frame.scratch["columns"].at(place + low * columns.spacing)
-            steps = columns.spacing, columns.step * x.strides[3]
-            COPY_COLUMNS.run(target, source, high - low, self.piece(x), *steps)
+            steps = columns.spacing, columns.step * self.strides[3]
+            COPY_COLUMNS.run(target, source, high - low, self.piece, *steps)
 
-    def fill(self, frame: Frame, x: Tensor, columns: Columns, place: Expr, low: Expr, high: Expr) -> None:
+    def fill(self, frame: Frame, columns: Columns, place: Expr, low: Expr, high: Expr) -> None:
         """Columns of padding."""
         with when(low < high):
             target = frame.scratch["columns"].at(place + low * columns.spacing)
-            COPY_COLUMNS.run(target, frame.packed["padding"].at(0), high - low, self.piece(x), columns.spacing, 0)
+            COPY_COLUMNS.run(target, frame.packed["padding"].at(0), high - low, self.piece, columns.spacing, 0)
 
 
 def parts(pixels: int, most: int) -> list[tuple[int, int, int]]:

@@ -46,7 +46,7 @@ class ProductSet:
 
     routines: Mapping[tuple[bool, bool], Instruction]
     loops: Callable[..., ProductsConv]
-    windows: Callable[[Plane, int, int], Windows]
+    windows: Callable[[Plane, int, tuple[int, ...], int], Windows]
     stream: Callable[[Array, Array, Array, int], Array]
     depthwise: Callable[[Task[ConvInteger], Plane, Array, Array], Kernel]
     bits: int = 0
@@ -66,7 +66,7 @@ class ProductSet:
             return None
 
 
-def conv_by_products(task: Task[ConvInteger], by: ProductSet) -> Kernel:
+def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
     """Convolution over one or two axes, of all channels or of each by itself."""
     x, w, b = task.inputs
     if w.constant is None or b.constant is None or x.type.rank > 4:
@@ -87,7 +87,7 @@ def conv_by_products(task: Task[ConvInteger], by: ProductSet) -> Kernel:
     return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, as_plane, by)
 
 
-def linear_by_products(task: Task[LinearInteger], by: ProductSet) -> Kernel:
+def multiplied(task: Task[LinearInteger], by: ProductSet) -> Kernel:
     """A matrix product is a pointwise convolution over a row."""
     weight = weights_of(task, by)
     rows = as_rows(task.strided(task.inputs[0]))
@@ -121,16 +121,16 @@ def products_kernel(
     assert b.constant is not None
     zero_point, seen = zero_point_of(task.op), view(task.strided(x))
     assert seen is not None
-    windows = by.windows(plane, weight.shape[1], zero_point)
-    rows = windows.ordered(weight, seen)
+    windows = by.windows(plane, weight.shape[1], seen.strides, zero_point)
+    rows = windows.in_order(weight)
     direct = scaling is not None and stored_by_pixels(task, view)
     kernel = by.loops(
         by, plane, view, windows, len(rows), rows.shape[1], scaling is not None, direct, addition_of(task, view)
     )
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
-    packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed(seen), **kernel.packed}
-    scratch = {**windows.scratch(seen), **kernel.results}
+    packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed, **kernel.packed}
+    scratch = {**windows.scratch, **kernel.results}
     reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
     replaced = (w, b) if scaling is None else (w, b, *parameters_of(task))
     tile = RegisterTile(windows.pixels, kernel.lanes)
@@ -353,24 +353,20 @@ VECTORS = ProductSet(
 
 
 @kernel_rule(ConvInteger, isa="dsp")
-def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
-    """A convolution, as ``conv_by_products``."""
-    return conv_by_products(task, PAIRS)
+def conv_by_products(task: Task[ConvInteger]) -> Kernel:
+    return convolved(task, PAIRS)
 
 
 @kernel_rule(ConvInteger, isa="mve")
 def conv_by_vectors(task: Task[ConvInteger]) -> Kernel:
-    """A convolution, as ``conv_by_products``."""
-    return conv_by_products(task, VECTORS)
+    return convolved(task, VECTORS)
 
 
 @kernel_rule(LinearInteger, isa="dsp")
-def linear_by_pairs(task: Task[LinearInteger]) -> Kernel:
-    """A matrix product, as ``linear_by_products``."""
-    return linear_by_products(task, PAIRS)
+def linear_by_products(task: Task[LinearInteger]) -> Kernel:
+    return multiplied(task, PAIRS)
 
 
 @kernel_rule(LinearInteger, isa="mve")
 def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
-    """A matrix product, as ``linear_by_products``."""
-    return linear_by_products(task, VECTORS)
+    return multiplied(task, VECTORS)

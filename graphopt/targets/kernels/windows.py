@@ -13,6 +13,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array, Op, Value
+from graphopt.targets.instructions.portable import COPY_RUNS
 from graphopt.targets.instructions.products import BLOCK, EXPAND_WORDS, PIXELS, expanded
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
@@ -46,19 +47,21 @@ class Windows(Protocol):
     @property
     def pixels(self) -> int: ...
 
-    def ordered(self, weight: Array, x: Tensor) -> Array:
-        """Weights [o, c, kh, kw] as [o, depth], in the order of elements in a window."""
+    def in_order(self, weight: Array) -> Array:
+        """Weights [o, c, kh, kw] as [o, depth], in the order of a window."""
 
-    def scratch(self, x: Tensor) -> Mapping[str, Scratch]: ...
+    @property
+    def scratch(self) -> Mapping[str, Scratch]: ...
 
-    def packed(self, x: Tensor) -> Mapping[str, Array]:
-        """Constants that it reads itself."""
+    @property
+    def packed(self) -> Mapping[str, Array]:
+        """Constants that are read where windows are gathered."""
 
     def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
         """In which order the operand is read against the writes of the result.
 
-        ``last`` channels are written at last, after windows were read again; None if windows are read before all writes,
-        of up to ``most`` pixels.
+        ``last`` channels are written at last, after windows were read again; None if windows are read before all
+        writes, of up to ``most`` pixels.
         """
 
     def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
@@ -67,13 +70,15 @@ class Windows(Protocol):
 
 @dataclass(frozen=True)
 class ExpandedWindows:
-    """Windows over a plane with ``channels``, by rows, columns and channels; padding is the zero point.
+    """Windows over a plane of an input x [n, c, h, w], for pixels side by side; padding is the zero point.
 
-    Runs of whole blocks are expanded where they stand; other windows are first gathered into a line of bytes.
+    A window is *runs* of taps that stand side by side: its rows, each with all channels, or where channels stand apart,
+    the rows of each channel. Runs of whole blocks are expanded where they stand; others are first gathered into a line.
     """
 
     plane: Plane
     channels: int
+    strides: tuple[int, ...]
     zero_point: int
 
     @property
@@ -81,31 +86,50 @@ class ExpandedWindows:
         return 1 if self.plane.out == (1, 1) else PIXELS
 
     @property
+    def by_channel(self) -> bool:
+        """Whether the rows of a channel are runs of their own."""
+        return self.strides[1] != 1 and self.channels > 1
+
+    @property
+    def unit(self) -> int:
+        """Elements of a tap in a run."""
+        return 1 if self.by_channel else self.channels
+
+    @property
     def depth(self) -> int:
         return int(np.prod(self.plane.window.kernel)) * self.channels
-
-    def ordered(self, weight: Array, x: Tensor) -> Array:
-        return weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
-
-    def packed(self, x: Tensor) -> Mapping[str, Array]:
-        return {}
-
-    def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
-        return pixel_reads(task, self.plane, view, self.pixels)
 
     @property
     def step(self) -> int:
         """Words from a block to the next of the same pixel."""
         return WORDS * self.pixels
 
-    def in_blocks(self, x: Tensor) -> bool:
-        """Whether each tap is so many blocks side by side."""
-        return x.strides[1] == 1 and self.channels % BLOCK == 0
+    @property
+    def in_blocks(self) -> bool:
+        return self.unit % BLOCK == 0
 
-    def scratch(self, x: Tensor) -> Mapping[str, Scratch]:
+    @property
+    def side_by_side(self) -> bool:
+        """Whether the taps of a run are one piece of memory."""
+        return self.plane.window.kernel[1] == 1 or (
+            self.plane.window.dilations[1] == 1 and self.strides[3] == self.unit
+        )
+
+    def in_order(self, weight: Array) -> Array:
+        return (weight if self.by_channel else weight.transpose(0, 2, 3, 1)).reshape(len(weight), -1)
+
+    @property
+    def scratch(self) -> Mapping[str, Scratch]:
         blocks = -(-self.depth // BLOCK)
-        line = {} if self.in_blocks(x) else {"line": Scratch("int8", blocks * BLOCK)}
+        line = {} if self.in_blocks else {"line": Scratch("int8", blocks * BLOCK)}
         return {**line, "window": Scratch("int32", blocks * self.step)}
+
+    @property
+    def packed(self) -> Mapping[str, Array]:
+        return {}
+
+    def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
+        return pixel_reads(task, self.plane, view, self.pixels)
 
     def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
         self.prepare(frame)
@@ -124,97 +148,134 @@ class ExpandedWindows:
 
     def prepare(self, frame: Frame) -> None:
         """Set what no window writes but the routines read."""
-        if "line" in frame.scratch:
+        if not self.in_blocks:
             line = frame.scratch["line"]
             for i in range(self.depth, line.shape[0]):
                 line.store(Point((i,)), tirx.const(0, "int8"))
 
     def write(self, frame: Frame, x: Tensor, n: Expr, at: Position, slot: Expr) -> None:
-        """The window of a pixel, as that of so many pixels side by side."""
-        if self.in_blocks(x):
-            Expansion(self, frame, x, n, at, slot * WORDS).write()
+        """The window of a pixel, into its slot of those side by side."""
+        window = frame.scratch["window"]
+        if self.in_blocks:
+            WindowRuns(self, Blocks(self, window, slot * WORDS), x, n, at).write()
             return
         line = frame.scratch["line"]
-        self.gather(line, x, n, at)
-        EXPAND_WORDS.run(frame.scratch["window"].at(slot * WORDS), line.at(0), line.shape[0] // BLOCK, self.step)
-
-    def gather(self, line: Tensor, x: Tensor, n: Expr, at: Position) -> None:
-        rows, columns = self.plane.window.kernel
-        padding = tirx.const(self.zero_point, "int8")
-        with loop("ky", 0, rows) as ky, loop("kx", 0, columns) as kx:
-            row, column = self.plane.source(0, at[0], ky), self.plane.source(1, at[1], kx)
-            inside = self.inside(row, column)
-            with loop("c", 0, self.channels) as c:
-                element = x.load(Point((n, c, row, column)))
-                value = element if inside is True else tirx.if_then_else(inside, element, padding)
-                line.store(Point(((ky * columns + kx) * self.channels + c,)), value)
-
-    def inside(self, row: Expr, column: Expr) -> Expr:
-        """Whether a position is inside of the plane; True where all are."""
-        tests: list[Expr] = []
-        for axis, at in enumerate((row, column)):
-            if self.plane.interior(axis) != (0, self.plane.out[axis]):
-                tests.append(tirx.all(at >= 0, at < self.plane.size[axis]))
-        return tirx.all(*tests) if tests else True
+        WindowRuns(self, Line(self, line), x, n, at).write()
+        EXPAND_WORDS.run(window.at(slot * WORDS), line.at(0), line.shape[0] // BLOCK, self.step)
 
 
 @dataclass(frozen=True)
-class Expansion:
-    """One window of whole blocks; ``offset`` is where its first word goes."""
+class Blocks:
+    """Where the taps of a window go as expanded blocks, from the word ``offset`` on."""
 
     windows: ExpandedWindows
-    frame: Frame
+    window: Tensor
+    offset: Expr
+
+    def copy(self, tap: Expr, source: Expr, taps: Expr) -> None:
+        blocks = self.windows.unit // BLOCK
+        EXPAND_WORDS.run(self.window.at(self.place(tap)), source, taps * blocks, self.windows.step)
+
+    def fill(self, tap: Expr, low: Expr, high: Expr) -> None:
+        blocks = self.windows.unit // BLOCK
+        words = expanded(np.full(BLOCK, self.windows.zero_point, np.int8))[0]
+        with loop("i", 0, (high - low) * blocks) as i:
+            place = self.place(tap + low) + i * self.windows.step
+            for word in range(WORDS):
+                self.window.store(Point((place + word,)), tirx.const(int(words[word]), "int32"))
+
+    def place(self, tap: Expr) -> Expr:
+        return self.offset + tap * (self.windows.unit // BLOCK * self.windows.step)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where the taps of a window go as they are."""
+
+    windows: ExpandedWindows
+    line: Tensor
+
+    def copy(self, tap: Expr, source: Expr, taps: Expr) -> None:
+        COPY_RUNS.run(self.line.at(tap * self.windows.unit), source, taps * self.windows.unit, 1, 0)
+
+    def fill(self, tap: Expr, low: Expr, high: Expr) -> None:
+        unit = self.windows.unit
+        with loop("i", 0, (high - low) * unit) as i:
+            self.line.store(Point(((tap + low) * unit + i,)), tirx.const(self.windows.zero_point, "int8"))
+
+
+@dataclass(frozen=True)
+class WindowRuns:
+    """The runs of one window of x, at the pixel ``at``."""
+
+    windows: ExpandedWindows
+    target: Blocks | Line
     x: Tensor
     n: Expr
     at: Position
-    offset: Expr
 
     def write(self) -> None:
-        plane, windows = self.windows.plane, self.windows
-        with loop("ky", 0, plane.window.kernel[0]) as ky:
+        plane = self.windows.plane
+        corner = [plane.source(axis, self.at[axis], 0) for axis in (0, 1)]
+        ends = [plane.source(axis, self.at[axis], plane.window.kernel[axis] - 1) for axis in (0, 1)]
+        padded = [axis for axis in (0, 1) if plane.interior(axis) != (0, plane.out[axis])]
+        tests = [t for axis in padded for t in (corner[axis] >= 0, ends[axis] < plane.size[axis])]
+        whole = isinstance(self.target, Line) and self.windows.side_by_side
+        if not whole:
+            self.write_runs()
+            return
+        inside = tirx.all(*tests) if tests else True
+        with when(inside):
+            self.copy_whole(self.target, corner)
+        if inside is not True:
+            with when(tirx.Not(inside)):
+                self.write_runs()
+
+    def copy_whole(self, target: Line, corner: list[Expr]) -> None:
+        """All runs of a window that is inside of the plane, or of a channel of it."""
+        rows, columns = self.windows.plane.window.kernel
+        step = self.windows.plane.window.dilations[0] * self.x.strides[2]
+        length = columns * self.windows.unit
+        with loop("c", 0, self.windows.channels if self.windows.by_channel else 1) as c:
+            source = self.x.at(self.n, c, *corner)
+            COPY_RUNS.run(target.line.at(c * (rows * length)), source, length, rows, step)
+
+    def write_runs(self) -> None:
+        plane = self.windows.plane
+        rows, columns = plane.window.kernel
+        padded = plane.interior(0) != (0, plane.out[0])
+        with loop("c", 0, self.windows.channels if self.windows.by_channel else 1) as c, loop("ky", 0, rows) as ky:
             row = plane.source(0, self.at[0], ky)
-            inside = windows.inside(row, 0) if plane.interior(0) != (0, plane.out[0]) else True
+            tap = (c * rows + ky) * columns
+            inside = tirx.all(row >= 0, row < plane.size[0]) if padded else True
             with when(inside):
-                self.write_row(ky, row)
+                self.write_run(tap, c, row)
             if inside is not True:
                 with when(tirx.Not(inside)):
-                    self.fill(ky, 0, plane.window.kernel[1])
+                    self.target.fill(tap, 0, columns)
 
-    def write_row(self, ky: Expr, row: Expr) -> None:
-        """Of taps side by side, those inside of the plane as one run, between padding."""
+    def write_run(self, tap: Expr, c: Expr, row: Expr) -> None:
+        """Of taps side by side, those inside of the plane as one piece, between padding; of others each for itself."""
         plane, count = self.windows.plane, self.windows.plane.window.kernel[1]
-        if plane.window.dilations[1] == 1 or count == 1:
+        if self.windows.side_by_side:
             low, high = plane.taps(1, self.at[1])
             if (low, high) != (0, count):
-                self.fill(ky, 0, low)
-                self.fill(ky, high, count)
-            self.expand(ky, low, high - low, row)
+                low = tirx.min(low, count)  # a window may be outside as a whole
+                high = tirx.max(low, high)
+                self.target.fill(tap, 0, low)
+                self.target.fill(tap, high, count)
+            self.copy(tap, c, row, low, high - low)
             return
+        padded = plane.interior(1) != (0, plane.out[1])
         with loop("kx", 0, count) as kx:
             column = plane.source(1, self.at[1], kx)
-            inside = tirx.all(column >= 0, column < plane.size[1])
+            inside = tirx.all(column >= 0, column < plane.size[1]) if padded else True
             with when(inside):
-                self.expand(ky, kx, 1, row)
-            with when(tirx.Not(inside)):
-                self.fill(ky, kx, kx + 1)
+                self.copy(tap, c, row, kx, 1)
+            if inside is not True:
+                with when(tirx.Not(inside)):
+                    self.target.fill(tap, kx, kx + 1)
 
-    def expand(self, ky: Expr, kx: Expr, taps: Expr, row: Expr) -> None:
+    def copy(self, tap: Expr, c: Expr, row: Expr, kx: Expr, taps: Expr) -> None:
         column = self.windows.plane.source(1, self.at[1], kx)
-        source = self.x.at(self.n, 0, row, column)
-        blocks = self.windows.channels // BLOCK
-        window = self.frame.scratch["window"].at(self.place(ky, kx))
-        EXPAND_WORDS.run(window, source, taps * blocks, self.windows.step)
-
-    def fill(self, ky: Expr, low: Expr, high: Expr) -> None:
-        """Taps of padding."""
-        blocks = self.windows.channels // BLOCK
-        words = expanded(np.full(BLOCK, self.windows.zero_point, np.int8))[0]
-        with loop("i", low * blocks, high * blocks) as i:
-            place = self.place(ky, 0) + i * self.windows.step
-            for word in range(WORDS):
-                self.frame.scratch["window"].store(Point((place + word,)), tirx.const(int(words[word]), "int32"))
-
-    def place(self, ky: Expr, kx: Expr) -> Expr:
-        windows = self.windows
-        tap = ky * windows.plane.window.kernel[1] + kx
-        return self.offset + tap * (windows.channels // BLOCK * windows.step)
+        self.target.copy(tap + kx, self.x.at(self.n, c, row, column), taps)

@@ -1,0 +1,166 @@
+"""Routines: assembly, portable twin and meaning give the same, whatever the lengths, here and under QEMU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import program, read, run_c
+
+from graphopt.ir import Array
+from graphopt.targets import get_target
+from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
+from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine
+
+Argument = Array | int | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call: arrays are read, numbers are passed on, and for None, or what is returned, there are ``results``."""
+
+    routine: Instruction
+    arguments: tuple[Argument, ...]
+    results: tuple[Array, ...]
+
+
+def int8(rng: np.random.Generator, *shape: int, least: int = -128) -> Array:
+    """Bytes of which many are extreme."""
+    extreme = rng.choice(np.array([least, 127, 0, -1], np.int8), shape)
+    return np.where(rng.random(shape) < 0.3, extreme, rng.integers(least, 128, shape)).astype(np.int8)
+
+
+def scalings(rng: np.random.Generator, channels: int) -> Array:
+    """Multipliers, addends and shifts that bring sums of some thousands to 8 bits."""
+    shift = rng.integers(9, 16, channels)
+    zero_point = rng.integers(-20, 20, channels)
+    addend = (1 << (shift - 1)) + (zero_point << shift)
+    return np.stack([rng.integers(1 << 30, (1 << 31) - 1, channels), addend, shift], axis=1)
+
+
+def copies(rng: np.random.Generator) -> Iterator[Case]:
+    for pair in ((-3, 7), (32767, -32768)):
+        x = np.array(pair, np.int16)
+        yield Case(portable.PAIR_AT, (x,), (np.asarray([portable.PAIR_AT.meaning(x)], np.int32),))
+    for words, step in ((1, 2), (2, 4), (5, 2), (8, 4)):
+        source = int8(rng, 4 * words)
+        target = np.zeros((words, step), np.int32)
+        target[:, :2] = products.expanded(source)
+        yield Case(products.EXPAND_WORDS, (None, source, words, step), (target.ravel(),))
+    for length, count, step in ((1, 1, 0), (3, 3, 10), (4, 2, 4), (7, 3, 9), (12, 5, 13), (6, 2, 20)):
+        source = int8(rng, step * (count - 1) + length)
+        runs = np.concatenate([source[i * step : i * step + length] for i in range(count)])
+        yield Case(portable.COPY_RUNS, (None, source, length, count, step), (runs,))
+    for step, width, lines, gap in ((1, 1, 1, 0), (3, 4, 2, 2), (2, 5, 3, 1), (4, 11, 2, 3)):
+        source = int8(rng, step * (width * lines - 1) + 1)
+        rows = np.zeros((lines, width + gap), np.int16)
+        rows[:, :width] = source[::step].reshape(lines, width)
+        yield Case(portable.WIDEN_ROWS, (None, source, step, width, lines, gap), (rows.ravel(),))
+
+
+def sums(rng: np.random.Generator) -> Iterator[Case]:
+    """Of one to ten blocks, so that loops over four are entered everywhere."""
+    for blocks in (*range(1, 11), 33):
+        for scaled in (True, False):
+            channels, depth = int(rng.integers(1, 9)), 4 * blocks
+            weight, bias = int8(rng, channels, depth, least=-127), rng.integers(-9000, 9000, channels)
+            scaling = scalings(rng, channels)
+            scaling = scaling + [[0, 0, 8]] if scaled else scaling[:, :0]
+            scaling[:, 1:2] <<= 8
+            for routine, pixels in PIXELS[scaled]:
+                x = products.expanded(int8(rng, pixels, depth)).transpose(1, 0, 2)
+                stream = products.stream(weight, bias, scaling.astype(np.int32), routine.lanes)
+                found = routine.meaning(x, stream)
+                groups = found.shape[1] // routine.lanes
+                yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
+
+
+PIXELS = {
+    True: ((products.MULTIPLY_PAIRS, 2), (products.MULTIPLY_ROW, 1)),
+    False: ((products.SUM_PAIRS, 2), (products.SUM_ROW, 1)),
+}
+TILES = [
+    *(Tile(3, 3, stride, pixels) for stride in (1, 2) for pixels in range(1, 6)),
+    *(Tile(rows, columns, 1, 4) for rows, columns in ((1, 1), (1, 2), (1, 4), (1, 15), (2, 7), (5, 5))),
+    *(Tile(rows, columns, 2, 4) for rows, columns in ((1, 3), (5, 5), (2, 6))),
+]
+
+
+def depthwise(rng: np.random.Generator) -> Iterator[Case]:
+    """Tiles one below another, and their pixels three bytes apart."""
+    for tile in TILES:
+        count, step = 3, 3
+        pitch = 2 * (tile.start(tile.pixels - 1)[0] + tile.words)
+        rows = rng.integers(-255, 256, (tile.rows + count - 1, pitch)).astype(np.int16)
+        weight = int8(rng, tile.rows, tile.columns)
+        bias, scaling = int(rng.integers(-9000, 9000)), scalings(rng, 1)[0]
+        taps = np.zeros(tile.taps, np.int64)
+        for row in range(tile.rows):
+            for column in range(tile.columns):
+                for phase in range(tile.phases):
+                    word, half = divmod(column + phase, 2)
+                    taps[tile.tap(row, word, phase)] |= (int(weight[row, column]) & 0xFFFF) << 16 * half
+        words = np.concatenate([[bias], taps.astype(np.uint32).view(np.int32), scaling]).astype(np.int32)
+        routine = depthwise_routine(tile)
+        y = np.zeros((count, tile.pixels, step), np.int8)
+        for i in range(count):
+            for p in range(tile.pixels):
+                window = rows[i : i + tile.rows, p * tile.stride : p * tile.stride + tile.columns]
+                y[i, p, 0] = routine.meaning(window.reshape(1, -1), weight.ravel(), bias, scaling)[0]
+        last = y.ravel()[: y.size - step + 1]
+        yield Case(routine, (rows, words, None, step, pitch, pitch, tile.pixels * step, count), (last,))
+
+
+def cases() -> list[Case]:
+    rng = np.random.default_rng(0)
+    return [*copies(rng), *sums(rng), *depthwise(rng)]
+
+
+def statements(case: Case) -> list[str]:
+    lines, names, results = ["{"], [], iter(case.results)
+    for name, given in zip(case.routine.operands, case.arguments, strict=True):
+        if isinstance(given, int):
+            names.append(str(given))
+            continue
+        names.append(name)
+        if given is None:
+            result = next(results)
+            lines += [f"static {C_TYPES[str(result.dtype)]} {name}[{result.size}] __attribute__((aligned(8)));"]
+        else:
+            lines += read(name, C_TYPES[str(given.dtype)], given.size)
+    written = [n for n, given in zip(case.routine.operands, case.arguments, strict=True) if given is None]
+    call = f"{case.routine.name}({', '.join(names)});"
+    if case.routine.result != "void":
+        written, call = ["result"], f"{C_TYPES[case.routine.result]} result[1]; result[0] = {call}"
+    return [*lines, call, *(f"if (harness_write(out, {name}, sizeof {name})) return 1;" for name in written), "}"]
+
+
+@pytest.mark.parametrize("target", [None, "cortex-m4", "cortex-m33"], ids=lambda target: target or "portable")
+def test_what_is_computed_is_what_is_meant(target: str | None, tmp_path: Path) -> None:
+    drawn = cases()
+    names = list(dict.fromkeys(case.routine.name for case in drawn))
+    found = [find_instruction(name, get_target(target)) if target else INSTRUCTIONS[name, None] for name in names]
+    data = b"".join(given.tobytes() for case in drawn for given in case.arguments if isinstance(given, np.ndarray))
+    raw = run_c(tmp_path, program([definition(one) for one in found], sum(map(statements, drawn), [])), data, target)
+    at = 0
+    for case in drawn:
+        for i, want in enumerate(case.results):
+            got = np.frombuffer(raw, want.dtype, want.size, at)
+            at += want.nbytes
+            np.testing.assert_array_equal(got, want, err_msg=f"{case.routine.name}, result {i} of {case.arguments[-4:]}")
+
+
+def test_elements_and_weights_are_packed_without_loss() -> None:
+    """Of all pairs of bytes: what is expanded has 16 bits, and the sum of the products is 256 times the right one."""
+    x = np.stack(np.meshgrid(*[np.arange(-128, 128)] * 2), -1).reshape(-1, 2).astype(np.int8)
+    elements = products.halves(products.expanded(np.tile(x, 2)))[:, 0, :, 0]
+    for w in ((-127, -127), (127, -127), (-127, 127), (127, 127), (0, -1), (-1, 0)):
+        weight = np.array([[*w, 0, 0]], np.int8)
+        pairs = products.halves(products.packed_weights(weight))[0, 0]
+        low = (pairs + 128 & 255) - 128
+        found = elements[:, 0] * pairs[0] + elements[:, 1] * low[0] + products.packed_bias(weight, np.zeros(1))[0]
+        np.testing.assert_array_equal(found, 256 * (x.astype(np.int64) @ np.array(w)))
