@@ -8,7 +8,7 @@ from compiling import joined
 
 import graphopt
 from graphopt.ir import Array, Graph, Op, Value, arg, constant
-from graphopt.ops import ConvInteger, LinearInteger, Reshape, Requantize, SumPool, WeightedSum
+from graphopt.ops import ConvInteger, LinearInteger, MaxPool, Reshape, Requantize, SumPool, WeightedSum
 from graphopt.passes import Fuse
 from graphopt.passes.contract import random_inputs
 
@@ -57,6 +57,18 @@ class Layers:
         acc = op(x, self.weights(out, inner, *kernel), bias)
         return self.narrowed(acc, self.draw(0, 3) > 0, 74 * 74 * np.sqrt(inner * np.prod(kernel)))
 
+    def pooled(self, x: Value) -> Value:
+        size = x.type.static_shape[2:]
+        if self.draw(0, 3) == 0:
+            return self.narrowed(SumPool(kernel=size, zero_point=self.draw(-9, 9))(x), False, 99.0)
+        kernel = tuple(self.draw(1, min(3, s)) for s in size)
+        dilations = tuple(self.draw(1, 2) if 2 * k <= s else 1 for k, s in zip(kernel, size, strict=True))
+        pads = tuple(self.draw(0, (k - 1) * d) for _ in range(2) for k, d in zip(kernel, dilations, strict=True))
+        window = {"kernel": kernel, "strides": (self.draw(1, 2),) * len(size), "pads": pads, "dilations": dilations}
+        if self.draw(0, 1):
+            return MaxPool(**window)(x)
+        return self.narrowed(SumPool(zero_point=self.draw(-9, 9), **window)(x), False, 74.0 * np.prod(kernel) ** 0.5)
+
     def added(self, x: Value, y: Value) -> Value:
         """A shortcut around what gave ``y``."""
         factors = self.draw(1 << 16, 1 << 21), self.draw(1 << 16, 1 << 21)
@@ -77,9 +89,8 @@ class Layers:
         for _ in range(layers):
             what = self.draw(0, 5)
             before = y
-            if what == 0 and y.type.static_shape[2:] != (1,) * len(size):
-                kernel = tuple(min(2, s) for s in y.type.static_shape[2:])
-                y = self.narrowed(SumPool(kernel=kernel, strides=(1,) * len(size))(y), False, 150.0)
+            if what == 0:
+                y = self.pooled(y)
             elif what == 1:
                 y = self.added(before, self.conv(before, before.type.static_shape[1], False, plain=True))
             else:

@@ -17,6 +17,7 @@ from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_addition import ADD_SCALED
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.instructions.mve_depthwise import Taps, depthwise_vectors
+from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, SUM_WINDOW_SCALED
 
 ROUTINES = {
     (False, True): mve_products.MULTIPLY_WINDOW,
@@ -72,6 +73,21 @@ def additions(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(ADD_SCALED, (a, b, None, numbers, count), (ADD_SCALED.meaning(a, b, numbers),))
 
 
+def poolings(rng: np.random.Generator) -> Iterator[Case]:
+    for rows, columns, channels in ((1, 1, 1), (2, 3, 8), (3, 3, 17), (25, 5, 33), (1, 256, 3), (1, 0, 20)):
+        step, start = channels + 2, int(rng.integers(-999, 999))
+        pitch = step * max(columns, 1)
+        x = int8(rng, (rows - 1) * pitch + max(columns - 1, 0) * step + channels)
+        at = np.add.outer(np.add.outer(np.arange(rows) * pitch, np.arange(columns) * step).ravel(), np.arange(channels))
+        multiplier, addend, shift = scalings(rng, 1)[0]
+        numbers = np.array([multiplier, addend, TOP - shift], np.int32)
+        window = pitch, step, rows, columns
+        sums = SUM_WINDOW_SCALED.meaning(x[at], start, numbers)
+        yield Case(SUM_WINDOW_SCALED, (x, None, numbers, *window, start, channels), (sums,))
+        if columns:
+            yield Case(LARGEST_OF_WINDOW, (x, None, *window, channels), (LARGEST_OF_WINDOW.meaning(x[at]),))
+
+
 TAPS = [(1, 1, 8), (3, 3, 16), (2, 3, 32), (1, 2, 8), (5, 5, 16), (1, 15, 16), (2, 9, 48), (7, 1, 16)]
 
 
@@ -97,7 +113,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 @pytest.mark.parametrize("target", [None, "cortex-m55"], ids=lambda target: target or "portable")
 def test_what_is_computed_is_what_is_meant(target: str | None, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    drawn = [*products(rng), *columns(rng), *additions(rng), *depthwise(rng)]
+    drawn = [*products(rng), *columns(rng), *additions(rng), *poolings(rng), *depthwise(rng)]
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [find_instruction(name, get_target(target)) if target else INSTRUCTIONS[name, None] for name in names]
     assert all(one.isa == ("mve" if target else None) for one in found)

@@ -1,0 +1,92 @@
+"""Poolings of int8 for Helium: pixel by pixel, all channels by a routine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.ir import Array
+from graphopt.ops import MaxPool, SumPool
+from graphopt.rewrite import Decline
+from graphopt.targets.instructions.mve import TOP
+from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, MOST_COLUMNS, SUM_WINDOW_SCALED
+from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
+from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, plane_of
+from graphopt.targets.kernels.order import result_of, tiled_reads
+from graphopt.targets.kernels.scaling import numbers_of, scaling_of
+from graphopt.targets.schedule import RegisterTile
+from graphopt.targets.tir import Expr, loop
+
+
+@kernel_rule(SumPool, isa="mve")
+def sum_pool_by_vectors(task: Task[SumPool]) -> Kernel:
+    """Sums that are requantized to int8."""
+    if scaling_of(task, task.result.type.static_shape[1]) is None:
+        raise Decline("its sums are not scaled to int8")
+    numbers = numbers_of(task.region.epilogue[0])
+    if numbers is None or any(n.size != 1 for n in numbers):
+        raise Decline("its channels are scaled each for itself")
+    multiplier, addend, shift = (int(n[0]) for n in numbers)
+    packed = {"numbers": np.array([multiplier, addend, TOP - shift], np.int32)}
+    return pooling(task, task.op.name, packed)
+
+
+@kernel_rule(MaxPool, isa="mve")
+def max_pool_by_vectors(task: Task[MaxPool]) -> Kernel:
+    """Maxima alone."""
+    if task.region.epilogue or task.region.tail is not None:
+        raise Decline("something follows it")
+    return pooling(task, task.op.name, {})
+
+
+def pooling(task: Task[SumPool | MaxPool], name: str, packed: Mapping[str, Array]) -> Kernel:
+    """The kernel of a pooling over one or two axes; with ``numbers``, of sums."""
+    x = task.inputs[0]
+    if x.type.rank > 4 or x.type.dtype != "int8":
+        raise Decline("it takes int8, and one or two axes")
+    plane = plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window())
+    view: View = as_plane
+    given, result = as_plane(task.strided(x)), as_plane(result_of(task))
+    if 1 not in (given.strides[1], given.shape[1]) or 1 not in (result.strides[1], result.shape[1]):
+        raise Decline("channels do not stand side by side")
+    if plane.window.kernel == plane.size and plane.out == (1, 1) and as_row(task.strided(x)) is not None:
+        pixels = plane.size[0] * plane.size[1]
+        if pixels <= MOST_COLUMNS:
+            whole = plane_of((pixels,), (1,), type(task.op)(kernel=(pixels,)).window())
+            plane, view = whole, as_row
+    if plane.window.kernel[1] > MOST_COLUMNS:
+        raise Decline(f"it has more than {MOST_COLUMNS} columns")
+    lanes = (SUM_WINDOW_SCALED if packed else LARGEST_OF_WINDOW).lanes
+    last = (given.shape[1] - 1) % lanes + 1
+    reads = tiled_reads(task, plane, view, 1, last) if x in task.covered else {}
+    return Kernel(name, lambda f: emit(f, plane, view), packed, (), RegisterTile(1, lanes), reads)
+
+
+def emit(frame: Frame, plane: Plane, view: View) -> None:
+    x, y = view(frame.tensors[frame.task.inputs[0]]), view(frame.out)
+    assert x is not None and y is not None
+    pitch, step = (d * s for d, s in zip(plane.window.dilations, x.strides[2:], strict=True))
+    with loop("n", 0, x.shape[0]) as n, loop("y", 0, plane.out[0]) as line:
+        rows = plane.taps(0, line)
+
+        def pool(column: Expr, _: int, columns: tuple[Expr, Expr]) -> None:
+            source = x.at(n, 0, plane.source(0, line, rows[0]), plane.source(1, column, columns[0]))
+            result, counts = y.at(n, 0, line, column), counted(rows, columns)
+            if "numbers" in frame.packed:
+                start = -frame.task.op.zero_point * counts[0] * counts[1]
+                numbers = frame.packed["numbers"].at(0)
+                SUM_WINDOW_SCALED.run(source, result, numbers, pitch, step, *counts, start, x.shape[1])
+            else:
+                LARGEST_OF_WINDOW.run(source, result, pitch, step, *counts, x.shape[1])
+
+        plane.for_each_tile(1, pool)
+
+
+def counted(rows: tuple[Expr, Expr], columns: tuple[Expr, Expr]) -> tuple[Expr, Expr]:
+    """The rows and columns of taps from low ones to high ones: at least a row, which is empty if there are none."""
+    height, width = (high - low for low, high in (rows, columns))
+    if isinstance(height, int) and isinstance(width, int):
+        return height, width
+    return tirx.max(height, 1), tirx.if_then_else(tirx.all(height > 0, width > 0), width, 0)
