@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from compiling import joined
+from mlperf import calibration, data, graphs, quantized
+from tagged import run_tagged
 
 import graphopt
-from graphopt.ir import Array, Graph, Op, Value, arg, constant
-from graphopt.ops import ConvInteger, LinearInteger, MaxPool, Reshape, Requantize, SumPool, WeightedSum
-from graphopt.passes import Fuse
+from graphopt.ir import Graph, Op, Value, arg, constant
+from graphopt.ops import ConvInteger, LinearInteger, MaxPool, Requantize, Reshape, SumPool, WeightedSum
+from graphopt.passes import Fuse, Quantize, RemoveDeadChannels
 from graphopt.passes.contract import random_inputs
+from graphopt.targets import get_target
 
 TARGET = "cortex-m55"
 
@@ -70,7 +76,7 @@ class Layers:
         return self.narrowed(SumPool(zero_point=self.draw(-9, 9), **window)(x), False, 74.0 * np.prod(kernel) ** 0.5)
 
     def added(self, x: Value, y: Value) -> Value:
-        """A shortcut around what gave ``y``."""
+        """A shortcut around what gave ``y``, one layer or two."""
         factors = self.draw(1 << 16, 1 << 21), self.draw(1 << 16, 1 << 21)
         operands = (x, y) if self.draw(0, 1) else (y, x)
         total = WeightedSum(factors=factors, offset=self.draw(-(1 << 26), 1 << 26))(*operands)
@@ -92,7 +98,8 @@ class Layers:
             if what == 0:
                 y = self.pooled(y)
             elif what == 1:
-                y = self.added(before, self.conv(before, before.type.static_shape[1], False, plain=True))
+                inner = self.conv(before, self.channels(), False, plain=True) if self.draw(0, 2) else before
+                y = self.added(before, self.conv(inner, before.type.static_shape[1], False, plain=True))
             else:
                 y = self.conv(y, self.channels(), depthwise=what > 3)
         flat = Reshape(shape=(batch, int(np.prod(y.type.static_shape[1:]))))(y)
@@ -103,23 +110,77 @@ class Layers:
         return Graph((x,), (y, last))
 
 
-def check(graph: Graph) -> None:
+def check(graph: Graph) -> graphopt.Program:
     """All of the outputs that the operators have."""
     fused = Fuse()(graph)
     program = graphopt.compile(fused, TARGET)
     inputs = random_inputs(fused, seed=1)
     (got,) = program.measure(inputs, count=False).outputs
     outputs = graph(**inputs)
-    for name, want, data in zip(fused.output_names, outputs, got, strict=True):
-        assert np.array_equal(want, data), name
+    for name, want, found in zip(fused.output_names, outputs, got, strict=True):
+        assert np.array_equal(want, found), name
     assert np.mean([want.size < 30 or len(np.unique(want)) > 5 for want in outputs]) > 0.8, "few that are all alike"
+    return program
+
+
+ROUTINES = {
+    *(f"{kind}_{windows}" for kind in ("multiply", "sum") for windows in ("window", "windows")),
+    *("copy_columns", "add_scaled", "sum_window_scaled", "largest_of_window"),
+}
 
 
 def test_drawn_layers() -> None:
-    check(joined(Layers(seed).net() for seed in range(8)))
+    program = check(joined(Layers(seed).net() for seed in (1, 2, 3, 4, 13, 14)))
+    text = program.files[f"{program.manifest['name']}.c"].decode()
+    assert set(re.findall(r"\w+(?=\()", text)) >= ROUTINES
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(100, 500, 20))
 def test_many_drawn_layers(first: int) -> None:
     check(joined(Layers(seed).net(5) for seed in range(first, first + 20)))
+
+
+@pytest.mark.parametrize("seed", [1, 5])
+def test_results_over_operands(seed: int, tmp_path: Path) -> None:
+    """Byte by byte: nothing is read that was overwritten."""
+    assert run_tagged(Fuse()(Layers(seed).net(5)), get_target(TARGET), tmp_path) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20, 60))
+def test_many_results_over_operands(seed: int, tmp_path: Path) -> None:
+    assert run_tagged(Fuse()(Layers(seed).net(5)), get_target(TARGET), tmp_path) == ""
+
+
+def net(shared: Path, name: str) -> Graph:
+    """An int8 net, fused; of the visual wake words, without its dead channels."""
+    if name == "sww":
+        graph = graphopt.load(shared / "models" / "mlperf_tiny" / "sww_dscnn.onnx")
+        return Fuse()(Quantize(calibration=data(shared, "sww_windows.npz")["x"])(graph))
+    if name == "vww":
+        graph = RemoveDeadChannels()(graphs(shared, name)[0])
+        return Fuse()(Quantize(calibration=calibration(shared, name))(graph))
+    return quantized(shared, name)
+
+
+HELD = {
+    "kws": (826_700, 3_000, 10_900),
+    "resnet8": (2_089_600, 3_300, 34_950),
+    "vww": (1_811_400, 8_350, 39_250),
+    "ad": (49_420, 700, 260),
+    "sww": (188_050, 4_650, 4_120),
+}
+"""Of one run: instructions, not more, and not 1 % less; at most so many bytes of code and of the arena."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "vww")) for n in HELD])
+def test_what_nets_take(name: str, shared: Path) -> None:
+    program = graphopt.compile(net(shared, name), TARGET)
+    sample = np.zeros(program.manifest["inputs"][0]["shape"], np.int8)
+    instructions, code, arena = HELD[name]
+    run = program.measure([sample])
+    assert run.instructions is not None
+    assert 0.99 * instructions <= run.instructions <= instructions
+    assert program.sizes.code <= code
+    assert program.sizes.workspace <= arena

@@ -118,7 +118,12 @@ def test_what_is_computed_is_what_is_meant(target: str | None, tmp_path: Path) -
     found = [find_instruction(name, get_target(target)) if target else INSTRUCTIONS[name, None] for name in names]
     assert all(one.isa == ("mve" if target else None) for one in found)
     data = b"".join(given.tobytes() for case in drawn for given in case.arguments if isinstance(given, np.ndarray))
-    raw = run_c(tmp_path, program([definition(one) for one in found], sum(map(statements, drawn), [])), data, target)
+    raw = run_c(
+        tmp_path,
+        program([definition(one) for one in found], [line for case in drawn for line in statements(case)]),
+        data,
+        target,
+    )
     at = 0
     for case in drawn:
         (want,) = case.results

@@ -17,7 +17,7 @@ TOP = 24
 
 
 def packed_scaling(scaling: Array) -> Array:
-    """Multiplier, addend and shift of channels [..., 3] as the routines take them: what is left of the shift to the top."""
+    """Multiplier, addend and shift of channels [..., 3] as the routines take them: of the shift what is left to 24."""
     return np.asarray(np.stack([scaling[..., 0], scaling[..., 1], TOP - scaling[..., 2]], axis=-1).astype(np.int32))
 
 

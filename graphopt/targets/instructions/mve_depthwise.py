@@ -1,8 +1,8 @@
 """Routines of depthwise convolution for Helium: eight channels of two pixels, over and over.
 
-There is one for each window, made where a kernel asks for it. Two products of int8 fit a lane of 16 bits together; their
-sum is widened and added to sums of 32 bits. A vector of pairs is widened by its even and its odd lanes, so the constants
-of a channel stand in this order.
+There is one for each window, made where a kernel asks for it. Two products of int8 fit a lane of 16 bits together;
+their sum is widened and added to sums of 32 bits. Vectors are widened by their even and their odd lanes, so the
+constants of channels stand in this order.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def twin(taps: Taps) -> str:
     lines = [
         "    for (int32_t i = 0; i < count; ++i) {",
         "        for (int32_t c = 0; c < channels; ++c) {",
-        f"            const int32_t *const numbers = w + {taps.words - LANES * CONSTANTS} + c % 2 * {LANES // 2} + c / 2;",
+        f"            const int32_t *const numbers = w + {taps.words - LANES * CONSTANTS} + c % 2 * 4 + c / 2;",
         f"            int32_t sum = {numbers[0]};",
         f"            for (int32_t tap = 0; tap < {taps.count}; ++tap) {{",
         f"                const int32_t place = tap / {taps.columns} * pitch + tap % {taps.columns} * {taps.step};",

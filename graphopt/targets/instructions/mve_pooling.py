@@ -1,4 +1,4 @@
-"""Routines for Helium that pool a window of pixels, all channels of it: their sums, scaled to int8, and their maxima."""
+"""Routines for Helium that pool a window of pixels, channel by channel: sums that are scaled to int8, and maxima."""
 
 from __future__ import annotations
 

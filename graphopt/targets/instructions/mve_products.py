@@ -29,7 +29,7 @@ WORD = 4
 
 
 def stream(weight: Array, bias: Array, scaling: Array, side_by_side: int) -> Array:
-    """All words that a routine reads, in order, of channels in groups of so many: biases, weights block by block, scaling.
+    """All words that a routine reads, in order, of channels in groups of so many: biases, weights by blocks, scaling.
 
     weight int8 [channels, depth], bias [channels], scaling [channels, n]: nothing for sums, or multiplier, addend and
     shift. Channels are filled up to groups with zeros.
@@ -38,8 +38,7 @@ def stream(weight: Array, bias: Array, scaling: Array, side_by_side: int) -> Arr
     rows = np.pad(weight, ((0, more), (0, -weight.shape[1] % WORD)))
     groups = len(rows) // side_by_side
     parts = [np.pad(bias, (0, more)).astype(np.int64).astype(np.int32).reshape(groups, -1).view(np.int8)]
-    for start in range(0, rows.shape[1], BLOCK):
-        parts.append(rows[:, start : start + BLOCK].reshape(groups, -1))
+    parts += [rows[:, start : start + BLOCK].reshape(groups, -1) for start in range(0, rows.shape[1], BLOCK)]
     if scaling.shape[1]:
         ups = np.pad(packed_scaling(scaling), ((0, more), (0, 0))).reshape(groups, side_by_side, -1)
         parts.append(np.ascontiguousarray(ups.transpose(0, 2, 1)).reshape(groups, -1).view(np.int8))
@@ -138,11 +137,15 @@ ELEMENTS = [("q0", "r9"), ("q1", "r11")]
 RESULTS = ["r3", "r5"]
 """VSTRB takes low registers alone, where it narrows."""
 
-X, PAIRS, ONE, LEFT, STEP_LEFT, TO_DO, CHANNELS, STREAM, TURNS, STEP, Y, Y_STEP = (4 * i for i in (0, *range(2, 13)))
-"""Places on the stack: the windows (two words); how many times two blocks, whether one more, how many elements are left and
-the step of their weights; the channels to do; and what stays: channels, stream, pairs of windows with their step, results."""
+X, BLOCKS, ENTRY, LEFT, STEP_LEFT, TO_DO = 0, 8, 12, 16, 20, 24
+CHANNELS, STREAM, PAIRS, STEP, Y, Y_STEP = 28, 32, 36, 40, 44, 48
+"""Places on the stack: the windows (two words); how many turns of blocks and where the first one begins, how many
+elements are left and the step of their weights; the channels to do; and what stays: channels, stream, how many pairs of
+windows with their step, results with theirs."""
 FRAME = 52
 ARGUMENTS = SAVED_BYTES + FRAME
+UNROLLED = 4
+"""Blocks in a turn; the first turn begins within where there are not so many."""
 
 
 def entry(several: bool, scales: bool) -> list[str]:
@@ -156,7 +159,7 @@ def entry(several: bool, scales: bool) -> list[str]:
         "lsl r3, r3, #1",
         "lsr r6, r6, #1",
         *([] if scales else ["lsl r5, r5, #2"]),
-        f"strd r6, r3, [sp, #{TURNS}]",
+        f"strd r6, r3, [sp, #{PAIRS}]",
         f"strd r2, r5, [sp, #{Y}]",
         f"ldrd r4, r6, [sp, #{ARGUMENTS + 8}]",
         f"strd r6, r1, [sp, #{CHANNELS}]",
@@ -171,10 +174,10 @@ ldrd r3, r5, [sp, #{Y}]
 add r5, r3, r5"""
 """A pair of windows."""
 NEXT = f"""\
-ldrd r6, r7, [sp, #{TURNS}]
+ldrd r6, r7, [sp, #{PAIRS}]
 subs r6, r6, #1
 beq 6f
-str r6, [sp, #{TURNS}]
+str r6, [sp, #{PAIRS}]
 ldrd r0, r2, [sp]
 add r0, r0, r7
 add r2, r2, r7
@@ -187,7 +190,7 @@ b 0b
 
 
 def products(pixels: int, left: bool) -> list[str]:
-    """A block of products, a whole one or what is ``left``: that many elements are loaded, and r7 is the step of weights.
+    """A block of products, a whole one or what is ``left``: so many elements are loaded, and r7 is the step of weights.
 
     Loads and products take turns, for they overlap.
     """
@@ -203,33 +206,51 @@ def products(pixels: int, left: bool) -> list[str]:
     return lines
 
 
+def depth_entry(pixels: int) -> list[str]:
+    """Puts on the stack what follows from the depth, r4; all instructions of a block have four bytes."""
+    return [
+        "lsr r6, r4, #4",
+        f"add r7, r6, #{UNROLLED - 1}",
+        f"lsr r7, r7, #{UNROLLED.bit_length() - 1}",
+        "rsb r8, r6, #0",
+        f"and r8, r8, #{UNROLLED - 1}",
+        f"mov r10, #{4 * len(products(pixels, False))}",
+        "adr r12, 2f",
+        "mla r8, r8, r10, r12",
+        "adr r12, 3f",
+        "cmp r6, #0",
+        "it eq",
+        "moveq r8, r12",
+        "orr r8, r8, #1",
+        f"strd r7, r8, [sp, #{BLOCKS}]",
+        f"and r6, r4, #{BLOCK - 1}",
+        f"add r7, r6, #{WORD - 1}",
+        f"bic r7, r7, #{WORD - 1}",
+        f"strd r6, r7, [sp, #{LEFT}]",
+    ]
+
+
 def all_products(pixels: int) -> list[str]:
     """The sums of four channels, of all of the depth."""
     first, *second = SUMS[:pixels]
-    two = products(pixels, False) * 2
     # LE takes lr, which is a sum of the second pixel
-    turns = (
-        ["cbz r7, 3f", "2:", *two, "subs r7, r7, #1", "bne 2b"]
-        if second
-        else ["wls lr, r7, 3f", "2:", *two, "le lr, 2b"]
-    )
+    turns, end = ("r7", ["subs r7, r7, #1", "bne 2b"]) if second else ("lr", ["le lr, 2b"])
     return [
         "ldrd r9, r11, [sp]" if second else "ldr r9, [sp]",
         *(f"ldrd {a}, {b}, [r1], #8" for a, b in (first[:2], first[2:])),
         *(f"mov {there}, {here}" for other in second for there, here in zip(other, first, strict=True)),
-        f"ldr r7, [sp, #{PAIRS}]",
-        *turns,
+        f"ldr {turns}, [sp, #{BLOCKS}]",
+        f"ldr pc, [sp, #{ENTRY}]",
+        "2:",
+        *products(pixels, False) * UNROLLED,
+        *end,
         "3:",
-        f"ldr r7, [sp, #{ONE}]",
-        "cbz r7, 4f",
-        *products(pixels, False),
-        "4:",
         f"ldr r7, [sp, #{LEFT}]",
-        "cbz r7, 5f",
+        "cbz r7, 4f",
         "vctp.8 r7",
         f"ldr r7, [sp, #{STEP_LEFT}]",
         *products(pixels, True),
-        "5:",
+        "4:",
     ]
 
 
@@ -242,13 +263,7 @@ def assembly_of(several: bool, scales: bool) -> str:
         SAVED,
         f"sub sp, sp, #{FRAME}",
         *entry(several, scales),
-        "lsr r6, r4, #5",
-        "ubfx r7, r4, #4, #1",
-        f"strd r6, r7, [sp, #{PAIRS}]",
-        "and r6, r4, #15",
-        "add r7, r6, #3",
-        "bic r7, r7, #3",
-        f"strd r6, r7, [sp, #{LEFT}]",
+        *depth_entry(pixels),
         *([BEGIN] if several else []),
         "1:",
         *all_products(pixels),

@@ -24,7 +24,7 @@ class Addition:
 
 
 def addition_of(task: Task[Op], view: View) -> Addition | None:
-    """The addition that ends a region behind its first requantisation, over rows that are dense; None if it does not."""
+    """The addition that ends a region behind its first requantisation, over dense rows; None where there is none."""
     region = task.region
     if len(region.epilogue) != 3 or region.tail is not None:
         return None

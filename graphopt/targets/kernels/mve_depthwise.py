@@ -78,7 +78,7 @@ class DepthwiseVectors:
     @property
     def taps(self) -> Taps:
         window = self.plane.window
-        return Taps(*window.kernel, self.block * window.dilations[1])
+        return Taps(window.kernel[0], window.kernel[1], self.block * window.dilations[1])
 
     @property
     def width(self) -> int:

@@ -15,6 +15,7 @@ from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, MOST_CO
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, plane_of
 from graphopt.targets.kernels.order import result_of, tiled_reads
+from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import numbers_of, scaling_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, loop
@@ -75,7 +76,7 @@ def emit(frame: Frame, plane: Plane, view: View) -> None:
             source = x.at(n, 0, plane.source(0, line, rows[0]), plane.source(1, column, columns[0]))
             result, counts = y.at(n, 0, line, column), counted(rows, columns)
             if "numbers" in frame.packed:
-                start = -frame.task.op.zero_point * counts[0] * counts[1]
+                start = -zero_point_of(frame.task.op) * counts[0] * counts[1]
                 numbers = frame.packed["numbers"].at(0)
                 SUM_WINDOW_SCALED.run(source, result, numbers, pitch, step, *counts, start, x.shape[1])
             else:

@@ -45,7 +45,7 @@ def run_reads(task: Task[Op], plane: Plane, view: View, run: int) -> Mapping[Val
 
 
 def part_reads(task: Task[Op], plane: Plane, view: View, ends: Array) -> Mapping[Value, Overlap]:
-    """Of a kernel that goes over parts of the pixels, each up to one of ``ends``: reads their windows, then writes them."""
+    """Of a kernel that goes over parts of the pixels, each up to one of ``ends``: reads windows, then writes."""
     operand, result = views(task, view)
     if operand is None or result is None:
         return {}
@@ -72,7 +72,9 @@ def strip_reads(task: Task[Op], view: View, plane: Plane, strip: int, overlap: i
     firsts = np.arange(0, plane.out[0], strip)
     lasts = np.minimum(firsts + strip, plane.out[0])
     written = (lasts - 1) * across[0] + (plane.out[1] - 1) * across[1] + 1
-    read = np.clip(firsts * plane.window.strides[0] - plane.window.pads[0] + np.where(firsts > 0, overlap, 0), 0, plane.size[0] - 1)
+    read = np.clip(
+        firsts * plane.window.strides[0] - plane.window.pads[0] + np.where(firsts > 0, overlap, 0), 0, plane.size[0] - 1
+    )
     return {task.inputs[0]: Overlap(rounded_up(size * gap(written, later(read * down[0])), step), step)}
 
 

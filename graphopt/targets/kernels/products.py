@@ -40,8 +40,8 @@ POINTWISE = Window.of((1, 1), (), ())
 class ProductSet:
     """The products of an instruction set.
 
-    ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted up
-    by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel.
+    ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted
+    up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
@@ -80,10 +80,10 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
         raise Decline("it has groups")
     weight = weights_of(task, by)
     weight = weight.reshape(*weight.shape[:2], *plane.window.kernel)
-    if plane.window == POINTWISE and task.region.tail is None:
-        if as_row(task.strided(x)) is not None and task.allows(as_row):
-            pixels = plane.out[0] * plane.out[1]
-            return products_kernel(task, "conv_1x1", n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row, by)
+    pointwise = plane.window == POINTWISE and task.region.tail is None
+    if pointwise and as_row(task.strided(x)) is not None and task.allows(as_row):
+        pixels = plane.out[0] * plane.out[1]
+        return products_kernel(task, "conv_1x1", n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row, by)
     return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, as_plane, by)
 
 
@@ -113,7 +113,7 @@ def weights_of(task: Task[ConvInteger | LinearInteger], by: ProductSet) -> Array
 def products_kernel(
     task: Task[Op], name: str, batch: int, plane: Plane, weight: Array, view: View, by: ProductSet
 ) -> Kernel:
-    """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w], weight is [o, c, kh, kw]."""
+    """The kernel of a convolution over a plane; ``view`` gives tensors as [n, c, h, w], weight is [o, c, kh, kw]."""
     x, w, b = task.inputs
     bounds = bounds_by_channel(task, len(weight))
     scaling = by.scaled_sums(task, bounds)

@@ -1,11 +1,10 @@
-"""The scaling that ends a region, where a routine can do it: clip((upper(acc * multiplier) + addend) >> shift) to int8."""
+"""The scaling of sums that a routine can do: clip((upper(acc * multiplier) + addend) >> shift) to int8."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from graphopt.ir import Array, Node, Op, Value
-from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Task
 from graphopt.targets.requantize import MOST_ADDEND, RequantizeUpper, bounds_of, constants_of
 
@@ -58,7 +57,9 @@ def shifted_up(scaling: Array, bounds: Array, bits: int) -> Array:
     return np.array([one_shifted_up(*map(int, row), bits) for row in np.hstack([scaling, bounds])], np.int32)
 
 
-def one_shifted_up(multiplier: int, addend: int, shift: int, least: int, greatest: int, bits: int) -> tuple[int, int, int]:
+def one_shifted_up(
+    multiplier: int, addend: int, shift: int, least: int, greatest: int, bits: int
+) -> tuple[int, int, int]:
     ends = {min(max(((acc * multiplier >> 32) + addend) >> shift, -128), 127) for acc in (least, greatest)}
     if len(ends) == 1:
         return 0, ends.pop(), 0
