@@ -24,6 +24,8 @@ MOST_TAPS = 64
 """Taps are written out."""
 MOST_OFFSET = 127
 """Bytes from a pointer on that a load may add."""
+MOST_REACH = 4095
+"""Bytes that an instruction may add to a pointer."""
 CONSTANTS = 4
 """Of a channel: bias, multiplier, addend and shift."""
 SAVED_BYTES = 5 * 4 + 8 * 8

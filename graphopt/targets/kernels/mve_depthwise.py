@@ -17,7 +17,7 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions import mve_depthwise
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
-from graphopt.targets.instructions.mve_depthwise import LANES, MOST_TAPS, Taps
+from graphopt.targets.instructions.mve_depthwise import LANES, MOST_REACH, MOST_TAPS, Taps
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
 from graphopt.targets.kernels.depthwise import as_swapped, swapped
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
@@ -51,6 +51,8 @@ def depthwise_by_vectors(task: Task[ConvInteger], plane: Plane, weight: Array, b
     zero_point = zero_point_of(task.op)
     folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
     kernel = DepthwiseVectors(plane, view, len(weight), zero_point)
+    if kernel.block * plane.window.extent[1] > MOST_REACH:
+        raise Decline("its taps are too far apart")
     packed = {
         "weight": mve_depthwise.stream(weight.reshape(len(weight), -1), folded, scaling),
         "padding": np.full(BLOCK, zero_point, np.int8),
