@@ -77,7 +77,6 @@ class TaggedPrinter(Printer):
         else:
             super().statement(node, depth)
 
-
     def evaluation(self, value: Any, depth: int) -> None:
         """A routine reads and writes what its spans say; in what is written it has read before."""
         if not isinstance(value, Call):

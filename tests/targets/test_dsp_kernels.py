@@ -104,7 +104,9 @@ def bound(rows: int, inputs: int, outputs: int) -> float:
     pixels, channels = (-(-rows // 2), -(-outputs // 2)) if rows > 1 else (1, -(-outputs // 4))
     blocks = -(-inputs // 4)
     each = 12.5 if rows > 1 else 14
-    return 90 + pixels * (90 + 24 * blocks * min(rows, 2)) + pixels * channels * (32 + each * blocks) + 8 * rows * outputs
+    return (
+        90 + pixels * (90 + 24 * blocks * min(rows, 2)) + pixels * channels * (32 + each * blocks) + 8 * rows * outputs
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
@@ -164,7 +166,7 @@ def test_depthwise_convolutions_of_all_windows() -> None:
 
 
 def test_what_follows_a_product() -> None:
-    """Sums that are not scaled to all of int8 at once go through scratch: clipped, looked up, added, pooled, as they are."""
+    """Sums that are not scaled to all of int8 at once go through scratch: clipped, looked up, added, or as they are."""
     rng = np.random.default_rng(0)
     x = arg("x", "int8", (1, 8, 6, 6))
     w = weights(rng, 8, 8, 3, 3)

@@ -17,7 +17,7 @@ from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_addition import ADD_SCALED
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.instructions.mve_depthwise import Taps, depthwise_vectors
-from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, SUM_WINDOW_SCALED
+from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, SUM_WINDOW_SCALED, UP
 
 ROUTINES = {
     (False, True): mve_products.MULTIPLY_WINDOW,
@@ -80,7 +80,7 @@ def poolings(rng: np.random.Generator) -> Iterator[Case]:
         x = int8(rng, (rows - 1) * pitch + max(columns - 1, 0) * step + channels)
         at = np.add.outer(np.add.outer(np.arange(rows) * pitch, np.arange(columns) * step).ravel(), np.arange(channels))
         multiplier, addend, shift = scalings(rng, 1)[0]
-        numbers = np.array([multiplier, addend, TOP - shift], np.int32)
+        numbers = np.array([multiplier, addend, TOP - shift - UP], np.int32)
         window = pitch, step, rows, columns
         sums = SUM_WINDOW_SCALED.meaning(x[at], start, numbers)
         yield Case(SUM_WINDOW_SCALED, (x, None, numbers, *window, start, channels), (sums,))

@@ -110,13 +110,18 @@ def test_the_gap_is_used_and_no_larger_than_it_must_be(
     ((pair, overlap),) = lowering.overlaps.items()
     operand, result = (graph.names.get(v.node, lowering.graph.names[v.node]) for v in pair)
     sizes = [v.type.nbytes for v in pair]
-    gap = rounded(overlap.gap, TARGET.alignment)
-    assert lowered.plan.size == max(gap + sizes[0], sizes[1]) < sum(sizes)
+    gap, plan = rounded(overlap.gap, TARGET.alignment), lowered.plan
+    spans = [
+        (plan.offsets[name], plan.offsets[name] + size) for name, size in zip((operand, result), sizes, strict=True)
+    ]
+    together = max(end for _, end in spans) - min(start for start, _ in spans)
+    assert together == max(gap + sizes[0], sizes[1]) < sum(sizes)
     assert run_tagged(graph, TARGET, tmp_path) == ""
     if overlap.gap:
         step = max(overlap.step, np.dtype(dtype).itemsize)
-        closer = {operand: overlap.gap - step, result: 0}
-        wrong = dataclasses.replace(lowered.plan, offsets={**lowered.plan.offsets, **closer})
+        behind = rounded(plan.size, TARGET.alignment)  # away from scratch
+        closer = {operand: behind + overlap.gap - step, result: behind}
+        wrong = dataclasses.replace(plan, offsets={**plan.offsets, **closer}, size=behind + sum(sizes))
         assert "reads byte" in run_tagged(graph, TARGET, tmp_path, wrong)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,7 @@ def sums(rng: np.random.Generator) -> Iterator[Case]:
             channels, depth = int(rng.integers(1, 9)), 4 * blocks
             weight, bias = int8(rng, channels, depth, least=-127), rng.integers(-9000, 9000, channels)
             scaling = scalings(rng, channels)
-            scaling = scaling + [[0, 0, 8]] if scaled else scaling[:, :0]
-            scaling[:, 1:2] <<= 8
+            scaling = scaling * [1, 256, 1] + [0, 0, 8] if scaled else scaling[:, :0]
             for routine, pixels in PIXELS[scaled]:
                 x = products.expanded(int8(rng, pixels, depth)).transpose(1, 0, 2)
                 stream = products.stream(weight, bias, scaling.astype(np.int32), routine.lanes)
@@ -145,13 +145,20 @@ def test_what_is_computed_is_what_is_meant(target: str | None, tmp_path: Path) -
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [find_instruction(name, get_target(target)) if target else INSTRUCTIONS[name, None] for name in names]
     data = b"".join(given.tobytes() for case in drawn for given in case.arguments if isinstance(given, np.ndarray))
-    raw = run_c(tmp_path, program([definition(one) for one in found], sum(map(statements, drawn), [])), data, target)
+    raw = run_c(
+        tmp_path,
+        program([definition(one) for one in found], list(chain.from_iterable(map(statements, drawn)))),
+        data,
+        target,
+    )
     at = 0
     for case in drawn:
         for i, want in enumerate(case.results):
             got = np.frombuffer(raw, want.dtype, want.size, at)
             at += want.nbytes
-            np.testing.assert_array_equal(got, want, err_msg=f"{case.routine.name}, result {i} of {case.arguments[-4:]}")
+            np.testing.assert_array_equal(
+                got, want, err_msg=f"{case.routine.name}, result {i} of {case.arguments[-4:]}"
+            )
 
 
 def test_elements_and_weights_are_packed_without_loss() -> None:

@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as builder
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array
 from graphopt.ir.registry import Table
-from graphopt.targets.c_types import C_TYPES, declared
+from graphopt.targets.c_types import declared
 from graphopt.targets.lookup import HasSets, choose
 from graphopt.targets.tir import Expr
 
@@ -46,7 +46,8 @@ class Instruction:
     ``defined`` holds.
 
     A *routine* has pointers among its operands, "const int32*" to what it reads and "int8*" to what it writes, and is
-    called as a statement. ``spans`` has what it reads or writes from each pointer on. A ``naked`` body is assembly alone, a line each, which finds its operands by the calling convention.
+    called as a statement. ``spans`` has what it reads or writes from each pointer on. A ``naked`` body is assembly
+    alone, a line each, which finds its operands by the calling convention.
     """
 
     name: str

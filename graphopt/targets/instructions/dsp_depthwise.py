@@ -1,7 +1,7 @@
 """Routines of depthwise convolution for cores with the DSP extension: a tile of pixels of one channel, over and over.
 
-There is one for each window, each stride of two or less and each number of pixels, made where a kernel asks for it. It
-sums the tile over all taps, two at a time, scales and stores it, and goes on to the next tile, which may be beside it or
+There is one for each window, each stride up to two and each number of pixels, made where a kernel asks for it. It sums
+the tile over all taps, two at a time, scales and stores it, and goes on to the next tile, which may be beside it or
 below it.
 """
 
@@ -87,8 +87,8 @@ def depthwise_routine(tile: Tile) -> Instruction:
             twin(tile),
             lambda windows, weights, bias, scaling: meant(windows, weights, bias, scaling),
             comment=f"""\
-Tiles of {tile.pixels} pixels, step apart, of windows in rows that are pitch apart: their products with pairs of taps are
-   summed and scaled to 8 bits. A tile begins advance elements after the last, and its result y_advance.""",
+Tiles of {tile.pixels} pixels, step apart, of windows in rows that are pitch apart: their products with taps are summed
+   and scaled to 8 bits. A tile begins advance elements after the last, and its result y_advance.""",
             depth=2,
             lanes=tile.pixels,
             spans=spans,

@@ -141,7 +141,11 @@ MULTIPLY_PAIRS.on(
         "\n".join(
             [
                 "ldm r1!, {r6-r11}",
-                *(line for c, s in zip(SUMS_OF_PAIRS, ["r6, r7, r8", "r9, r10, r11"] * 2, strict=True) for line in scaled(c, *s.split(", "))),
+                *(
+                    line
+                    for c, s in zip(SUMS_OF_PAIRS, ["r6, r7, r8", "r9, r10, r11"] * 2, strict=True)
+                    for line in scaled(c, *s.split(", "))
+                ),
                 "ldrd r12, lr, [sp]",
                 "strb r2, [r12], #1",
                 "strb r3, [r12], #1",

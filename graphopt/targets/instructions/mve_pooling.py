@@ -10,6 +10,8 @@ from graphopt.targets.instructions.mve import GUARD, RESTORED, SAVED, SAVED_BYTE
 
 MOST_COLUMNS = 256
 """Of a row of int8, so many fit a sum of 16 bits."""
+UP = 8
+"""By so many bits sums are shifted up where they are widened: so the upper half of a product scales any mean."""
 
 WINDOW = {"pitch": "int32", "step": "int32", "rows": "int32", "columns": "int32"}
 READ = Span("channels", (("rows", "pitch"), ("columns", "step")))
@@ -17,7 +19,7 @@ READ = Span("channels", (("rows", "pitch"), ("columns", "step")))
 
 def meant_sum(windows: Array, start: int, numbers: Array) -> Array:
     """Of windows [..., pixels, channels]."""
-    acc = windows.astype(np.int64).sum(axis=-2) + start
+    acc = windows.astype(np.int64).sum(axis=-2) + start << UP
     return meant_scaled(acc, *(np.array(int(n)) for n in numbers))
 
 
@@ -41,7 +43,10 @@ SUM_WINDOW_SCALED = instruction(
                 "        for (int32_t i = 0; i < rows * columns; ++i) {",
                 "            sum += x[i / columns * pitch + i % columns * step + c];",
                 "        }",
-                *(f"        {line}" for line in twin_scaled("sum", "numbers[0]", "numbers[1]", "numbers[2]")),
+                *(
+                    f"        {line}"
+                    for line in twin_scaled(f"(sum * {1 << UP})", "numbers[0]", "numbers[1]", "numbers[2]")
+                ),
                 "        y[c] = narrow;",
                 "    }",
             ]
@@ -49,7 +54,7 @@ SUM_WINDOW_SCALED = instruction(
         meant_sum,
         comment="""\
 Sums of each channel over rows that are pitch apart, and columns that are step apart, at most 256; they begin with start
-   and are scaled to 8 bits.""",
+   and are scaled to 8 bits, 256 times.""",
         lanes=8,
         spans={"x": READ, "y": Span("channels"), "numbers": Span("12")},
     )
@@ -67,6 +72,7 @@ ldr r8, [sp, #{SAVED_BYTES + 16}]
 1:
 vctp.16 r8
 ldr r7, [sp, #{SAVED_BYTES + 12}]
+lsl r7, r7, #{UP}
 vdup.32 q2, r7
 vmov q3, q2
 mov r12, r0
@@ -83,9 +89,9 @@ vadd.i16 q0, q0, q1
 le lr, 3b
 4:
 add r12, r12, r3
-vmovlb.s16 q1, q0
+vshllb.s16 q1, q0, #{UP}
 vadd.i32 q2, q2, q1
-vmovlt.s16 q1, q0
+vshllt.s16 q1, q0, #{UP}
 vadd.i32 q3, q3, q1
 subs r7, r7, #1
 bne 2b

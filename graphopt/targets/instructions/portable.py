@@ -118,7 +118,6 @@ MULTIPLY_UPPER = instruction(
 )
 
 
-
 CLIP_INT8 = instruction(
     Instruction(
         "clip_int8",
@@ -145,8 +144,10 @@ ADD_PRODUCTS = instruction(
         "int32",
         "    return total + (int16_t)a * (int16_t)b + (a >> 16) * (b >> 16);",
         products_added,
-        defined=lambda a, b, total: (np.abs(products_added(a, b, total)) < 1 << 31)
-        & (np.abs(products_added(a & 0xFFFF, b & 0xFFFF, total)) < 1 << 31),
+        defined=lambda a, b, total: (
+            (np.abs(products_added(a, b, total)) < 1 << 31)
+            & (np.abs(products_added(a & 0xFFFF, b & 0xFFFF, total)) < 1 << 31)
+        ),
         comment="The total plus the products of the two halves of a and b.",
         depth=2,
     )
@@ -169,7 +170,14 @@ WIDEN_ROWS = instruction(
     Instruction(
         "widen_rows",
         None,
-        {"target": "int16*", "source": "const int8*", "step": "int32", "width": "int32", "lines": "int32", "gap": "int32"},
+        {
+            "target": "int16*",
+            "source": "const int8*",
+            "step": "int32",
+            "width": "int32",
+            "lines": "int32",
+            "gap": "int32",
+        },
         "void",
         """\
     for (int32_t line = 0; line < lines; ++line) {

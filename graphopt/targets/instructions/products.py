@@ -1,4 +1,4 @@
-"""Routines that sum many products of int8 at once: the twins in C, what they mean, and how operands are packed for them.
+"""Routines that sum many products of int8 at once: their twins in C, their meaning, and how operands are packed.
 
 Two products are one multiplication of 16 bits where weights stand in pairs, 256 w1 + w0, and elements x0, x1 are
 *expanded* to x1 - 127 and 256 x0 - (x1 - 127), which fit 16 bits (256 x0 - x1 does not):
@@ -39,7 +39,7 @@ def halves(words: Array) -> Array:
 
 
 def expanded(elements: Array) -> Array:
-    """Elements [..., 4 * blocks] int8 as [..., blocks, 2] int32: per block the odd ones, and what is left of the even."""
+    """Elements [..., 4 * blocks] int8 as [..., blocks, 2] int32: of each block the odd ones, then the even ones."""
     x0, x1, x2, x3 = np.moveaxis(elements.astype(np.int64).reshape(*elements.shape[:-1], -1, BLOCK), -1, 0)
     return np.stack([pair(x1 - 127, x3 - 127), pair(256 * x0 - x1 + 127, 256 * x2 - x3 + 127)], axis=-1)
 
@@ -53,11 +53,11 @@ def packed_weights(weight: Array) -> Array:
 def packed_bias(weight: Array, bias: Array) -> Array:
     """What accumulators of the channels of ``packed_weights`` start with, which may wrap around."""
     start = bias.astype(np.int64) + 127 * weight[:, 1::2].sum(axis=1, dtype=np.int64)
-    return (start << FACTOR_BITS).astype(np.uint64).astype(np.uint32).view(np.int32)
+    return np.asarray((start << FACTOR_BITS).astype(np.uint64).astype(np.uint32).view(np.int32))
 
 
 def stream(weight: Array, bias: Array, scaling: Array, side_by_side: int) -> Array:
-    """All words that a routine reads, in order, of channels in groups of so many: biases, weights block by block, scaling.
+    """All words that a routine reads, of channels in groups of so many: biases, weights block by block, scaling.
 
     weight int8 [channels, depth], bias [channels], scaling int32 [channels, n]: nothing for sums, or multiplier, addend
     and shift. Depth is filled up to blocks with zeros, and so are channels to groups.
@@ -92,6 +92,7 @@ Expands words of four elements each to two words of two pairs, step words apart:
         spans={"target": Span("8", (("words", "4 * step"),)), "source": Span("4 * words")},
     )
 )
+
 
 def twin(results: list[str], side_by_side: int, scaled: bool) -> str:
     """The C of a routine: sums of one pixel for each result, by groups of channels."""
@@ -129,7 +130,9 @@ def sums(x: Array, w: Array, side_by_side: int, scaled: bool) -> Array:
     groups = w.reshape(-1, side_by_side * (len(x) + (4 if scaled else 1)))
     weights = halves(groups[:, side_by_side : side_by_side * (len(x) + 1)].reshape(len(groups), len(x), side_by_side))
     low = (weights + 128 & 255) - 128
-    found = np.einsum("bpjh,gbch->pgc", halves(x)[:, :, :1], weights) + np.einsum("bpjh,gbch->pgc", halves(x)[:, :, 1:], low)
+    found = np.einsum("bpjh,gbch->pgc", halves(x)[:, :, :1], weights) + np.einsum(
+        "bpjh,gbch->pgc", halves(x)[:, :, 1:], low
+    )
     acc = (found + groups[:, :side_by_side]).astype(np.uint64).astype(np.uint32).view(np.int32).astype(np.int64)
     if scaled:
         multiplier, addend, shift = np.moveaxis(groups[:, -3 * side_by_side :].reshape(-1, side_by_side, 3), 2, 0)
@@ -170,7 +173,9 @@ MULTIPLY_PAIRS = routine(
     True,
     f"{SUMMED} two channels\n   and for two pixels; each sum is scaled to 8 bits.",
 )
-SUM_PAIRS = routine("sum_pairs", ["first", "second"], CHANNELS_OF_PAIRS, False, f"{SUMMED} two channels\n   and for two pixels.")
+SUM_PAIRS = routine(
+    "sum_pairs", ["first", "second"], CHANNELS_OF_PAIRS, False, f"{SUMMED} two channels\n   and for two pixels."
+)
 MULTIPLY_ROW = routine(
     "multiply_row", ["y"], CHANNELS_OF_ROW, True, f"{SUMMED} four channels;\n   each sum is scaled to 8 bits."
 )

@@ -100,11 +100,11 @@ class Scratch:
 class Kernel:
     """The kernel that a rule makes for a task.
 
-    ``packed`` are constants in the form that the kernel reads, by name; ``replaced`` are the
-    constants of the body that they replace. ``emit`` writes the loops. ``tile`` is the register tile
-    if there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far
-    below them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of
-    its own for one run, by name.
+    ``packed`` are constants in the form that the kernel reads, by name; ``replaced`` are the constants of the anchor
+    that they replace, ``absorbed`` those of the epilogue. ``emit`` writes the loops. ``tile`` is the register tile if
+    there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far below
+    them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of its
+    own for one run, by name.
     """
 
     name: str
@@ -114,6 +114,7 @@ class Kernel:
     tile: RegisterTile | None = None
     reads: Mapping[Value, Overlap] = field(default_factory=dict)
     scratch: Mapping[str, Scratch] = field(default_factory=dict)
+    absorbed: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def no_rule(op: Op, target: Target, choice: RuleChoice[Any]) -> Unsupported:
 
 @dataclass(frozen=True)
 class Built:
-    """A TIR function and what it takes after its operands: constants, then scratch; its last parameter is the result."""
+    """A TIR function and what it takes after its operands: constants, then scratch, then the result."""
 
     name: str
     function: tirx.PrimFunc
@@ -244,7 +245,8 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
     """Write the TIR function of a kernel: operands, constants, scratch and the result, all flat buffers."""
     body = task.region.body
     epilogue = {v for v in task.region.epilogue_operands if v.constant is not None and v.constant.size > 1}
-    read = {*epilogue, *task.region.tables, *task.operands}.difference(kernel.replaced)
+    epilogue -= set(kernel.absorbed)
+    read = {*epilogue, *task.region.tables, *(v for v in task.operands if v not in kernel.replaced)}
     plain = [n.results[0] for n in body.nodes if isinstance(n.op, Constant) and n.results[0] in read]
     constants = [(v.node.name or "constant", _array(v)) for v in plain]
     constants += [(name, np.ascontiguousarray(data)) for name, data in kernel.packed.items()]

@@ -38,7 +38,11 @@ MOST_STRIDE = 2
 def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
     x, w, b = task.inputs
-    if x.type.dtype not in ("int8", "uint8") or bits_of(task.op, weight) != 8 or grouped_factors(task.op, weight) is not None:
+    if (
+        x.type.dtype not in ("int8", "uint8")
+        or bits_of(task.op, weight) != 8
+        or grouped_factors(task.op, weight) is not None
+    ):
         raise Decline("it takes elements and weights of 8 bits")
     view = as_plane
     if plane.window.kernel[1] == 1:
@@ -52,13 +56,12 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
         scaling = None
     kernel = DepthwisePairs(plane, view, zero_point, scaling is not None)
     packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32)}
-    replaced: tuple[Value, ...] = (w, b)
+    absorbed: tuple[Value, ...] = ()
     if scaling is not None:
-        packed["scaling"] = scaling.astype(np.int32)
-        replaced += parameters_of(task)
+        packed["scaling"], absorbed = scaling.astype(np.int32), parameters_of(task)
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
-    return Kernel(name, kernel.emit, packed, replaced, RegisterTile(kernel.pixels, 1), reads, kernel.scratch)
+    return Kernel(name, kernel.emit, packed, (w, b), RegisterTile(kernel.pixels, 1), reads, kernel.scratch, absorbed)
 
 
 def swapped(plane: Plane) -> Plane:
@@ -105,7 +108,8 @@ class DepthwisePairs:
 
     def tile(self, pixels: int) -> Tile:
         window = self.plane.window
-        return Tile(*window.kernel, window.strides[1], pixels)
+        rows, columns = window.kernel
+        return Tile(rows, columns, window.strides[1], pixels)
 
     @property
     def row(self) -> int:
@@ -167,9 +171,16 @@ class DepthwisePairs:
                     self.run(frame, y, (*at, first + line, start), line, start, pixels, along)
 
     def run(
-        self, frame: Frame, y: Tensor, at: tuple[Expr, ...], line: Expr, column: Expr, pixels: int, repeat: tuple[int, int, int]
+        self,
+        frame: Frame,
+        y: Tensor,
+        at: tuple[Expr, ...],
+        line: Expr,
+        column: Expr,
+        pixels: int,
+        repeat: tuple[int, int, int],
     ) -> None:
-        """The routine, from a place of the result on; ``repeat`` is how far it goes in the rows and in the result, how often."""
+        """The routine, from a place of the result on; ``repeat``: how far in the rows and in the result, how often."""
         strides = self.plane.window.strides
         rows = frame.scratch["rows"].at(line * strides[0] * self.row + column * strides[1])
         routine = dsp_depthwise.depthwise_routine(self.tile(pixels))

@@ -59,8 +59,8 @@ def depthwise_by_vectors(task: Task[ConvInteger], plane: Plane, weight: Array, b
     }
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, 0) if x in task.covered else {}
-    replaced = (w, b, *parameters_of(task))
-    return Kernel(name, kernel.emit, packed, replaced, RegisterTile(2, LANES), reads, kernel.scratch)
+    tile, absorbed = RegisterTile(2, LANES), parameters_of(task)
+    return Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 from tvm import tirx
 
-from graphopt.ir import Array
-from graphopt.ops import MaxPool, SumPool
+from graphopt.ir import Array, Node
+from graphopt.ops import MaxPool, Requantize, SumPool
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.mve import TOP
-from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, MOST_COLUMNS, SUM_WINDOW_SCALED
+from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, MOST_COLUMNS, SUM_WINDOW_SCALED, UP
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, plane_of
 from graphopt.targets.kernels.order import result_of, tiled_reads
 from graphopt.targets.kernels.quantized import zero_point_of
-from graphopt.targets.kernels.scaling import numbers_of, scaling_of
+from graphopt.targets.kernels.scaling import one_shifted_up
+from graphopt.targets.requantize import RequantizeUpper, constants_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, loop
 
@@ -24,14 +25,34 @@ from graphopt.targets.tir import Expr, loop
 @kernel_rule(SumPool, isa="mve")
 def sum_pool_by_vectors(task: Task[SumPool]) -> Kernel:
     """Sums that are requantized to int8."""
-    if scaling_of(task, task.result.type.static_shape[1]) is None:
-        raise Decline("its sums are not scaled to int8")
-    numbers = numbers_of(task.region.epilogue[0])
-    if numbers is None or any(n.size != 1 for n in numbers):
-        raise Decline("its channels are scaled each for itself")
-    multiplier, addend, shift = (int(n[0]) for n in numbers)
-    packed = {"numbers": np.array([multiplier, addend, TOP - shift], np.int32)}
-    return pooling(task, task.op.name, packed)
+    region = task.region
+    if len(region.epilogue) != 1 or region.tail is not None or region.epilogue[0].inputs[0] is not task.result:
+        raise Decline("its sums are not requantized, or something follows")
+    multiplier, addend, shift = scaling_of_sums(region.epilogue[0], largest_sum(task.op))
+    return pooling(task, task.op.name, {"numbers": np.array([multiplier, addend, TOP - shift], np.int32)})
+
+
+def largest_sum(op: SumPool) -> int:
+    """The largest magnitude of a sum, shifted up."""
+    most = int(np.prod(op.kernel)) * max(127 - op.zero_point, op.zero_point + 128) << UP
+    if most >= 1 << 31:
+        raise Decline("its windows are too large")
+    return most
+
+
+def scaling_of_sums(node: Node, most: int) -> tuple[int, int, int]:
+    """Multiplier, addend and shift of sums of this magnitude that are shifted up, by one requantisation for all."""
+    op, parts = node.op, [part.constant for part in node.inputs[1:]]
+    numbers = [int(part.item()) for part in parts if part is not None and part.size == 1]
+    if len(numbers) != len(parts) or not isinstance(op, Requantize | RequantizeUpper):
+        raise Decline("its channels are scaled each for itself, or at run time")
+    if (op.low, op.high, op.to) != (-128, 127, "int8"):
+        raise Decline("its results are not all of int8")
+    if isinstance(op, RequantizeUpper):
+        multiplier, addend, shift = numbers
+        return one_shifted_up(multiplier, addend, shift, -most >> UP, most >> UP, UP)
+    multiplier, shift = numbers
+    return constants_of(op.zero_point, multiplier, shift + UP, -most, most)
 
 
 @kernel_rule(MaxPool, isa="mve")

@@ -132,9 +132,9 @@ def products_kernel(
     packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed, **kernel.packed}
     scratch = {**windows.scratch, **kernel.results}
     reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
-    replaced = (w, b) if scaling is None else (w, b, *parameters_of(task))
+    absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)
-    return Kernel(name, lambda f: kernel.emit(f, batch), packed, replaced, tile, reads, scratch)
+    return Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed)
 
 
 def stored_by_pixels(task: Task[Op], view: View) -> bool:

@@ -36,7 +36,7 @@ def numbers_of(node: Node) -> list[Array] | None:
 
 
 def parameters_of(task: Task[Op]) -> tuple[Value, ...]:
-    """The constants that ``narrowing_of`` takes, and nothing else in the epilogue."""
+    """The constants that ``narrowing_of`` takes, and nothing behind it."""
     first, *others = task.region.epilogue
     elsewhere = {v for node in others for v in node.inputs}
     return tuple(v for v in first.inputs[1:] if v not in elsewhere)
@@ -54,7 +54,8 @@ def shifted_up(scaling: Array, bounds: Array, bits: int) -> Array:
     too, is the same before the last shift, which rounds down. A channel that gives one number for all of its sums (a
     dead one, whose bias may be of any size) is that number, times 0. Raises ``Decline`` where no constants fit.
     """
-    return np.array([one_shifted_up(*map(int, row), bits) for row in np.hstack([scaling, bounds])], np.int32)
+    rows = np.hstack([scaling, bounds]).tolist()
+    return np.array([one_shifted_up(m, a, s, least, most, bits) for m, a, s, least, most in rows], np.int32)
 
 
 def one_shifted_up(

@@ -220,13 +220,13 @@ class WindowRuns:
         ends = [plane.source(axis, self.at[axis], plane.window.kernel[axis] - 1) for axis in (0, 1)]
         padded = [axis for axis in (0, 1) if plane.interior(axis) != (0, plane.out[axis])]
         tests = [t for axis in padded for t in (corner[axis] >= 0, ends[axis] < plane.size[axis])]
-        whole = isinstance(self.target, Line) and self.windows.side_by_side
-        if not whole:
+        target = self.target
+        if not isinstance(target, Line) or not self.windows.side_by_side:
             self.write_runs()
             return
         inside = tirx.all(*tests) if tests else True
         with when(inside):
-            self.copy_whole(self.target, corner)
+            self.copy_whole(target, corner)
         if inside is not True:
             with when(tirx.Not(inside)):
                 self.write_runs()
