@@ -142,10 +142,11 @@ class Frame:
         if choice.rule or choice.declined:
             self.scalars[op.name, replace(choice, result=None)] = None
 
-    def epilogue(self, view: View = lambda tensor: tensor) -> Callable[[Expr, Point], Expr]:
+    def epilogue(self, view: View = lambda tensor: tensor, done: int = 0) -> Callable[[Expr, Point], Expr]:
         """A function from the anchor's result at a point to the value of the head at this point.
 
-        Points index the head's result through ``view``; ``Task.allows(view)`` must hold.
+        Points index the head's result through ``view``; ``Task.allows(view)`` must hold. If the kernel itself has
+        ``done`` the first nodes of the epilogue, it is a function from the result of the last of these.
         """
         region = self.task.region
         shape = region.head.type.static_shape
@@ -162,9 +163,11 @@ class Frame:
 
         def apply(result: Expr, at: Point) -> Expr:
             values: dict[Value, Expr] = {}
-            if region.anchor is not None:
+            if done:
+                values[region.epilogue[done - 1].results[0]] = result
+            elif region.anchor is not None:
                 values[region.anchor.results[0]] = result
-            for node in region.epilogue:
+            for node in region.epilogue[done:]:
                 elements = [values[v] if v in values else read(v, at) for v in elements_of(node)]
                 tables = [self.tensors[v] for v in tables_of(node)]
                 values[node.results[0]] = self.scalar(node.op, *elements, *tables)

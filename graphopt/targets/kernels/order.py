@@ -34,17 +34,26 @@ def tiled_reads(task: Task[Op], plane: Plane, view: View, pixels: int, last: int
 
 def pixel_reads(task: Task[Op], plane: Plane, view: View, pixels: int) -> Mapping[Value, Overlap]:
     """Of a kernel that goes over pixels, so many at once: reads all of their windows, and then writes all channels."""
+    total = plane.out[0] * plane.out[1]
+    return part_reads(task, plane, view, np.minimum(np.arange(pixels, total + pixels, pixels), total))
+
+
+def run_reads(task: Task[Op], plane: Plane, view: View, run: int) -> Mapping[Value, Overlap]:
+    """Of one that goes over rows, and in each over runs of so many pixels, in the same way."""
+    ends = np.minimum(np.arange(run, plane.out[1] + run, run), plane.out[1])
+    return part_reads(task, plane, view, np.add.outer(plane.out[1] * np.arange(plane.out[0]), ends).ravel())
+
+
+def part_reads(task: Task[Op], plane: Plane, view: View, ends: Array) -> Mapping[Value, Overlap]:
+    """Of a kernel that goes over parts of the pixels, each up to one of ``ends``: reads windows, then writes."""
     operand, result = views(task, view)
     if operand is None or result is None:
         return {}
-    total = plane.out[0] * plane.out[1]
-    tile = np.arange(-(-total // pixels))
-    y, x = np.divmod(np.arange(total), plane.out[1])
+    y, x = np.divmod(np.arange(plane.out[0] * plane.out[1]), plane.out[1])
     tops, lefts = (
         np.maximum(0, at * plane.window.strides[axis] - plane.window.pads[axis]) for axis, at in enumerate((y, x))
     )
-    firsts = np.minimum.reduceat(tops * plane.size[1] + lefts, tile * pixels)
-    ends = np.minimum((tile + 1) * pixels, total)
+    firsts = np.minimum.reduceat(tops * plane.size[1] + lefts, np.append(0, ends[:-1]))
     return {task.inputs[0]: Overlap(gap(ends * pixel_bytes(result), later(firsts * pixel_bytes(operand))))}
 
 

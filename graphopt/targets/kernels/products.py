@@ -1,72 +1,103 @@
 """Integer convolution and matrix product by routines that sum many products of 8 bits at once, pixel by pixel.
 
-The windows of two pixels are expanded into scratch, and a routine sums all channels of both. Where the sums are scaled
-to int8 at once, it stores them; else it leaves sums in scratch, which the epilogue reads. A plane of one pixel goes by
-the routine of a row of channels.
+A routine sums all channels of two pixels, or of one. Where the sums are scaled to int8 at once, it stores them; else it
+leaves sums in scratch, which the epilogue reads. What the instruction sets have each for itself is a ``ProductSet``:
+the routines, how windows reach them, and how weights are packed.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import tirx
 
 from graphopt.ir import Array, Op
 from graphopt.ops import ConvInteger, LinearInteger, Window
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions import products
+from graphopt.targets.instructions import mve_products, products
 from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.mve_addition import ADD_SCALED
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.order import pixel_reads
+from graphopt.targets.kernels.mve_addition import Addition, addition_of
+from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
+from graphopt.targets.kernels.mve_windows import ColumnWindows
+from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.scaling import bounds_by_channel, parameters_of, scaling_of, shifted_up
+from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
 from graphopt.targets.kernels.tail import Tail
-from graphopt.targets.kernels.windows import Windows
+from graphopt.targets.kernels.windows import ExpandedWindows, Tile, Windows
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
 POINTWISE = Window.of((1, 1), (), ())
 
 
-@kernel_rule(ConvInteger, isa="dsp")
-def conv_by_products(task: Task[ConvInteger]) -> Kernel:
+@dataclass(frozen=True)
+class ProductSet:
+    """The products of an instruction set.
+
+    ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted
+    up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel.
+    """
+
+    routines: Mapping[tuple[bool, bool], Instruction]
+    loops: Callable[..., ProductsConv]
+    windows: Callable[[Plane, int, tuple[int, ...], int], Windows]
+    stream: Callable[[Array, Array, Array, int], Array]
+    depthwise: Callable[[Task[ConvInteger], Plane, Array, Array], Kernel]
+    bits: int = 0
+    least_weight: int = -128
+
+    def check_sums(self, bounds: Array) -> None:
+        """Raise ``Decline`` unless all sums, of these least and greatest ones, stay exact when they are shifted up."""
+        if bounds.size and max(-bounds.min(), bounds.max()) >= 1 << 31 - self.bits:
+            raise Decline(f"its sums may need more than {32 - self.bits} bits")
+
+    def scaled_sums(self, task: Task[Op], bounds: Array) -> Array | None:
+        """The scaling of the sums as routines have them, shifted up; None where they do not scale."""
+        scaling = narrowing_of(task, len(bounds))
+        try:
+            return None if scaling is None else shifted_up(scaling, bounds, self.bits)
+        except Decline:
+            return None
+
+
+def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
     """Convolution over one or two axes, of all channels or of each by itself."""
     x, w, b = task.inputs
-    weight = w.constant
-    if weight is None or b.constant is None or x.type.rank > 4:
+    if w.constant is None or b.constant is None or x.type.rank > 4:
         raise Decline("it takes constant weights, and one or two axes")
     (n, channels, *size), (_, _, *out) = x.type.static_shape, task.result.type.static_shape
     plane = plane_of(tuple(size), tuple(out), task.op.window(w.type))
-    if task.op.group == channels == len(weight) and task.region.tail is None:
-        prove_no_overflow(task.op, weight, b.constant, x.type.dtype, task.region.node.name)
-        return depthwise_by_pairs(task, plane, weight.reshape(channels, 1, *plane.window.kernel), b.constant)
+    if task.op.group == channels == len(w.constant) and task.region.tail is None:
+        prove_no_overflow(task.op, w.constant, b.constant, x.type.dtype, task.region.node.name)
+        return by.depthwise(task, plane, w.constant.reshape(channels, 1, *plane.window.kernel), b.constant)
     if task.op.group > 1:
         raise Decline("it has groups")
-    weight = weights_of(task).reshape(*weight.shape[:2], *plane.window.kernel)
-    in_row = as_row(task.strided(x)) is not None and task.allows(as_row)
-    if plane.window == POINTWISE and task.region.tail is None and in_row:
+    weight = weights_of(task, by)
+    weight = weight.reshape(*weight.shape[:2], *plane.window.kernel)
+    pointwise = plane.window == POINTWISE and task.region.tail is None
+    if pointwise and as_row(task.strided(x)) is not None and task.allows(as_row):
         pixels = plane.out[0] * plane.out[1]
-        return products_kernel(task, "conv_1x1", n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row)
-    return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, as_plane)
+        return products_kernel(task, "conv_1x1", n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row, by)
+    return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, as_plane, by)
 
 
-@kernel_rule(LinearInteger, isa="dsp")
-def linear_by_products(task: Task[LinearInteger]) -> Kernel:
+def multiplied(task: Task[LinearInteger], by: ProductSet) -> Kernel:
     """A matrix product is a pointwise convolution over a row."""
-    weight = weights_of(task)
+    weight = weights_of(task, by)
     rows = as_rows(task.strided(task.inputs[0]))
     if rows is None or not task.allows(as_rows):
         raise Decline("its rows are not in one line of memory")
-    pixels = rows.shape[3]
-    return products_kernel(
-        task, "linear", 1, Plane((1, pixels), (1, pixels), POINTWISE), weight[:, :, None, None], as_rows
-    )
+    plane = Plane((1, rows.shape[3]), (1, rows.shape[3]), POINTWISE)
+    return products_kernel(task, "linear", 1, plane, weight[:, :, None, None], as_rows, by)
 
 
-def weights_of(task: Task[ConvInteger | LinearInteger]) -> Array:
+def weights_of(task: Task[ConvInteger | LinearInteger], by: ProductSet) -> Array:
     """The weights of a product that the routines compute exactly."""
     x, w, b = task.inputs
     weight = w.constant
@@ -74,147 +105,268 @@ def weights_of(task: Task[ConvInteger | LinearInteger]) -> Array:
         raise Decline("it takes int8, and constant weights")
     if bits_of(task.op, weight) != 8 or grouped_factors(task.op, weight) is not None:
         raise Decline("its weights are packed in fewer bits")
-    if weight.min(initial=0) < products.LEAST_WEIGHT:
-        raise Decline(f"a weight is below {products.LEAST_WEIGHT}")
+    if weight.min(initial=0) < by.least_weight:
+        raise Decline(f"a weight is below {by.least_weight}")
     return weight
 
 
-def check_sums(bounds: Array) -> None:
-    """Raise ``Decline`` unless all sums, of these least and greatest ones, stay exact when they are shifted up."""
-    if bounds.size and max(-bounds.min(), bounds.max()) > products.MOST_SUM:
-        raise Decline(f"its sums may need more than {32 - products.FACTOR_BITS} bits")
-
-
-def scaled_sums(task: Task[Op], bounds: Array) -> Array | None:
-    """The scaling of the sums as routines have them, shifted up; None where they do not scale."""
-    scaling = scaling_of(task, len(bounds))
-    try:
-        return None if scaling is None else shifted_up(scaling, bounds, products.FACTOR_BITS)
-    except Decline:
-        return None
-
-
-def products_kernel(task: Task[Op], name: str, batch: int, plane: Plane, weight: Array, view: View) -> Kernel:
-    """The kernel of a convolution over a plane, its tensors viewed as [n, c, h, w]; weight is [o, c, kh, kw]."""
+def products_kernel(
+    task: Task[Op], name: str, batch: int, plane: Plane, weight: Array, view: View, by: ProductSet
+) -> Kernel:
+    """The kernel of a convolution over a plane; ``view`` gives tensors as [n, c, h, w], weight is [o, c, kh, kw]."""
     x, w, b = task.inputs
     bounds = bounds_by_channel(task, len(weight))
-    scaling = scaled_sums(task, bounds) if stored_by_pixels(task, view) else None
-    check_sums(bounds if scaling is None else bounds[scaling[:, 0] != 0])
-    one = plane.out == (1, 1)
-    routine = ROUTINES[one, scaling is not None]
+    scaling = by.scaled_sums(task, bounds)
+    by.check_sums(bounds if scaling is None else bounds[scaling[:, 0] != 0])
     assert b.constant is not None
-    seen, zero_point = view(task.strided(x)), zero_point_of(task.op)
+    zero_point, seen = zero_point_of(task.op), view(task.strided(x))
     assert seen is not None
-    windows = Windows(plane, weight.shape[1], seen.strides, zero_point, 1 if one else products.PIXELS)
+    windows = by.windows(plane, weight.shape[1], seen.strides, zero_point)
     rows = windows.in_order(weight)
-    bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
-    packed = products.stream(
-        rows, bias, np.zeros((len(rows), 0), np.int32) if scaling is None else scaling, routine.lanes
+    direct = scaling is not None and stored_by_pixels(task, view)
+    kernel = by.loops(
+        by, plane, view, windows, len(rows), rows.shape[1], scaling is not None, direct, addition_of(task, view)
     )
-    padded = -(-len(rows) // routine.lanes) * routine.lanes
-    results = Scratch("int32", windows.pixels * padded)
-    if scaling is not None:
-        spare = plane.out[0] * plane.out[1] % windows.pixels
-        results = Scratch("int8", 2 * routine.lanes + spare * padded)
-    kernel = ProductsConv(plane, view, routine, windows, len(rows), rows.shape[1])
-    scratch = {**windows.scratch, "results": results}
-    reads = pixel_reads(task, plane, view, windows.pixels) if x in task.covered else {}
-    tile = RegisterTile(windows.pixels, routine.lanes)
+    bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
+    numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
+    packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed, **kernel.packed}
+    scratch = {**windows.scratch, **kernel.results}
+    reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
-    return Kernel(name, lambda f: kernel.emit(f, batch), {"weight": packed}, (w, b), tile, reads, scratch, absorbed)
-
-
-ROUTINES: dict[tuple[bool, bool], Instruction] = {
-    (False, True): products.MULTIPLY_PAIRS,
-    (False, False): products.SUM_PAIRS,
-    (True, True): products.MULTIPLY_ROW,
-    (True, False): products.SUM_ROW,
-}
-"""By whether the plane is one pixel, and whether the routine scales."""
+    tile = RegisterTile(windows.pixels, kernel.lanes)
+    return Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed)
 
 
 def stored_by_pixels(task: Task[Op], view: View) -> bool:
-    """Whether all channels of a pixel of the result stand together."""
-    if task.region.tail is not None:
+    """Whether requantised sums are the result, and all channels of a pixel stand together in it."""
+    if task.region.tail is not None or len(task.region.epilogue) != 1:
         return False
-    seen = view(Tensor(None, task.region.head.type.dtype, task.out.shape, task.out.strides))
+    seen = view(result_of(task))
     return seen is not None and (seen.strides[1] == 1 or seen.shape[1] == 1)
 
 
 @dataclass(frozen=True)
-class ProductsConv:
-    """The loops of one convolution: batch, pixels, and groups of channels within the routine."""
+class ProductsConv(ABC):
+    """The loops of one convolution: batch, pixels, and channels within the routine.
 
+    If ``scales``, a routine gives int8, the sums after their requantisation. If these are the result, ``direct``, it
+    writes them there, else into scratch, and the epilogue follows.
+    """
+
+    by: ProductSet
     plane: Plane
     view: View
-    routine: Instruction
     windows: Windows
     channels: int
     depth: int
+    scales: bool
+    direct: bool
+    addition: Addition | None
 
     @property
-    def blocks(self) -> int:
-        return -(-self.depth // products.BLOCK)
+    def lanes(self) -> int:
+        """Channels of a group."""
+        return self.routine(self.windows.pixels).lanes
 
     @property
-    def scales(self) -> bool:
-        return self.routine.operands.get("first", self.routine.operands.get("y")) == "int8*"
+    def padded(self) -> int:
+        """The channels of all groups."""
+        return -(-self.channels // self.lanes) * self.lanes
+
+    @property
+    def packed(self) -> Mapping[str, Array]:
+        return {}
+
+    @property
+    @abstractmethod
+    def most(self) -> int:
+        """Pixels at once."""
+
+    @property
+    def last(self) -> int | None:
+        """As ``Windows.reads`` takes it."""
+        return None
+
+    @property
+    def row(self) -> int:
+        """Elements from a pixel to the next in scratch."""
+        return self.padded
+
+    @property
+    def results(self) -> Mapping[str, Scratch]:
+        """Scratch for what routines write that has no place in the result."""
+        return {"results": Scratch("int8" if self.scales else "int32", self.most * self.row)}
+
+    def routine(self, pixels: int) -> Instruction:
+        return self.by.routines[pixels == 1, self.scales]
 
     def emit(self, frame: Frame, batch: int) -> None:
         x = self.view(frame.tensors[frame.task.inputs[0]])
         assert x is not None
         tail = Tail(frame, self.view)
         tail.prefill()
-        pixels, at_once = self.plane.out[0] * self.plane.out[1], self.windows.pixels
-        self.windows.prepare(frame)
         with loop("n", 0, batch) as n:
-            with loop("tile", 0, pixels // at_once) as tile:
-                with loop("slot", 0, at_once) as slot:
-                    self.windows.write(frame, x, n, tile * at_once + slot, slot)
-                self.compute(frame, tail, n, tile * at_once, at_once)
-            if pixels % at_once:
-                self.windows.write(frame, x, n, pixels - 1, 0)
-                self.compute(frame, tail, n, pixels - 1, 1)
 
-    def compute(self, frame: Frame, tail: Tail, n: Expr, pixel: Expr, count: int) -> None:
-        """All channels of ``count`` pixels whose windows are written."""
-        if self.scales:
-            self.store_scaled(frame, tail.out, n, pixel, count)
-        else:
-            self.store_sums(frame, tail, n, pixel, count)
+            def compute(tile: Tile) -> None:
+                if self.direct:
+                    self.store_scaled(frame, tail.out, n, tile)
+                else:
+                    self.write_scratch(frame, tile)
+                    self.store_rest(frame, tail, n, tile)
 
-    def store_sums(self, frame: Frame, tail: Tail, n: Expr, pixel: Expr, count: int) -> None:
-        groups = -(-self.channels // self.routine.lanes)
-        sums, row = frame.scratch["results"], groups * self.routine.lanes
-        self.run(frame, 0, [sums.at(slot * row) for slot in range(self.windows.pixels)], groups)
-        epilogue = frame.epilogue(self.view)
-        for slot in range(count):
-            position = self.position(pixel + slot)
+            self.windows.each(frame, x, n, self.most, compute)
+
+    @abstractmethod
+    def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
+        """The results of a tile, where they belong."""
+
+    @abstractmethod
+    def write_scratch(self, frame: Frame, tile: Tile) -> None:
+        """The results of a tile into scratch, pixel by pixel."""
+
+    def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
+        """What follows of the epilogue, on results in scratch."""
+        epilogue, results = frame.epilogue(self.view, int(self.scales)), frame.scratch["results"]
+        for slot in range(tile.pixels):
             with loop("o", 0, self.channels) as o:
-                point = Point((n, o, *position))
-                tail.store(point, epilogue(sums.load(Point((slot * row + o,))), point))
+                point = Point((n, o, *tile.at(slot)))
+                tail.store(point, epilogue(results.load(Point((slot * self.row + o,))), point))
 
-    def store_scaled(self, frame: Frame, out: Tensor, n: Expr, pixel: Expr, count: int) -> None:
+
+class GroupProducts(ProductsConv):
+    """By routines that write whole groups of channels, always of as many pixels."""
+
+    @property
+    def most(self) -> int:
+        return self.windows.pixels
+
+    @property
+    def results(self) -> Mapping[str, Scratch]:
+        if not self.direct:
+            return super().results
+        spare = self.plane.out[0] * self.plane.out[1] % self.most
+        return {"results": Scratch("int8", 2 * self.lanes + spare * self.padded)}
+
+    def write_scratch(self, frame: Frame, tile: Tile) -> None:
+        places = [frame.scratch["results"].at(slot * self.row) for slot in range(self.most)]
+        self.run(frame, tile, places, 0, self.channels)
+
+    def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
         """Full groups of channels go into the result, the last channels and the second of one pixel beside it."""
-        lanes, spare = self.routine.lanes, frame.scratch["results"]
-        groups, left = divmod(self.channels, lanes)
-        places = [out.at(n, 0, *self.position(pixel + slot)) for slot in range(count)]
-        places += [spare.at(2 * lanes)] * (self.windows.pixels - count)
-        if groups:
-            self.run(frame, 0, places, groups)
-        if left:
-            self.run(frame, groups, [spare.at(lanes * slot) for slot in range(self.windows.pixels)], 1)
-            for slot in range(count):
-                for o in range(left):
-                    point = Point((n, groups * lanes + o, *self.position(pixel + slot)))
-                    out.store(point, spare.load(Point((lanes * slot + o,))))
+        lanes, spare = self.lanes, frame.scratch["results"]
+        whole = self.channels // lanes * lanes
+        if whole:
+            places = [out.at(n, 0, *tile.at(slot)) for slot in range(tile.pixels)]
+            self.run(frame, tile, [*places, *[spare.at(2 * lanes)] * (self.most - tile.pixels)], 0, whole)
+        if whole < self.channels:
+            self.run(frame, tile, [spare.at(lanes * slot) for slot in range(self.most)], whole, self.channels)
+            for slot in range(tile.pixels):
+                for o in range(self.channels - whole):
+                    out.store(Point((n, whole + o, *tile.at(slot))), spare.load(Point((lanes * slot + o,))))
 
-    def run(self, frame: Frame, group: int, results: list[Expr], groups: int) -> None:
-        """Groups of channels from ``group`` on."""
-        words = self.routine.lanes * (self.blocks + (4 if self.scales else 1))
-        weights = frame.packed["weight"].at(group * words)
-        self.routine.run(frame.scratch["window"].at(0), weights, *results, self.blocks, groups)
+    def run(self, frame: Frame, tile: Tile, results: list[Expr], first: int, last: int) -> None:
+        """The channels from ``first``, where a group begins, up to ``last``."""
+        routine, packed = self.routine(self.most), frame.packed["weight"]
+        weights = packed.at(first // self.lanes * (packed.shape[0] * self.lanes // self.padded))
+        sizes = -(-self.depth // routine.depth), -(-(last - first) // self.lanes)
+        routine.run(tile.window, weights, *results, *sizes)
 
-    def position(self, pixel: Expr) -> tuple[Expr, Expr]:
-        width = self.plane.out[1]
-        return tirx.floordiv(pixel, width), tirx.floormod(pixel, width)
+
+ADDED_AT_ONCE = 512
+"""Elements, where another tensor is added to them."""
+
+
+class WholeProducts(ProductsConv):
+    """By routines that write all channels, of any even number of pixels or of one."""
+
+    @property
+    def most(self) -> int:
+        if self.direct:
+            return self.plane.out[1]
+        pairs = ADDED_AT_ONCE // (2 * self.channels) if self.addition is not None else 0
+        return min(self.plane.out[1], max(self.windows.pixels, 2 * pairs))
+
+    @property
+    def last(self) -> int | None:
+        return (self.channels - 1) % self.lanes + 1 if self.direct else None
+
+    @property
+    def row(self) -> int:
+        return self.channels
+
+    @property
+    def packed(self) -> Mapping[str, Array]:
+        return {} if self.addition is None else {"numbers": self.addition.numbers}
+
+    @property
+    def results(self) -> Mapping[str, Scratch]:
+        return {} if self.direct else super().results
+
+    def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
+        self.run(frame, tile, out.at(n, 0, *tile.at(0)), out.strides[3])
+
+    def write_scratch(self, frame: Frame, tile: Tile) -> None:
+        self.run(frame, tile, frame.scratch["results"].at(0), self.row)
+
+    def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
+        if self.addition is None:
+            super().store_rest(frame, tail, n, tile)
+            return
+        other, first = self.view(frame.tensors[self.addition.other]), tile.at(0)
+        assert other is not None
+        operands = frame.scratch["results"].at(0), other.at(n, 0, *first), tail.out.at(n, 0, *first)
+        ADD_SCALED.run(*operands, frame.packed["numbers"].at(0), tile.pixels * self.channels)
+
+    def run(self, frame: Frame, tile: Tile, result: Expr, step: int) -> None:
+        """All channels of a tile, to results that are ``step`` elements apart."""
+        steps = (tile.step, step, tile.pixels) if tile.pixels > 1 else ()
+        weights = frame.packed["weight"].at(0)
+        self.routine(tile.pixels).run(tile.window, weights, result, *steps, self.depth, self.channels)
+
+
+PAIRS = ProductSet(
+    {
+        (False, True): products.MULTIPLY_PAIRS,
+        (False, False): products.SUM_PAIRS,
+        (True, True): products.MULTIPLY_ROW,
+        (True, False): products.SUM_ROW,
+    },
+    GroupProducts,
+    ExpandedWindows,
+    products.stream,
+    depthwise_by_pairs,
+    bits=products.FACTOR_BITS,
+    least_weight=products.LEAST_WEIGHT,
+)
+VECTORS = ProductSet(
+    {
+        (False, True): mve_products.MULTIPLY_WINDOWS,
+        (False, False): mve_products.SUM_WINDOWS,
+        (True, True): mve_products.MULTIPLY_WINDOW,
+        (True, False): mve_products.SUM_WINDOW,
+    },
+    WholeProducts,
+    ColumnWindows,
+    mve_products.stream,
+    depthwise_by_vectors,
+)
+
+
+@kernel_rule(ConvInteger, isa="dsp")
+def conv_by_products(task: Task[ConvInteger]) -> Kernel:
+    return convolved(task, PAIRS)
+
+
+@kernel_rule(ConvInteger, isa="mve")
+def conv_by_vectors(task: Task[ConvInteger]) -> Kernel:
+    return convolved(task, VECTORS)
+
+
+@kernel_rule(LinearInteger, isa="dsp")
+def linear_by_products(task: Task[LinearInteger]) -> Kernel:
+    return multiplied(task, PAIRS)
+
+
+@kernel_rule(LinearInteger, isa="mve")
+def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
+    return multiplied(task, VECTORS)

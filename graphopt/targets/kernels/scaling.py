@@ -1,10 +1,10 @@
-"""The scaling that ends a region, where a routine can do it: clip((upper(acc * multiplier) + addend) >> shift)."""
+"""The scaling of sums that a routine can do: clip((upper(acc * multiplier) + addend) >> shift) to int8."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from graphopt.ir import Array, Op, Value
+from graphopt.ir import Array, Node, Op, Value
 from graphopt.targets.kernels.base import Task
 from graphopt.targets.requantize import MOST_ADDEND, RequantizeUpper, bounds_of, constants_of
 
@@ -12,19 +12,34 @@ from graphopt.targets.requantize import MOST_ADDEND, RequantizeUpper, bounds_of,
 def scaling_of(task: Task[Op], channels: int) -> Array | None:
     """Multiplier, addend and shift of each channel, int64 [channels, 3]; None where the region ends otherwise."""
     region = task.region
-    op = region.epilogue[0].op if len(region.epilogue) == 1 and region.tail is None else None
+    return narrowing_of(task, channels) if len(region.epilogue) == 1 and region.tail is None else None
+
+
+def narrowing_of(task: Task[Op], channels: int) -> Array | None:
+    """The same where an epilogue begins so, whatever follows."""
+    first, *others = task.region.epilogue or (None,)
+    numbers = None if first is None else numbers_of(first)
+    if first is None or numbers is None or first.inputs[0] is not task.result:
+        return None
+    if any(task.result in node.inputs for node in others):
+        return None
+    return np.stack([np.broadcast_to(n, (channels,)) for n in numbers], axis=1).astype(np.int64)
+
+
+def numbers_of(node: Node) -> list[Array] | None:
+    """Multiplier, addend and shift of a requantisation to all of int8 by constants; None of any other node."""
+    op = node.op
     if not isinstance(op, RequantizeUpper) or (op.low, op.high, op.to) != (-128, 127, "int8"):
         return None
-    acc, *parts = region.epilogue[0].inputs
-    if acc is not task.result or any(part.constant is None for part in parts):
-        return None
-    numbers = [np.broadcast_to(np.ravel(np.asarray(part.constant)), (channels,)) for part in parts]
-    return np.stack(numbers, axis=1).astype(np.int64)
+    data = [np.ravel(part.constant) for part in node.inputs[1:] if part.constant is not None]
+    return data if len(data) == 3 else None
 
 
 def parameters_of(task: Task[Op]) -> tuple[Value, ...]:
-    """The constants that ``scaling_of`` takes."""
-    return task.region.epilogue[0].inputs[1:]
+    """The constants that ``narrowing_of`` takes, and nothing behind it."""
+    first, *others = task.region.epilogue
+    elsewhere = {v for node in others for v in node.inputs}
+    return tuple(v for v in first.inputs[1:] if v not in elsewhere)
 
 
 def bounds_by_channel(task: Task[Op], channels: int) -> Array:

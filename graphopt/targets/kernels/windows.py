@@ -1,27 +1,76 @@
-"""Windows of pixels, expanded one after the other into scratch for the routines that sum their products."""
+"""Windows of pixels, as the routines take them that sum their products: what all have, and those that are expanded.
+
+The routines of the DSP extension take windows that were expanded into scratch, one after the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from tvm import tirx
 
-from graphopt.ir import Array
+from graphopt.ir import Array, Op, Value
 from graphopt.targets.instructions.portable import COPY_RUNS
-from graphopt.targets.instructions.products import BLOCK, EXPAND_WORDS, expanded
-from graphopt.targets.kernels.base import Frame, Scratch
+from graphopt.targets.instructions.products import BLOCK, EXPAND_WORDS, PIXELS, expanded
+from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
+from graphopt.targets.kernels.order import pixel_reads
+from graphopt.targets.plan import Overlap
 from graphopt.targets.tir import Expr, Point, Tensor, loop, when
 
 WORDS = 2
 """Of a block of expanded elements."""
 
+Position = tuple[Expr, Expr]
+
 
 @dataclass(frozen=True)
-class Windows:
-    """Windows over a plane of an input x [n, c, h, w], for ``pixels`` side by side; padding is the zero point.
+class Tile:
+    """So many pixels, where each is, a pointer to the window of the first, and the bytes from one to the next."""
+
+    pixels: int
+    at: Callable[[Expr], Position]
+    window: Expr
+    step: int = 0
+
+
+Compute = Callable[[Tile], None]
+"""What is done with some pixels whose windows are ready."""
+
+
+class Windows(Protocol):
+    """The windows of a plane, as routines take them; ``pixels`` at once, or a multiple, where so many are left."""
+
+    @property
+    def pixels(self) -> int: ...
+
+    def in_order(self, weight: Array) -> Array:
+        """Weights [o, c, kh, kw] as [o, depth], in the order of a window."""
+
+    @property
+    def scratch(self) -> Mapping[str, Scratch]: ...
+
+    @property
+    def packed(self) -> Mapping[str, Array]:
+        """Constants that are read where windows are gathered."""
+
+    def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
+        """In which order the operand is read against the writes of the result.
+
+        ``last`` channels are written at last, after windows were read again; None if windows are read before all
+        writes, of up to ``most`` pixels.
+        """
+
+    def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
+        """Loop over all pixels of a sample, up to ``most`` at once."""
+
+
+@dataclass(frozen=True)
+class ExpandedWindows:
+    """Windows over a plane of an input x [n, c, h, w], for pixels side by side; padding is the zero point.
 
     A window is *runs* of taps that stand side by side: its rows, each with all channels, or where channels stand apart,
     the rows of each channel. Runs of whole blocks are expanded where they stand; others are first gathered into a line.
@@ -31,7 +80,10 @@ class Windows:
     channels: int
     strides: tuple[int, ...]
     zero_point: int
-    pixels: int
+
+    @property
+    def pixels(self) -> int:
+        return 1 if self.plane.out == (1, 1) else PIXELS
 
     @property
     def by_channel(self) -> bool:
@@ -64,7 +116,6 @@ class Windows:
         )
 
     def in_order(self, weight: Array) -> Array:
-        """Weights [o, c, kh, kw] as [o, depth], in the order of a window."""
         return (weight if self.by_channel else weight.transpose(0, 2, 3, 1)).reshape(len(weight), -1)
 
     @property
@@ -73,6 +124,28 @@ class Windows:
         line = {} if self.in_blocks else {"line": Scratch("int8", blocks * BLOCK)}
         return {**line, "window": Scratch("int32", blocks * self.step)}
 
+    @property
+    def packed(self) -> Mapping[str, Array]:
+        return {}
+
+    def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
+        return pixel_reads(task, self.plane, view, self.pixels)
+
+    def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
+        self.prepare(frame)
+        total, window = self.plane.out[0] * self.plane.out[1], frame.scratch["window"].at(0)
+        with loop("tile", 0, total // self.pixels) as tile:
+            with loop("slot", 0, self.pixels) as slot:
+                self.write(frame, x, n, self.position(tile * self.pixels + slot), slot)
+            compute(Tile(self.pixels, lambda slot: self.position(tile * self.pixels + slot), window))
+        if total % self.pixels:
+            self.write(frame, x, n, self.position(total - 1), 0)
+            compute(Tile(1, lambda _: self.position(total - 1), window))
+
+    def position(self, pixel: Expr) -> Position:
+        width = self.plane.out[1]
+        return tirx.floordiv(pixel, width), tirx.floormod(pixel, width)
+
     def prepare(self, frame: Frame) -> None:
         """Set what no window writes but the routines read."""
         if not self.in_blocks:
@@ -80,10 +153,8 @@ class Windows:
             for i in range(self.depth, line.shape[0]):
                 line.store(Point((i,)), tirx.const(0, "int8"))
 
-    def write(self, frame: Frame, x: Tensor, n: Expr, pixel: Expr, slot: Expr) -> None:
+    def write(self, frame: Frame, x: Tensor, n: Expr, at: Position, slot: Expr) -> None:
         """The window of a pixel, into its slot of those side by side."""
-        width = self.plane.out[1]
-        at = tirx.floordiv(pixel, width), tirx.floormod(pixel, width)
         window = frame.scratch["window"]
         if self.in_blocks:
             WindowRuns(self, Blocks(self, window, slot * WORDS), x, n, at).write()
@@ -97,7 +168,7 @@ class Windows:
 class Blocks:
     """Where the taps of a window go as expanded blocks, from the word ``offset`` on."""
 
-    windows: Windows
+    windows: ExpandedWindows
     window: Tensor
     offset: Expr
 
@@ -121,7 +192,7 @@ class Blocks:
 class Line:
     """Where the taps of a window go as they are."""
 
-    windows: Windows
+    windows: ExpandedWindows
     line: Tensor
 
     def copy(self, tap: Expr, source: Expr, taps: Expr) -> None:
@@ -137,11 +208,11 @@ class Line:
 class WindowRuns:
     """The runs of one window of x, at the pixel ``at``."""
 
-    windows: Windows
+    windows: ExpandedWindows
     target: Blocks | Line
     x: Tensor
     n: Expr
-    at: tuple[Expr, Expr]
+    at: Position
 
     def write(self) -> None:
         plane = self.windows.plane
