@@ -35,14 +35,14 @@ class Layers:
         low = self.draw(-128, -1)
         return constant(self.rng.integers(low, 128, shape).astype(np.int8))
 
-    def narrowed(self, acc: Value, per_channel: bool, spread: float) -> Value:
+    def narrowed(self, acc: Value, per_channel: bool, spread: float, clipped: bool | None = None) -> Value:
         """Requantized, so that sums of this standard deviation fill int8; one channel in some is dead."""
         shape = (acc.type.static_shape[1], *(1,) * (acc.type.rank - 2)) if per_channel else ()
         multiplier = self.rng.integers(1 << 30, 1 << 31, shape)
         shift = 31 + max(2, int(np.log2(max(1.0, spread) / 32))) + self.rng.integers(0, 2, shape)
         if per_channel and self.draw(0, 3) == 0:
             shift[0] = 60
-        low = -100 if self.draw(0, 7) == 0 else -128
+        low = -100 if (self.draw(0, 7) == 0 if clipped is None else clipped) else -128
         new = Requantize(zero_point=self.draw(-20, 20), low=low)
         return new(acc, constant(multiplier.astype(np.int32)), constant(np.asarray(shift, np.int32)))
 
@@ -133,6 +133,20 @@ def test_drawn_layers() -> None:
     program = check(joined(Layers(seed).net() for seed in (1, 2, 3, 4, 13, 14)))
     text = program.files[f"{program.manifest['name']}.c"].decode()
     assert set(re.findall(r"\w+(?=\()", text)) >= ROUTINES
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_a_shortcut(clipped: bool) -> None:
+    """It is added in vectors behind a requantisation to all of int8 alone."""
+    layers = Layers(0)
+    x = arg("x", "int8", (1, 8, 5, 7))
+    first = layers.conv(x, 10, False, plain=True)
+    second = layers.conv(first, 6, False, plain=True)
+    acc = ConvInteger()(second, layers.weights(10, 6, 1, 1), constant(np.arange(10, dtype=np.int32)))
+    y = layers.added(first, layers.narrowed(acc, True, 74 * 74 * 6**0.5, clipped))
+    program = check(Graph((x,), (layers.conv(y, 3, False),)))
+    text = program.files[f"{program.manifest['name']}.c"].decode()
+    assert ("add_scaled" in text) is not clipped
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ class Addition:
 
 
 def addition_of(task: Task[Op], view: View) -> Addition | None:
-    """The addition that ends a region behind its first requantisation, over dense rows; None where there is none."""
+    """The addition that ends a region whose sums are requantised to int8 first, over dense rows; None if none does."""
     region = task.region
     if len(region.epilogue) != 3 or region.tail is not None:
         return None

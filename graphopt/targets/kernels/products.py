@@ -1,8 +1,9 @@
 """Integer convolution and matrix product by routines that sum many products of 8 bits at once, pixel by pixel.
 
-A routine sums all channels of two pixels, or of one. Where the sums are scaled to int8 at once, it stores them; else it
-leaves sums in scratch, which the epilogue reads. What the instruction sets have each for itself is a ``ProductSet``:
-the routines, how windows reach them, and how weights are packed.
+A routine sums all channels of two pixels, or of one. Where the sums are requantised to int8 first of all, it does that
+too, and stores the results, or leaves them in scratch for the rest of the epilogue; else it leaves the sums there. What
+the instruction sets have each for itself is a ``ProductSet``: the routines, how windows reach them, and how weights are
+packed.
 """
 
 from __future__ import annotations
@@ -123,10 +124,9 @@ def products_kernel(
     assert seen is not None
     windows = by.windows(plane, weight.shape[1], seen.strides, zero_point)
     rows = windows.in_order(weight)
-    direct = scaling is not None and stored_by_pixels(task, view)
-    kernel = by.loops(
-        by, plane, view, windows, len(rows), rows.shape[1], scaling is not None, direct, addition_of(task, view)
-    )
+    scales = scaling is not None
+    direct, addition = scales and stored_by_pixels(task, view), addition_of(task, view) if scales else None
+    kernel = by.loops(by, plane, view, windows, len(rows), rows.shape[1], scales, direct, addition)
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
     packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed, **kernel.packed}
@@ -150,7 +150,7 @@ class ProductsConv(ABC):
     """The loops of one convolution: batch, pixels, and channels within the routine.
 
     If ``scales``, a routine gives int8, the sums after their requantisation. If these are the result, ``direct``, it
-    writes them there, else into scratch, and the epilogue follows.
+    writes them there, else into scratch, and the epilogue follows: an ``addition``, or anything.
     """
 
     by: ProductSet
@@ -354,19 +354,23 @@ VECTORS = ProductSet(
 
 @kernel_rule(ConvInteger, isa="dsp")
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
+    """By pairs of products of 16 bits."""
     return convolved(task, PAIRS)
 
 
 @kernel_rule(ConvInteger, isa="mve")
 def conv_by_vectors(task: Task[ConvInteger]) -> Kernel:
+    """By vectors of products of 8 bits."""
     return convolved(task, VECTORS)
 
 
 @kernel_rule(LinearInteger, isa="dsp")
 def linear_by_products(task: Task[LinearInteger]) -> Kernel:
+    """By pairs of products of 16 bits."""
     return multiplied(task, PAIRS)
 
 
 @kernel_rule(LinearInteger, isa="mve")
 def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
+    """By vectors of products of 8 bits."""
     return multiplied(task, VECTORS)
