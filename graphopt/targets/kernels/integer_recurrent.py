@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +21,8 @@ from graphopt.ops import (
 )
 from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STATE_BITS
 from graphopt.targets.forms import form_of
-from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
+from graphopt.targets.instructions import products
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.recurrent import ACCUMULATORS, Emitter, GateBlock, State, pack
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.scalars import clamp
@@ -42,6 +44,14 @@ def integer_sequence_kernel(task: Task[IntegerSequence]) -> Kernel:
 
     Raises ``Unsupported`` for others, and if an accumulator may overflow.
     """
+    return integer_kernel(task, None)
+
+
+def recurrent_weights(task: Task[IntegerSequence]) -> tuple[Array, Array]:
+    """The weights [gates * hidden, hidden] and the biases [gates * hidden] of the products with the state.
+
+    Raises ``Unsupported`` if they are not constant, and if an accumulator may overflow.
+    """
     op, rv = task.op, task.inputs[1]
     if task.region.epilogue or task.region.tail is not None:
         raise Unsupported(f"{op.name} with operators fused behind it", advice="its result is its state")
@@ -55,18 +65,70 @@ def integer_sequence_kernel(task: Task[IntegerSequence]) -> Kernel:
     if (row := overflowing(weights, bias, "int8")) is not None:
         what = f"the accumulator of row {row} may overflow"
         raise Unsupported(what, where=task.region.node.name, advice="keep this layer in float32")
-    segments = channel_segments(hidden, task.target.lanes, max(1, ACCUMULATORS // op.gates))
+    return weights, bias.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class StateProducts:
+    """The products of a state in 8 bits with the weights of all gates, by a routine, for ``batch`` states."""
+
+    rows: int
+    hidden: int
+    batch: int
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.hidden // products.BLOCK)
+
+    @property
+    def groups(self) -> int:
+        return -(-self.rows // products.SUM_ROW.lanes)
+
+    @property
+    def scratch(self) -> Mapping[str, Scratch]:
+        """The states in 8 bits, filled up to blocks; one of them expanded; the sums of all rows."""
+        return {
+            "narrow": Scratch("int8", self.batch * self.blocks * products.BLOCK),
+            "window": Scratch("int32", 2 * self.blocks),
+            "sums": Scratch("int32", self.groups * products.SUM_ROW.lanes),
+        }
+
+    def stream(self, weights: Array, bias: Array) -> Array:
+        return products.stream(weights, bias, np.zeros((self.rows, 0), np.int32), products.SUM_ROW.lanes)
+
+    def place(self, n: Expr, c: Expr) -> Point:
+        return Point((n * (self.blocks * products.BLOCK) + c,))
+
+    def clear(self, frame: Frame) -> None:
+        narrow = frame.scratch["narrow"]
+        with loop("i", 0, narrow.shape[0]) as i:
+            narrow.store(Point((i,)), tirx.const(0, "int8"))
+
+    def run(self, frame: Frame, n: Expr) -> None:
+        """The sums of all rows, of the state n."""
+        window, narrow = frame.scratch["window"], frame.scratch["narrow"]
+        products.EXPAND_WORDS.run(window.at(0), narrow.at(*self.place(n, 0).index), self.blocks, 2)
+        weights, sums = frame.packed["recurrent"].at(0), frame.scratch["sums"].at(0)
+        products.SUM_ROW.run(window.at(0), weights, sums, self.blocks, self.groups)
+
+
+def integer_kernel(task: Task[IntegerSequence], by: StateProducts | None) -> Kernel:
+    """The kernel of an integer sequence, its products with the state written out here or by a routine."""
+    op, rv = task.op, task.inputs[1]
+    weights, bias = recurrent_weights(task)
+    segments = channel_segments(weights.shape[1], task.target.lanes, max(1, ACCUMULATORS // op.gates))
     scales = op.split(task.inputs)[0]
     form: RuleChoice[Value] = form_of(SATURATED, task.target, arg("acc", "int32", (1, len(weights))), *scales)
-    packed = {"recurrent": pack(weights, op.gates, segments)}
+    packed = {"recurrent": pack(weights, op.gates, segments) if by is None else by.stream(weights, bias)}
     if form.result is not None:
         packed |= {f"scale{i}": every_row(v, len(weights)) for i, v in enumerate(form.result.node.inputs[1:])}
 
     def emit(frame: Frame) -> None:
         frame.tell(SATURATED, form)
-        EMITTERS[type(op)](op, frame, segments, form).emit()
+        EMITTERS[type(op)](op, frame, segments, form, by).emit()
 
-    return Kernel(op.name, emit, packed, replaced=(rv,) if form.result is None else (rv, *scales))
+    replaced = (rv,) if form.result is None else (rv, *scales)
+    return Kernel(op.name, emit, packed, replaced, scratch={} if by is None else by.scratch)
 
 
 def every_row(value: Value, rows: int) -> Array:
@@ -101,10 +163,19 @@ class IntegerEmitter(Emitter[IntegerT]):
     """``channel`` writes what one channel does with its accumulators; the last row is the copy that is multiplied.
 
     Accumulators are requantized in the ``form`` of the target, if it has one, by constants that were packed for it.
+    With ``by``, a routine sums the products of all gates before the channels of a step.
     """
 
-    def __init__(self, op: IntegerT, frame: Frame, segments: Sequence[Segment], form: RuleChoice[Value]) -> None:
+    def __init__(
+        self,
+        op: IntegerT,
+        frame: Frame,
+        segments: Sequence[Segment],
+        form: RuleChoice[Value],
+        by: StateProducts | None,
+    ) -> None:
         super().__init__(op, frame, segments)
+        self.frame, self.by = frame, by
         self.dtype = "int32"
         scales, tables, _, _ = op.split(frame.task.inputs)
         self.requantize: Op = SATURATED if form.result is None else form.result.op
@@ -121,6 +192,11 @@ class IntegerEmitter(Emitter[IntegerT]):
         """The row of the copy."""
         return self.steps + self.op.rows - 1
 
+    def emit(self) -> None:
+        if self.by is not None:
+            self.by.clear(self.frame)
+        super().emit()
+
     def begin(self, n: Expr, states: Sequence[State]) -> None:
         if states:
             self.write_copy(n, states[0])
@@ -128,8 +204,10 @@ class IntegerEmitter(Emitter[IntegerT]):
     def write_copy(self, n: Expr, state: State) -> None:
         tensor, at = state
         with loop("c", 0, self.hidden) as c:
-            narrow = narrowed(cast(tensor.load(Point((*at, c))), "int32"))
+            narrow = kept("narrow", narrowed(cast(tensor.load(Point((*at, c))), "int32")))
             self.out.store(Point((self.copy, n, c)), cast(narrow, "int16"))
+            if self.by is not None:
+                self.frame.scratch["narrow"].store(self.by.place(n, c), cast(narrow, "int8"))
 
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         self.advance(t, n, states)
@@ -143,6 +221,8 @@ class IntegerEmitter(Emitter[IntegerT]):
             for c, gates in channels(block, acc):
                 self.channel(t, n, c, gates, [self.load(s, c) for s in states])
 
+        if self.by is not None:
+            self.by.run(self.frame, n)
         self.each_block(emit)
 
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
@@ -150,6 +230,9 @@ class IntegerEmitter(Emitter[IntegerT]):
 
     def products(self, block: GateBlock, gates: Sequence[int], n: Expr, row: Expr | None) -> Callable[[int, int], Expr]:
         """Accumulators of the products with a row of the result; without a row they are the biases."""
+        if self.by is not None:
+            sums = self.frame.scratch["sums"]
+            return lambda gate, vector: sums.load(Point((gate * self.hidden + block.channel + vector,)))
 
         def start(gate: int, vector: int) -> Expr:
             if gate < self.op.gates - len(self.biases):

@@ -1,0 +1,26 @@
+"""Integer recurrent sequences on cores with DSP: a routine multiplies a state in 8 bits by the weights of all gates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ops import GruSequenceInteger, IntegerSequence, LstmSequenceInteger, RnnSequenceInteger
+from graphopt.rewrite import Decline
+from graphopt.targets.instructions import products
+from graphopt.targets.kernels.base import Kernel, Task, kernel_rule
+from graphopt.targets.kernels.integer_recurrent import StateProducts, integer_kernel, recurrent_weights
+
+
+@kernel_rule(LstmSequenceInteger, GruSequenceInteger, RnnSequenceInteger, isa="dsp")
+def sequence_by_routine(task: Task[IntegerSequence]) -> Kernel:
+    """A sequence whose gates are all of one state."""
+    op = task.op
+    if isinstance(op, GruSequenceInteger) and not op.linear_before_reset:
+        raise Decline("a gate multiplies the state after its reset")
+    weights, bias = recurrent_weights(task)
+    if weights.min(initial=0) < products.LEAST_WEIGHT:
+        raise Decline(f"a weight is below {products.LEAST_WEIGHT}")
+    most = (np.abs(weights.astype(np.int64)).sum(axis=1) * 128 + np.abs(bias)).max(initial=0)
+    if most > products.MOST_SUM:
+        raise Decline(f"its sums may need more than {32 - products.FACTOR_BITS} bits")
+    return integer_kernel(task, StateProducts(*weights.shape, task.inputs[0].type.static_shape[1]))
