@@ -21,6 +21,7 @@ from graphopt.targets.plan import Lifetime, Overlap, Plan, occupied_bytes, plan_
 from graphopt.targets.ports import Port, PortOptions
 from graphopt.targets.region import Region, is_elementwise, lowerable, region_of
 from graphopt.targets.scalars import SCALARS
+from graphopt.targets.stepwise import stepwise
 from graphopt.targets.target import Target
 
 
@@ -102,6 +103,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = PortOptions()) ->
     """
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
+    graph = stepwise(graph) if target.codegen == "c" else graph
     verify(graph)
     check_types(graph)
     lowering = Lowering(graph, target, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from tvm import tirx
@@ -44,18 +44,18 @@ def integer_sequence_kernel(task: Task[IntegerSequence]) -> Kernel:
 
     Raises ``Unsupported`` for others, and if an accumulator may overflow.
     """
-    return integer_kernel(task, None)
+    return integer_kernel(task, task.op, task.inputs)
 
 
-def recurrent_weights(task: Task[IntegerSequence]) -> tuple[Array, Array]:
+def recurrent_weights(task: Task[Op], op: IntegerSequence, operands: Sequence[Value]) -> tuple[Array, Array]:
     """The weights [gates * hidden, hidden] and the biases [gates * hidden] of the products with the state.
 
     Raises ``Unsupported`` if they are not constant, and if an accumulator may overflow.
     """
-    op, rv = task.op, task.inputs[1]
+    rv = operands[1]
     if task.region.epilogue or task.region.tail is not None:
         raise Unsupported(f"{op.name} with operators fused behind it", advice="its result is its state")
-    _, _, biases, _ = op.split(task.inputs)
+    _, _, biases, _ = op.split(operands)
     weights = rv.constant
     late = [b.constant for b in biases if b.constant is not None]
     if weights is None or len(late) < len(biases):
@@ -69,16 +69,21 @@ def recurrent_weights(task: Task[IntegerSequence]) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class StateProducts:
-    """The products of a state in 8 bits with the weights of all gates, by a routine, for ``batch`` states."""
+class RowProducts:
+    """The products of 8 bits with the weights of all gates, by a routine: of states or inputs of ``batch`` samples.
 
+    ``name`` is in those of its constants and its scratch, but for the sums, which states and inputs have one after the
+    other.
+    """
+
+    name: str
     rows: int
-    hidden: int
+    depth: int
     batch: int
 
     @property
     def blocks(self) -> int:
-        return -(-self.hidden // products.BLOCK)
+        return -(-self.depth // products.BLOCK)
 
     @property
     def groups(self) -> int:
@@ -86,12 +91,18 @@ class StateProducts:
 
     @property
     def scratch(self) -> Mapping[str, Scratch]:
-        """The states in 8 bits, filled up to blocks; one of them expanded; the sums of all rows."""
+        """What is multiplied, filled up to blocks; one sample of it expanded; the sums of all rows."""
         return {
-            "narrow": Scratch("int8", self.batch * self.blocks * products.BLOCK),
-            "window": Scratch("int32", 2 * self.blocks),
+            f"{self.name}_bytes": Scratch("int8", self.batch * self.blocks * products.BLOCK),
+            f"{self.name}_window": Scratch("int32", 2 * self.blocks),
             "sums": Scratch("int32", self.groups * products.SUM_ROW.lanes),
         }
+
+    def bytes(self, frame: Frame) -> Tensor:
+        return frame.scratch[f"{self.name}_bytes"]
+
+    def sums(self, frame: Frame) -> Tensor:
+        return frame.scratch["sums"]
 
     def stream(self, weights: Array, bias: Array) -> Array:
         return products.stream(weights, bias, np.zeros((self.rows, 0), np.int32), products.SUM_ROW.lanes)
@@ -100,35 +111,65 @@ class StateProducts:
         return Point((n * (self.blocks * products.BLOCK) + c,))
 
     def clear(self, frame: Frame) -> None:
-        narrow = frame.scratch["narrow"]
-        with loop("i", 0, narrow.shape[0]) as i:
-            narrow.store(Point((i,)), tirx.const(0, "int8"))
+        with loop("i", 0, self.bytes(frame).shape[0]) as i:
+            self.bytes(frame).store(Point((i,)), tirx.const(0, "int8"))
 
     def run(self, frame: Frame, n: Expr) -> None:
-        """The sums of all rows, of the state n."""
-        window, narrow = frame.scratch["window"], frame.scratch["narrow"]
-        products.EXPAND_WORDS.run(window.at(0), narrow.at(*self.place(n, 0).index), self.blocks, 2)
-        weights, sums = frame.packed["recurrent"].at(0), frame.scratch["sums"].at(0)
-        products.SUM_ROW.run(window.at(0), weights, sums, self.blocks, self.groups)
+        """The sums of all rows, of the sample n."""
+        window = frame.scratch[f"{self.name}_window"].at(0)
+        products.EXPAND_WORDS.run(window, self.bytes(frame).at(*self.place(n, 0).index), self.blocks, 2)
+        weights, sums = frame.packed[self.name].at(0), self.sums(frame).at(0)
+        products.SUM_ROW.run(window, weights, sums, self.blocks, self.groups)
 
 
-def integer_kernel(task: Task[IntegerSequence], by: StateProducts | None) -> Kernel:
-    """The kernel of an integer sequence, its products with the state written out here or by a routine."""
-    op, rv = task.op, task.inputs[1]
-    weights, bias = recurrent_weights(task)
+class StepGates(Protocol):
+    """What computes the gates of a step from its inputs, into scratch."""
+
+    @property
+    def scratch(self) -> Mapping[str, Scratch]: ...
+
+    @property
+    def packed(self) -> Mapping[str, Array]: ...
+
+    def tensor(self, frame: Frame) -> Tensor:
+        """The gates [t, n, gates * hidden] of whichever step is computed."""
+
+    def clear(self, frame: Frame) -> None: ...
+
+    def run(self, frame: Frame, t: Expr, n: Expr) -> None: ...
+
+
+def integer_kernel(
+    task: Task[Op],
+    op: IntegerSequence,
+    operands: Sequence[Value],
+    by: RowProducts | None = None,
+    inputs: StepGates | None = None,
+    absorbed: tuple[Value, ...] = (),
+    last: bool = False,
+) -> Kernel:
+    """The kernel of an integer sequence of these operands.
+
+    Its products with the state are written out here, or go ``by`` a routine. Its gates are an operand, or are computed
+    of its ``inputs`` step by step. With ``last``, the result keeps one hidden state.
+    """
+    weights, bias = recurrent_weights(task, op, operands)
     segments = channel_segments(weights.shape[1], task.target.lanes, max(1, ACCUMULATORS // op.gates))
-    scales = op.split(task.inputs)[0]
+    scales = op.split(operands)[0]
     form: RuleChoice[Value] = form_of(SATURATED, task.target, arg("acc", "int32", (1, len(weights))), *scales)
     packed = {"recurrent": pack(weights, op.gates, segments) if by is None else by.stream(weights, bias)}
     if form.result is not None:
         packed |= {f"scale{i}": every_row(v, len(weights)) for i, v in enumerate(form.result.node.inputs[1:])}
+    scratch = {} if by is None else dict(by.scratch)
+    if inputs is not None:
+        packed, scratch = {**packed, **inputs.packed}, {**scratch, **inputs.scratch}
 
     def emit(frame: Frame) -> None:
         frame.tell(SATURATED, form)
-        EMITTERS[type(op)](op, frame, segments, form, by).emit()
+        EMITTERS[type(op)](op, frame, segments, operands, form, by, inputs, last).emit()
 
-    replaced = (rv,) if form.result is None else (rv, *scales)
-    return Kernel(op.name, emit, packed, replaced, scratch={} if by is None else by.scratch)
+    replaced = (operands[1], *absorbed) if form.result is None else (operands[1], *absorbed, *scales)
+    return Kernel(op.name, emit, packed, replaced, scratch=scratch)
 
 
 def every_row(value: Value, rows: int) -> Array:
@@ -171,13 +212,17 @@ class IntegerEmitter(Emitter[IntegerT]):
         op: IntegerT,
         frame: Frame,
         segments: Sequence[Segment],
+        operands: Sequence[Value],
         form: RuleChoice[Value],
-        by: StateProducts | None,
+        by: RowProducts | None,
+        inputs: StepGates | None,
+        last: bool,
     ) -> None:
-        super().__init__(op, frame, segments)
-        self.frame, self.by = frame, by
+        gates = frame.tensors[operands[0]] if inputs is None else inputs.tensor(frame)
+        super().__init__(op, frame, segments, operands, gates)
+        self.frame, self.by, self.inputs, self.last = frame, by, inputs, last
         self.dtype = "int32"
-        scales, tables, _, _ = op.split(frame.task.inputs)
+        scales, tables, _, _ = op.split(operands)
         self.requantize: Op = SATURATED if form.result is None else form.result.op
         packed = [tensor for name, tensor in frame.packed.items() if name.startswith("scale")]
         self.scales = packed or [frame.tensors[v] for v in scales]
@@ -190,11 +235,12 @@ class IntegerEmitter(Emitter[IntegerT]):
     @property
     def copy(self) -> int:
         """The row of the copy."""
-        return self.steps + self.op.rows - 1
+        return self.behind + self.op.rows - 1
 
     def emit(self) -> None:
-        if self.by is not None:
-            self.by.clear(self.frame)
+        for part in (self.by, self.inputs):
+            if part is not None:
+                part.clear(self.frame)
         super().emit()
 
     def begin(self, n: Expr, states: Sequence[State]) -> None:
@@ -207,11 +253,13 @@ class IntegerEmitter(Emitter[IntegerT]):
             narrow = kept("narrow", narrowed(cast(tensor.load(Point((*at, c))), "int32")))
             self.out.store(Point((self.copy, n, c)), cast(narrow, "int16"))
             if self.by is not None:
-                self.frame.scratch["narrow"].store(self.by.place(n, c), cast(narrow, "int8"))
+                self.by.bytes(self.frame).store(self.by.place(n, c), cast(narrow, "int8"))
 
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
+        if self.inputs is not None:
+            self.inputs.run(self.frame, t, n)
         self.advance(t, n, states)
-        self.write_copy(n, (self.out, (t, n)))
+        self.write_copy(n, (self.out, (self.row(t), n)))
 
     def advance(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         """Write the states after step ``t``, without the copy."""
@@ -231,7 +279,7 @@ class IntegerEmitter(Emitter[IntegerT]):
     def products(self, block: GateBlock, gates: Sequence[int], n: Expr, row: Expr | None) -> Callable[[int, int], Expr]:
         """Accumulators of the products with a row of the result; without a row they are the biases."""
         if self.by is not None:
-            sums = self.frame.scratch["sums"]
+            sums = self.by.sums(self.frame)
             return lambda gate, vector: sums.load(Point((gate * self.hidden + block.channel + vector,)))
 
         def start(gate: int, vector: int) -> Expr:
@@ -292,9 +340,9 @@ class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
         )
         new = (i * g) >> (STATE_BITS - op.cell)
         cell = kept("cell", saturated(rounded(f * states[1] + new if states else new, STATE_BITS)))
-        self.store(self.steps, n, c, cell)
+        self.store(self.behind, n, c, cell)
         squashed = self.interpolated(self.tanh_table, saturated(cell * (1 << (GATE_BITS - op.cell))))
-        self.store(t, n, c, rounded(o * squashed, STATE_BITS))
+        self.store(self.row(t), n, c, rounded(o * squashed, STATE_BITS))
 
 
 class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
@@ -309,17 +357,17 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
             acc = self.products(block, (0, 1), n, self.copy if states else None)
             for c, gates in channels(block, acc):
                 z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
-                self.store(t, n, c, z)
+                self.store(self.row(t), n, c, z)
                 kept_back = (
                     narrowed(rounded(reset * self.load(states[0], c), STATE_BITS)) if states else tirx.const(0, "int32")
                 )
-                self.store(self.steps, n, c, kept_back)
+                self.store(self.behind, n, c, kept_back)
 
         def late(block: GateBlock) -> None:
-            acc = self.products(block, (2,), n, self.steps if states else None)
+            acc = self.products(block, (2,), n, self.behind if states else None)
             for c, gates in channels(block, acc):
                 g = self.activated(self.tanh_table, self.x(t, n, 2, c), self.rescaled(gates(2), 2, c))
-                z = self.load((self.out, (t, n)), c)
+                z = self.load((self.out, (self.row(t), n)), c)
                 self.finish(t, n, c, z, g, [self.load(s, c) for s in states])
 
         self.each_block(early)
@@ -336,12 +384,14 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
 
     def finish(self, t: Expr, n: Expr, c: Expr, z: Expr, g: Expr, states: Sequence[Expr]) -> None:
         h = states[0] if states else ZERO
-        self.store(t, n, c, g + rounded(z * (h - g), STATE_BITS))
+        self.store(self.row(t), n, c, g + rounded(z * (h - g), STATE_BITS))
 
 
 class RnnIntegerEmitter(IntegerEmitter[RnnSequenceInteger]):
     def channel(self, t: Expr, n: Expr, c: Expr, gates: Gates, states: Sequence[Expr]) -> None:
-        self.store(t, n, c, self.activated(self.tanh_table, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c)))
+        self.store(
+            self.row(t), n, c, self.activated(self.tanh_table, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c))
+        )
 
 
 EMITTERS: dict[type[IntegerSequence], type[IntegerEmitter[IntegerSequence]]] = {

@@ -37,7 +37,8 @@ def sequence_kernel(task: Task[RecurrentSequence]) -> Kernel:
     segments = channel_segments(hidden, lanes, max(1, ACCUMULATORS // task.op.gates))
 
     def emit(frame: Frame) -> None:
-        EMITTERS[type(task.op)](task.op, frame, segments).emit()
+        gates = frame.tensors[task.inputs[0]]
+        EMITTERS[type(task.op)](task.op, frame, segments, task.inputs, gates).emit()
 
     if weights is None:
         return Kernel(task.op.name, emit, {})
@@ -58,18 +59,21 @@ def pack(weights: Array, gates: int, segments: Sequence[Segment]) -> Array:
 class Emitter(Generic[SequenceT]):
     """The loops of one sequence: step, batch, block of channels; ``step`` writes the body of the first two."""
 
-    def __init__(self, op: SequenceT, frame: Frame, segments: Sequence[Segment]) -> None:
+    def __init__(
+        self, op: SequenceT, frame: Frame, segments: Sequence[Segment], values: Sequence[Value], gates: Tensor
+    ) -> None:
+        """``values`` are the operands of the sequence, of which ``gates`` holds the first."""
         self.op = op
-        values = frame.task.inputs
         self.out, self.segments, self.dtype = frame.out, segments, frame.out.dtype
         self.scalar = frame.scalar
-        self.gates = frame.tensors[values[0]]
+        self.gates = gates
         self.packed = frame.packed.get("recurrent")
         self.recurrent = None if self.packed else frame.tensors[values[1]]
         biases, initial = self.operands(values)
         self.biases, self.initial = [frame.tensors[v] for v in biases], [frame.tensors[v] for v in initial]
         self.steps, self.n = self.gates.shape[:2]
         self.hidden = self.out.shape[2]
+        self.last = False
 
     def sigmoid(self, x: Expr) -> Expr:
         return self.scalar(Sigmoid(), x)
@@ -89,8 +93,18 @@ class Emitter(Generic[SequenceT]):
             self.step(first, n, initial)
         if self.steps > 1:
             with loop("s", 1, self.steps) as s, loop("n", 0, self.n) as n:
-                t, last = (first - s, first - s + 1) if self.op.reverse else (s, s - 1)
-                self.step(t, n, [(self.out, (row, n)) for row in (last, self.steps)[: self.op.states]])
+                t, before = (first - s, first - s + 1) if self.op.reverse else (s, s - 1)
+                rows = (self.row(before), self.behind)[: self.op.states]
+                self.step(t, n, [(self.out, (row, n)) for row in rows])
+
+    def row(self, t: Expr) -> Expr:
+        """Where the result has the hidden state after a step."""
+        return 0 if self.last else t
+
+    @property
+    def behind(self) -> int:
+        """The first row after the hidden states."""
+        return 1 if self.last else self.steps
 
     def begin(self, n: Expr, states: Sequence[State]) -> None:
         """Write the code that the first step needs before it."""
