@@ -9,6 +9,7 @@ import numpy as np
 
 from graphopt.ir import Array, Value, arg
 from graphopt.targets.forms import form_of
+from graphopt.targets.instructions import products
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.dsp_recurrent import check_exact, state_products
 from graphopt.targets.kernels.integer_recurrent import RowProducts, every_row, integer_kernel
@@ -30,7 +31,7 @@ def stepwise_by_routine(task: Task[StepwiseSequence]) -> Kernel:
     check_exact(weight, bias)
     rows, depth = weight.shape
     states = state_products(task, task.op.sequence, operands_of(task))
-    return kernel_of(task, states, RowProducts("inputs", rows, depth, 1))
+    return kernel_of(task, states, RowProducts("inputs", rows, depth, 1) if depth >= products.BLOCK else None)
 
 
 def kernel_of(task: Task[StepwiseSequence], states: RowProducts | None, inputs: RowProducts | None) -> Kernel:
