@@ -14,6 +14,9 @@ from graphopt.runtime.build import run_tool, write_files
 from graphopt.runtime.machine import Toolchain
 
 NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "[^"]*?\\n(\d+) bytes \(([^)]*)\)" \}', re.MULTILINE)
+LABEL = re.compile(r"^([A-Za-z_]\w*):")
+PUSHED = re.compile(r"^\s*(v?)push\s*\{([^}]*)\}")
+LOWERED = re.compile(r"^\s*sub\s+sp, sp, #(\d+)")
 EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', re.MULTILINE)
 
 
@@ -30,18 +33,42 @@ def stack_bytes(files: Mapping[str, bytes], name: str, toolchain: Toolchain, cfl
         options = [*toolchain.flags, "-std=c99", *cflags, "-fcallgraph-info=su", "-S"]
         try:
             run_tool([toolchain.compiler, *options, f"{name}.c", "-o", f"{name}.s"], folder)
-            return deepest((folder / f"{name}.ci").read_text(), f"{name}_run")
+            graph, assembly = (folder / f"{name}.ci").read_text(), (folder / f"{name}.s").read_text()
+            return deepest(graph, f"{name}_run", taken(assembly))
         except (ToolFailed, OSError):
             return None
 
 
-def deepest(graph: str, start: str) -> int | None:
+def taken(assembly: str) -> dict[str, int]:
+    """The bytes of stack that functions take in ARM assembly, by name: of naked ones GCC does not know any."""
+    sizes: dict[str, int] = {}
+    function = ""
+    for line in assembly.splitlines():
+        if label := LABEL.match(line):
+            function = label.group(1)
+        elif pushed := PUSHED.match(line):
+            size = registers_in(pushed.group(2)) * (8 if pushed.group(1) else 4)
+            sizes[function] = sizes.get(function, 0) + size
+        elif lowered := LOWERED.match(line):
+            sizes[function] = sizes.get(function, 0) + int(lowered.group(1))
+    return sizes
+
+
+def registers_in(listed: str) -> int:
+    """How many registers are in a list of single ones and ranges."""
+    ends = [[int(n) for n in re.findall(r"\d+", part)] for part in listed.split(",")]
+    return sum(numbers[1] - numbers[0] + 1 if len(numbers) == 2 else 1 for numbers in ends)
+
+
+def deepest(graph: str, start: str, naked: Mapping[str, int] | None = None) -> int | None:
     """The most bytes of stack on a way through a call graph as GCC writes it (``-fcallgraph-info=su``).
 
-    Functions of which it knows nothing count as none. None where it does not know ``start``, where a function's bytes
+    Functions that take nothing by it take what ``naked`` has of them, by name; those of which neither knows anything
+    count as none. None where it does not know ``start``, where a function's bytes
     are not bounded, and where one calls itself.
     """
-    own = {title: int(size) for title, size, _ in NODE.findall(graph)}
+    naked = naked or {}
+    own = {t: int(size) or naked.get(t.rpartition(":")[2], 0) for t, size, _ in NODE.findall(graph)}
     bounded = all("dynamic" not in kind or "bounded" in kind for _, _, kind in NODE.findall(graph))
     calls: dict[str, set[str]] = {}
     for source, callee in EDGE.findall(graph):

@@ -12,7 +12,7 @@ from graphopt import compile
 from graphopt.ir import Graph
 from graphopt.ops import Relu
 from graphopt.report import describe_program
-from graphopt.runtime.stack import deepest
+from graphopt.runtime.stack import deepest, taken
 from graphopt.targets import get_target
 
 
@@ -42,6 +42,27 @@ PLAIN = {"run": "40 bytes (static)", "a": "8 bytes (static)", "b": "16 bytes (st
 )
 def test_the_deepest_way_through_a_call_graph(sizes: dict[str, str], calls: tuple[str, ...], most: int | None) -> None:
     assert deepest(graph(sizes, *calls), "m.c:run") == most
+
+
+ASSEMBLY = """\
+naked:
+	push {r4-r11, lr}
+	vpush {d8-d15}
+	sub sp, sp, #28
+1:
+	bne 1b
+	pop {r4-r11, pc}
+other:
+	push	{r4, lr}
+"""
+
+
+def test_functions_of_assembly_alone_take_what_they_push() -> None:
+    """GCC says that they take nothing."""
+    assert taken(ASSEMBLY) == {"naked": 36 + 64 + 28, "other": 8}
+    sizes = {"run": "40 bytes (static)", "naked": "0 bytes (static)", "other": "16 bytes (static)"}
+    called = graph(sizes, "run>m.c:naked", "run>m.c:other")
+    assert deepest(called, "m.c:run", taken(ASSEMBLY)) == 40 + 128
 
 
 def test_it_is_in_header_manifest_and_report() -> None:

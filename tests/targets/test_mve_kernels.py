@@ -135,6 +135,18 @@ def test_drawn_layers() -> None:
     assert set(re.findall(r"\w+(?=\()", text)) >= ROUTINES
 
 
+def test_poolings_of_planes() -> None:
+    """A window of all of a plane, with padding and without."""
+    layers, graphs_ = Layers(0), []
+    for i, pads in enumerate([(), (1, 0, 0, 0), (0, 1, 1, 1)]):
+        x = arg(f"x{i}", "int8", (1, 5, 2, 3))
+        y = layers.conv(x, 6, False, plain=True)
+        pool = layers.narrowed(SumPool(kernel=(2, 3), strides=(2, 3), pads=pads, zero_point=7)(y), False, 150.0)
+        most = MaxPool(kernel=(2, 3), pads=pads)(y)
+        graphs_.append(Graph((x,), tuple(layers.conv(v, 40, False, plain=True) for v in (pool, most))))
+    check(joined(graphs_))
+
+
 @pytest.mark.parametrize("clipped", [False, True])
 def test_a_shortcut(clipped: bool) -> None:
     """It is added in vectors behind a requantisation to all of int8 alone."""

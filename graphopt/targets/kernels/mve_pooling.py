@@ -8,7 +8,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array, Node
-from graphopt.ops import MaxPool, Requantize, SumPool
+from graphopt.ops import MaxPool, Requantize, SumPool, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, MOST_COLUMNS, SUM_WINDOW_SCALED, UP
@@ -73,11 +73,10 @@ def pooling(task: Task[SumPool | MaxPool], name: str, packed: Mapping[str, Array
     given, result = as_plane(task.strided(x)), as_plane(result_of(task))
     if 1 not in (given.strides[1], given.shape[1]) or 1 not in (result.strides[1], result.shape[1]):
         raise Decline("channels do not stand side by side")
-    if plane.window.kernel == plane.size and plane.out == (1, 1) and as_row(task.strided(x)) is not None:
-        pixels = plane.size[0] * plane.size[1]
-        if pixels <= MOST_COLUMNS:
-            whole = plane_of((pixels,), (1,), type(task.op)(kernel=(pixels,)).window())
-            plane, view = whole, as_row
+    pixels = plane.size[0] * plane.size[1]
+    whole = plane.window.kernel == plane.size and plane.out == (1, 1) and not any(plane.window.pads)
+    if whole and pixels <= MOST_COLUMNS and as_row(task.strided(x)) is not None:
+        plane, view = Plane((1, pixels), (1, 1), Window.of((1, pixels), (), ())), as_row
     if plane.window.kernel[1] > MOST_COLUMNS:
         raise Decline(f"it has more than {MOST_COLUMNS} columns")
     lanes = (SUM_WINDOW_SCALED if packed else LARGEST_OF_WINDOW).lanes
