@@ -187,7 +187,7 @@ def frozen_inputs(inputs: Sequence[Any], given: Mapping[str, Frozen]) -> dict[st
     for name, data in given.items():
         where, tensor = f"input {name!r}", known[name]
         array = data if isinstance(data, (np.ndarray, np.generic)) else written(data, tensor, where)
-        array = np.asarray(array)
+        array = np.array(array)  # a constant is taken as it is, and nobody else may write to it
         if str(array.dtype) != tensor_dtype(tensor):
             raise InvalidInput(f"it is frozen to {array.dtype}, the model has {tensor_dtype(tensor)}", where=where)
         fits = tensor.shape is None or len(tensor.shape) == array.ndim

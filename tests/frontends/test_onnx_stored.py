@@ -187,3 +187,22 @@ def test_a_file_of_very_many_fields_is_left_to_protobuf() -> None:
     fields = b"\x08\x00" * (MAX_FIELDS + 1)
     with pytest.raises(ValueError, match="fields"):
         without_tensors(fields)
+
+
+def test_what_a_caller_freezes_stays_the_callers() -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    made = model(nodes, [])
+    made.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [SIZE, SIZE]))
+    given = W.copy()
+    graph = load(made, constants={"w": given})
+    given[...] = 0
+    np.testing.assert_array_equal(np.sort(weights(graph)[0], None), np.sort(W, None))
+
+
+def test_a_model_in_memory_stays_the_callers() -> None:
+    made = linear()
+    before = made.SerializeToString()
+    x = np.ones((1, SIZE), "float32")
+    wanted = load(made)(x)[0]
+    assert made.SerializeToString() == before
+    np.testing.assert_array_equal(load(made)(x)[0], wanted)

@@ -28,13 +28,11 @@ class Cells(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         state = torch.zeros(x.shape[0], 5)
-        both = (state, state)
+        two = isinstance(self.cell, nn.LSTMCell)
+        states = (state, state) if two else state
         for step in x.unbind(1):
-            if isinstance(self.cell, nn.LSTMCell):
-                both = self.cell(step, both)
-            else:
-                both = (self.cell(step, both[0]), both[1])
-        return both[0]
+            states = self.cell(step, states)
+        return states[0] if two else states
 
 
 def sizes() -> torch.Tensor:
