@@ -1,0 +1,130 @@
+"""Learning together: one call from a graph and clients to the program that is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from graphopt.errors import InvalidInput
+from graphopt.federated.client import Client, Local, Task, options_of
+from graphopt.federated.compression import Compression
+from graphopt.federated.engine import LocalEngine
+from graphopt.federated.history import Federated
+from graphopt.federated.layout import Layout
+from graphopt.federated.privacy import Privacy
+from graphopt.federated.server import Rules, Server
+from graphopt.federated.strategies import FedAvg, Strategy
+from graphopt.ir import Graph
+from graphopt.passes import optimize
+from graphopt.targets import Target, compile
+from graphopt.training.data import Loss
+from graphopt.training.objective import loss_of_labels
+from graphopt.training.samples import LABEL
+from graphopt.training.settings import Settings
+from graphopt.training.tune import Evaluate
+
+ENGINES = ("local", "flower")
+
+
+def federate(
+    graph: Graph,
+    clients: Sequence[Any],
+    rounds: int = 10,
+    local: Local | None = None,
+    update: Compression | None = None,
+    strategy: Strategy | None = None,
+    engine: str = "local",
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    deploy: str | Target | None = None,
+    *,
+    loss: Loss | None = None,
+    evaluate: Evaluate | None = None,
+    compress: Callable[[Graph], Graph] | None = None,
+    fraction: float = 1.0,
+    least: int = 1,
+    time_limit: float | None = None,
+    privacy: Privacy | None = None,
+) -> Federated:
+    """The model that clients learn together, each from its own data, and the program for their devices.
+
+    In each round the server sends the weights to clients; each trains on its data, and sends by how much its weights have
+    changed, compressed; the server adds a mean of that to the weights. In the end the model is compressed and compiled.
+    A client that fails, takes too long, or sends what cannot be used is left out of the round, and
+    ``history`` has its name and why. Weights of layers that are zero stay zero, and are not sent.
+
+    Args:
+        graph: any float graph that ``fine_tune`` takes.
+        clients: for each its data, as for ``fine_tune``, or a ``Client``.
+        rounds: how many.
+        local: the options of ``fine_tune`` for a client in a round; or a function that gives them for the number of the
+            round (from 1). By default one epoch, at a constant rate.
+        update: what of an update is sent, ``Quantized(8)``, ``TopK(0.01)``, or both, ``Quantized(8) | TopK(0.1)``; by
+            default all, as floats.
+        strategy: ``FedAvg`` by default, ``FedProx``, ``FedAdam``, ``TrimmedMean``, ``Median``, or your own.
+        engine: ``local``: here, the reference; ``flower``: Flower's simulation, with the same weights for the same seed.
+        seed: of all random numbers, but the noise of privacy.
+        checkpoint: a folder, from which an interrupted run goes on after its last round, to the weights that it would
+            have had; with more ``rounds`` a finished run goes on too.
+        deploy: a target to compile for.
+        loss: from the outputs and the batch as tensors to a scalar; by default that of an array ``label``.
+        evaluate: how good a graph is, higher being better. The weights of the best round are kept, those of before
+            included; without it the last.
+        compress: what makes of the model what is deployed, such as ``Quantize(calibration=...)``.
+        fraction: the part of the clients that is asked in each round, drawn by the seed.
+        least: how many usable updates a round needs.
+        time_limit: seconds that a client has for a round. With one, each learns in a process of its own.
+        privacy: clip and noise, with the epsilon in ``history``.
+
+    Raises ``InvalidInput`` for arguments that cannot be used, and for a round with fewer than ``least`` updates; what
+    ``fine_tune``, ``compress`` and ``compile`` do.
+    """
+    people = [client if isinstance(client, Client) else Client(client) for client in clients]
+    options, strategy, update = options_of(local or {}, 1), strategy or FedAvg(), update or Compression()
+    settings = Settings(**options)
+    if engine not in ENGINES:
+        raise InvalidInput(f"{engine!r} is none of {', '.join(ENGINES)}", where="engine")
+    checked(people, strategy, update)
+    task = Task(
+        Layout.of(graph, settings.frozen, settings.frozen_norms),
+        loss or loss_of_labels(LABEL, graph),
+        local or {},
+        update,
+        strategy.proximal,
+        privacy.clip if privacy else None,
+        seed,
+    )
+    rules = Rules(
+        rounds=rounds,
+        names=tuple(client.name or f"client {i}" for i, client in enumerate(people)),
+        strategy=strategy,
+        fraction=fraction,
+        least=least,
+        privacy=privacy,
+        evaluate=evaluate,
+        checkpoint=checkpoint,
+    )
+    if engine == "flower":
+        from graphopt.federated.flower import simulate
+
+        server = simulate(task, rules, people, time_limit)
+    else:
+        server = Server(task, rules, LocalEngine(task, people, time_limit))
+        server.finish()
+    model = task.layout.graph_of(server.best)
+    small = compress(model) if compress else model
+    program = compile(optimize(small), deploy) if deploy else None
+    return Federated(small, program, server.history, model)
+
+
+def checked(clients: Sequence[Client], strategy: Strategy, update: Compression) -> None:
+    """Raises ``InvalidInput`` for what does not go together."""
+    if own := next((c for c in clients if c.step is not None and strategy.proximal), None):
+        why = "the proximal term is added to the loss of fine_tune alone"
+        raise InvalidInput("a client with a step of its own", where=own.name or "FedProx", why=why)
+    if update.fraction < 1 and not strategy.linear:
+        why = "what is not sent counts as zero, and the middle of many zeros is zero"
+        raise InvalidInput(
+            "a part of an update", where=type(strategy).__name__, why=why, advice="send all: Quantized()"
+        )

@@ -1,0 +1,118 @@
+"""How orders get to clients and their answers back: here in this process, or each in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from graphopt.federated.client import Client, Memory, Task, answer, reason
+from graphopt.progress import counted
+
+OK, FAILED = b"+", b"-"
+SIZE = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The bytes that a client sent, or why there are none."""
+
+    data: bytes = b""
+    failed: str | None = None
+
+
+class Engine(Protocol):
+    """What carries the messages of a round."""
+
+    def ask(self, round: int, orders: Mapping[int, bytes]) -> Mapping[int, Answer]:
+        """The answers of clients to orders, by the numbers of the clients. One that fails is answered for."""
+
+    def memories(self) -> list[bytes]:
+        """What the clients keep, where this engine has it: a checkpoint keeps it too."""
+
+    def restore(self, memories: Sequence[bytes]) -> None:
+        """Take up from what ``memories`` gave."""
+
+
+@dataclass(eq=False)
+class LocalEngine:
+    """The reference: one client after the other, on this machine.
+
+    With a ``time_limit`` in seconds each client learns in a process of its own, which is killed when its time is over; if
+    that process dies, nothing else does. Without one, all learn in this process.
+    """
+
+    task: Task
+    clients: Sequence[Client]
+    time_limit: float | None = None
+    kept: dict[int, Memory] = field(default_factory=dict)
+
+    def ask(self, round: int, orders: Mapping[int, bytes]) -> dict[int, Answer]:
+        answers = {}
+        for index, order in counted(orders.items(), f"round {round}, client", len(orders)):
+            try:
+                answers[index], self.kept[index] = self.asked(index, order, self.kept.get(index, Memory()))
+            except Exception as error:  # whatever a client's code raises is the end of that client's round alone
+                answers[index] = Answer(failed=reason(error))
+        return answers
+
+    def asked(self, index: int, order: bytes, memory: Memory) -> tuple[Answer, Memory]:
+        work = self.task, self.clients[index], index, order, memory
+        if self.time_limit is None:
+            data, memory = answer(*work)
+        else:
+            data, memory = in_process(work, self.time_limit)
+        return Answer(data), memory
+
+    def memories(self) -> list[bytes]:
+        return [self.kept[i].to_bytes() if i in self.kept else b"" for i in range(len(self.clients))]
+
+    def restore(self, memories: Sequence[bytes]) -> None:
+        self.kept = {i: Memory.from_bytes(data) for i, data in enumerate(memories) if data}
+
+
+class Failure(Exception):
+    """Why a client's process gave nothing."""
+
+
+Work = tuple[Task, Client, int, bytes, Memory]
+
+
+def in_process(work: Work, time_limit: float) -> tuple[bytes, Memory]:
+    """``answer`` in a process that is forked for it. Raises ``Failure`` where it dies, or takes longer."""
+    context, end = multiprocessing.get_context("fork"), time.monotonic() + time_limit
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=serve, args=(there, work), daemon=True)
+    process.start()
+    there.close()
+    try:
+        if not here.poll(max(end - time.monotonic(), 0)):
+            raise Failure(f"no answer in {time_limit:g} seconds")
+        told = here.recv_bytes()
+    except EOFError:
+        process.join(5)
+        raise Failure(f"its process ended with exit code {process.exitcode}") from None
+    finally:
+        here.close()
+        process.kill()
+        process.join()
+    if told[:1] == FAILED:
+        raise Failure(told[1:].decode())
+    (size,) = SIZE.unpack_from(told, 1)
+    rest = told[1 + SIZE.size :]
+    return rest[:size], Memory.from_bytes(rest[size:])
+
+
+def serve(there: Connection, work: Work) -> None:
+    """In the process of a client: write the answer, or why there is none, and end without any clean-up of the parent's."""
+    try:
+        data, memory = answer(*work)
+        there.send_bytes(OK + SIZE.pack(len(data)) + data + memory.to_bytes())
+    except BaseException as error:
+        there.send_bytes(FAILED + reason(error).encode())
+    os._exit(0)
