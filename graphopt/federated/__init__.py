@@ -1,4 +1,4 @@
-"""Federated learning: clients learn together without giving their data away; the result is compiled for their devices."""
+"""Federated learning: clients learn together and keep their data; what they learn is compiled for their devices."""
 
 from graphopt.extras import optional_packages
 

@@ -43,7 +43,7 @@ class Client:
     Attributes:
         data: as for ``fine_tune``.
         name: how it is called where it is dropped; by default by its place.
-        step: how it learns instead of by ``fine_tune``: a function from graph, data and options to a graph with the same
+        step: how it learns instead of by ``fine_tune``: from graph, data and options to a graph with the same
             weights. It may compress: prune while training, distil, train for int8 (``aware``). Weights of layers that
             come back as zeros are pruned: they are not sent, and the other clients decide on them.
         samples: how many it has, which is its weight; by default they are counted.
@@ -205,7 +205,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the progress and the warnings of a client's training: the server tells of rounds and of who is dropped."""
+    """Without the progress and the warnings of a client: the server tells of rounds, and of who is dropped."""
     with listening(lambda what, done, total: None), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Protocol
 
 from graphopt.federated.client import Client, Memory, Task, answer, reason
+from graphopt.federated.wire import Refused
 from graphopt.progress import counted
 
 OK, FAILED = b"+", b"-"
@@ -43,8 +44,8 @@ class Engine(Protocol):
 class LocalEngine:
     """The reference: one client after the other, on this machine.
 
-    With a ``time_limit`` in seconds each client learns in a process of its own, which is killed when its time is over; if
-    that process dies, nothing else does. Without one, all learn in this process.
+    With a ``time_limit`` in seconds each client learns in a process of its own, which is killed when its time is over;
+    if that process dies, nothing else does. Without one, all learn in this process.
     """
 
     task: Task
@@ -56,18 +57,12 @@ class LocalEngine:
         answers = {}
         for index, order in counted(orders.items(), f"round {round}, client", len(orders)):
             try:
-                answers[index], self.kept[index] = self.asked(index, order, self.kept.get(index, Memory()))
+                kept = self.kept.get(index, Memory())
+                data, self.kept[index] = asked(self.task, self.clients[index], index, order, kept, self.time_limit)
+                answers[index] = Answer(data)
             except Exception as error:  # whatever a client's code raises is the end of that client's round alone
                 answers[index] = Answer(failed=reason(error))
         return answers
-
-    def asked(self, index: int, order: bytes, memory: Memory) -> tuple[Answer, Memory]:
-        work = self.task, self.clients[index], index, order, memory
-        if self.time_limit is None:
-            data, memory = answer(*work)
-        else:
-            data, memory = in_process(work, self.time_limit)
-        return Answer(data), memory
 
     def memories(self) -> list[bytes]:
         return [self.kept[i].to_bytes() if i in self.kept else b"" for i in range(len(self.clients))]
@@ -76,15 +71,19 @@ class LocalEngine:
         self.kept = {i: Memory.from_bytes(data) for i, data in enumerate(memories) if data}
 
 
-class Failure(Exception):
-    """Why a client's process gave nothing."""
-
-
 Work = tuple[Task, Client, int, bytes, Memory]
 
 
+def asked(
+    task: Task, client: Client, index: int, order: bytes, memory: Memory, time_limit: float | None
+) -> tuple[bytes, Memory]:
+    """``answer``, with a time limit in a process of its own. Raises ``Refused`` where that dies or takes longer."""
+    work = task, client, index, order, memory
+    return answer(*work) if time_limit is None else in_process(work, time_limit)
+
+
 def in_process(work: Work, time_limit: float) -> tuple[bytes, Memory]:
-    """``answer`` in a process that is forked for it. Raises ``Failure`` where it dies, or takes longer."""
+    """``answer`` in a process that is forked for it. Raises ``Refused`` where it dies, or takes longer."""
     context, end = multiprocessing.get_context("fork"), time.monotonic() + time_limit
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=serve, args=(there, work), daemon=True)
@@ -92,24 +91,24 @@ def in_process(work: Work, time_limit: float) -> tuple[bytes, Memory]:
     there.close()
     try:
         if not here.poll(max(end - time.monotonic(), 0)):
-            raise Failure(f"no answer in {time_limit:g} seconds")
+            raise Refused(f"no answer in {time_limit:g} seconds")
         told = here.recv_bytes()
     except EOFError:
         process.join(5)
-        raise Failure(f"its process ended with exit code {process.exitcode}") from None
+        raise Refused(f"its process ended with exit code {process.exitcode}") from None
     finally:
         here.close()
         process.kill()
         process.join()
     if told[:1] == FAILED:
-        raise Failure(told[1:].decode())
+        raise Refused(told[1:].decode())
     (size,) = SIZE.unpack_from(told, 1)
     rest = told[1 + SIZE.size :]
     return rest[:size], Memory.from_bytes(rest[size:])
 
 
 def serve(there: Connection, work: Work) -> None:
-    """In the process of a client: write the answer, or why there is none, and end without any clean-up of the parent's."""
+    """In the process of a client: write the answer, or why there is none, and end without the parent's clean-up."""
     try:
         data, memory = answer(*work)
         there.send_bytes(OK + SIZE.pack(len(data)) + data + memory.to_bytes())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from graphopt.errors import InvalidInput
 from graphopt.exporters import to_torch, with_parameters
 from graphopt.exporters.torch.module import TorchGraph
 from graphopt.exporters.torch.plan import STATISTICS
-from graphopt.ir import Array, Graph
+from graphopt.ir import Array, Graph, frozen, parse, print_graph
 from graphopt.ops import BatchNorm
 from graphopt.passes.prune.criteria import layer_weights
 
@@ -50,13 +51,13 @@ class Layout:
     variances: Array
 
     @classmethod
-    def of(cls, graph: Graph, frozen: Sequence[str] = (), frozen_norms: bool = False) -> Layout:
-        """The layout of a graph, of whose parameters some are ``frozen``, as in training.
+    def of(cls, graph: Graph, fixed: Sequence[str] = (), frozen_norms: bool = False) -> Layout:
+        """The layout of a graph, of whose parameters those of ``fixed`` patterns stay.
 
         Raises ``InvalidInput`` where there is nothing to train, and for weights that are not float32.
         """
         module = to_torch(graph)
-        kinds = kinds_of(module, frozen, frozen_norms)
+        kinds = kinds_of(module, fixed, frozen_norms)
         if not kinds:
             raise InvalidInput("the graph has no weights that can be trained", where=graph.name)
         tensors = module.state_dict()
@@ -71,6 +72,11 @@ class Layout:
         kept = ~((flat(module, kinds) == 0) & of_layers)
         shapes = tuple(tuple(tensors[name].shape) for name in kinds)
         return cls(graph, tuple(kinds), shapes, kept, of_layers[kept], measured[kept], variances[kept])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its graph's text: pickle would recurse through a deep graph."""
+        others = (getattr(self, f.name) for f in fields(self) if f.name != "graph")
+        return restored, (print_graph(self.graph), dict(self.graph.constants), *others)
 
     @property
     def size(self) -> int:
@@ -114,7 +120,11 @@ class Layout:
         return with_parameters(self.graph, module)
 
 
-def kinds_of(module: TorchGraph, frozen: Sequence[str], frozen_norms: bool) -> dict[str, str]:
+def restored(text: str, constants: dict[str, Array], *others: Any) -> Layout:
+    return Layout(parse(text, {digest: frozen(array) for digest, array in constants.items()}), *others)
+
+
+def kinds_of(module: TorchGraph, fixed: Sequence[str], frozen_norms: bool) -> dict[str, str]:
     """The names of the tensors that training changes, and whether each is of a layer, of a norm, or something else."""
     graph = module.plan.graph
     of_layers = {value for value, _ in layer_weights(graph)}
@@ -130,7 +140,7 @@ def kinds_of(module: TorchGraph, frozen: Sequence[str], frozen_norms: bool) -> d
         name = module.paths[slot.key]
         if value in norms:
             found[name] = norms[value]
-        elif slot.parameter and not any(fnmatchcase(name, pattern) for pattern in frozen):
+        elif slot.parameter and not any(fnmatchcase(name, pattern) for pattern in fixed):
             found[name] = "layer" if value in of_layers else "other"
     return found
 

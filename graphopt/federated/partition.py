@@ -11,7 +11,7 @@ from graphopt.ir import Array
 def dirichlet(labels: Array, clients: int, alpha: float = 0.5, seed: int = 0, least: int = 1) -> list[Array]:
     """The places of the samples of each client, in order: each class is shared out by a draw of Dirichlet(alpha).
 
-    The smaller ``alpha``, the less the clients are alike (Hsu et al., 2019). Shares are drawn again until each client has
+    The smaller ``alpha``, the less clients are alike (Hsu et al., 2019). Shares are drawn again until each client has
     ``least`` samples; raises ``InvalidInput`` where that does not come about in a hundred draws.
     """
     labels = np.asarray(labels)

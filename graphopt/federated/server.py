@@ -196,7 +196,7 @@ class Server:
             if any(v.shape != self.weights.shape for v in vectors.values()):
                 raise ValueError("its weights are of another size")
             self.weights, self.best = vectors.pop("weights"), vectors.pop("best")
-            self.state, self.accepted = vectors, {index: number for index, number in state["accepted"]}
+            self.state, self.accepted = vectors, dict(state["accepted"])
             self.history = FederatedHistory.read(state["history"])
             self.engine.restore([memory.numpy().tobytes() for memory in state["memories"]])
         except (KeyError, TypeError, ValueError, AttributeError) as error:

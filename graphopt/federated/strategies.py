@@ -126,7 +126,7 @@ class Median(Strategy):
 
 
 def trimmed(updates: Sequence[Update], cut: Callable[[Array], Array]) -> Array:
-    """The mean of the numbers of each place without the ``cut`` lowest and highest, a function of how many there are."""
+    """The mean at each place without the ``cut`` lowest and highest numbers, a function of how many there are."""
     stacked = np.stack([u.values if u.known is None else np.where(u.known, u.values, np.nan) for u in updates])
     ordered = np.sort(stacked.astype(np.float64), 0)  # NaN, where a client has no opinion, comes last
     count = (~np.isnan(ordered)).sum(0)

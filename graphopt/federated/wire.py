@@ -3,7 +3,7 @@
     down   magic "gofd", version, round, the round whose update of this client was last accepted, digest of the layout,
            the weights in float32
     up     magic "gofu", version, bits, selection, own zeros, round, samples, digest of the layout,
-           [a bit for each number: 0 where the client has pruned it] [the selection] [a scale for each tensor] the numbers
+           [a bit for each number: 0 where the client has pruned it] [selection] [a scale for each tensor] numbers
 
 All is little-endian. Both sides know the layout, so names and shapes are not sent, and all sizes follow from the head:
 they are checked before anything is allocated. Nothing is unpickled.

@@ -1,0 +1,207 @@
+"""The same as apps of Flower: its simulation on Ray, and what a SuperLink and its SuperNodes run.
+
+Flower carries the bytes that the local engine carries, and what a client keeps is in its context.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from graphopt.errors import ToolFailed
+from graphopt.extras import optional_packages
+from graphopt.federated.client import Memory, reason
+from graphopt.federated.driver import Plan
+from graphopt.federated.engine import Answer, Engine, asked
+from graphopt.federated.history import Federated
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # who learns together tells nobody
+with optional_packages():
+    from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import Grid, ServerApp
+
+RECORD, INDEX = "graphopt", "partition-id"
+"""The record of a message that is ours, and what a node's configuration calls the number of its client."""
+JOIN = 600.0
+"""Seconds that the server waits for the clients to be there."""
+
+
+def client_app(plan: Callable[[], Plan]) -> ClientApp:
+    """What runs at a client: it says which it is when asked, and answers orders.
+
+    The plan is made in the process of the client. Its number is ``partition-id`` in the node's configuration.
+    """
+    app = ClientApp()
+
+    @app.query()
+    def who(message: Message, context: Context) -> Message:
+        return reply(message, {"index": number_of(context)})
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        own, index = plan(), number_of(context)
+        kept = context.state.config_records.get(RECORD, ConfigRecord())
+        order, memory = bytes_of(message.content, "order"), Memory.from_bytes(bytes(kept.get("memory", b"")))
+        try:
+            data, memory = asked(own.task, own.clients[index], index, order, memory, own.time_limit)
+        except Exception as error:  # whatever a client's code raises is told to the server
+            return reply(message, {"failed": reason(error)})
+        context.state[RECORD] = ConfigRecord({"memory": memory.to_bytes()})
+        return reply(message, {"update": data})
+
+    return app
+
+
+def number_of(context: Context) -> int:
+    return int(context.node_config.get(INDEX, -1))
+
+
+def reply(message: Message, told: Mapping[str, Any]) -> Message:
+    return Message(RecordDict({RECORD: ConfigRecord(dict(told))}), reply_to=message)
+
+
+def bytes_of(content: RecordDict, name: str) -> bytes:
+    """These bytes of a message; empty for anything else."""
+    found = content.config_records.get(RECORD, {}).get(name, b"")
+    return found if isinstance(found, bytes) else b""
+
+
+@dataclass(eq=False)
+class FlowerEngine:
+    """Carries orders and answers by Flower's grid. ``patience`` is how many seconds a round may take."""
+
+    grid: Grid
+    count: int
+    patience: float | None = None
+    nodes: dict[int, int] = field(default_factory=dict)
+    """The node of each client."""
+
+    def ask(self, round: int, orders: Mapping[int, bytes]) -> dict[int, Answer]:
+        self.find(orders)
+        sent = {
+            self.nodes[i]: self.message(self.nodes[i], MessageType.TRAIN, {"order": order}, str(round))
+            for i, order in orders.items()
+            if i in self.nodes
+        }
+        found = {m.metadata.src_node_id: m for m in self.grid.send_and_receive(sent.values(), timeout=self.patience)}
+        return {i: self.answer_of(found, self.nodes.get(i)) for i in orders}
+
+    def answer_of(self, found: Mapping[int, Message], node: int | None) -> Answer:
+        message = None if node is None else found.get(node)
+        if message is None:
+            return Answer(failed="it is not there" if node is None else f"no answer in {self.patience:g} seconds")
+        if message.has_error():
+            return Answer(failed=f"Flower: {message.error.reason}")
+        failed = message.content.config_records.get(RECORD, {}).get("failed")
+        return Answer(bytes_of(message.content, "update"), None if failed is None else str(failed))
+
+    def find(self, wanted: Mapping[int, bytes]) -> None:
+        """Learn which node is which client: at first wait until all are there, later ask those that are new."""
+        end = time.monotonic() + (0 if self.nodes else JOIN)
+        while True:
+            there = set(self.grid.get_node_ids())
+            self.nodes = {i: node for i, node in self.nodes.items() if node in there}
+            new = there - set(self.nodes.values())
+            asked = [self.message(node, MessageType.QUERY, {"who": True}, "who") for node in new]
+            for message in self.grid.send_and_receive(asked, timeout=60) if asked else ():
+                index = message.content.config_records.get(RECORD, {}).get("index") if message.has_content() else None
+                if isinstance(index, int) and 0 <= index < self.count:
+                    self.nodes[index] = message.metadata.src_node_id
+            if all(i in self.nodes for i in wanted) or time.monotonic() > end:
+                return
+            time.sleep(1)
+
+    def message(self, node: int, kind: str, told: Mapping[str, Any], group: str) -> Message:
+        return Message(RecordDict({RECORD: ConfigRecord(dict(told))}), node, kind, group_id=group)
+
+    def memories(self) -> list[bytes]:
+        return []  # clients have their own
+
+    def restore(self, memories: Sequence[bytes]) -> None:
+        pass
+
+
+def server_app(
+    plan: Callable[[], Plan], run: Callable[[Engine], None], patience: Callable[[Plan], float | None]
+) -> ServerApp:
+    """What runs at the server: ``run`` gets the engine that carries its messages."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        own = plan()
+        run(FlowerEngine(grid, len(own.clients), patience(own)))
+
+    return app
+
+
+def simulate(plan: Plan) -> Federated:
+    """A run in Flower's simulation on this machine: Ray with an actor for each core.
+
+    Raises what the run does, and ``ToolFailed`` where the simulation ends without a result.
+    """
+    with optional_packages():
+        from flwr.simulation import run_simulation
+        from ray import cloudpickle
+    ended, context = list[Federated | BaseException](), copy_context()
+
+    def run(engine: Engine) -> None:
+        try:
+            ended.append(context.run(plan.run, engine))
+        except BaseException as error:
+            ended.append(error)
+
+    def patience(plan: Plan) -> float | None:
+        """All clients may have to wait for one core."""
+        return None if plan.time_limit is None else (plan.time_limit + 30) * len(plan.clients)
+
+    with TemporaryDirectory(prefix="graphopt-") as folder, only_warnings():
+        file = Path(folder) / "plan"
+        file.write_bytes(cloudpickle.dumps(plan))
+        resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"log_to_driver": False}}
+        server = server_app(lambda: plan, run, patience)
+        try:
+            run_simulation(server, client_app(partial(plan_of, str(file))), len(plan.clients), backend_config=resources)
+        except RuntimeError as error:
+            ended.append(ToolFailed(f"Flower's simulation failed: {error}", where="flower"))
+    if not ended:
+        raise ToolFailed("Flower's simulation ended without a result", where="flower")
+    if isinstance(ended[0], BaseException):
+        raise ended[0]
+    return ended[0]
+
+
+@lru_cache(maxsize=1)
+def plan_of(file: str) -> Plan:
+    """In an actor: the plan that this machine's ``simulate`` has stored."""
+    from ray import cloudpickle
+
+    plan: Plan = cloudpickle.loads(Path(file).read_bytes())
+    return plan
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Without what Flower and Ray tell of all that goes well."""
+    loggers = [logging.getLogger(name) for name in ("flwr", "ray")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
