@@ -58,7 +58,7 @@ class Layout:
         """
         module = to_torch(graph)
         kinds = kinds_of(module, fixed, frozen_norms)
-        if not kinds:
+        if not {"layer", "other"} & set(kinds.values()):
             raise InvalidInput("the graph has no weights that can be trained", where=graph.name)
         tensors = module.state_dict()
         for name in kinds:
