@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Client:
     """Who learns, and from what.
 
     Attributes:
-        data: as for ``fine_tune``.
+        data: as for ``fine_tune``; or a function that gives it, called when the client first learns.
         name: how it is called where it is dropped; by default by its place.
         step: how it learns instead of by ``fine_tune``: from graph, data and options to a graph with the same
             weights. It may compress: prune while training, distil, train for int8 (``aware``). Weights of layers that
@@ -53,6 +54,11 @@ class Client:
     name: str | None = None
     step: Step | None = None
     samples: int | None = None
+
+    @cached_property
+    def own(self) -> Any:
+        """Its data."""
+        return self.data() if callable(self.data) else self.data
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +170,7 @@ def sent(task: Task, update: Update, memory: Memory, accepted: int) -> tuple[byt
 def learned(task: Task, client: Client, graph: Graph, options: Options) -> Graph:
     """The model after the client's own training. Raises ``InvalidInput`` where its loss ran away."""
     if client.step is not None:
-        trained = client.step(graph, client.data, options)
+        trained = client.step(graph, client.own, options)
         if not isinstance(trained, Graph):
             raise InvalidInput(f"its step gives {type(trained).__name__}, and no graph", where="step")
     else:
@@ -173,7 +179,7 @@ def learned(task: Task, client: Client, graph: Graph, options: Options) -> Graph
         if task.proximal:
             companions.append(Proximal(task.proximal))
         loss = on_outputs(module.input_names, task.loss)
-        trained = tune(graph, module, client.data, loss, Settings(**options), None, companions)
+        trained = tune(graph, module, client.own, loss, Settings(**options), None, companions)
     if isinstance(trained, TrainedGraph) and trained.history.stopped:
         raise InvalidInput(f"its training stopped: {trained.history.stopped}")
     return trained
@@ -186,7 +192,7 @@ def samples_of(client: Client, task: Task, options: Options) -> int:
     graph = task.layout.graph
     names = tuple(graph.names[value.node] for value in graph.inputs)
     size = fixed_batch(graph) or Settings(**options).batch_size
-    samples = Samples(client.data, names, size)
+    samples = Samples(client.own, names, size)
     if samples.whole is not None:
         return size_of(samples.whole)
     return sum(len(batch[names[0]]) for batch in samples.epoch(0, 1))

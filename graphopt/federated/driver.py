@@ -109,9 +109,14 @@ def federate(
     Raises ``InvalidInput`` for arguments that cannot be used, and for a round with fewer than ``least`` updates; what
     ``fine_tune``, ``compress`` and ``compile`` do.
     """
+    plan = planned(graph, clients, rounds, local, update, strategy, seed, checkpoint, deploy, **options)
+    return run_by(engine, plan)
+
+
+def run_by(engine: str, plan: Plan) -> Federated:
+    """A run by the engine of this name. Raises ``InvalidInput`` for a name that there is not."""
     if engine not in ENGINES:
         raise InvalidInput(f"{engine!r} is none of {', '.join(ENGINES)}", where="engine")
-    plan = planned(graph, clients, rounds, local, update, strategy, seed, checkpoint, deploy, **options)
     if engine == "flower":
         from graphopt.federated.flower import simulate
 

@@ -24,6 +24,7 @@ from graphopt.federated.client import Memory, reason
 from graphopt.federated.driver import Plan
 from graphopt.federated.engine import Answer, Engine, asked
 from graphopt.federated.history import Federated
+from graphopt.federated.recipe import plan_of_recipe, read_federated, saved
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # who learns together tells nobody
 with optional_packages():
@@ -144,6 +145,25 @@ def server_app(
         run(FlowerEngine(grid, len(own.clients), patience(own)))
 
     return app
+
+
+def apps(recipe: str | Path) -> tuple[ServerApp, ClientApp]:
+    """The apps that a SuperLink and its SuperNodes run, by one recipe on all of them; each reads its own data alone.
+
+    A client's number among the files of the recipe is ``partition-id`` in the configuration of its node. A round waits
+    for the ``time_limit`` of the recipe and 30 seconds more.
+    """
+
+    def plan() -> Plan:
+        return plan_of_recipe(read_federated(recipe))
+
+    def run(engine: Engine) -> None:
+        saved(read_federated(recipe), plan().run(engine))
+
+    def patience(plan: Plan) -> float | None:
+        return None if plan.time_limit is None else plan.time_limit + 30
+
+    return server_app(plan, run, patience), client_app(lru_cache(plan))
 
 
 def simulate(plan: Plan) -> Federated:
