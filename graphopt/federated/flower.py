@@ -38,7 +38,7 @@ JOIN = 600.0
 """Seconds that the server waits for the clients to be there."""
 
 
-def client_app(plan: Callable[[], Plan]) -> ClientApp:
+def client_of(plan: Callable[[], Plan]) -> ClientApp:
     """What runs at a client: it says which it is when asked, and answers orders.
 
     The plan is made in the process of the client. Its number is ``partition-id`` in the node's configuration.
@@ -133,37 +133,41 @@ class FlowerEngine:
         pass
 
 
-def server_app(
-    plan: Callable[[], Plan], run: Callable[[Engine], None], patience: Callable[[Plan], float | None]
+def server_of(
+    plan: Callable[[], Plan], run: Callable[[Plan, Engine], None], patience: Callable[[Plan], float | None]
 ) -> ServerApp:
-    """What runs at the server: ``run`` gets the engine that carries its messages."""
+    """What runs at the server: ``run`` gets the plan, and the engine that carries its messages."""
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         own = plan()
-        run(FlowerEngine(grid, len(own.clients), patience(own)))
+        run(own, FlowerEngine(grid, len(own.clients), patience(own)))
 
     return app
 
 
-def apps(recipe: str | Path) -> tuple[ServerApp, ClientApp]:
-    """The apps that a SuperLink and its SuperNodes run, by one recipe on all of them; each reads its own data alone.
-
-    A client's number among the files of the recipe is ``partition-id`` in the configuration of its node. A round waits
-    for the ``time_limit`` of the recipe and 30 seconds more.
-    """
+def server_app(recipe: str | Path) -> ServerApp:
+    """What a SuperLink runs by a recipe. A round waits for its ``time_limit`` and 30 seconds more."""
 
     def plan() -> Plan:
         return plan_of_recipe(read_federated(recipe))
 
-    def run(engine: Engine) -> None:
-        saved(read_federated(recipe), plan().run(engine))
+    def run(plan: Plan, engine: Engine) -> None:
+        saved(read_federated(recipe), plan.run(engine))
 
     def patience(plan: Plan) -> float | None:
         return None if plan.time_limit is None else plan.time_limit + 30
 
-    return server_app(plan, run, patience), client_app(lru_cache(plan))
+    return server_of(plan, run, patience)
+
+
+def client_app(recipe: str | Path) -> ClientApp:
+    """What a SuperNode runs by the same recipe; it reads its own data alone.
+
+    The number of its file in the recipe is ``partition-id`` in the configuration of the node.
+    """
+    return client_of(lru_cache(lambda: plan_of_recipe(read_federated(recipe))))
 
 
 def simulate(plan: Plan) -> Federated:
@@ -176,7 +180,7 @@ def simulate(plan: Plan) -> Federated:
         from ray import cloudpickle
     ended, context = list[Federated | BaseException](), copy_context()
 
-    def run(engine: Engine) -> None:
+    def run(plan: Plan, engine: Engine) -> None:
         try:
             ended.append(context.run(plan.run, engine))
         except BaseException as error:
@@ -190,9 +194,9 @@ def simulate(plan: Plan) -> Federated:
         file = Path(folder) / "plan"
         file.write_bytes(cloudpickle.dumps(plan))
         resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"log_to_driver": False}}
-        server = server_app(lambda: plan, run, patience)
+        server, client = server_of(lambda: plan, run, patience), client_of(partial(plan_of, str(file)))
         try:
-            run_simulation(server, client_app(partial(plan_of, str(file))), len(plan.clients), backend_config=resources)
+            run_simulation(server, client, len(plan.clients), backend_config=resources)
         except RuntimeError as error:
             ended.append(ToolFailed(f"Flower's simulation failed: {error}", where="flower"))
     if not ended:

@@ -67,7 +67,9 @@ def shell(*words: str) -> int:
 def test_the_command_is_the_call(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shell("federate", str(folder / "recipe.toml")) == 0
     out, err = capsys.readouterr()
-    made = federate(net(), CLIENTS, 2, LOCAL, Quantized(8) | TopK(0.5), FedAdam(0.02), evaluate=lambda g: -cross_entropy(g))
+    made = federate(
+        net(), CLIENTS, 2, LOCAL, Quantized(8) | TopK(0.5), FedAdam(0.02), evaluate=lambda g: -cross_entropy(g)
+    )
     assert same(load(folder / "learned.gopt"), made.model)
     assert Program.load(folder / "firmware").manifest["inputs"][0]["dtype"] == "int8"
     rows = [line.split() for line in out.splitlines()]
