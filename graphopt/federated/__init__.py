@@ -3,6 +3,7 @@
 from graphopt.extras import optional_packages
 
 with optional_packages():
+    from graphopt.federated.aware import aware
     from graphopt.federated.client import Client
     from graphopt.federated.compression import Compression, Quantized, TopK
     from graphopt.federated.driver import federate
@@ -27,6 +28,7 @@ __all__ = [
     "Strategy",
     "TopK",
     "TrimmedMean",
+    "aware",
     "dirichlet",
     "federate",
 ]
