@@ -53,8 +53,8 @@ def federate(
     history = made.history
     for number, dropped in history.dropped:
         warn(f"round {number}: {dropped.client} was dropped: {dropped.why}")
-    shown = (None if place is None else str(place) for place in places)
-    report = FederatedReport(*shown, history.best, history.up, history.down, history.rounds)
+    model, firmware = (None if place is None else str(place) for place in places)
+    report = FederatedReport(model, firmware, history.best, history.up, history.down, history.rounds)
     if json:
         print_json("federate", report)
     else:

@@ -76,7 +76,7 @@ class Task:
     def options(self, round: int, client: int) -> Options:
         """The options of a client in a round, with a seed of its own."""
         seed = int(np.random.SeedSequence([self.seed, round, client]).generate_state(1)[0])
-        return options_of(self.local, round) | {"seed": seed}  # type: ignore[return-value]
+        return options_of(self.local, round) | {"seed": seed}
 
 
 def options_of(local: Local, round: int) -> Options:

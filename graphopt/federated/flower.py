@@ -43,13 +43,10 @@ def client_of(plan: Callable[[], Plan]) -> ClientApp:
 
     The plan is made in the process of the client. Its number is ``partition-id`` in the node's configuration.
     """
-    app = ClientApp()
 
-    @app.query()
     def who(message: Message, context: Context) -> Message:
         return reply(message, {"index": number_of(context)})
 
-    @app.train()
     def train(message: Message, context: Context) -> Message:
         own, index = plan(), number_of(context)
         kept = context.state.config_records.get(RECORD, ConfigRecord())
@@ -61,6 +58,9 @@ def client_of(plan: Callable[[], Plan]) -> ClientApp:
         context.state[RECORD] = ConfigRecord({"memory": memory.to_bytes()})
         return reply(message, {"update": data})
 
+    app = ClientApp()
+    app.query()(who)
+    app.train()(train)
     return app
 
 
@@ -137,13 +137,13 @@ def server_of(
     plan: Callable[[], Plan], run: Callable[[Plan, Engine], None], patience: Callable[[Plan], float | None]
 ) -> ServerApp:
     """What runs at the server: ``run`` gets the plan, and the engine that carries its messages."""
-    app = ServerApp()
 
-    @app.main()
     def main(grid: Grid, context: Context) -> None:
         own = plan()
         run(own, FlowerEngine(grid, len(own.clients), patience(own)))
 
+    app = ServerApp()
+    app.main()(main)
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -70,6 +71,7 @@ class Server:
     task: Task
     rules: Rules
     engine: Engine
+    start: Array = field(init=False)
     weights: Array = field(init=False)
     best: Array = field(init=False)
     state: State = field(init=False, default_factory=dict)
@@ -78,7 +80,7 @@ class Server:
     history: FederatedHistory = field(init=False, default_factory=FederatedHistory)
 
     def __post_init__(self) -> None:
-        self.weights = self.best = self.task.layout.vector(self.task.layout.graph)
+        self.start = self.weights = self.best = self.task.layout.vector(self.task.layout.graph)
 
     def finish(self) -> FederatedHistory:
         """Go on to the last round, from wherever the run is."""
@@ -161,11 +163,11 @@ class Server:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        if self.rules.checkpoint is None:
-            return None
         task, rules = self.task, self.rules
+        if rules.checkpoint is None:
+            return None
         told = {
-            "weights": self.task.layout.digest.hex(),
+            "weights": hashlib.sha256(task.layout.digest + self.start.tobytes()).hexdigest(),
             "clients": list(rules.names),
             "local": described(options_of(task.local, 1)),
             "private": described(rules.privacy),

@@ -132,4 +132,5 @@ def trimmed(updates: Sequence[Update], cut: Callable[[Array], Array]) -> Array:
     count = (~np.isnan(ordered)).sum(0)
     least, rank = cut(count), np.arange(len(updates))[:, None]
     inside = (rank >= least) & (rank < count - least)
-    return np.where(inside, ordered, 0).sum(0) / np.maximum(inside.sum(0), 1)
+    mean: Array = np.where(inside, ordered, 0).sum(0) / np.maximum(inside.sum(0), 1)
+    return mean

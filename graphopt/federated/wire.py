@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +163,7 @@ def unpack_update(data: bytes, layout: Layout, wanted: int) -> Update:
     return Update(number, samples, values, known)
 
 
-def head_of(form: struct.Struct, data: bytes) -> tuple[int, ...]:
+def head_of(form: struct.Struct, data: bytes) -> tuple[Any, ...]:
     if len(data) < form.size:
         raise Refused(f"{len(data)} bytes are no message")
     return form.unpack_from(data)

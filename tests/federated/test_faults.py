@@ -198,6 +198,7 @@ def test_a_checkpoint_is_of_one_run(tmp_path: Path) -> None:
         ({"update": Quantized(8)}, "update was"),
         ({"strategy": FedAdam()}, "strategy was"),
         ({"clients": CLIENTS[:2]}, "clients was"),
+        ({"graph": changed(net(), "head.bias", lambda array: array + 1)}, "weights was"),
     ]:
         with pytest.raises(InvalidInput, match=f"of another run: {message}"):
-            federate(net(), **{"clients": CLIENTS, "rounds": 1, "local": LOCAL, "checkpoint": tmp_path, **options})
+            federate(**{"graph": net(), "clients": CLIENTS, "rounds": 1, "local": LOCAL, "checkpoint": tmp_path, **options})
