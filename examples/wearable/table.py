@@ -58,7 +58,7 @@ def board_text(row: Mapping[str, Any]) -> str:
 
 def bytes_text(results: Rows) -> str:
     part = results["float cost"]["up"] / results["compressed cost"]["up"]
-    return f"Compressed updates are a {part:.1f}th of the bytes."
+    return f"Compressed updates are 1/{part:.1f} of the bytes."
 
 
 def dropped_texts(results: Rows) -> list[str]:
