@@ -99,9 +99,11 @@ class FlowerEngine:
         return {i: self.answer_of(found, self.nodes.get(i)) for i in orders}
 
     def answer_of(self, found: Mapping[int, Message], node: int | None) -> Answer:
-        message = None if node is None else found.get(node)
+        if node is None:
+            return Answer(failed="it is not there")
+        message = found.get(node)
         if message is None:
-            return Answer(failed="it is not there" if node is None else f"no answer in {self.patience:g} seconds")
+            return Answer(failed="no answer" if self.patience is None else f"no answer in {self.patience:g} seconds")
         if message.has_error():
             return Answer(failed=f"Flower: {message.error.reason}")
         failed = message.content.config_records.get(RECORD, {}).get("failed")

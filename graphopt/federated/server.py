@@ -35,7 +35,7 @@ class Rules:
         names: of the clients, in order.
         strategy: how updates become a change.
         fraction: of the clients that is asked in each round, drawn by the seed.
-        least: how many usable updates a round needs; with fewer the run ends.
+        least: how many usable updates a round needs; with fewer the run ends. With privacy any number will do.
         privacy: clip and noise.
         evaluate: how good a graph is, higher being better; the best round is then kept.
         checkpoint: a folder, from which a run goes on after its last round.
@@ -81,6 +81,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.start = self.weights = self.best = self.task.layout.vector(self.task.layout.graph)
+        self.epsilon(1)  # what it needs is missed now, and not after a round
 
     def finish(self) -> FederatedHistory:
         """Go on to the last round, from wherever the run is."""

@@ -24,6 +24,8 @@ from graphopt.ir import Array
 
 VERSION = 1
 DOWN, UP = struct.Struct("<4sB3xII8s"), struct.Struct("<4sBBBBII8s")
+LARGEST = 1e18
+"""No weight changes by more; a sum of such numbers is finite."""
 EVERY, BITMAP, POSITIONS = 0, 1, 2
 """How the numbers that are sent are told from the others."""
 
@@ -138,7 +140,7 @@ def unpack_update(data: bytes, layout: Layout, wanted: int) -> Update:
     """The update in the bytes of a client, for the round that is ``wanted``.
 
     Raises ``Refused`` for one of another round or model, of another length than its head says, and for numbers that are
-    not finite.
+    not finite or too large.
     """
     magic, version, bits, selection, masked, number, samples, digest = head_of(UP, data)
     checked_head(magic == b"gofu", version, digest, layout)
@@ -158,8 +160,8 @@ def unpack_update(data: bytes, layout: Layout, wanted: int) -> Update:
         places = places[chosen]
     values = np.zeros(layout.size, np.float32)
     values[places] = numbers_of(rest, layout.blocks[places], bits, len(layout.names))
-    if not np.isfinite(values).all():
-        raise Refused("a number in it is not finite")
+    if not (np.abs(values) <= LARGEST).all():
+        raise Refused(f"a number in it is not finite, or beyond {LARGEST:g}")
     return Update(number, samples, values, known)
 
 

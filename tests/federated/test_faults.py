@@ -201,4 +201,6 @@ def test_a_checkpoint_is_of_one_run(tmp_path: Path) -> None:
         ({"graph": changed(net(), "head.bias", lambda array: array + 1)}, "weights was"),
     ]:
         with pytest.raises(InvalidInput, match=f"of another run: {message}"):
-            federate(**{"graph": net(), "clients": CLIENTS, "rounds": 1, "local": LOCAL, "checkpoint": tmp_path, **options})
+            federate(
+                **{"graph": net(), "clients": CLIENTS, "rounds": 1, "local": LOCAL, "checkpoint": tmp_path, **options}
+            )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from learning import CLIENTS, LOCAL, cross_entropy, net, same
 from scipy import stats
 
 from graphopt.errors import InvalidInput
-from graphopt.federated import FedAdam, FedAvg, FedProx, Median, Privacy, TrimmedMean
+from graphopt.federated import FedAdam, FedAvg, FedProx, Median, Privacy, TrimmedMean, federate
 from graphopt.federated.wire import Update
 from graphopt.ir import Array
 
@@ -88,3 +89,20 @@ def test_epsilon_is_that_of_the_gaussian_mechanism() -> None:
     wanted = (renyi + np.log1p(-1 / orders) - np.log(1e-5 * orders) / (orders - 1)).min()
     assert privacy.epsilon(rounds, 1.0) == pytest.approx(wanted, rel=0.01)
     assert privacy.epsilon(rounds, 0.1) < privacy.epsilon(rounds, 1.0)
+
+
+def test_a_private_run_tells_its_epsilon_and_still_learns() -> None:
+    pytest.importorskip("opacus", reason="pip install 'graphopt[federated]'")
+    privacy = Privacy(clip=1.0, noise=0.01, delta=1e-3, seed=0)
+    made = federate(net(), CLIENTS, 3, LOCAL, privacy=privacy, fraction=0.75)
+    spent = [r.epsilon for r in made.history.rounds]
+    assert spent[0] is None and spent[1] < spent[2] < spent[3] == privacy.epsilon(3, 0.75)
+    assert same(made.model, federate(net(), CLIENTS, 3, LOCAL, privacy=privacy, fraction=0.75).model)
+    assert cross_entropy(made.model) < cross_entropy(net())
+    loud = federate(net(), CLIENTS, 1, LOCAL, privacy=Privacy(clip=1.0, noise=100.0, delta=1e-3, seed=0)).model
+    assert cross_entropy(loud) > cross_entropy(net())
+
+
+def test_noise_is_for_means() -> None:
+    with pytest.raises(InvalidInput, match="its noise is made for a mean"):
+        federate(net(), CLIENTS, 1, LOCAL, strategy=Median(), privacy=Privacy(clip=1.0, noise=1.0))

@@ -100,6 +100,7 @@ REFUSED = {
     "long": (head() + FLOATS + b"\0", "are wanted"),
     "NaN": (head() + struct.pack("<f", float("nan")) + FLOATS[4:], "a number in it is not finite"),
     "infinity": (head() + struct.pack("<f", float("inf")) + FLOATS[4:], "a number in it is not finite"),
+    "too large": (head() + struct.pack("<f", 1e30) + FLOATS[4:], "or beyond 1e\\+18"),
     "huge count": (head(selection=2) + struct.pack("<I", 2**32 - 1), "it is cut off"),
     "count beyond": (head(selection=2) + struct.pack("<I", SIZE + 1) + bytes(6 * SIZE), "it is cut off"),
     "same twice": (head(selection=2) + struct.pack("<IHHff", 2, 3, 3, 1, 1), "out of range or order"),
