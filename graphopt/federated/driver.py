@@ -139,7 +139,7 @@ def planned(
     """The plan of a run; see ``federate``."""
     people = tuple(client if isinstance(client, Client) else Client(client) for client in clients)
     strategy, update, local = strategy or FedAvg(), update or Compression(), local or {}
-    settings, privacy = Settings(**options_of(local, 1)), options.get("privacy")
+    settings, privacy = Settings(**(options_of(local, 1) | {"seed": seed})), options.get("privacy")
     checked(people, strategy, update)
     task = Task(
         layout=Layout.of(graph, settings.frozen, settings.frozen_norms),

@@ -116,8 +116,8 @@ class FlowerEngine:
             there = set(self.grid.get_node_ids())
             self.nodes = {i: node for i, node in self.nodes.items() if node in there}
             new = there - set(self.nodes.values())
-            asked = [self.message(node, MessageType.QUERY, {"who": True}, "who") for node in new]
-            for message in self.grid.send_and_receive(asked, timeout=60) if asked else ():
+            questions = [self.message(node, MessageType.QUERY, {"who": True}, "who") for node in new]
+            for message in self.grid.send_and_receive(questions, timeout=60) if questions else ():
                 index = message.content.config_records.get(RECORD, {}).get("index") if message.has_content() else None
                 if isinstance(index, int) and 0 <= index < self.count:
                     self.nodes[index] = message.metadata.src_node_id

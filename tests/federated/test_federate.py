@@ -130,6 +130,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no clients": ({"clients": []}, "there are no clients"),
     "rounds": ({"rounds": 0}, "0 rounds"),
     "option": ({"local": {"seed": 3}}, "seed is no option"),
+    "seed": ({"seed": -1}, "the seed -1 is negative"),
     "engine": ({"engine": "smoke"}, "is none of local, flower"),
     "bits": ({"update": lambda: Quantized(7)}, "updates of 7 bits"),
     "median of parts": ({"strategy": Median(), "update": TopK(0.1)}, "middle of many zeros"),
