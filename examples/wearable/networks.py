@@ -35,12 +35,14 @@ class Schedule:
 
     epochs: int
     rounds: int
+    local: int
+    """The epochs of a patient in a round."""
     board: int
     beats: int | None = None
 
 
-FULL = Schedule(epochs=30, rounds=200, board=50)
-QUICK = Schedule(epochs=2, rounds=3, board=2, beats=1600)
+FULL = Schedule(epochs=30, rounds=100, local=3, board=50)
+QUICK = Schedule(epochs=2, rounds=3, local=1, board=2, beats=1600)
 
 
 class Net(nn.Module):
@@ -93,11 +95,11 @@ class Networks:
         return self.kept("central", learn)
 
     def together(self, kind: str) -> Learned:
-        """Each patient's beats with the patient: rounds of one epoch, with smaller and smaller steps."""
+        """Each patient's beats with the patient: rounds of a few epochs, with smaller and smaller steps."""
 
         def local(round: int) -> dict[str, Any]:
             rate = LOCAL["lr"] * (0.02 + 0.49 * (1 + math.cos(math.pi * (round - 1) / self.schedule.rounds)))
-            return {"batch_size": BATCH, "optimizer": {**LOCAL, "lr": rate}}
+            return {"epochs": self.schedule.local, "batch_size": BATCH, "optimizer": {**LOCAL, "lr": rate}}
 
         def learn(checkpoint: Path) -> Learned:
             made = federate(
