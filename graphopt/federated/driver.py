@@ -50,21 +50,27 @@ class Options(TypedDict, total=False):
     privacy: Privacy | None
 
 
+class Work(NamedTuple):
+    """What clients do, who they are, and how many seconds each has for a round."""
+
+    task: Task
+    clients: tuple[Client, ...]
+    time_limit: float | None = None
+
+
 class Plan(NamedTuple):
     """All of a run but what carries its messages: what clients do, what the server does, and what is made of it."""
 
-    task: Task
+    work: Work
     rules: Rules
-    clients: tuple[Client, ...]
-    time_limit: float | None = None
     compress: Callable[[Graph], Graph] | None = None
     deploy: str | Target | None = None
 
     def run(self, engine: Engine) -> Federated:
         """The run by an engine, to the program."""
-        server = Server(self.task, self.rules, engine)
+        server = Server(self.work.task, self.rules, engine)
         history = server.finish()
-        model = self.task.layout.graph_of(server.best)
+        model = self.work.task.layout.graph_of(server.best)
         small = self.compress(model) if self.compress else model
         program = compile(optimize(small), self.deploy) if self.deploy else None
         return Federated(small, program, history, model)
@@ -121,7 +127,7 @@ def run_by(engine: str, plan: Plan) -> Federated:
         from graphopt.federated.flower import simulate
 
         return simulate(plan)
-    return plan.run(LocalEngine(plan.task, plan.clients, plan.time_limit))
+    return plan.run(LocalEngine(*plan.work))
 
 
 def planned(
@@ -140,7 +146,7 @@ def planned(
     people = tuple(client if isinstance(client, Client) else Client(client) for client in clients)
     strategy, update, local = strategy or FedAvg(), update or Compression(), local or {}
     settings, privacy = Settings(**(options_of(local, 1) | {"seed": seed})), options.get("privacy")
-    checked(people, strategy, update)
+    checked(people, strategy, update, options.get("time_limit"))
     task = Task(
         layout=Layout.of(graph, settings.frozen, settings.frozen_norms),
         loss=options.get("loss") or loss_of_labels(LABEL, graph),
@@ -160,11 +166,13 @@ def planned(
         evaluate=options.get("evaluate"),
         checkpoint=checkpoint,
     )
-    return Plan(task, rules, people, options.get("time_limit"), options.get("compress"), deploy)
+    return Plan(Work(task, people, options.get("time_limit")), rules, options.get("compress"), deploy)
 
 
-def checked(clients: Sequence[Client], strategy: Strategy, update: Compression) -> None:
-    """Raises ``InvalidInput`` for what does not go together."""
+def checked(clients: Sequence[Client], strategy: Strategy, update: Compression, time_limit: float | None) -> None:
+    """Raises ``InvalidInput`` for what does not go together, and for no time."""
+    if time_limit is not None and not time_limit > 0:
+        raise InvalidInput(f"{time_limit:g} seconds are no time", where="time_limit")
     if own := next((c for c in clients if c.step is not None and strategy.proximal), None):
         why = "the proximal term is added to the loss of fine_tune alone"
         raise InvalidInput("a client with a step of its own", where=own.name or "FedProx", why=why)

@@ -60,7 +60,7 @@ class LocalEngine:
                 kept = self.kept.get(index, Memory())
                 data, self.kept[index] = asked(self.task, self.clients[index], index, order, kept, self.time_limit)
                 answers[index] = Answer(data)
-            except Exception as error:  # whatever a client's code raises is the end of that client's round alone
+            except (Exception, SystemExit) as error:  # whatever a client's code raises ends that client's round alone
                 answers[index] = Answer(failed=reason(error))
         return answers
 
@@ -71,22 +71,20 @@ class LocalEngine:
         self.kept = {i: Memory.from_bytes(data) for i, data in enumerate(memories) if data}
 
 
-Work = tuple[Task, Client, int, bytes, Memory]
-
-
 def asked(
     task: Task, client: Client, index: int, order: bytes, memory: Memory, time_limit: float | None
 ) -> tuple[bytes, Memory]:
     """``answer``, with a time limit in a process of its own. Raises ``Refused`` where that dies or takes longer."""
-    work = task, client, index, order, memory
-    return answer(*work) if time_limit is None else in_process(work, time_limit)
+    if time_limit is None:
+        return answer(task, client, index, order, memory)
+    return in_process((task, client, index, order, memory), time_limit)
 
 
-def in_process(work: Work, time_limit: float) -> tuple[bytes, Memory]:
+def in_process(given: tuple[Task, Client, int, bytes, Memory], time_limit: float) -> tuple[bytes, Memory]:
     """``answer`` in a process that is forked for it. Raises ``Refused`` where it dies, or takes longer."""
     context, end = multiprocessing.get_context("fork"), time.monotonic() + time_limit
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=serve, args=(there, work), daemon=True)
+    process = context.Process(target=serve, args=(there, *given), daemon=True)
     process.start()
     there.close()
     try:
@@ -107,10 +105,10 @@ def in_process(work: Work, time_limit: float) -> tuple[bytes, Memory]:
     return rest[:size], Memory.from_bytes(rest[size:])
 
 
-def serve(there: Connection, work: Work) -> None:
+def serve(there: Connection, task: Task, client: Client, index: int, order: bytes, memory: Memory) -> None:
     """In the process of a client: write the answer, or why there is none, and end without the parent's clean-up."""
     try:
-        data, memory = answer(*work)
+        data, memory = answer(task, client, index, order, memory)
         there.send_bytes(OK + SIZE.pack(len(data)) + data + memory.to_bytes())
     except BaseException as error:
         there.send_bytes(FAILED + reason(error).encode())

@@ -21,7 +21,7 @@ from typing import Any
 from graphopt.errors import ToolFailed
 from graphopt.extras import optional_packages
 from graphopt.federated.client import Memory, reason
-from graphopt.federated.driver import Plan
+from graphopt.federated.driver import Plan, Work
 from graphopt.federated.engine import Answer, Engine, asked
 from graphopt.federated.history import Federated
 from graphopt.federated.recipe import plan_of_recipe, read_federated, saved
@@ -38,22 +38,22 @@ JOIN = 600.0
 """Seconds that the server waits for the clients to be there."""
 
 
-def client_of(plan: Callable[[], Plan]) -> ClientApp:
+def client_of(work: Callable[[], Work]) -> ClientApp:
     """What runs at a client: it says which it is when asked, and answers orders.
 
-    The plan is made in the process of the client. Its number is ``partition-id`` in the node's configuration.
+    Its work is had in its process. Its number is ``partition-id`` in the node's configuration.
     """
 
     def who(message: Message, context: Context) -> Message:
         return reply(message, {"index": number_of(context)})
 
     def train(message: Message, context: Context) -> Message:
-        own, index = plan(), number_of(context)
+        own, index = work(), number_of(context)
         kept = context.state.config_records.get(RECORD, ConfigRecord())
         order, memory = bytes_of(message.content, "order"), Memory.from_bytes(bytes(kept.get("memory", b"")))
         try:
             data, memory = asked(own.task, own.clients[index], index, order, memory, own.time_limit)
-        except Exception as error:  # whatever a client's code raises is told to the server
+        except (Exception, SystemExit) as error:  # whatever a client's code raises is told to the server
             return reply(message, {"failed": reason(error)})
         context.state[RECORD] = ConfigRecord({"memory": memory.to_bytes()})
         return reply(message, {"update": data})
@@ -136,13 +136,13 @@ class FlowerEngine:
 
 
 def server_of(
-    plan: Callable[[], Plan], run: Callable[[Plan, Engine], None], patience: Callable[[Plan], float | None]
+    plan: Callable[[], Plan], run: Callable[[Plan, Engine], None], patience: Callable[[Work], float | None]
 ) -> ServerApp:
     """What runs at the server: ``run`` gets the plan, and the engine that carries its messages."""
 
     def main(grid: Grid, context: Context) -> None:
         own = plan()
-        run(own, FlowerEngine(grid, len(own.clients), patience(own)))
+        run(own, FlowerEngine(grid, len(own.work.clients), patience(own.work)))
 
     app = ServerApp()
     app.main()(main)
@@ -158,8 +158,8 @@ def server_app(recipe: str | Path) -> ServerApp:
     def run(plan: Plan, engine: Engine) -> None:
         saved(read_federated(recipe), plan.run(engine))
 
-    def patience(plan: Plan) -> float | None:
-        return None if plan.time_limit is None else plan.time_limit + 30
+    def patience(work: Work) -> float | None:
+        return None if work.time_limit is None else work.time_limit + 30
 
     return server_of(plan, run, patience)
 
@@ -169,7 +169,7 @@ def client_app(recipe: str | Path) -> ClientApp:
 
     The number of its file in the recipe is ``partition-id`` in the configuration of the node.
     """
-    return client_of(lru_cache(lambda: plan_of_recipe(read_federated(recipe))))
+    return client_of(lru_cache(lambda: plan_of_recipe(read_federated(recipe)).work))
 
 
 def simulate(plan: Plan) -> Federated:
@@ -188,17 +188,17 @@ def simulate(plan: Plan) -> Federated:
         except BaseException as error:
             ended.append(error)
 
-    def patience(plan: Plan) -> float | None:
+    def patience(work: Work) -> float | None:
         """All clients may have to wait for one core."""
-        return None if plan.time_limit is None else (plan.time_limit + 30) * len(plan.clients)
+        return None if work.time_limit is None else (work.time_limit + 30) * len(work.clients)
 
     with TemporaryDirectory(prefix="graphopt-") as folder, only_warnings():
-        file = Path(folder) / "plan"
-        file.write_bytes(cloudpickle.dumps(plan))
+        file = Path(folder) / "work"
+        file.write_bytes(cloudpickle.dumps(plan.work))
         resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"log_to_driver": False}}
-        server, client = server_of(lambda: plan, run, patience), client_of(partial(plan_of, str(file)))
+        server, client = server_of(lambda: plan, run, patience), client_of(partial(work_of, str(file)))
         try:
-            run_simulation(server, client, len(plan.clients), backend_config=resources)
+            run_simulation(server, client, len(plan.work.clients), backend_config=resources)
         except RuntimeError as error:
             ended.append(ToolFailed(f"Flower's simulation failed: {error}", where="flower"))
     if not ended:
@@ -209,12 +209,12 @@ def simulate(plan: Plan) -> Federated:
 
 
 @lru_cache(maxsize=1)
-def plan_of(file: str) -> Plan:
-    """In an actor: the plan that this machine's ``simulate`` has stored."""
+def work_of(file: str) -> Work:
+    """In an actor: the work that ``simulate`` has stored on this machine."""
     from ray import cloudpickle
 
-    plan: Plan = cloudpickle.loads(Path(file).read_bytes())
-    return plan
+    work: Work = cloudpickle.loads(Path(file).read_bytes())
+    return work
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,8 @@ from graphopt.passes import Context, Pipeline, parse_passes
 from graphopt.records import record, table
 from graphopt.training.data import Loss
 from graphopt.training.objective import loss_of_labels
-from graphopt.training.recipe import minus_loss, named_function
+from graphopt.training.recipe import minus_loss, named_function, placed
+from graphopt.training.recipe_steps import RecipeStep
 from graphopt.training.tune import Evaluate
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -101,6 +102,7 @@ def read_federated(path: str | Path) -> FederatedRecipe:
         written = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         recipe = replace(record(FederatedRecipe, written, "the recipe"), folder=Path(path).parent)
         strategy_of(recipe)
+        record(RecipeStep, recipe.local, "local")
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"is no recipe: {error}", where=str(path), advice="docs/federated.md has one") from error
     if recipe.firmware is not None and recipe.deploy is None:
@@ -124,7 +126,7 @@ def plan_of_recipe(recipe: FederatedRecipe) -> Plan:
     files = [file for pattern in data.clients for file in files_of(recipe.folder, pattern)]
     return planned(
         graph,
-        [Client(partial(read_arrays, file, graph, data.labels), name=file.stem) for file in files],
+        [Client(partial(read_arrays, file, (*inputs_of(graph), data.labels)), name=file.stem) for file in files],
         recipe.rounds,
         recipe.local,
         recipe.update,
@@ -133,8 +135,8 @@ def plan_of_recipe(recipe: FederatedRecipe) -> Plan:
         None if recipe.checkpoint is None else recipe.folder / recipe.checkpoint,
         recipe.deploy,
         loss=loss,
-        evaluate=evaluation_of(recipe, graph, loss),
-        compress=compression_of(recipe, graph),
+        evaluate=evaluation_of(recipe, loss),
+        compress=compression_of(recipe),
         fraction=recipe.fraction,
         least=recipe.least,
         time_limit=recipe.time_limit,
@@ -167,21 +169,23 @@ def loss_of(recipe: FederatedRecipe, graph: Graph) -> Loss:
     return loss_of_labels(recipe.data.labels, graph) if told is None else named_function(told, recipe.folder)
 
 
-def evaluation_of(recipe: FederatedRecipe, graph: Graph, loss: Loss) -> Evaluate | None:
+def evaluation_of(recipe: FederatedRecipe, loss: Loss) -> Evaluate | None:
     data = recipe.data
-    if data.evaluate is not None:
-        return named_function(data.evaluate, recipe.folder)
-    if data.held_out is None:
+    own = None if data.evaluate is None else named_function(data.evaluate, recipe.folder)
+    if own is None and data.held_out is None:
         return None
-    file = recipe.folder / data.held_out
 
     def evaluate(graph: Graph) -> float:
-        return minus_loss(loss, read_arrays(file, graph, data.labels))(graph)
+        with placed("evaluate"):
+            if own is not None:
+                return float(own(graph))
+            arrays = read_arrays(recipe.folder / str(data.held_out), (*inputs_of(graph), data.labels))
+            return minus_loss(loss, arrays)(graph)
 
     return evaluate
 
 
-def compression_of(recipe: FederatedRecipe, graph: Graph) -> Callable[[Graph], Graph] | None:
+def compression_of(recipe: FederatedRecipe) -> Callable[[Graph], Graph] | None:
     told = recipe.compress
     if told is None:
         return None
@@ -189,18 +193,21 @@ def compression_of(recipe: FederatedRecipe, graph: Graph) -> Callable[[Graph], G
 
     def compress(graph: Graph) -> Graph:
         file = told.calibration
-        samples = None if file is None else read_arrays(recipe.folder / file, graph)
+        samples = None if file is None else read_arrays(recipe.folder / file, inputs_of(graph))
         return Pipeline(passes)(graph, Context(calibration=samples))
 
     return compress
 
 
-def read_arrays(file: Path, graph: Graph, labels: str | None = None) -> dict[str, Array]:
-    """The inputs of a graph, and labels, from the arrays of those names in an .npz file; nothing is unpickled.
+def inputs_of(graph: Graph) -> tuple[str, ...]:
+    return tuple(graph.names[value.node] for value in graph.inputs)
+
+
+def read_arrays(file: Path, wanted: Sequence[str]) -> dict[str, Array]:
+    """The arrays of these names in an .npz file; nothing is unpickled.
 
     Raises ``InvalidInput`` for another file, or one that lacks an array.
     """
-    wanted = [graph.names[value.node] for value in graph.inputs] + ([] if labels is None else [labels])
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in wanted}

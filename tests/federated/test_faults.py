@@ -40,6 +40,10 @@ def raises(graph: Graph, data: Any, options: Any) -> Graph:
     raise OSError("the battery is empty")
 
 
+def ends(graph: Graph, data: Any, options: Any) -> Graph:
+    raise SystemExit(3)
+
+
 def is_killed(graph: Graph, data: Any, options: Any) -> Graph:
     assert os.getpid() != HERE
     os.kill(os.getpid(), signal.SIGKILL)
@@ -65,6 +69,7 @@ def gives_nothing(graph: Graph, data: Any, options: Any) -> Any:
 
 FAULTS = [
     (raises, "OSError: the battery is empty"),
+    (ends, "SystemExit: 3"),
     (sends_nan, "a number in it is not finite"),
     (has_another_shape, "stem.weight: is [12, 2, 3, 3], and was [6, 2, 3, 3]"),
     (gives_nothing, "its step gives NoneType, and no graph"),
@@ -117,7 +122,7 @@ TAMPERED = {
 @pytest.mark.parametrize(("how", "why"), TAMPERED.values(), ids=[*TAMPERED])
 def test_what_cannot_be_used_is_dropped_and_its_bytes_are_counted(how: Any, why: str) -> None:
     plan = planned(net(), CLIENTS, 3, LOCAL, Quantized(4))
-    engine = Tampered(plan.task, plan.clients)
+    engine = Tampered(*plan.work)
     engine.how = how
     made = plan.run(engine)
     ((number, dropped),) = made.history.dropped
@@ -140,7 +145,7 @@ def test_one_that_learns_too_fast_is_dropped() -> None:
 
 
 def test_what_was_not_sent_is_sent_later_unless_the_update_was_dropped() -> None:
-    task = planned(net(), CLIENTS, 1, LOCAL, Quantized(4) | TopK(0.1)).task
+    task = planned(net(), CLIENTS, 1, LOCAL, Quantized(4) | TopK(0.1)).work.task
     layout, rng, memory = task.layout, np.random.default_rng(0), Memory()
     wanted, arrived = np.zeros(layout.size), np.zeros(layout.size)
     for number in range(1, 30):

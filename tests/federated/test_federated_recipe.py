@@ -96,6 +96,8 @@ WRONG = {
     "unknown": (RECIPE.replace("rounds = 2", "turns = 2"), "has no turns"),
     "strategy": (RECIPE.replace("fedadam", "fedup"), "is none of fedavg"),
     "option": (RECIPE.replace("rate = 0.02", "speed = 0.02"), r"strategy \(fedadam\) has no speed"),
+    "local": (RECIPE.replace("batch_size = 8", 'epochs = "two"'), "local: epochs = 'two' is not int"),
+    "no time": ("time_limit = 0\n" + RECIPE, "0 seconds are no time"),
     "bits": (RECIPE.replace("bits = 8", "bits = 9"), "updates of 9 bits"),
     "pattern": (RECIPE.replace("client-*", "patient-*"), "no file fits"),
     "no target": (RECIPE.replace('deploy = "host"', ""), "there is no program"),
@@ -116,8 +118,15 @@ def test_the_command_line_says_it_without_a_traceback(folder: Path, capsys: pyte
     assert "round 1: 0 of 1 clients gave an update that can be used (absent: " in capsys.readouterr().err
 
 
+def test_what_a_function_raises_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "own.py").write_text("def rate(graph):\n    return 1 / 0\n")
+    (folder / "recipe.toml").write_text(RECIPE.replace('held_out = "held.npz"', 'evaluate = "own.py:rate"'))
+    assert shell("federate", str(folder / "recipe.toml")) == 2
+    assert "error: evaluate: it failed with ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_nothing_is_unpickled(folder: Path) -> None:
     np.savez(folder / "client-0.npz", x=np.array([{}]), label=Y, allow_pickle=True)
     made = plan_of_recipe(read_federated(folder / "recipe.toml"))
     with pytest.raises(InvalidInput, match=r"no \.npz file that can be read: Object arrays"):
-        made.clients[0].own  # noqa: B018
+        made.work.clients[0].own  # noqa: B018
