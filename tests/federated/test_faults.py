@@ -88,10 +88,10 @@ def test_a_client_that_fails_is_dropped_and_named(step: Any, why: str) -> None:
 
 def test_a_client_that_is_killed_or_hangs_is_dropped_and_named() -> None:
     failing = [Client(CLIENTS[2], step=is_killed), Client(CLIENTS[3], name="slow", step=hangs)]
-    made = federate(net(), [*CLIENTS[:2], *failing], 1, LOCAL, time_limit=6)
+    made = federate(net(), [*CLIENTS[:2], *failing], 1, LOCAL, time_limit=10)
     assert made.history.rounds[1].dropped == (
         Dropped("client 2", "its process ended with exit code -9"),
-        Dropped("slow", "no answer in 6 seconds"),
+        Dropped("slow", "no answer in 10 seconds"),
     )
     assert same(made.model, federate(net(), CLIENTS[:2], 1, LOCAL).model)
 
