@@ -3,20 +3,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all test-old-cpu lint fuzz release-check tools clean
+FEDERATED := .venv-federated
+
+.PHONY: demo test test-all test-federated test-old-cpu lint fuzz release-check tools clean
 
 demo: $(STAMP) tools
 	$(BIN)/python examples/digits.py
 
 # one thread a worker: two workers that each take all cores wait for each other
-test test-all test-old-cpu: export OPENBLAS_NUM_THREADS = 1
-test test-all test-old-cpu: export OMP_NUM_THREADS = 1
+test test-all test-federated test-old-cpu: export OPENBLAS_NUM_THREADS = 1
+test test-all test-federated test-old-cpu: export OMP_NUM_THREADS = 1
 
 test: $(STAMP) tools lint
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-all: $(STAMP) tools lint
 	$(BIN)/pytest -n 2 --dist loadgroup -m "slow or not slow"
+	$(MAKE) test-federated
+
+# Flower takes older protobuf, rich and typer than all else, so it has an environment of its own, in which the command
+# line is tested too; one process, for Ray wants the machine
+test-federated: $(FEDERATED)/.installed tools
+	$(FEDERATED)/bin/pytest tests/federated tests/cli -m "slow or not slow"
 
 # as on an x86 machine without AVX-512: what can be told to take lesser instructions is, and ONNX Runtime, which cannot, runs
 # under QEMU where its integer kernels would differ
@@ -53,5 +61,13 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $(STAMP)
 
+$(FEDERATED)/.installed: pyproject.toml
+	sh scripts/install-tools.sh python
+	python3 -m venv $(FEDERATED)
+	$(FEDERATED)/bin/pip install --quiet --upgrade pip
+	$(FEDERATED)/bin/pip install --quiet "torch==2.13.0"
+	$(FEDERATED)/bin/pip install --quiet --editable ".[federated,testing]" "pytest>=9,<10" "pytest-xdist>=3.8,<4"
+	touch $(FEDERATED)/.installed
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(FEDERATED) build *.egg-info

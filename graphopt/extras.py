@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 from graphopt.errors import MissingPackage
 
-EXTRAS = {"torch": "torch", "lightning_fabric": "training", "hypothesis": "testing"}
+EXTRAS = {
+    "torch": "torch",
+    "lightning_fabric": "training",
+    "hypothesis": "testing",
+    "flwr": "federated",
+    "ray": "federated",
+    "opacus": "federated",
+}
 """The extra of graphopt that installs a module, by module."""
 
 

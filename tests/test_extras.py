@@ -32,6 +32,10 @@ def test_each_missed_package_is_named_with_its_extra() -> None:
     assert message("torch", "import graphopt; graphopt.to_torch(None)") == said
     assert message("torch", "import graphopt; graphopt.with_parameters(None, None)") == said
     assert message("torch", "import graphopt.training") == said
+    said = message("flwr", "import graphopt.federated.flower")
+    assert "'graphopt[federated]'" in said
+    said = message("opacus", "import graphopt.federated as f; f.Privacy(clip=1.0, noise=1.0).epsilon(1, 1.0)")
+    assert "'graphopt[federated]'" in said
     said = message("hypothesis", "import graphopt.testing.strategies")
     assert "'graphopt[testing]'" in said
 

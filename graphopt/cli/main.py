@@ -16,6 +16,7 @@ from graphopt.cli import (
     compiling,
     debugging,
     evaluate,
+    federated,
     inspecting,
     optimize,
     pruning,
@@ -64,6 +65,7 @@ COMMANDS = (
         "prune", pruning.prune, COMPRESS, "graphopt prune kws.onnx --target-macs 0.5 --data samples.npz -o small.gopt"
     ),
     Command("train", training.train, COMPRESS, "graphopt train recipe.toml -o trained.onnx"),
+    Command("federate", federated.federate, COMPRESS, "graphopt federate recipe.toml -o learned.gopt"),
     Command("analyze", quantize.analyze, COMPRESS, "graphopt analyze kws.onnx --data samples.npz"),
     Command("opt", optimize.opt, REWRITE, "graphopt opt kws.onnx -p fold-batch-norm,fuse --diff -o small.gopt"),
     Command("diff", debugging.diff, REWRITE, "graphopt diff kws.onnx small.gopt"),

@@ -39,6 +39,8 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
     steps = '[[steps]]\ndo = "distill"\nteacher = "evil.onnx"\nepochs = 1\nbatch_size = 2\n'
     (folder / "recipe.toml").write_text(f'model = "evil.onnx"\n[data]\nfile = "x.npy"\n{steps}')
     (folder / "wrong.toml").write_text('model = "evil.onnx"\n[data]\nfile = "x.npy"\n[[steps]]\ndo = "\\u001b[2J"\n')
+    together = 'model = "evil.onnx"\n[data]\nclients = ["x.npz", "\\u001b[2J.npz"]\n'
+    (folder / "together.toml").write_text(together)
     np.savez(folder / "x.npz", **{f"other{EVIL.replace('/', '')}": np.zeros(3), "more": np.zeros(3)})
     return folder
 
@@ -56,6 +58,7 @@ COMMANDS = {
     "prune": ("prune {0}/evil.onnx --dead --explain", 0),
     "train": ("train {0}/recipe.toml -o {1}/trained.gopt", 0),
     "train by a wrong recipe": ("train {0}/wrong.toml", 2),
+    "federate": ("federate {0}/together.toml", 2),
     "diff": ("diff {0}/evil.onnx {1}/evil.gopt", 1),
     "bisect": ("opt {0}/evil.onnx --bisect", 0),
     "reduce": ("reduce {0}/evil.onnx -o {1}/r.gopt", 2),
