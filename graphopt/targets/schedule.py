@@ -77,3 +77,13 @@ def runs(total: int, size: int) -> list[tuple[int, int, int]]:
     """Cut ``total`` into runs (start, count, size): full parts, then one smaller part for the rest."""
     full, left = divmod(total, size)
     return [(0, full, size)] * bool(full) + [(full * size, 1, left)] * bool(left)
+
+
+def powers_of_two(count: int) -> list[tuple[int, int]]:
+    """Cut a count into powers of two, (start, size), the largest first."""
+    parts, start = [], 0
+    for bit in reversed(range(count.bit_length())):
+        if count >> bit & 1:
+            parts.append((start, 1 << bit))
+            start += 1 << bit
+    return parts

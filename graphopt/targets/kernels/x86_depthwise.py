@@ -1,0 +1,214 @@
+"""Depthwise convolution of 8 bits by PMADDWD: vectors of channels, of which each lane takes two rows of taps at once.
+
+For one vector of channels after the other, strips of rows are widened into scratch, each element beside that of the row
+below it: (x of row r, x of row r + dilation), in a lane. Their zero point is subtracted, and padding is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.ir import Array, Op
+from graphopt.rewrite import Decline
+from graphopt.targets.instructions.x86 import LEAST_LANES, MULTIPLY_ADD_PAIRS
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
+from graphopt.targets.kernels.geometry import Plane, as_plane
+from graphopt.targets.kernels.order import result_of
+from graphopt.targets.kernels.quantized import zero_point_of
+from graphopt.targets.schedule import RegisterTile, balanced, powers_of_two, runs
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
+
+STRIP_BYTES = 1 << 15
+"""Of a strip of one vector of channels, where it is more than the rows of one window: what stays in the first cache."""
+UNROLLED = 96
+"""All taps are unrolled if they have at most this many products of vectors in a tile; else those of a row are."""
+
+
+def depthwise_by_pairs(task: Task[Op], plane: Plane, weight: Array, bias: Array) -> Kernel:
+    """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
+    channels = len(weight)
+    x, y = as_plane(task.strided(task.inputs[0])), as_plane(result_of(task))
+    if channels < LEAST_LANES or x.strides[1] != 1 or y.strides[1] != 1:
+        raise Decline("its channels do not stand side by side, four or more")
+    lanes = min(task.target.lanes, 1 << (channels.bit_length() - 1))
+    pixels = balanced(plane.out[1], min(plane.out[1], task.target.registers // 4))
+    kernel = DepthwisePairs(plane, channels, lanes, zero_point_of(task.op), pixels)
+    packed = {"weight": kernel.packed(kernel.in_pairs(weight[:, 0])), "bias": kernel.packed(bias)}
+    name = "depthwise_{}x{}".format(*plane.window.kernel)
+    scratch = {"strip": kernel.scratch}
+    return Kernel(name, kernel.emit, packed, task.inputs[1:], RegisterTile(pixels, 1), scratch=scratch)
+
+
+@dataclass(frozen=True)
+class DepthwisePairs:
+    """The loops: batch, vector of channels, strip of rows, row, tile of pixels, taps."""
+
+    plane: Plane
+    channels: int
+    lanes: int
+    zero_point: int
+    pixels: int
+
+    @property
+    def blocks(self) -> list[tuple[int, int, int]]:
+        """Vectors of channels, (first, count, lanes of each that others have computed): the last may begin earlier."""
+        full, left = divmod(self.channels, self.lanes)
+        last = [(self.channels - self.lanes, 1, self.lanes - left)] if left else []
+        return [(0, full, 0), *last]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of taps in a column; an odd one ends in a pair with a weight of 0."""
+        return -(-self.plane.window.kernel[0] // 2)
+
+    @property
+    def step(self) -> int:
+        """Rows from a pair of rows to the next in a strip."""
+        return math.gcd(self.plane.window.strides[0], self.pair_step)
+
+    @property
+    def pair_step(self) -> int:
+        """Rows from a pair of taps to the next."""
+        return 2 * self.plane.window.dilations[0] if self.pairs > 1 else self.plane.window.strides[0]
+
+    def lines(self, rows: int) -> int:
+        """Pairs of rows that so many rows of the result need."""
+        return ((rows - 1) * self.plane.window.strides[0] + (self.pairs - 1) * self.pair_step) // self.step + 1
+
+    @property
+    def columns(self) -> int:
+        """Of the input, that windows read, with their padding."""
+        return (self.plane.out[1] - 1) * self.plane.window.strides[1] + self.plane.window.extent[1]
+
+    @property
+    def strip(self) -> int:
+        """Rows of the result in a strip."""
+        most = STRIP_BYTES // (4 * self.lanes * self.columns)
+        fitting = [rows for rows in range(1, self.plane.out[0] + 1) if self.lines(rows) <= most]
+        return balanced(self.plane.out[0], max(fitting, default=1))
+
+    @property
+    def scratch(self) -> Scratch:
+        return Scratch("int16", self.lines(self.strip) * self.columns * 2 * self.lanes)
+
+    def in_pairs(self, weight: Array) -> Array:
+        """Weights [c, kh, kw] as [c, pairs * kw, 2]."""
+        even = np.pad(weight, ((0, 0), (0, 2 * self.pairs - weight.shape[1]), (0, 0)))
+        return even.reshape(len(weight), self.pairs, 2, -1).transpose(0, 1, 3, 2).reshape(len(weight), -1, 2)
+
+    def packed(self, data: Array) -> Array:
+        """Data of channels [c, ...]: by vectors, with the channels of a vector behind the second axis."""
+        rows = [data[first : first + count * self.lanes] for first, count, _ in self.blocks]
+        vectors = np.concatenate(rows).reshape(-1, self.lanes, *data.shape[1:])
+        return np.moveaxis(vectors, 1, min(2, vectors.ndim - 1)).ravel()
+
+    def emit(self, frame: Frame) -> None:
+        x, strip = as_plane(frame.tensors[frame.task.inputs[0]]), frame.scratch["strip"]
+        tile = DepthwiseTile(self, frame)
+        index = 0
+        with loop("n", 0, x.shape[0]) as n:
+            for start, vectors, skipped in self.blocks:
+                with loop("block", 0, vectors) as block:
+                    channel = start + block * self.lanes
+                    for first, count, rows in runs(self.plane.out[0], self.strip):
+                        with loop("strip", 0, count) as i:
+                            top = first + i * rows
+                            self.write(strip, x, (n, channel), top, self.lines(rows))
+                            with loop("y", 0, rows) as y:
+                                for column, tiles, pixels in runs(self.plane.out[1], self.pixels):
+                                    with loop("tile", 0, tiles) as t:
+                                        at = (top, y, column + t * pixels)
+                                        tile.emit(index + block, (n, channel), at, pixels, skipped)
+                index += vectors
+
+    def write(self, strip: Tensor, x: Tensor, at: tuple[Expr, Expr], top: Expr, lines: int) -> None:
+        """The strip of some channels, for rows of the result from ``top`` on."""
+        plane, window = self.plane, self.plane.window
+        before = min(self.columns, window.pads[1])
+        inside = max(0, min(self.columns - before, plane.size[1] + window.pads[1] - before))
+        with loop("line", 0, lines) as line:
+            rows = [top * window.strides[0] - window.pads[0] + line * self.step]
+            rows.append(rows[0] + window.dilations[0])
+            mask = self.mask(rows)
+            for first, count in ((0, before), (before + inside, self.columns - before - inside)):
+                with loop("column", first, first + count) as column:
+                    self.store(strip, line, column, tirx.const(0, f"int16x{2 * self.lanes}"))
+            with loop("column", 0, inside) as column:
+                source = column + before - window.pads[1]
+                clamped = [tirx.max(0, tirx.min(row, plane.size[0] - 1)) for row in rows]
+                halves = [x.load(Point((*at, row, source), 1, self.lanes)) for row in clamped]
+                self.store(strip, line, column + before, self.centred(halves, mask))
+
+    def mask(self, rows: list[Expr]) -> Expr | None:
+        """The bits of a pair that are elements, by which of its rows are inside; None if no row is padding."""
+        if self.plane.interior(0) == (0, self.plane.out[0]):
+            return None
+        bits = (tirx.const(0xFFFF, "int32"), tirx.const(-0x10000, "int32"))
+        none = tirx.const(0, "int32")
+        inside = [tirx.all(row >= 0, row < self.plane.size[0]) for row in rows]
+        low, high = (tirx.Select(test, part, none) for test, part in zip(inside, bits, strict=True))
+        return tirx.bitwise_or(low, high)
+
+    def centred(self, halves: list[Expr], mask: Expr | None) -> Expr:
+        """Elements of two rows lane by lane, widened, without the zero point; 0 where they are padding."""
+        lanes = range(self.lanes)
+        pairs = cast(tirx.Shuffle(halves, [half * self.lanes + lane for lane in lanes for half in (0, 1)]), "int16")
+        pairs = pairs - tirx.const(self.zero_point, str(pairs.ty)) if self.zero_point else pairs
+        if mask is None:
+            return pairs
+        words = tirx.reinterpret(f"int32x{self.lanes}", pairs)
+        return tirx.reinterpret(str(pairs.ty), tirx.bitwise_and(words, tirx.Broadcast(mask, self.lanes)))
+
+    def address(self, line: Expr, column: Expr) -> Expr:
+        return (line * self.columns + column) * (2 * self.lanes)
+
+    def store(self, strip: Tensor, line: Expr, column: Expr, pairs: Expr) -> None:
+        strip.store(Point((self.address(line, column),), 0, 2 * self.lanes), pairs)
+
+
+class DepthwiseTile:
+    """Sums of so many pixels by one vector of channels."""
+
+    def __init__(self, kernel: DepthwisePairs, frame: Frame) -> None:
+        self.kernel, self.epilogue, self.out = kernel, frame.epilogue(as_plane), as_plane(frame.out)
+        self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
+
+    def emit(self, block: Expr, of: tuple[Expr, Expr], at: tuple[Expr, Expr, Expr], pixels: int, skipped: int) -> None:
+        """Accumulate over all taps, apply the epilogue, store all but the first ``skipped`` lanes.
+
+        ``of`` is sample and channel; ``at`` the strip's first row, the row in it, and the column.
+        """
+        kernel, lanes = self.kernel, self.kernel.lanes
+        strides, dilations = kernel.plane.window.strides, kernel.plane.window.dilations
+        acc = Locals("acc", pixels, "int32", lanes)
+        for p in range(pixels):
+            acc[p] = self.bias.load(Point((block * lanes,), 0, lanes))
+        for pair, kx in self.each_tap(pixels):
+            index = (block * kernel.pairs + pair) * kernel.plane.window.kernel[1] + kx
+            weights = cast(self.weight.load(Point((index * (2 * lanes),), 0, 2 * lanes)), "int16")
+            line = (at[1] * strides[0] + pair * kernel.pair_step) // kernel.step
+            for p in range(pixels):
+                place = kernel.address(line, (at[2] + p) * strides[1] + kx * dilations[1])
+                pairs = self.strip.load(Point((place,), 0, 2 * lanes))
+                acc[p] = acc[p] + MULTIPLY_ADD_PAIRS.call(lanes, pairs, weights)
+        for p in range(pixels):
+            for start, count in powers_of_two(lanes - skipped):
+                first = skipped + start
+                part = acc[p] if count == lanes else tirx.Shuffle([acc[p]], list(range(first, first + count)))
+                point = Point((of[0], of[1] + first, at[0] + at[1], at[2] + p), 1, count)
+                self.out.store(point, self.epilogue(part, point))
+
+    def each_tap(self, pixels: int) -> Iterator[tuple[Expr, int]]:
+        """The pair of rows and the column of each tap."""
+        pairs, columns = self.kernel.pairs, self.kernel.plane.window.kernel[1]
+        if pairs * columns * pixels <= UNROLLED:
+            yield from ((pair, kx) for pair in range(pairs) for kx in range(columns))
+            return
+        with loop("pair", 0, pairs) as pair:
+            for kx in range(columns):
+                yield pair, kx
