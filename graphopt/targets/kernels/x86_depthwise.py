@@ -1,7 +1,9 @@
 """Depthwise convolution of 8 bits by PMADDWD: vectors of channels, of which each lane takes two rows of taps at once.
 
-For one vector of channels after the other, strips of rows are widened into scratch, each element beside that of the row
-below it: (x of row r, x of row r + dilation), in a lane. Their zero point is subtracted, and padding is 0.
+For one vector of channels after the other, strips of rows are widened into scratch, each element beside that of a row
+below it: (x of row r, x of row r + dilation), in a lane. Padding is the zero point, which is folded into the bias.
+Where rows of the result go by one and the dilation is 1, only every second row begins a pair; those of the result
+between take their weights one further down: (0, w0), (w1, w2).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.schedule import RegisterTile, balanced, powers_of_two, runs
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop, when
 
 STRIP_BYTES = 1 << 15
 """Of a strip of one vector of channels, where it is more than the rows of one window: what stays in the first cache."""
@@ -35,13 +37,26 @@ def depthwise_by_pairs(task: Task[Op], plane: Plane, weight: Array, bias: Array)
     x, y = as_plane(task.strided(task.inputs[0])), as_plane(result_of(task))
     if channels < LEAST_LANES or x.strides[1] != 1 or y.strides[1] != 1:
         raise Decline("its channels do not stand side by side, four or more")
+    zero_point = zero_point_of(task.op)
+    folded = folded_bias(weight, bias, zero_point, x.dtype)
     lanes = min(task.target.lanes, 1 << (channels.bit_length() - 1))
     pixels = balanced(plane.out[1], min(plane.out[1], task.target.registers // 4))
-    kernel = DepthwisePairs(plane, channels, lanes, zero_point_of(task.op), pixels)
-    packed = {"weight": kernel.packed(kernel.in_pairs(weight[:, 0])), "bias": kernel.packed(bias)}
+    kernel = DepthwisePairs(plane, channels, lanes, zero_point, pixels)
+    packed = {"weight": kernel.packed(kernel.in_pairs(weight[:, 0])), "bias": kernel.packed(folded)}
     name = "depthwise_{}x{}".format(*plane.window.kernel)
     scratch = {"strip": kernel.scratch}
     return Kernel(name, kernel.emit, packed, task.inputs[1:], RegisterTile(pixels, 1), scratch=scratch)
+
+
+def folded_bias(weight: Array, bias: Array, zero_point: int, dtype: str) -> Array:
+    """The bias of sums that take elements as they are; raises ``Decline`` if these may need more than 32 bits."""
+    limits, magnitudes = np.iinfo(dtype), np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1)
+    folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+    if not limits.min <= zero_point <= limits.max:
+        raise Decline("its zero point is no element")
+    if (np.abs(folded) + magnitudes * max(-limits.min, limits.max)).max() >= 1 << 31:
+        raise Decline("sums without the zero point may need more than 32 bits")
+    return folded.astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -62,14 +77,20 @@ class DepthwisePairs:
         return [(0, full, 0), *last]
 
     @property
+    def phases(self) -> int:
+        """In how many ways the taps of a column lie over pairs of rows: 2 if windows begin in the middle of some."""
+        window = self.plane.window
+        return 2 if window.strides[0] == window.dilations[0] == 1 and window.kernel[0] > 1 else 1
+
+    @property
     def pairs(self) -> int:
-        """Pairs of taps in a column; an odd one ends in a pair with a weight of 0."""
-        return -(-self.plane.window.kernel[0] // 2)
+        """Pairs of taps in a column; weights of 0 fill them up."""
+        return (self.plane.window.kernel[0] + self.phases) // 2
 
     @property
     def step(self) -> int:
         """Rows from a pair of rows to the next in a strip."""
-        return math.gcd(self.plane.window.strides[0], self.pair_step)
+        return 2 if self.phases == 2 else math.gcd(self.plane.window.strides[0], self.pair_step)
 
     @property
     def pair_step(self) -> int:
@@ -78,7 +99,8 @@ class DepthwisePairs:
 
     def lines(self, rows: int) -> int:
         """Pairs of rows that so many rows of the result need."""
-        return ((rows - 1) * self.plane.window.strides[0] + (self.pairs - 1) * self.pair_step) // self.step + 1
+        last = (rows - 1) // self.phases * self.phases
+        return (last * self.plane.window.strides[0] + (self.pairs - 1) * self.pair_step) // self.step + 1
 
     @property
     def columns(self) -> int:
@@ -90,16 +112,19 @@ class DepthwisePairs:
         """Rows of the result in a strip."""
         most = STRIP_BYTES // (4 * self.lanes * self.columns)
         fitting = [rows for rows in range(1, self.plane.out[0] + 1) if self.lines(rows) <= most]
-        return balanced(self.plane.out[0], max(fitting, default=1))
+        rows = balanced(self.plane.out[0], max(fitting, default=1))
+        return min(self.plane.out[0], rows + rows % self.phases)
 
     @property
     def scratch(self) -> Scratch:
         return Scratch("int16", self.lines(self.strip) * self.columns * 2 * self.lanes)
 
     def in_pairs(self, weight: Array) -> Array:
-        """Weights [c, kh, kw] as [c, pairs * kw, 2]."""
-        even = np.pad(weight, ((0, 0), (0, 2 * self.pairs - weight.shape[1]), (0, 0)))
-        return even.reshape(len(weight), self.pairs, 2, -1).transpose(0, 1, 3, 2).reshape(len(weight), -1, 2)
+        """Weights [c, kh, kw] as [c, phases * pairs * kw, 2]."""
+        free = 2 * self.pairs - weight.shape[1]
+        even = np.stack([np.pad(weight, ((0, 0), (phase, free - phase), (0, 0))) for phase in range(self.phases)], 1)
+        pairs = even.reshape(len(weight), self.phases * self.pairs, 2, -1)
+        return pairs.transpose(0, 1, 3, 2).reshape(len(weight), -1, 2)
 
     def packed(self, data: Array) -> Array:
         """Data of channels [c, ...]: by vectors, with the channels of a vector behind the second axis."""
@@ -119,12 +144,19 @@ class DepthwisePairs:
                         with loop("strip", 0, count) as i:
                             top = first + i * rows
                             self.write(strip, x, (n, channel), top, self.lines(rows))
-                            with loop("y", 0, rows) as y:
+                            for y, phase in self.each_row(rows):
                                 for column, tiles, pixels in runs(self.plane.out[1], self.pixels):
                                     with loop("tile", 0, tiles) as t:
                                         at = (top, y, column + t * pixels)
-                                        tile.emit(index + block, (n, channel), at, pixels, skipped)
+                                        tile.emit(index + block, (n, channel), at, phase, pixels, skipped)
                 index += vectors
+
+    def each_row(self, rows: int) -> Iterator[tuple[Expr, int]]:
+        """Each row of a strip, and its phase."""
+        for start, count, size in runs(rows, self.phases):
+            with loop("y", 0, count) as y:
+                for phase in range(size):
+                    yield start + y * size + phase, phase
 
     def write(self, strip: Tensor, x: Tensor, at: tuple[Expr, Expr], top: Expr, lines: int) -> None:
         """The strip of some channels, for rows of the result from ``top`` on."""
@@ -134,35 +166,31 @@ class DepthwisePairs:
         with loop("line", 0, lines) as line:
             rows = [top * window.strides[0] - window.pads[0] + line * self.step]
             rows.append(rows[0] + window.dilations[0])
-            mask = self.mask(rows)
             for first, count in ((0, before), (before + inside, self.columns - before - inside)):
                 with loop("column", first, first + count) as column:
-                    self.store(strip, line, column, tirx.const(0, f"int16x{2 * self.lanes}"))
-            with loop("column", 0, inside) as column:
+                    self.store(strip, line, column, tirx.const(self.zero_point, f"int16x{2 * self.lanes}"))
+
+            def halves(column: Expr) -> list[Expr]:
                 source = column + before - window.pads[1]
                 clamped = [tirx.max(0, tirx.min(row, plane.size[0] - 1)) for row in rows]
-                halves = [x.load(Point((*at, row, source), 1, self.lanes)) for row in clamped]
-                self.store(strip, line, column + before, self.centred(halves, mask))
+                return [x.load(Point((*at, row, source), 1, self.lanes)) for row in clamped]
 
-    def mask(self, rows: list[Expr]) -> Expr | None:
-        """The bits of a pair that are elements, by which of its rows are inside; None if no row is padding."""
-        if self.plane.interior(0) == (0, self.plane.out[0]):
-            return None
-        bits = (tirx.const(0xFFFF, "int32"), tirx.const(-0x10000, "int32"))
-        none = tirx.const(0, "int32")
-        inside = [tirx.all(row >= 0, row < self.plane.size[0]) for row in rows]
-        low, high = (tirx.Select(test, part, none) for test, part in zip(inside, bits, strict=True))
-        return tirx.bitwise_or(low, high)
+            padded = plane.interior(0) != (0, plane.out[0])
+            whole = tirx.all(rows[0] >= 0, rows[1] < plane.size[0]) if padded else True
+            with when(whole), loop("column", 0, inside) as column:
+                self.store(strip, line, column + before, self.pairs_of(halves(column)))
+            if whole is not True:
+                kept = [tirx.all(row >= 0, row < plane.size[0]) for row in rows]
+                padding = tirx.const(self.zero_point, f"{x.dtype}x{self.lanes}")
+                with when(tirx.Not(whole)), loop("column", 0, inside) as column:
+                    each = zip(kept, halves(column), strict=True)
+                    found = [tirx.Select(tirx.Broadcast(test, self.lanes), half, padding) for test, half in each]
+                    self.store(strip, line, column + before, self.pairs_of(found))
 
-    def centred(self, halves: list[Expr], mask: Expr | None) -> Expr:
-        """Elements of two rows lane by lane, widened, without the zero point; 0 where they are padding."""
+    def pairs_of(self, halves: list[Expr]) -> Expr:
+        """Elements of two rows lane by lane, widened."""
         lanes = range(self.lanes)
-        pairs = cast(tirx.Shuffle(halves, [half * self.lanes + lane for lane in lanes for half in (0, 1)]), "int16")
-        pairs = pairs - tirx.const(self.zero_point, str(pairs.ty)) if self.zero_point else pairs
-        if mask is None:
-            return pairs
-        words = tirx.reinterpret(f"int32x{self.lanes}", pairs)
-        return tirx.reinterpret(str(pairs.ty), tirx.bitwise_and(words, tirx.Broadcast(mask, self.lanes)))
+        return cast(tirx.Shuffle(halves, [half * self.lanes + lane for lane in lanes for half in (0, 1)]), "int16")
 
     def address(self, line: Expr, column: Expr) -> Expr:
         return (line * self.columns + column) * (2 * self.lanes)
@@ -178,7 +206,9 @@ class DepthwiseTile:
         self.kernel, self.epilogue, self.out = kernel, frame.epilogue(as_plane), as_plane(frame.out)
         self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
 
-    def emit(self, block: Expr, of: tuple[Expr, Expr], at: tuple[Expr, Expr, Expr], pixels: int, skipped: int) -> None:
+    def emit(
+        self, block: Expr, of: tuple[Expr, Expr], at: tuple[Expr, Expr, Expr], phase: int, pixels: int, skipped: int
+    ) -> None:
         """Accumulate over all taps, apply the epilogue, store all but the first ``skipped`` lanes.
 
         ``of`` is sample and channel; ``at`` the strip's first row, the row in it, and the column.
@@ -189,9 +219,9 @@ class DepthwiseTile:
         for p in range(pixels):
             acc[p] = self.bias.load(Point((block * lanes,), 0, lanes))
         for pair, kx in self.each_tap(pixels):
-            index = (block * kernel.pairs + pair) * kernel.plane.window.kernel[1] + kx
+            index = ((block * kernel.phases + phase) * kernel.pairs + pair) * kernel.plane.window.kernel[1] + kx
             weights = cast(self.weight.load(Point((index * (2 * lanes),), 0, 2 * lanes)), "int16")
-            line = (at[1] * strides[0] + pair * kernel.pair_step) // kernel.step
+            line = ((at[1] - phase) * strides[0] + pair * kernel.pair_step) // kernel.step
             for p in range(pixels):
                 place = kernel.address(line, (at[2] + p) * strides[1] + kx * dilations[1])
                 pairs = self.strip.load(Point((place,), 0, 2 * lanes))

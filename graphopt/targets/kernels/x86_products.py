@@ -1,7 +1,8 @@
 """Convolution and matrix product of 8 bits by PMADDWD: sums of two products of 16 bits, in each lane of a vector.
 
 Elements stand in strips of 16 bits in scratch; two side by side are one word, which is broadcast to all lanes.
-Weights stay in bytes, a pair for each lane, and are widened on the way. A tile is some pixels by vectors of channels.
+Weights stay in bytes, a pair for each lane, and are widened on the way: those of a block of channels all at once, where
+many tiles use them and they do not fill the first cache. A tile is some pixels by vectors of channels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from graphopt.ir import Array, Op
 from graphopt.ops import ConvInteger, LinearInteger, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.x86 import LEAST_LANES, MULTIPLY_ADD_PAIRS, pair_in_lanes
-from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.tail import Tail
@@ -26,6 +27,10 @@ from graphopt.targets.schedule import Segment, choose_tile, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 POINTWISE = Window.of((1, 1), (), ())
+WIDENED_BYTES = 3 << 13
+"""The most that the widened weights of a block take."""
+LEAST_TILES = 4
+"""Of a strip, for weights to be widened all at once."""
 UNROLLED = 48
 """A row of taps is unrolled if it has at most this many products of vectors."""
 
@@ -92,7 +97,7 @@ def products_kernel(
         packed,
         replaced=task.inputs[1:],
         tile=tile,
-        scratch={"strip": strips.scratch},
+        scratch=kernel.scratch,
     )
 
 
@@ -141,6 +146,24 @@ class PairedProducts:
         """Pairs in such a run; an odd one ends in a pair with a weight of 0."""
         return -(-self.depth * self.plane.window.kernel[1] // self.taps // 2)
 
+    @property
+    def all_pairs(self) -> int:
+        """Pairs of all taps of a window."""
+        return self.plane.window.kernel[0] * self.taps * self.pairs
+
+    @property
+    def widened(self) -> int:
+        """How many weights are widened at once: those of a block; none where it does not pay."""
+        rows, columns = self.strips.rows_and_columns(self.strips.size)
+        weights = 2 * self.all_pairs * max(segment.width for segment in self.segments)
+        pays = rows * -(-columns // self.pixels) >= LEAST_TILES and 2 * weights <= WIDENED_BYTES
+        return weights if pays else 0
+
+    @property
+    def scratch(self) -> dict[str, Scratch]:
+        weights = {"weights": Scratch("int16", self.widened)} if self.widened else {}
+        return {"strip": self.strips.scratch, **weights}
+
     def in_pairs(self, weight: Array) -> Array:
         """Weights [o, i, kh, kw] as [o, rows * runs * pairs, 2]."""
         runs_ = weight.transpose(0, 2, 3, 1).reshape(len(weight), weight.shape[2], self.taps, -1)
@@ -176,10 +199,13 @@ class PairedProducts:
         rows, columns = self.strips.rows_and_columns(size)
         with loop("group", 0, self.group) as group:
             for segment in self.segments:
-                with loop("block", 0, segment.blocks) as block, loop("y", 0, rows) as y:
-                    for first, count, pixels in runs(columns, self.pixels):
-                        with loop("tile", 0, count) as t:
-                            tile.emit(self.block(segment, n, group, block), origin, (y, first + t * pixels), pixels)
+                with loop("block", 0, segment.blocks) as index:
+                    block = self.block(segment, n, group, index)
+                    tile.widen(block)
+                    with loop("y", 0, rows) as y:
+                        for first, count, pixels in runs(columns, self.pixels):
+                            with loop("tile", 0, count) as t:
+                                tile.emit(block, origin, (y, first + t * pixels), pixels)
 
     def block(self, segment: Segment, n: Expr, group: Expr, block: Expr) -> Block:
         padded = sum(s.blocks * s.width for s in self.segments)
@@ -204,6 +230,18 @@ class Tile:
     def __init__(self, kernel: PairedProducts, frame: Frame, tail: Tail) -> None:
         self.kernel, self.tail, self.epilogue = kernel, tail, frame.epilogue(kernel.view)
         self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
+        self.widened = frame.scratch.get("weights")
+
+    def widen(self, block: Block) -> None:
+        """The weights of a block, where they are widened at once."""
+        if self.widened is not None:
+            lanes = 2 * block.segment.lanes
+            with loop("i", 0, self.kernel.all_pairs * block.segment.vectors) as i:
+                weights = self.weight.load(Point((self.first_weight(block) + i * lanes,), 0, lanes))
+                self.widened.store(Point((i * lanes,), 0, lanes), cast(weights, "int16"))
+
+    def first_weight(self, block: Block) -> Expr:
+        return 2 * (block.packed * self.kernel.all_pairs)
 
     def emit(self, block: Block, origin: tuple[Expr, Expr], at: tuple[Expr, Expr], pixels: int) -> None:
         """Accumulate over all taps, apply the epilogue, store; ``at`` counts within the strip, from ``origin`` on."""
@@ -240,12 +278,10 @@ class Tile:
 
     def weights_at(self, block: Block, index: Expr) -> list[Expr]:
         """The vectors of pairs of weights, int16."""
-        segment, kernel = block.segment, self.kernel
-        start = 2 * (
-            block.packed * (kernel.plane.window.kernel[0] * kernel.taps * kernel.pairs) + index * segment.width
-        )
-        lanes = 2 * segment.lanes
-        return [cast(self.weight.load(Point((start + v * lanes,), 0, lanes)), "int16") for v in range(segment.vectors)]
+        lanes, vectors = 2 * block.segment.lanes, block.segment.vectors
+        source, first = (self.weight, self.first_weight(block)) if self.widened is None else (self.widened, 0)
+        starts = [first + (index * vectors + v) * lanes for v in range(vectors)]
+        return [cast(source.load(Point((start,), 0, lanes)), "int16") for start in starts]
 
     def store(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> None:
         """One vector of sums: those lanes that are channels, in vectors of powers of two."""
