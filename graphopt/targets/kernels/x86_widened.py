@@ -18,6 +18,8 @@ STRIP_BYTES = 1 << 15
 """Of a strip, where it is more than the least: what stays in the first cache, or at worst in the second."""
 LEAST_PIXELS = 24
 """Of a strip of the result, so that weights are read from far not too often."""
+MOST_INTERLEAVED = 4
+"""Channels that are interleaved in vectors, where each is a plane of its own."""
 SLACK = 2
 """Elements behind a strip that may be read, and count nothing."""
 
@@ -105,14 +107,29 @@ class WidenedStrips:
         if side_by_side and step == 1 and (x.shape[3] == 1 or x.strides[3] == channels):
             self.widen(strip, x, start, (*at, source), inside * channels)
             return
-        with loop("column", 0, inside) as column:
-            place = (*at, source + column * step)
-            if side_by_side:
-                self.widen(strip, x, start + column * channels, place, channels)
-            else:
-                with loop("c", 0, channels) as c:
-                    element = self.centred(x.load(Point((at[0], c, *place[1:]))))
-                    strip.store(Point((start + column * channels + c,)), element)
+        if side_by_side:
+            with loop("column", 0, inside) as column:
+                self.widen(strip, x, start + column * channels, (*at, source + column * step), channels)
+            return
+        lanes = 2 * self.lanes if step == x.strides[3] == 1 and channels <= MOST_INTERLEAVED else 1
+        for segment in channel_segments(inside, lanes, 1):
+            with loop("column", 0, segment.blocks) as i:
+                column = segment.start + i * segment.lanes
+                place = (*at, source + column * step)
+                self.interleave(strip, x, start + column * channels, place, segment.lanes)
+
+    def interleave(self, strip: Tensor, x: Tensor, start: Expr, at: tuple[Expr, ...], pixels: int) -> None:
+        """So many pixels whose channels stand in planes of their own, from one on."""
+        channels = self.channels
+        if pixels == 1:
+            with loop("c", 0, channels) as c:
+                strip.store(Point((start + c,)), self.centred(x.load(Point((at[0], c, *at[1:])))))
+            return
+        planes = [x.load(Point((at[0], c, *at[1:]), 3, pixels)) for c in range(channels)]
+        for part in range(channels):
+            elements = range(part * pixels, (part + 1) * pixels)
+            joined = tirx.Shuffle(planes, [e % channels * pixels + e // channels for e in elements])
+            strip.store(Point((start + part * pixels,), 0, pixels), self.centred(joined))
 
     def widen(self, strip: Tensor, x: Tensor, start: Expr, at: tuple[Expr, ...], count: int) -> None:
         """So many elements side by side, from a pixel's first on."""
