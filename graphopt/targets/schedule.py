@@ -60,6 +60,12 @@ def balanced(total: int, most: int) -> int:
     return -(-total // -(-total // most))
 
 
+def even(total: int, most: int) -> int:
+    """The greatest size of more than half of ``most`` that cuts ``total`` into equal parts, else a balanced one."""
+    dividing = [size for size in range(most, most // 2, -1) if total % size == 0]
+    return dividing[0] if dividing else balanced(total, min(total, most))
+
+
 def channel_segments(channels: int, lanes: int, vectors: int) -> list[Segment]:
     """Cut channels into blocks of ``vectors`` vectors, then one of fewer vectors, then ever narrower vectors."""
     segments, start = [], 0

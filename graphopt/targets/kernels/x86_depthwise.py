@@ -22,7 +22,8 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import zero_point_of
-from graphopt.targets.schedule import RegisterTile, Segment, balanced, powers_of_two, runs
+from graphopt.targets.kernels.x86_widened import folded_bias
+from graphopt.targets.schedule import RegisterTile, Segment, balanced, even, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, lanes_of, loop, when
 
 STRIP_BYTES = 1 << 15
@@ -43,24 +44,12 @@ def depthwise_by_pairs(task: Task[Op], plane: Plane, weight: Array, bias: Array)
     folded = folded_bias(weight, bias, zero_point, x.dtype)
     lanes = min(task.target.lanes, 1 << (channels.bit_length() - 1))
     vectors = min(MOST_VECTORS, channels // lanes)
-    most = task.target.registers * 3 // 8 // vectors
-    pixels = balanced(plane.out[1], min(plane.out[1], most))
+    pixels = even(plane.out[1], task.target.registers // 2 // vectors)
     kernel = DepthwisePairs(plane, channels, lanes, vectors, zero_point, pixels)
     packed = {"weight": kernel.packed(kernel.in_pairs(weight[:, 0])), "bias": kernel.packed(folded)}
     name = "depthwise_{}x{}".format(*plane.window.kernel)
     scratch = {"strip": kernel.scratch}
     return Kernel(name, kernel.emit, packed, task.inputs[1:], RegisterTile(pixels, vectors), scratch=scratch)
-
-
-def folded_bias(weight: Array, bias: Array, zero_point: int, dtype: str) -> Array:
-    """The bias of sums that take elements as they are; raises ``Decline`` if these may need more than 32 bits."""
-    limits, magnitudes = np.iinfo(dtype), np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1)
-    folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
-    if not limits.min <= zero_point <= limits.max:
-        raise Decline("its zero point is no element")
-    if (np.abs(folded) + magnitudes * max(-limits.min, limits.max)).max() >= 1 << 31:
-        raise Decline("sums without the zero point may need more than 32 bits")
-    return folded.astype(np.int32)
 
 
 @dataclass(frozen=True)

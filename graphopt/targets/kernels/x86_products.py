@@ -22,7 +22,7 @@ from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, 
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.x86_depthwise import depthwise_by_pairs
-from graphopt.targets.kernels.x86_widened import WidenedStrips
+from graphopt.targets.kernels.x86_widened import WidenedStrips, folded_bias
 from graphopt.targets.schedule import Segment, choose_tile, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
@@ -86,9 +86,10 @@ def products_kernel(
 ) -> Kernel:
     """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w]."""
     group = int(getattr(task.op, "group", 1))
-    strips = WidenedStrips(plane, group * weight.shape[1], zero_point_of(task.op), task.target.lanes)
-    outputs = len(weight) // group
-    tile = choose_tile(task.target, strips.rows_and_columns(strips.size)[1], outputs)
+    outputs, zero_point = len(weight) // group, zero_point_of(task.op)
+    tile = choose_tile(task.target, plane.out[1], outputs)
+    strips = WidenedStrips(plane, group * weight.shape[1], zero_point, task.target.lanes, tile.pixels)
+    bias = folded_bias(weight, bias, zero_point, task.inputs[0].type.dtype)
     kernel = PairedProducts(strips, group, outputs, cut(outputs, task.target.lanes, tile.vectors), view, tile.pixels)
     packed = {"weight": kernel.packed(kernel.in_pairs(weight)), "bias": kernel.packed(bias)}
     return Kernel(

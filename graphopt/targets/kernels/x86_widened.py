@@ -1,4 +1,4 @@
-"""Strips of a plane of 8 bits, widened to 16 bits into scratch, with their zero point subtracted and their padding.
+"""Strips of a plane of 8 bits, widened to 16 bits into scratch, with padding, which is the zero point.
 
 So windows are whole everywhere, and all channels of a row of taps stand side by side: PMADDWD takes two at once.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from tvm import tirx
 
+from graphopt.ir import Array
+from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Scratch
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.schedule import channel_segments
@@ -24,6 +27,17 @@ SLACK = 2
 """Elements behind a strip that may be read, and count nothing."""
 
 
+def folded_bias(weight: Array, bias: Array, zero_point: int, dtype: str) -> Array:
+    """The bias of sums that take elements as they are; raises ``Decline`` if these may need more than 32 bits."""
+    limits, magnitudes = np.iinfo(dtype), np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1)
+    folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+    if not limits.min <= zero_point <= limits.max:
+        raise Decline("its zero point is no element")
+    if (np.abs(folded) + magnitudes * max(-limits.min, limits.max)).max() >= 1 << 31:
+        raise Decline("sums without the zero point may need more than 32 bits")
+    return folded.astype(np.int32)
+
+
 @dataclass(frozen=True)
 class WidenedStrips:
     """Strips of ``size`` rows of the result, or of pixels if the plane is one row; ``channels`` of each pixel.
@@ -35,6 +49,8 @@ class WidenedStrips:
     channels: int
     zero_point: int
     lanes: int
+    pixels: int
+    """Of a tile: strips of pixels are of whole tiles."""
 
     @property
     def axis(self) -> int:
@@ -48,7 +64,10 @@ class WidenedStrips:
         line = 2 * self.channels * self.width(1 - self.axis, across)
         shared = self.width(self.axis, 1) - self.stride(self.axis)
         fitting = (STRIP_BYTES // line - shared) // self.stride(self.axis)
-        return min(self.plane.out[self.axis], max(1, fitting, -(-LEAST_PIXELS // across)))
+        size = max(1, fitting, -(-LEAST_PIXELS // across))
+        if self.axis == 1:  # whole tiles, of about as many as there would be
+            size = -(-size // self.pixels) * self.pixels
+        return min(self.plane.out[self.axis], size)
 
     def step(self, axis: int) -> int:
         """How far two positions side by side in the strip are from each other in the input."""
@@ -123,13 +142,13 @@ class WidenedStrips:
         channels = self.channels
         if pixels == 1:
             with loop("c", 0, channels) as c:
-                strip.store(Point((start + c,)), self.centred(x.load(Point((at[0], c, *at[1:])))))
+                strip.store(Point((start + c,)), cast(x.load(Point((at[0], c, *at[1:]))), "int16"))
             return
         planes = [x.load(Point((at[0], c, *at[1:]), 3, pixels)) for c in range(channels)]
         for part in range(channels):
             elements = range(part * pixels, (part + 1) * pixels)
             joined = tirx.Shuffle(planes, [e % channels * pixels + e // channels for e in elements])
-            strip.store(Point((start + part * pixels,), 0, pixels), self.centred(joined))
+            strip.store(Point((start + part * pixels,), 0, pixels), cast(joined, "int16"))
 
     def widen(self, strip: Tensor, x: Tensor, start: Expr, at: tuple[Expr, ...], count: int) -> None:
         """So many elements side by side, from a pixel's first on."""
@@ -140,16 +159,12 @@ class WidenedStrips:
             with loop("i", 0, segment.blocks) as i:
                 offset = segment.start + i * segment.lanes
                 vector = line.load(Point((source + offset,), 0, segment.lanes))
-                strip.store(Point((start + offset,), 0, segment.lanes), self.centred(vector))
-
-    def centred(self, x: Expr) -> Expr:
-        wide = cast(x, "int16")
-        return wide - tirx.const(self.zero_point, str(wide.ty)) if self.zero_point else wide
+                strip.store(Point((start + offset,), 0, segment.lanes), cast(vector, "int16"))
 
     def fill(self, strip: Tensor, start: Expr, count: int) -> None:
-        """So many elements of padding, which are 0."""
+        """So many elements of padding."""
         for segment in channel_segments(count, 2 * self.lanes, 1):
             kind = "int16" if segment.lanes == 1 else f"int16x{segment.lanes}"
             with loop("i", 0, segment.blocks) as i:
                 place = start + segment.start + i * segment.lanes
-                strip.store(Point((place,), 0, segment.lanes), tirx.const(0, kind))
+                strip.store(Point((place,), 0, segment.lanes), tirx.const(self.zero_point, kind))
