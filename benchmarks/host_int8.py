@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -125,23 +126,20 @@ def main(folder: str, target: str = "host") -> None:
                 (port,) = library.ports[0]
                 port[...] = next(iter(program.samples([samples[:1]])))[0]
             reference, ours = (np.asarray(programs[i].run(samples[:8])) for i in (0, 2))
-            peers = [session(float32), session(inserted)]
-            for kind, peer in zip(("ORT float32", "ORT int8"), peers, strict=True):
-                if peer is not None:
-                    runs[kind] = lambda peer=peer: peer(samples[:1])  # type: ignore[misc]
+            peers = {"ORT float32": session(float32), "ORT int8": session(inserted)}
+            runs |= {kind: partial(peer, samples[:1]) for kind, peer in peers.items() if peer is not None}
             times = alternating(runs)
-            ratios.append(times["float32"] / times["int8"])
+            ratios[name] = times["float32"] / times["int8"]
             row = [*(f"{times[kind] * 1e6:.1f}" for kind in ("float32", "int8", "ports"))]
-            row += [f"{ratios[-1]:.2f}", f"{noise_ratio(ours, reference):.1f}"]
+            row += [f"{ratios[name]:.2f}", f"{noise_ratio(ours, reference):.1f}"]
             row += [f"{times[kind] * 1e6:.1f}" if kind in times else "" for kind in ("ORT float32", "ORT int8")]
-            theirs = [
-                noise_ratio(np.concatenate([peer(x[None]) for x in samples[:8]]), reference)
-                for peer in peers[1:]
-                if peer
-            ]
-            table.add_row(name, *row, *(f"{ratio:.1f}" for ratio in theirs))
+            if (peer := peers["ORT int8"]) is not None:
+                theirs = np.concatenate([peer(x[None]) for x in samples[:8]])
+                row.append(f"{noise_ratio(theirs, reference):.1f}")
+            table.add_row(name, *row)
     Console(width=130).print(table)
-    print(f"float32 / int8, geometric mean: {statistics.geometric_mean(ratios):.2f}")
+    convolutional = statistics.geometric_mean(ratio for name, ratio in ratios.items() if name != "ad")
+    print(f"float32 / int8, geometric mean of the convolutional nets: {convolutional:.2f}")
 
 
 if __name__ == "__main__":

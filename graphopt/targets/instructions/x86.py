@@ -36,7 +36,7 @@ class VectorInstruction:
 
 def sums_of_pairs(a: Array, b: Array) -> Array:
     """Products of int16 [2 * lanes], summed two by two: int32 [lanes]; it wraps around for four times -2^15 alone."""
-    return (a.astype(np.int64) * b).reshape(-1, 2).sum(axis=1).astype(np.int32)
+    return np.asarray((a.astype(np.int64) * b).reshape(-1, 2).sum(axis=1).astype(np.int32))
 
 
 MULTIPLY_ADD_PAIRS = VectorInstruction(

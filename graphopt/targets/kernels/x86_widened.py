@@ -35,7 +35,7 @@ def folded_bias(weight: Array, bias: Array, zero_point: int, dtype: str) -> Arra
         raise Decline("its zero point is no element")
     if (np.abs(folded) + magnitudes * max(-limits.min, limits.max)).max() >= 1 << 31:
         raise Decline("sums without the zero point may need more than 32 bits")
-    return folded.astype(np.int32)
+    return np.asarray(folded.astype(np.int32))
 
 
 @dataclass(frozen=True)
