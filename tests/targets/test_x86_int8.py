@@ -18,7 +18,7 @@ from tvm.script.ir_builder import tirx as builder
 
 from graphopt import compile
 from graphopt.ir import Array, Graph, Value, arg, constant
-from graphopt.ops import ConvInteger, LinearInteger, MaxPool, Requantize, WeightedSum
+from graphopt.ops import ConvInteger, LinearInteger, MatMulInteger, MaxPool, Requantize, WeightedSum
 from graphopt.passes import Fuse
 from graphopt.runtime import Program
 from graphopt.targets import builtin_targets
@@ -204,6 +204,23 @@ def test_what_is_fused_behind(target: str) -> None:
         bias = constant(rows.rng.integers(-9999, 9999, out).astype(np.int32))
         rows.made.append(rows.scaled(LinearInteger(zero_point=7)(rows.x, constant(weight), bias), (out,)))
     check_program(rows.graph(*rows.made), target)
+
+
+PRODUCTS = [((3, 7, 9), (3, 9, 21)), ((2, 3, 50, 33), (3, 33, 17)), ((101, 6), (6, 3)), ((1, 5), (5, 70))]
+"""Of matrices at run time: an odd depth, one that is broadcast, several strips, a single row."""
+
+
+@pytest.mark.parametrize("target", HOSTS)
+def test_products_of_run_time_operands(target: str) -> None:
+    operands, ends = [], []
+    for i, (left, right) in enumerate(PRODUCTS):
+        dtype, zero_point = ("int8", -128) if i % 2 else ("uint8", 255)
+        a, b = (arg(f"{name}{i}", dtype, shape) for name, shape in (("a", left), ("b", right)))
+        sums = MatMulInteger(a_zero_point=zero_point, b_zero_point=7)(a, b)
+        ends.append(Requantize(zero_point=9)(sums, constant(np.int32(1 << 30)), constant(np.int32(42 + i % 2))))
+        operands += [a, b]
+    program = check_program(Fuse()(Graph(tuple(operands), tuple(ends))), target)
+    assert all("x86_matmul" in row["rule"] for row in program.manifest["kernels"])
 
 
 @pytest.mark.parametrize("target", X86_HOSTS)
