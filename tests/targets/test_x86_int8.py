@@ -47,14 +47,14 @@ class Integers:
         return Requantize(zero_point=-3, low=low)(y, constant(multiplier), constant(shift))
 
     def conv(
-        self, x: Value, out: int, kernel: tuple[int, int] = (1, 1), zero_point: int = 5, **window: object
+        self, x: Value, out: int, kernel: tuple[int, ...] = (1, 1), zero_point: int = 5, **window: object
     ) -> Value:
         """A convolution with the extreme weights, requantized."""
         depth = int(str(x.type.shape[1])) // int(str(window.get("group", 1)))
         weight = self.rng.choice(np.array([-128, -127, -1, 0, 1, 99, 127], np.int8), (out, depth, *kernel))
         bias = self.rng.integers(-9999, 9999, out).astype(np.int32)
         sums = ConvInteger(zero_point=zero_point, **window)(x, constant(weight), constant(bias))  # type: ignore[arg-type]
-        return self.scaled(sums, (out, 1, 1))
+        return self.scaled(sums, (out, *(1,) * len(kernel)))
 
     def graph(self, *outputs: Value) -> Graph:
         return Fuse()(Graph((self.x,), outputs))
@@ -181,6 +181,15 @@ def test_strips(target: str) -> None:
     strided = layers.conv(deep, 40, (5, 5), strides=(2, 2), pads=(2, 2, 2, 2), group=40)
     graph = layers.graph(layers.conv(first, 5, (3, 3), dilations=(2, 2)), layers.conv(strided, 7), layers.conv(deep, 3))
     program = check_program(graph, target)
+    assert all("x86_products" in row["rule"] for row in program.manifest["kernels"])
+
+
+@pytest.mark.parametrize("target", HOSTS)
+def test_windows_along_one_axis(target: str) -> None:
+    layers = Integers(1, 6, 45)
+    x = layers.conv(layers.x, 18, (5,), strides=(2,), pads=(2, 1))
+    deep = layers.conv(x, 18, (3,), dilations=(2,), pads=(4, 0), group=18)
+    program = check_program(layers.graph(layers.conv(deep, 7, (1,)), layers.conv(x, 3, (2,))), target)
     assert all("x86_products" in row["rule"] for row in program.manifest["kernels"])
 
 

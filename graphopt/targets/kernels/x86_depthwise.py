@@ -125,8 +125,8 @@ class DepthwisePairs:
     def in_pairs(self, weight: Array) -> Array:
         """Weights [c, kh, kw] as [c, phases * pairs * kw, 2]."""
         free = 2 * self.pairs - weight.shape[1]
-        even = np.stack([np.pad(weight, ((0, 0), (phase, free - phase), (0, 0))) for phase in range(self.phases)], 1)
-        pairs = even.reshape(len(weight), self.phases * self.pairs, 2, -1)
+        full = np.stack([np.pad(weight, ((0, 0), (phase, free - phase), (0, 0))) for phase in range(self.phases)], 1)
+        pairs = full.reshape(len(weight), self.phases * self.pairs, 2, -1)
         return pairs.transpose(0, 1, 3, 2).reshape(len(weight), -1, 2)
 
     def packed(self, data: Array) -> Array:
