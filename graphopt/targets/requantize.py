@@ -10,6 +10,7 @@ it. ``tests/proofs/test_requantize.py`` proves it for all products, and all shif
 
 from __future__ import annotations
 
+import operator
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from graphopt.rewrite import Decline
 from graphopt.targets.forms import form_rule
 from graphopt.targets.instructions import portable
 from graphopt.targets.scalars import scalar_rule
-from graphopt.targets.tir import Expr, cast
+from graphopt.targets.tir import Expr, cast, lanes_of
 
 INT32 = -(1 << 31), (1 << 31) - 1
 LEAST_SHIFT = 33
@@ -66,6 +67,50 @@ def requantize_upper(op: RequantizeUpper, acc: Expr, multiplier: Expr, addend: E
     return cast(tirx.min(tirx.max(scaled, low), high), op.to)
 
 
+@scalar_rule(RequantizeUpper, isa="x86")
+def requantize_upper_in_lanes(op: RequantizeUpper, acc: Expr, multiplier: Expr, addend: Expr, shift: Expr) -> Expr:
+    """Of vectors by products of every second lane, PMULDQ, which are the upper halves where they lie, or one beside.
+
+    Compilers make saturating packs of the two limits.
+    """
+    upper = upper_in_lanes if lanes_of(acc) >= LEAST_LANES else upper_of_product
+    scaled = tirx.shift_right(upper(acc, multiplier) + addend, cast(shift, "int32"))
+    return cast(tirx.min(tirx.max(scaled, splat(op.low, acc)), splat(op.high, acc)), op.to)
+
+
+LEAST_LANES = 4
+"""Of the narrowest vector that PMULDQ has."""
+
+
+def splat(value: int, like: Expr) -> Expr:
+    return tirx.const(value, str(like.ty))
+
+
+def upper_of_product(a: Expr, b: Expr) -> Expr:
+    product = cast(a, "int64") * cast(b, "int64")
+    return cast(tirx.shift_right(product, splat(32, product)), "int32")
+
+
+def upper_in_lanes(a: Expr, b: Expr) -> Expr:
+    """The upper halves of the products of int32 in an even number of lanes.
+
+    LLVM takes PMULDQ where it sees, beside the product, that factors are sign-extended, as it does in this form.
+    """
+    lanes = lanes_of(a)
+    wide, bits = f"int64x{lanes // 2}", tirx.const(32, f"int64x{lanes // 2}")
+
+    def products(first: Expr, second: Expr) -> Expr:
+        extended = (tirx.shift_right(tirx.shift_left(tirx.reinterpret(wide, x), bits), bits) for x in (first, second))
+        return tirx.reinterpret(f"int32x{lanes}", operator.mul(*extended))
+
+    def odd(x: Expr) -> Expr:
+        return tirx.Shuffle([x], [lane | 1 for lane in range(lanes)])
+
+    halves = [products(a, b), products(odd(a), odd(b))]
+    return tirx.Shuffle(halves, [lane | 1 if lane % 2 == 0 else lanes + lane for lane in range(lanes)])
+
+
+@form_rule(Requantize, isa="x86")
 @form_rule(Requantize, isa="c")
 def by_upper_half(op: Requantize, acc: Value, multiplier: Value, shift: Value) -> Value:
     """The form of a requantisation by constants that allow it, each channel for itself."""

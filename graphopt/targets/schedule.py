@@ -60,6 +60,12 @@ def balanced(total: int, most: int) -> int:
     return -(-total // -(-total // most))
 
 
+def even(total: int, most: int) -> int:
+    """The greatest size of more than half of ``most`` that cuts ``total`` into equal parts, else a balanced one."""
+    dividing = [size for size in range(most, most // 2, -1) if total % size == 0]
+    return dividing[0] if dividing else balanced(total, min(total, most))
+
+
 def channel_segments(channels: int, lanes: int, vectors: int) -> list[Segment]:
     """Cut channels into blocks of ``vectors`` vectors, then one of fewer vectors, then ever narrower vectors."""
     segments, start = [], 0
@@ -77,3 +83,13 @@ def runs(total: int, size: int) -> list[tuple[int, int, int]]:
     """Cut ``total`` into runs (start, count, size): full parts, then one smaller part for the rest."""
     full, left = divmod(total, size)
     return [(0, full, size)] * bool(full) + [(full * size, 1, left)] * bool(left)
+
+
+def powers_of_two(count: int) -> list[tuple[int, int]]:
+    """Cut a count into powers of two, (start, size), the largest first."""
+    parts, start = [], 0
+    for bit in reversed(range(count.bit_length())):
+        if count >> bit & 1:
+            parts.append((start, 1 << bit))
+            start += 1 << bit
+    return parts

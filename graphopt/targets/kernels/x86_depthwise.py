@@ -1,0 +1,266 @@
+"""Depthwise convolution of 8 bits by PMADDWD: vectors of channels, of which each lane takes two rows of taps at once.
+
+For one block of channels after the other, strips of rows are widened into scratch, each element beside that of a row
+below it: (x of row r, x of row r + dilation), in a lane. Padding is the zero point, which is folded into the bias.
+Where rows of the result go by one and the dilation is 1, only every second row begins a pair; those of the result
+between take their weights one further down: (0, w0), (w1, w2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.ir import Array, Op
+from graphopt.rewrite import Decline
+from graphopt.targets.instructions.x86 import LEAST_LANES, MULTIPLY_ADD_PAIRS
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
+from graphopt.targets.kernels.geometry import Plane, as_plane
+from graphopt.targets.kernels.order import result_of
+from graphopt.targets.kernels.quantized import zero_point_of
+from graphopt.targets.kernels.x86_widened import folded_bias
+from graphopt.targets.schedule import RegisterTile, Segment, balanced, even, powers_of_two, runs
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, lanes_of, loop, when
+
+STRIP_BYTES = 1 << 15
+"""Of a strip of one block of channels, where it is more than the rows of one window: what stays in the first cache."""
+MOST_VECTORS = 2
+"""Of channels side by side: their sums are packed to bytes together."""
+UNROLLED = 96
+"""All taps are unrolled if they have at most this many products of vectors in a tile; else those of a row are."""
+
+
+def depthwise_by_pairs(task: Task[Op], plane: Plane, weight: Array, bias: Array) -> Kernel:
+    """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
+    channels = len(weight)
+    x, y = as_plane(task.strided(task.inputs[0])), as_plane(result_of(task))
+    if channels < LEAST_LANES or x.strides[1] != 1 or y.strides[1] != 1:
+        raise Decline("its channels do not stand side by side, four or more")
+    zero_point = zero_point_of(task.op)
+    folded = folded_bias(weight, bias, zero_point, x.dtype)
+    lanes = min(task.target.lanes, 1 << (channels.bit_length() - 1))
+    vectors = min(MOST_VECTORS, channels // lanes)
+    pixels = even(plane.out[1], task.target.registers // 2 // vectors)
+    kernel = DepthwisePairs(plane, channels, lanes, vectors, zero_point, pixels)
+    packed = {"weight": kernel.packed(kernel.in_pairs(weight[:, 0])), "bias": kernel.packed(folded)}
+    name = "depthwise_{}x{}".format(*plane.window.kernel)
+    scratch = {"strip": kernel.scratch}
+    return Kernel(name, kernel.emit, packed, task.inputs[1:], RegisterTile(pixels, vectors), scratch=scratch)
+
+
+@dataclass(frozen=True)
+class DepthwisePairs:
+    """The loops: batch, block of channels, strip of rows, row, tile of pixels, taps."""
+
+    plane: Plane
+    channels: int
+    lanes: int
+    vectors: int
+    zero_point: int
+    pixels: int
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Blocks of channels: of so many vectors, then of one, which may begin in the last vector before it."""
+        full, left = divmod(self.channels, self.vectors * self.lanes)
+        segments = [Segment(0, full, self.vectors, self.lanes)]
+        if left >= self.lanes:
+            segments.append(Segment(self.channels - left, 1, 1, self.lanes))
+        if left % self.lanes:
+            segments.append(Segment(self.channels - self.lanes, 1, 1, self.lanes))
+        return segments
+
+    def skipped(self, segment: Segment) -> int:
+        """The lanes of a block that one before it has computed."""
+        last = segment.start == self.channels - self.lanes
+        return -self.channels % self.lanes if last and segment.vectors == 1 else 0
+
+    @property
+    def phases(self) -> int:
+        """In how many ways the taps of a column lie over pairs of rows: 2 if windows begin in the middle of some."""
+        window = self.plane.window
+        return 2 if window.strides[0] == window.dilations[0] == 1 and window.kernel[0] > 1 else 1
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of taps in a column; weights of 0 fill them up."""
+        return (self.plane.window.kernel[0] + self.phases) // 2
+
+    @property
+    def step(self) -> int:
+        """Rows from a pair of rows to the next in a strip."""
+        return 2 if self.phases == 2 else math.gcd(self.plane.window.strides[0], self.pair_step)
+
+    @property
+    def pair_step(self) -> int:
+        """Rows from a pair of taps to the next."""
+        return 2 * self.plane.window.dilations[0] if self.pairs > 1 else self.plane.window.strides[0]
+
+    def lines(self, rows: int) -> int:
+        """Pairs of rows that so many rows of the result need."""
+        last = (rows - 1) // self.phases * self.phases
+        return (last * self.plane.window.strides[0] + (self.pairs - 1) * self.pair_step) // self.step + 1
+
+    @property
+    def columns(self) -> int:
+        """Of the input, that windows read, with their padding."""
+        return (self.plane.out[1] - 1) * self.plane.window.strides[1] + self.plane.window.extent[1]
+
+    @property
+    def strip(self) -> int:
+        """Rows of the result in a strip."""
+        most = STRIP_BYTES // (4 * self.vectors * self.lanes * self.columns)
+        fitting = [rows for rows in range(1, self.plane.out[0] + 1) if self.lines(rows) <= most]
+        rows = balanced(self.plane.out[0], max(fitting, default=1))
+        return min(self.plane.out[0], rows + rows % self.phases)
+
+    @property
+    def scratch(self) -> Scratch:
+        return Scratch("int16", self.lines(self.strip) * self.columns * 2 * self.vectors * self.lanes)
+
+    def in_pairs(self, weight: Array) -> Array:
+        """Weights [c, kh, kw] as [c, phases * pairs * kw, 2]."""
+        free = 2 * self.pairs - weight.shape[1]
+        full = np.stack([np.pad(weight, ((0, 0), (phase, free - phase), (0, 0))) for phase in range(self.phases)], 1)
+        pairs = full.reshape(len(weight), self.phases * self.pairs, 2, -1)
+        return pairs.transpose(0, 1, 3, 2).reshape(len(weight), -1, 2)
+
+    def packed(self, data: Array) -> Array:
+        """Data of channels [c, ...]: by vectors, with the channels of a vector behind the second axis."""
+        rows = [data[s.start : s.start + s.blocks * s.width] for s in self.segments]
+        vectors = np.concatenate(rows).reshape(-1, self.lanes, *data.shape[1:])
+        return np.moveaxis(vectors, 1, min(2, vectors.ndim - 1)).ravel()
+
+    def emit(self, frame: Frame) -> None:
+        x, strip = as_plane(frame.tensors[frame.task.inputs[0]]), frame.scratch["strip"]
+        tile = DepthwiseTile(self, frame)
+        index = 0
+        with loop("n", 0, x.shape[0]) as n:
+            for segment in self.segments:
+                with loop("block", 0, segment.blocks) as block:
+                    of = Block(segment, n, segment.start + block * segment.width, index + block * segment.vectors)
+                    for first, count, rows in runs(self.plane.out[0], self.strip):
+                        with loop("strip", 0, count) as i:
+                            top = first + i * rows
+                            self.write(strip, x, of, top, self.lines(rows))
+                            for y, phase in self.each_row(rows):
+                                for column, tiles, pixels in runs(self.plane.out[1], self.pixels):
+                                    with loop("tile", 0, tiles) as t:
+                                        tile.emit(of, (top, y, column + t * pixels), phase, pixels)
+                index += segment.blocks * segment.vectors
+
+    def each_row(self, rows: int) -> Iterator[tuple[Expr, int]]:
+        """Each row of a strip, and its phase."""
+        for start, count, size in runs(rows, self.phases):
+            with loop("y", 0, count) as y:
+                for phase in range(size):
+                    yield start + y * size + phase, phase
+
+    def write(self, strip: Tensor, x: Tensor, block: Block, top: Expr, lines: int) -> None:
+        """The strip of some channels, for rows of the result from ``top`` on."""
+        plane, window, width = self.plane, self.plane.window, block.segment.width
+        before = min(self.columns, window.pads[1])
+        inside = max(0, min(self.columns - before, plane.size[1] + window.pads[1] - before))
+        with loop("line", 0, lines) as line:
+            rows = [top * window.strides[0] - window.pads[0] + line * self.step]
+            rows.append(rows[0] + window.dilations[0])
+            for first, count in ((0, before), (before + inside, self.columns - before - inside)):
+                with loop("column", first, first + count) as column:
+                    self.store(strip, line, column, tirx.const(self.zero_point, f"int16x{2 * width}"))
+
+            def halves(column: Expr) -> list[Expr]:
+                source = column + before - window.pads[1]
+                clamped = [tirx.max(0, tirx.min(row, plane.size[0] - 1)) for row in rows]
+                return [x.load(Point((block.n, block.channel, row, source), 1, width)) for row in clamped]
+
+            padded = plane.interior(0) != (0, plane.out[0])
+            whole = tirx.all(rows[0] >= 0, rows[1] < plane.size[0]) if padded else True
+            with when(whole), loop("column", 0, inside) as column:
+                self.store(strip, line, column + before, pairs_of(halves(column), width))
+            if whole is not True:
+                kept = [tirx.all(row >= 0, row < plane.size[0]) for row in rows]
+                padding = tirx.const(self.zero_point, f"{x.dtype}x{width}")
+                with when(tirx.Not(whole)), loop("column", 0, inside) as column:
+                    each = zip(kept, halves(column), strict=True)
+                    found = [tirx.Select(tirx.Broadcast(test, width), half, padding) for test, half in each]
+                    self.store(strip, line, column + before, pairs_of(found, width))
+
+    def address(self, line: Expr, column: Expr, width: int) -> Expr:
+        return (line * self.columns + column) * (2 * width)
+
+    def store(self, strip: Tensor, line: Expr, column: Expr, pairs: Expr) -> None:
+        lanes = lanes_of(pairs)
+        strip.store(Point((self.address(line, column, lanes // 2),), 0, lanes), pairs)
+
+
+def pairs_of(halves: list[Expr], lanes: int) -> Expr:
+    """Elements of two rows lane by lane, widened."""
+    return cast(tirx.Shuffle(halves, [half * lanes + lane for lane in range(lanes) for half in (0, 1)]), "int16")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of channels of a sample: the first, and the first vector of what is packed."""
+
+    segment: Segment
+    n: Expr
+    channel: Expr
+    vector: Expr
+
+
+class DepthwiseTile:
+    """Sums of so many pixels by a block of channels."""
+
+    def __init__(self, kernel: DepthwisePairs, frame: Frame) -> None:
+        self.kernel, self.epilogue, self.out = kernel, frame.epilogue(as_plane), as_plane(frame.out)
+        self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
+
+    def emit(self, block: Block, at: tuple[Expr, Expr, Expr], phase: int, pixels: int) -> None:
+        """Accumulate over all taps, apply the epilogue, store; ``at`` is the strip's first row, one in it, a column."""
+        kernel, lanes, vectors = self.kernel, self.kernel.lanes, range(block.segment.vectors)
+        strides, dilations = kernel.plane.window.strides, kernel.plane.window.dilations
+        acc = Locals("acc", pixels * len(vectors), "int32", lanes)
+        for v in vectors:
+            for p in range(pixels):
+                acc[p * len(vectors) + v] = self.bias.load(Point(((block.vector + v) * lanes,), 0, lanes))
+        for pair, kx in self.each_tap(pixels * len(vectors)):
+            line = ((at[1] - phase) * strides[0] + pair * kernel.pair_step) // kernel.step
+            for v in vectors:
+                weights = self.weights_at(block.vector + v, phase, pair, kx)
+                for p in range(pixels):
+                    column = (at[2] + p) * strides[1] + kx * dilations[1]
+                    place = kernel.address(line, column, block.segment.width) + v * 2 * lanes
+                    pairs, i = self.strip.load(Point((place,), 0, 2 * lanes)), p * len(vectors) + v
+                    acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(lanes, pairs, weights)
+        for p in range(pixels):
+            for v in vectors:
+                self.store(block, (at[0] + at[1], at[2] + p), acc[p * len(vectors) + v], v * lanes)
+
+    def weights_at(self, vector: Expr, phase: int, pair: Expr, kx: int) -> Expr:
+        """A vector of pairs of weights, int16."""
+        kernel, lanes = self.kernel, 2 * self.kernel.lanes
+        index = ((vector * kernel.phases + phase) * kernel.pairs + pair) * kernel.plane.window.kernel[1] + kx
+        return cast(self.weight.load(Point((index * lanes,), 0, lanes)), "int16")
+
+    def store(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> None:
+        """One vector of sums: the lanes that no other block computes."""
+        lanes, skipped = block.segment.lanes, self.kernel.skipped(block.segment)
+        for start, count in powers_of_two(lanes - skipped):
+            lane = skipped + start
+            part = acc if count == lanes else tirx.Shuffle([acc], list(range(lane, lane + count)))
+            point = Point((block.n, block.channel + first + lane, *at), 1, count)
+            self.out.store(point, self.epilogue(part, point))
+
+    def each_tap(self, pixels: int) -> Iterator[tuple[Expr, int]]:
+        """The pair of rows and the column of each tap."""
+        pairs, columns = self.kernel.pairs, self.kernel.plane.window.kernel[1]
+        if pairs * columns * pixels <= UNROLLED:
+            yield from ((pair, kx) for pair in range(pairs) for kx in range(columns))
+            return
+        with loop("pair", 0, pairs) as pair:
+            for kx in range(columns):
+                yield pair, kx
