@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 from torch import nn
@@ -119,8 +120,9 @@ def quantization_aware(
         history = train_module(module, samples, on_outputs(names, loss), settings, rate, companions)
     ended = Context()
     program = module.program(ended)
-    if lost := [str(note) for note in ended.notes if note.declined and note.node not in kept_float]:
-        warnings.warn(f"training took layers off the integers: {'; '.join(lost)}", stacklevel=2)
+    if lost := [replace(note, alarm=True) for note in ended.notes if note.declined and note.node not in kept_float]:
+        context.notes += lost
+        warnings.warn(f"training took layers off the integers: {'; '.join(map(str, lost))}", stacklevel=2)
     return TrainedGraph.of(program, history)
 
 
