@@ -3,10 +3,10 @@
     python benchmarks/pruning_curve.py SHARED_FOLDER            # an hour of one core; goes on where it was stopped
     python benchmarks/pruning_curve.py SHARED_FOLDER --quick    # every step, too short to learn much: a minute
 
-Channels go at once, by a Taylor criterion; then the network that it was teaches what is left. The same for
-Torch-Pruning, if it is installed (pip install --no-deps torch-pruning==1.6.1): its channels, and then the same training
-by the same function. The best epoch on the validation images is kept, and scored once. What is done stays in a folder
-(``--folder``): networks as ``.gopt``, figures in ``results.json``.
+Channels inside the three blocks go in steps, by a Taylor criterion, with an epoch after each and some more in the end;
+the network that it was teaches what is left. The same for Torch-Pruning, if it is installed (pip install --no-deps
+torch-pruning==1.6.1): its channels, in as many steps, trained by the same function. The best epoch on the validation
+images is kept, and scored once. What is done stays in a folder (``--folder``): figures in ``results.json``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import importlib.util
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cifar10 import INPUT, LABEL, SIDE, Cifar10, Varied, cifar10  # noqa: E402
-from resnet8 import resnet8  # noqa: E402
+from resnet8 import ResNet8, resnet8  # noqa: E402
 
 import graphopt  # noqa: E402
 from examples.drone.results import Results  # noqa: E402
@@ -43,24 +42,39 @@ from graphopt.report.cost import cost_of  # noqa: E402
 
 MODEL = Path("models") / "mlperf_tiny" / "ic_resnet8.onnx"
 OPTIMIZER = {"name": "adam", "relative": 0.01}
-SCORED_BY, BATCH = 2_048, 64
-"""The images that the criterion sees, and in batches of how many."""
+BATCH, SEEN, BATCH_SEEN = 16, 2_048, 64
+"""The images of a batch; those that the criterion sees, and in batches of how many."""
+RESIDUAL = ("/c0/Conv", "/c2*/Conv", "/sc*/Conv")
+"""The layers whose channels the blocks pass on: they keep them."""
+EXAMPLE = torch.zeros(2, 3, SIDE, SIDE)
 COLUMNS = "pruned by", "removed", "MACs", "parameters", "validation %", "evaluation %", "change", "of each seed"
+LOSS = training.loss_of_labels(LABEL)
 STEPS_OF_SEARCH = 12
 """For the ratio of Torch-Pruning that removes so much: it has no budget of multiply-accumulates."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long every row is trained, on how many images, and the seeds by the part that is removed."""
+    """In how many steps channels go, each with an epoch; the epochs after them; the images; and the rows."""
 
-    epochs: int
+    steps: int
+    last_epochs: int
     images: int
-    seeds: dict[float, int]
+    rows: tuple[tuple[str, float, int], ...]
+    """Who prunes, the part of the multiply-accumulates, and the seed."""
 
 
-FULL = Plan(epochs=6, images=45_000, seeds={0.3: 1, 0.5: 3, 0.7: 1})
-QUICK = Plan(epochs=1, images=4_096, seeds={0.5: 1})
+OURS, THEIRS = "graphopt", "Torch-Pruning"
+FULL = Plan(
+    steps=4,
+    last_epochs=4,
+    images=45_000,
+    rows=(
+        *((OURS, 0.5, seed) for seed in range(3)),
+        *((who, part, 0) for who, part in ((THEIRS, 0.5), (OURS, 0.3), (OURS, 0.7), (THEIRS, 0.3), (THEIRS, 0.7))),
+    ),
+)
+QUICK = Plan(steps=2, last_epochs=1, images=2_048, rows=((OURS, 0.5, 0), (THEIRS, 0.5, 0)))
 
 
 @dataclass(frozen=True)
@@ -75,24 +89,40 @@ class Curve:
     def row(self, who: str, removed: float, seed: int) -> dict[str, Any]:
         """What is known of a network without a part of its multiply-accumulates, and what it scores."""
         started = time.process_time()
-        pruned = PRUNED_BY[who](self, removed, seed)
-        name = f"{who}-{removed:.0%}-{seed}"
-        trained = training.fine_tune(
-            pruned,
-            Varied(self.data.train, BATCH),
-            training.loss_of_labels(LABEL),
-            teacher=self.graph,
-            evaluate=self.data.validation.accuracy,
-            epochs=self.plan.epochs,
-            optimizer=OPTIMIZER,
-            seed=seed,
-            checkpoint=self.folder / f"{name}.checkpoint",
+        checkpoints = self.folder / f"{who}-{removed:.0%}-{seed}"
+        trained = {OURS: self.by_graphopt, THEIRS: self.by_torch_pruning}[who](removed, seed, checkpoints)
+        return self.scored(trained) | {"seconds": round(time.process_time() - started)}
+
+    def by_graphopt(self, removed: float, seed: int, checkpoints: Path) -> Graph:
+        importance = training.Taylor(LOSS, self.batches(seed))
+        pruning = PruneChannels(target_macs=1 - removed, importance=importance, normalize=True, keep=RESIDUAL)
+        data, steps = Varied(self.data.train, BATCH), self.plan.steps
+        options = {"teacher": self.graph, "evaluate": self.data.validation.accuracy, "optimizer": OPTIMIZER}
+        small = training.prune_iteratively(
+            self.graph, pruning, data, LOSS, steps=steps, seed=seed, checkpoint=checkpoints, **options
         )
-        graphopt.save(trained, self.folder / f"{name}.gopt")
-        return self.scored(trained) | {
-            "validation by epoch": [epoch.metric for epoch in trained.history.epochs],
-            "seconds": round(time.process_time() - started),
-        }
+        options |= {"epochs": self.plan.last_epochs, "seed": seed + steps, "checkpoint": checkpoints / "last"}
+        return training.fine_tune(small, data, LOSS, **options)
+
+    def by_torch_pruning(self, removed: float, seed: int, checkpoints: Path) -> Graph:
+        module, batches = resnet8(self.graph), self.batches(seed)
+        for step in range(self.plan.steps + 1):
+            last = step == self.plan.steps
+            if not last:
+                left = 1 - removed * (step + 1) / self.plan.steps
+                module = without_channels(module, batches, left * count_macs(self.graph))
+            training.distill(
+                self.graph,
+                module,
+                Varied(self.data.train, BATCH),
+                LOSS,
+                evaluate=lambda module: self.data.validation.accuracy(traced(module)),
+                optimizer=OPTIMIZER,
+                epochs=self.plan.last_epochs if last else 1,
+                seed=seed + step,
+                checkpoint=checkpoints / ("last" if last else f"step-{step + 1}"),
+            )
+        return traced(module)
 
     def scored(self, graph: Graph) -> dict[str, Any]:
         cost = cost_of(graph)
@@ -105,54 +135,47 @@ class Curve:
 
     def batches(self, seed: int) -> list[dict[str, Any]]:
         """What the criterion sees."""
-        chosen = np.random.default_rng(seed).permutation(len(self.data.train.images))[:SCORED_BY]
+        chosen = np.random.default_rng(seed).permutation(len(self.data.train.images))[:SEEN]
         seen = self.data.train.only(chosen)
-        cuts = range(BATCH, len(chosen), BATCH)
+        cuts = range(BATCH_SEEN, len(chosen), BATCH_SEEN)
         parts = zip(np.split(seen.floats, cuts), np.split(seen.classes, cuts), strict=True)
         return [{INPUT: images, LABEL: classes} for images, classes in parts]
 
-    def by_graphopt(self, removed: float, seed: int) -> Graph:
-        importance = training.Taylor(training.loss_of_labels(LABEL), self.batches(seed))
-        return PruneChannels(target_macs=1 - removed, importance=importance)(self.graph)
 
-    def by_torch_pruning(self, removed: float, seed: int) -> Graph:
-        """The least ratio of its global pruning by its Taylor criterion that removes as much."""
-        import torch_pruning as tp
+def without_channels(module: ResNet8, batches: list[dict[str, Any]], most: float) -> ResNet8:
+    """The module after the least global pruning of Torch-Pruning, by its Taylor criterion, that leaves at most so many
+    multiply-accumulates."""
+    import torch_pruning as tp
 
-        module, example = resnet8(self.graph), torch.rand(2, 3, SIDE, SIDE) * 255
-        for batch in self.batches(seed):
-            images, classes = torch.from_numpy(batch[INPUT]), torch.from_numpy(batch[LABEL])
-            torch.nn.functional.cross_entropy(module(images), classes).backward()
-        gradients = [parameter.grad for parameter in module.parameters()]
+    module.zero_grad()
+    for batch in batches:
+        LOSS(module(torch.from_numpy(batch[INPUT])), {LABEL: torch.from_numpy(batch[LABEL])}).backward()
+    gradients = [parameter.grad for parameter in module.parameters()]
 
-        def pruned(ratio: float) -> Graph:
-            small = copy.deepcopy(module)
-            for parameter, gradient in zip(small.parameters(), gradients, strict=True):
-                parameter.grad = gradient
-            tp.pruner.BasePruner(
-                small,
-                example,
-                importance=tp.importance.TaylorImportance(),
-                global_pruning=True,
-                pruning_ratio=ratio,
-                ignored_layers=[small.head],
-            ).step()
-            return graphopt.trace(small.eval(), (example,))
+    def pruned(ratio: float) -> ResNet8:
+        small = copy.deepcopy(module)
+        for parameter, gradient in zip(small.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        stay = [small.head, small.stem, *(block.second for block in small.blocks)]
+        criterion = tp.importance.TaylorImportance()
+        tp.pruner.BasePruner(
+            small, EXAMPLE, criterion, global_pruning=True, pruning_ratio=ratio, ignored_layers=stay
+        ).step()
+        small.zero_grad()
+        return small
 
-        low, high = 0.0, 1.0
-        for _ in range(STEPS_OF_SEARCH):
-            ratio = (low + high) / 2
-            if count_macs(pruned(ratio)) > (1 - removed) * count_macs(self.graph):
-                low = ratio
-            else:
-                high = ratio
-        return pruned(high)
+    low, high = 0.0, 1.0
+    for _ in range(STEPS_OF_SEARCH):
+        ratio = (low + high) / 2
+        if count_macs(traced(pruned(ratio))) > most:
+            low = ratio
+        else:
+            high = ratio
+    return pruned(high)
 
 
-PRUNED_BY: dict[str, Callable[[Curve, float, int], Graph]] = {
-    "graphopt": Curve.by_graphopt,
-    "Torch-Pruning": Curve.by_torch_pruning,
-}
+def traced(module: torch.nn.Module) -> Graph:
+    return graphopt.trace(module.eval(), (EXAMPLE,))
 
 
 def main() -> None:
@@ -171,36 +194,23 @@ def main() -> None:
     data = data._replace(train=data.train.only(slice(plan.images)))
     curve = Curve(graphopt.load(asked.shared / MODEL), data, plan, folder)
     results.take("float", lambda: curve.scored(curve.graph))
-    makers = [who for who in PRUNED_BY if who == "graphopt" or importlib.util.find_spec("torch_pruning")]
-    for who in makers:
-        for removed, seeds in plan.seeds.items():
-            for seed in range(seeds):
-                row = f"{who} {removed:.0%} {seed}"
-                results.take(row, lambda key=(who, removed, seed): curve.row(*key))
-    Console(width=120).print(printed(results.rows, makers, plan))
+    for row in plan.rows:
+        if row[0] == OURS or importlib.util.find_spec("torch_pruning"):
+            results.take("{} {:.0%} {}".format(*row), lambda row=row: curve.row(*row))
+    Console(width=120).print(printed(results.rows, plan))
 
 
-def printed(rows: dict[str, Any], makers: list[str], plan: Plan) -> Table:
+def printed(rows: dict[str, Any], plan: Plan) -> Table:
     """A table; of several seeds the mean, and each."""
-    table = Table(title=f"ResNet8, CIFAR-10: {plan.epochs} epochs of {plan.images:,} images")
-    for column in (
-        "pruned by",
-        "MACs removed",
-        "MACs",
-        "parameters",
-        "validation %",
-        "evaluation %",
-        "change",
-        "of each seed",
-    ):
-        table.add_column(column, justify="left" if column == "pruned by" else "right")
+    table = Table(title=f"ResNet8, CIFAR-10: {plan.steps} + {plan.last_epochs} epochs of {plan.images:,} images")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
     before = rows["float"]
-    table.add_row("", "0 %", *cells([before], before))
-    for who in makers:
-        for removed, seeds in plan.seeds.items():
-            table.add_row(
-                who, f"{removed:.0%}", *cells([rows[f"{who} {removed:.0%} {s}"] for s in range(seeds)], before)
-            )
+    table.add_row("", "0%", *cells([before], before))
+    for who, removed in sorted({row[:2] for row in plan.rows}, key=lambda row: (row[0] != OURS, row[1])):
+        name = f"{who} {removed:.0%}"
+        if own := [row for key, row in rows.items() if key.rpartition(" ")[0] == name]:
+            table.add_row(who, f"{removed:.0%}", *cells(own, before))
     return table
 
 
