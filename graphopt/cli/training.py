@@ -71,7 +71,7 @@ def train(
         samples = read_samples(plan.folder / plan.data.file, graph, [*plan.data.keys], plan.data.labels)
     made = [step_report("before", graph, None, 0.0, ())]
     with working("training"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what they say of a run is in its history or notes, and told below
+        warnings.simplefilter("ignore", UserWarning)  # what they say is in the history or the notes, and told below
         started = time.monotonic()
         for name, trained, notes in run_recipe(plan, graph, samples, fabric):
             graph = trained

@@ -26,7 +26,7 @@ from graphopt.training.data import Loss, tensors
 from graphopt.training.history import TrainedGraph
 from graphopt.training.named import named_function
 from graphopt.training.objective import loss_of_labels
-from graphopt.training.recipe_steps import STEPS, Lessons, RecipeStep
+from graphopt.training.recipe_steps import STEPS, Lessons, QuantizeStep, RecipeStep
 from graphopt.training.samples import size_of
 from graphopt.training.tune import Evaluate, on_outputs
 
@@ -83,6 +83,9 @@ def read_recipe(path: str | Path) -> Recipe:
         raise InvalidInput(f"is no recipe: {error}", where=where, advice="docs/training.md has one") from error
     if not steps:
         raise InvalidInput("has no steps", where=where, advice=f"write [[steps]] with do = one of {', '.join(STEPS)}")
+    if early := [i for i, step in enumerate(steps[:-1], 1) if isinstance(step, QuantizeStep)]:
+        why = "the graph is on integers after it, of which nothing more can be learned"
+        raise InvalidInput(f"step {early[0]} (quantization-aware) is not the last", where=where, why=why)
     if (recipe.data.file is None) == (recipe.data.function is None):
         raise InvalidInput("data is of a file or of a function, one of them", where=where)
     if not 0 <= recipe.data.held_out < 1:

@@ -110,10 +110,17 @@ def test_what_is_wrong_in_the_step_is_named(folder: Path, change: str) -> None:
         list(run_recipe(read_recipe(written(RECIPE + change)), load("net.gopt"), DATA))
 
 
+def test_nothing_is_learned_after_it(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"step 1 \(quantization-aware\) is not the last"):
+        read_recipe(written(RECIPE + '[[steps]]\ndo = "fine-tune"'))
+
+
 def test_the_command_writes_a_graph_on_integers_and_tells_what_stays_float(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["graphopt", "train", written(RECIPE + 'overrides = {head = "float32"}'), "--json"])
+    monkeypatch.setattr(
+        sys, "argv", ["graphopt", "train", written(RECIPE + 'overrides = {head = "float32"}'), "--json"]
+    )
     with pytest.raises(SystemExit) as end:
         main()
     assert not end.value.code
