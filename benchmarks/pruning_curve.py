@@ -4,9 +4,10 @@
     python benchmarks/pruning_curve.py SHARED_FOLDER --quick    # every step, too short to learn much: a minute
 
 Channels inside the three blocks go in steps, by a Taylor criterion, with an epoch after each and some more in the end;
-the network that it was teaches what is left. The same for Torch-Pruning, if it is installed (pip install --no-deps
-torch-pruning==1.6.1): its channels, in as many steps, trained by the same function. The best epoch on the validation
-images is kept, and scored once. What is done stays in a folder (``--folder``): figures in ``results.json``.
+the network that it was teaches what is left. Products and convolutions are in bfloat16, which is faster where the
+processor has instructions for it. The same for Torch-Pruning, if it is installed (pip install --no-deps
+torch-pruning==1.6.1): its channels, in as many steps, trained by the same function. The best of the last epochs on the
+validation images is kept, and scored once. What is done stays in a folder (``--folder``): figures in ``results.json``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
 
@@ -42,14 +44,14 @@ from graphopt.report.cost import cost_of  # noqa: E402
 
 MODEL = Path("models") / "mlperf_tiny" / "ic_resnet8.onnx"
 OPTIMIZER = {"name": "adam", "relative": 0.01}
-BATCH, SEEN, BATCH_SEEN = 16, 2_048, 64
+BATCH, SEEN, BATCH_SEEN = 32, 1_024, 64
 """The images of a batch; those that the criterion sees, and in batches of how many."""
 RESIDUAL = ("/c0/Conv", "/c2*/Conv", "/sc*/Conv")
 """The layers whose channels the blocks pass on: they keep them."""
 EXAMPLE = torch.zeros(2, 3, SIDE, SIDE)
 COLUMNS = "pruned by", "removed", "MACs", "parameters", "validation %", "evaluation %", "change", "of each seed"
 LOSS = training.loss_of_labels(LABEL)
-STEPS_OF_SEARCH = 12
+STEPS_OF_SEARCH = 8
 """For the ratio of Torch-Pruning that removes so much: it has no budget of multiply-accumulates."""
 
 
@@ -66,8 +68,8 @@ class Plan:
 
 OURS, THEIRS = "graphopt", "Torch-Pruning"
 FULL = Plan(
-    steps=4,
-    last_epochs=4,
+    steps=3,
+    last_epochs=3,
     images=45_000,
     rows=(
         *((OURS, 0.5, seed) for seed in range(3)),
@@ -85,6 +87,7 @@ class Curve:
     data: Cifar10
     plan: Plan
     folder: Path
+    fabric: Fabric
 
     def row(self, who: str, removed: float, seed: int) -> dict[str, Any]:
         """What is known of a network without a part of its multiply-accumulates, and what it scores."""
@@ -97,12 +100,12 @@ class Curve:
         importance = training.Taylor(LOSS, self.batches(seed))
         pruning = PruneChannels(target_macs=1 - removed, importance=importance, normalize=True, keep=RESIDUAL)
         data, steps = Varied(self.data.train, BATCH), self.plan.steps
-        options = {"teacher": self.graph, "evaluate": self.data.validation.accuracy, "optimizer": OPTIMIZER}
+        options = {"teacher": self.graph, "optimizer": OPTIMIZER, "fabric": self.fabric}
         small = training.prune_iteratively(
             self.graph, pruning, data, LOSS, steps=steps, seed=seed, checkpoint=checkpoints, **options
         )
         options |= {"epochs": self.plan.last_epochs, "seed": seed + steps, "checkpoint": checkpoints / "last"}
-        return training.fine_tune(small, data, LOSS, **options)
+        return training.fine_tune(small, data, LOSS, evaluate=self.data.validation.accuracy, **options)
 
     def by_torch_pruning(self, removed: float, seed: int, checkpoints: Path) -> Graph:
         module, batches = resnet8(self.graph), self.batches(seed)
@@ -116,8 +119,9 @@ class Curve:
                 module,
                 Varied(self.data.train, BATCH),
                 LOSS,
-                evaluate=lambda module: self.data.validation.accuracy(traced(module)),
+                evaluate=(lambda module: self.data.validation.accuracy(traced(module))) if last else None,
                 optimizer=OPTIMIZER,
+                fabric=self.fabric,
                 epochs=self.plan.last_epochs if last else 1,
                 seed=seed + step,
                 checkpoint=checkpoints / ("last" if last else f"step-{step + 1}"),
@@ -192,7 +196,9 @@ def main() -> None:
 
     data, results = cifar10(asked.shared, asked.cache), Results(folder / "results.json")
     data = data._replace(train=data.train.only(slice(plan.images)))
-    curve = Curve(graphopt.load(asked.shared / MODEL), data, plan, folder)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    fabric.launch()
+    curve = Curve(graphopt.load(asked.shared / MODEL), data, plan, folder, fabric)
     results.take("float", lambda: curve.scored(curve.graph))
     for row in plan.rows:
         if row[0] == OURS or importlib.util.find_spec("torch_pruning"):
