@@ -31,7 +31,7 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cifar10 import INPUT, LABEL, SIDE, Cifar10, Varied, cifar10  # noqa: E402
+from cifar10 import INPUT, LABEL, SIDE, Cifar10, Flipped, cifar10  # noqa: E402
 from resnet8 import ResNet8, resnet8  # noqa: E402
 
 import graphopt  # noqa: E402
@@ -99,7 +99,7 @@ class Curve:
     def by_graphopt(self, removed: float, seed: int, checkpoints: Path) -> Graph:
         importance = training.Taylor(LOSS, self.batches(seed))
         pruning = PruneChannels(target_macs=1 - removed, importance=importance, normalize=True, keep=RESIDUAL)
-        data, steps = Varied(self.data.train, BATCH), self.plan.steps
+        data, steps = Flipped(self.data.train, BATCH), self.plan.steps
         options = {"teacher": self.graph, "optimizer": OPTIMIZER, "fabric": self.fabric}
         small = training.prune_iteratively(
             self.graph, pruning, data, LOSS, steps=steps, seed=seed, checkpoint=checkpoints, **options
@@ -117,7 +117,7 @@ class Curve:
             training.distill(
                 self.graph,
                 module,
-                Varied(self.data.train, BATCH),
+                Flipped(self.data.train, BATCH),
                 LOSS,
                 evaluate=(lambda module: self.data.validation.accuracy(traced(module))) if last else None,
                 optimizer=OPTIMIZER,

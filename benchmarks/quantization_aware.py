@@ -23,7 +23,7 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cifar10 import LABEL, Cifar10, Varied, cifar10  # noqa: E402
+from cifar10 import LABEL, Cifar10, Flipped, cifar10  # noqa: E402
 
 import graphopt  # noqa: E402
 from examples.drone.results import Results  # noqa: E402
@@ -81,7 +81,7 @@ def trained(graph: Graph, data: Cifar10, setting: Setting, epochs: int, checkpoi
     started = time.process_time()
     small = training.quantization_aware(
         graph,
-        Varied(data.train, setting.batch_size),
+        Flipped(data.train, setting.batch_size),
         training.loss_of_labels(LABEL),
         **setting.widths,
         calibration=data.calibration,
