@@ -86,13 +86,13 @@ def train(
     for number, step in enumerate(report.steps):
         if step.stopped:
             alarm(f"step {number} ({step.name}) stopped: {step.stopped}. Its best state was kept; take smaller steps.")
-    notes = [note for step in report.steps for note in step.notes]
+    told = [note for step in report.steps for note in step.notes]
     if json:
-        show_alarms(notes)
+        show_alarms(told)
         print_json("train", report)
     else:
         show(training_table(report))
-        show_notes(notes, explain=False)
+        show_notes(told, explain=False)
 
 
 def step_report(
