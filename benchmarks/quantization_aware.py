@@ -1,4 +1,4 @@
-"""ResNet8 trained for weights of 4 bits and of 1 bit, activations of 8, on 45,000 images of CIFAR-10.
+"""ResNet8 trained for weights of 4 bits and of 1 bit, activations of 8, on images of CIFAR-10.
 
     python benchmarks/quantization_aware.py SHARED_FOLDER            # goes on where it was stopped
     python benchmarks/quantization_aware.py SHARED_FOLDER --quick    # every step, too short to learn much
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,19 @@ QUICK_IMAGES = 1_024
 
 @dataclass(frozen=True)
 class Setting:
-    """Widths, and how long and by what steps they are trained for."""
+    """Widths, and on how many images, how long and by what steps they are trained for."""
 
     widths: dict[str, Any]
-    epochs: int
     relative: float
-    batch_size: int = 32
+    images: int
+    epochs: int = 2
 
 
 SETTINGS = {
-    "int4": Setting({"weights": "int4"}, epochs=4, relative=0.0005),
-    "binary, first and last layer int8": Setting({"weights": "binary", "overrides": ENDS}, epochs=4, relative=0.003),
+    "int4": Setting({"weights": "int4"}, relative=0.0005, images=20_000),
+    "binary, first and last layer int8": Setting(
+        {"weights": "binary", "overrides": ENDS}, relative=0.003, images=20_000
+    ),
 }
 
 
@@ -65,33 +67,32 @@ def main() -> None:
     torch.set_num_threads(1)
 
     data, results = cifar10(asked.shared, asked.cache), Results(folder / "results.json")
-    if asked.quick:
-        data = data._replace(train=data.train.only(slice(QUICK_IMAGES)))
     graph = graphopt.load(asked.shared / MODEL)
     results.take("float", lambda: scored(graph, data))
     for name, setting in SETTINGS.items():
         quantize = Quantize(calibration=data.calibration, **setting.widths)
         results.take(f"{name}, not trained", lambda quantize=quantize: scored(quantize(graph), data))
-        epochs = 1 if asked.quick else setting.epochs
-        results.take(name, lambda s=setting, n=name, e=epochs: trained(graph, data, s, e, folder / n))
+        if asked.quick:
+            setting = replace(setting, images=QUICK_IMAGES, epochs=1)
+        results.take(name, lambda s=setting, n=name: trained(graph, data, s, folder / n))
     Console(width=120).print(printed(results.rows))
 
 
-def trained(graph: Graph, data: Cifar10, setting: Setting, epochs: int, checkpoint: Path) -> dict[str, Any]:
+def trained(graph: Graph, data: Cifar10, setting: Setting, checkpoint: Path) -> dict[str, Any]:
     started = time.process_time()
     small = training.quantization_aware(
         graph,
-        Flipped(data.train, setting.batch_size),
+        Flipped(data.train.only(slice(setting.images))),
         training.loss_of_labels(LABEL),
         **setting.widths,
         calibration=data.calibration,
         teacher=graph,
         evaluate=data.validation.accuracy,
-        epochs=epochs,
+        epochs=setting.epochs,
         optimizer={"name": "adam", "relative": setting.relative},
         checkpoint=checkpoint,
     )
-    found = scored(small, data) | {"epoch": small.history.best, "of": epochs}
+    found = scored(small, data) | {"epoch": small.history.best, "of": setting.epochs}
     return found | {"seconds": round(time.process_time() - started)}
 
 
