@@ -43,8 +43,7 @@ from graphopt.passes import PruneChannels  # noqa: E402
 from graphopt.report.cost import cost_of  # noqa: E402
 
 MODEL = Path("models") / "mlperf_tiny" / "ic_resnet8.onnx"
-COARSE, FINE = {"name": "adam", "relative": 0.01}, {"name": "adam", "relative": 0.003}
-"""The steps of the optimizer after channels went, and in the end."""
+OPTIMIZER = {"name": "adam", "relative": 0.01}
 BATCH, SEEN, BATCH_SEEN = 32, 1_024, 64
 """The images of a batch; those that the criterion sees, and in batches of how many."""
 RESIDUAL = ("/c0/Conv", "/c2*/Conv", "/sc*/Conv")
@@ -101,12 +100,12 @@ class Curve:
         importance = training.Taylor(LOSS, self.batches(seed))
         pruning = PruneChannels(target_macs=1 - removed, importance=importance, normalize=True, keep=RESIDUAL)
         data, steps = Flipped(self.data.train, BATCH), self.plan.steps
-        options = {"teacher": self.graph, "fabric": self.fabric}
+        options = {"teacher": self.graph, "optimizer": OPTIMIZER, "fabric": self.fabric}
         small = training.prune_iteratively(
-            self.graph, pruning, data, LOSS, steps=steps, optimizer=COARSE, seed=seed, checkpoint=checkpoints, **options
+            self.graph, pruning, data, LOSS, steps=steps, seed=seed, checkpoint=checkpoints, **options
         )
         options |= {"epochs": self.plan.last_epochs, "seed": seed + steps, "checkpoint": checkpoints / "last"}
-        return training.fine_tune(small, data, LOSS, optimizer=FINE, evaluate=self.data.validation.accuracy, **options)
+        return training.fine_tune(small, data, LOSS, evaluate=self.data.validation.accuracy, **options)
 
     def by_torch_pruning(self, removed: float, seed: int, checkpoints: Path) -> Graph:
         module, batches = resnet8(self.graph), self.batches(seed)
@@ -121,7 +120,7 @@ class Curve:
                 Flipped(self.data.train, BATCH),
                 LOSS,
                 evaluate=(lambda module: self.data.validation.accuracy(traced(module))) if last else None,
-                optimizer=FINE if last else COARSE,
+                optimizer=OPTIMIZER,
                 fabric=self.fabric,
                 epochs=self.plan.last_epochs if last else 1,
                 seed=seed + step,
