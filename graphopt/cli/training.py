@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphopt.cli.common import JsonOption, LoadOption, load_model, load_outside
+from graphopt.cli.common import JsonOption, LoadOption, load_model, load_outside, show_alarms, show_notes
 from graphopt.cli.console import alarm, print_json, show, table, working
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from graphopt.ir import Graph
+    from graphopt.passes import Note
     from graphopt.report import Cost
     from graphopt.training import Epoch, History
 
@@ -33,6 +34,7 @@ class TrainedStep:
     zeros: float
     """The part of the constants that is zero."""
     seconds: float
+    notes: tuple[Note, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def train(
     load: LoadOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Fine-tune, prune and distill by a recipe, step by step; an interrupted run goes on where it was.
+    """Fine-tune, prune, distill and quantize by a recipe, step by step; an interrupted run goes on where it was.
 
     The functions that a recipe names are run: only ever use one that you trust.
     """
@@ -67,13 +69,13 @@ def train(
     samples = None
     if plan.data.file is not None:
         samples = read_samples(plan.folder / plan.data.file, graph, [*plan.data.keys], plan.data.labels)
-    made = [step_report("before", graph, None, 0.0)]
+    made = [step_report("before", graph, None, 0.0, ())]
     with working("training"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what they say of a run is in its history, and told below
+        warnings.simplefilter("ignore", UserWarning)  # what they say is in the history or the notes, and told below
         started = time.monotonic()
-        for name, trained in run_recipe(plan, graph, samples, fabric):
+        for name, trained, notes in run_recipe(plan, graph, samples, fabric):
             graph = trained
-            made.append(step_report(name, trained, trained.history, time.monotonic() - started))
+            made.append(step_report(name, trained, trained.history, time.monotonic() - started, notes))
             started = time.monotonic()
     if fabric is not None and fabric.global_rank > 0:
         return  # the first process tells of it
@@ -84,19 +86,24 @@ def train(
     for number, step in enumerate(report.steps):
         if step.stopped:
             alarm(f"step {number} ({step.name}) stopped: {step.stopped}. Its best state was kept; take smaller steps.")
+    told = [note for step in report.steps for note in step.notes]
     if json:
+        show_alarms(told)
         print_json("train", report)
     else:
         show(training_table(report))
+        show_notes(told, explain=False)
 
 
-def step_report(name: str, graph: Graph, history: History | None, seconds: float) -> TrainedStep:
+def step_report(
+    name: str, graph: Graph, history: History | None, seconds: float, notes: tuple[Note, ...]
+) -> TrainedStep:
     from graphopt.report import cost_of
 
     arrays = list(graph.constants.values())
     zeros = sum(int((array == 0).sum()) for array in arrays) / max(sum(array.size for array in arrays), 1)
     curve, kept, stopped = (history.epochs, history.best, history.stopped) if history else ((), None, None)
-    return TrainedStep(name, curve, kept, stopped, cost_of(graph), zeros, seconds)
+    return TrainedStep(name, curve, kept, stopped, cost_of(graph), zeros, seconds, notes)
 
 
 def training_table(report: TrainingReport) -> Table:

@@ -6,11 +6,8 @@ that you trust.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +19,14 @@ import torch
 from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.exporters import to_torch
 from graphopt.ir import Graph
+from graphopt.passes import Context, Note
 from graphopt.progress import counted
 from graphopt.records import record, table
 from graphopt.training.data import Loss, tensors
 from graphopt.training.history import TrainedGraph
+from graphopt.training.named import named_function
 from graphopt.training.objective import loss_of_labels
-from graphopt.training.recipe_steps import STEPS, Lessons, RecipeStep
+from graphopt.training.recipe_steps import STEPS, Lessons, QuantizeStep, RecipeStep
 from graphopt.training.samples import size_of
 from graphopt.training.tune import Evaluate, on_outputs
 
@@ -66,10 +65,11 @@ class Recipe:
 
 
 class StepDone(NamedTuple):
-    """A step, and the graph after it."""
+    """A step, the graph after it, and what its passes note."""
 
     name: str
     graph: TrainedGraph
+    notes: tuple[Note, ...]
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -83,6 +83,9 @@ def read_recipe(path: str | Path) -> Recipe:
         raise InvalidInput(f"is no recipe: {error}", where=where, advice="docs/training.md has one") from error
     if not steps:
         raise InvalidInput("has no steps", where=where, advice=f"write [[steps]] with do = one of {', '.join(STEPS)}")
+    if early := [i for i, step in enumerate(steps[:-1], 1) if isinstance(step, QuantizeStep)]:
+        why = "the graph is on integers after it, of which nothing more can be learned"
+        raise InvalidInput(f"step {early[0]} (quantization-aware) is not the last", where=where, why=why)
     if (recipe.data.file is None) == (recipe.data.function is None):
         raise InvalidInput("data is of a file or of a function, one of them", where=where)
     if not 0 <= recipe.data.held_out < 1:
@@ -112,9 +115,10 @@ def run_recipe(recipe: Recipe, graph: Graph, samples: Any = None, fabric: Any = 
     for number, step in enumerate(counted(recipe.steps, "step"), 1):
         name = names[type(step)]
         folder = None if recipe.checkpoint is None else recipe.folder / recipe.checkpoint / f"{number}-{name}"
+        context = Context()
         with placed(f"step {number} ({name})"):
-            graph = step.run(graph, lessons, step.options(recipe.seed, folder, fabric))
-        yield StepDone(name, graph)
+            graph = step.run(graph, lessons, context, step.options(recipe.seed, folder, fabric))
+        yield StepDone(name, graph, tuple(context.notes))
 
 
 @contextmanager
@@ -173,42 +177,3 @@ def minus_loss(loss: Loss, held: Any) -> Evaluate:
         return -float(np.average(losses, weights=sizes))
 
     return evaluate
-
-
-def named_function(text: str, folder: Path) -> Callable[..., Any]:
-    """What ``file.py:name`` or ``package.module:name`` names; files are relative to the folder.
-
-    Raises ``InvalidInput`` if there is no such thing, or if its module fails.
-    """
-    place, _, name = text.rpartition(":")
-    if not place:
-        raise InvalidInput("names no function", where=text, advice="write file.py:name or package.module:name")
-    try:
-        found = getattr(module_at(place, folder), name)
-    except (Exception, SystemExit) as error:
-        raise InvalidInput(f"cannot be had: {type(error).__name__}: {error}", where=text) from error
-    if not callable(found):
-        raise InvalidInput("is no function", where=text)
-    return found  # type: ignore[no-any-return]
-
-
-def module_at(place: str, folder: Path) -> Any:
-    """A module by its name, or from a file, which is run once."""
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    path = (folder / place).resolve()
-    name = f"graphopt_recipe_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__file__", None) == str(path):
-        return known
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

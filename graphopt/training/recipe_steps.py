@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph
-from graphopt.passes import parse_passes
+from graphopt.passes import Context, parse_passes
 from graphopt.passes.prune import PruneChannels, PruneWeights
 from graphopt.training.data import Loss
 from graphopt.training.distill import distill
 from graphopt.training.fine_tune import fine_tune
 from graphopt.training.history import TrainedGraph
+from graphopt.training.named import named_function
 from graphopt.training.prune import prune_iteratively
+from graphopt.training.quantization import quantization_aware
 from graphopt.training.samples import BATCH_SIZE
 from graphopt.training.settings import Options
 from graphopt.training.sparsify import Gradual, Regrow, Soft, prune_while_training
@@ -50,8 +52,9 @@ class RecipeStep:
     frozen: tuple[str, ...] = ()
     batch_size: int = BATCH_SIZE
 
-    def run(self, graph: Graph, lessons: Lessons, options: Options) -> TrainedGraph:
-        """The graph after this step; the options have its fields, the seed and the folder of its checkpoint."""
+    def run(self, graph: Graph, lessons: Lessons, context: Context, options: Options) -> TrainedGraph:
+        """The graph after this step; the options have its fields, the seed and the folder of its checkpoint. The
+        context gets the notes of passes."""
         raise NotImplementedError(type(self).__name__)
 
     def options(self, seed: int, checkpoint: Path | None, fabric: Any) -> Options:
@@ -67,7 +70,7 @@ class FineTuneStep(RecipeStep):
 
     teacher: str | None = None
 
-    def run(self, graph: Graph, lessons: Lessons, options: Options) -> TrainedGraph:
+    def run(self, graph: Graph, lessons: Lessons, context: Context, options: Options) -> TrainedGraph:
         teacher = None if self.teacher is None else lessons.folder / self.teacher
         loss = lessons.needed_loss()
         return fine_tune(graph, lessons.data, loss, evaluate=lessons.evaluate, teacher=teacher, **options)
@@ -82,7 +85,7 @@ class DistillStep(RecipeStep):
     alpha: float = 0.7
     features: dict[str, str] | None = None
 
-    def run(self, graph: Graph, lessons: Lessons, options: Options) -> TrainedGraph:
+    def run(self, graph: Graph, lessons: Lessons, context: Context, options: Options) -> TrainedGraph:
         return distill(
             lessons.folder / self.teacher,
             graph,
@@ -105,7 +108,7 @@ class PruneStep(RecipeStep):
     epochs: int = 1
     teacher: str | None = None
 
-    def run(self, graph: Graph, lessons: Lessons, options: Options) -> TrainedGraph:
+    def run(self, graph: Graph, lessons: Lessons, context: Context, options: Options) -> TrainedGraph:
         del options["epochs"]
         return prune_iteratively(
             graph,
@@ -116,6 +119,7 @@ class PruneStep(RecipeStep):
             epochs_per_step=self.epochs,
             teacher=None if self.teacher is None else lessons.folder / self.teacher,
             evaluate=lessons.evaluate,
+            context=context,
             **options,
         )
 
@@ -127,7 +131,7 @@ class SparsifyStep(RecipeStep):
     pruning: str
     how: str = "gradual"
 
-    def run(self, graph: Graph, lessons: Lessons, options: Options) -> TrainedGraph:
+    def run(self, graph: Graph, lessons: Lessons, context: Context, options: Options) -> TrainedGraph:
         pruning = pruning_pass(self.pruning)
         kind = {"gradual": Gradual, "regrow": Regrow, "soft": Soft}.get(self.how)
         if kind is None:
@@ -141,11 +145,54 @@ class SparsifyStep(RecipeStep):
         return prune_while_training(graph, how, lessons.data, loss, evaluate=lessons.evaluate, **options)
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuantizeStep(RecipeStep):
+    """``quantization_aware``, with a model file as ``teacher``: the graph is on integers afterwards.
+
+    ``calibration`` is a function that gives batches, ``file.py:name``; without one the first samples of the data are.
+    """
+
+    weights: str = "int8"
+    activations: str = "int8"
+    per_channel: bool = True
+    observer: str = "minmax"
+    overrides: dict[str, str] | None = None
+    calibration: str | None = None
+    learn_scales: bool = True
+    teacher: str | None = None
+    temperature: float = 4.0
+    alpha: float = 0.7
+    outputs: tuple[str, ...] | None = None
+
+    def run(self, graph: Graph, lessons: Lessons, context: Context, options: Options) -> TrainedGraph:
+        named = self.calibration
+        return quantization_aware(
+            graph,
+            lessons.data,
+            lessons.loss if self.teacher is not None else lessons.needed_loss(),
+            weights=self.weights,
+            activations=self.activations,
+            per_channel=self.per_channel,
+            observer=self.observer,
+            overrides=self.overrides,
+            calibration=None if named is None else named_function(named, lessons.folder)(),
+            learn_scales=self.learn_scales,
+            teacher=None if self.teacher is None else lessons.folder / self.teacher,
+            temperature=self.temperature,
+            alpha=self.alpha,
+            outputs=self.outputs,
+            evaluate=lessons.evaluate,
+            context=context,
+            **options,
+        )
+
+
 STEPS: dict[str, type[RecipeStep]] = {
     "fine-tune": FineTuneStep,
     "distill": DistillStep,
     "prune": PruneStep,
     "prune-while-training": SparsifyStep,
+    "quantization-aware": QuantizeStep,
 }
 """What ``do`` of a step may be."""
 

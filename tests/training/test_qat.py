@@ -141,6 +141,17 @@ def test_norms_are_those_of_the_data_in_the_end() -> None:
     assert last == pytest.approx(float(cross_entropy(torch.from_numpy(outputs), batch)), abs=1e-6)
 
 
+@pytest.mark.parametrize("taught", [False, True])
+def test_frozen_norms_keep_the_statistics_of_the_graph(taught: bool) -> None:
+    """On data that has others, with steps of nothing: the program is that of the beginning."""
+    graph, moved = float_net(), {**DATA, "x": X + 2}
+    before = quantized_module(graph, Quantize(calibration=moved["x"])).program()
+    options: Any = {"teacher": graph if taught else None, "calibration": moved["x"], "epochs": 2}
+    options["optimizer"] = {"name": "SGD", "lr": 0.0}
+    assert same(quantization_aware(graph, moved, cross_entropy, frozen_norms=True, **options), before)
+    assert not same(quantization_aware(graph, moved, cross_entropy, **options), before)
+
+
 def test_the_float_graph_teaches() -> None:
     graph = float_net()
     trained = quantization_aware(graph, X, weights="binary", teacher=graph, epochs=8, optimizer=BOLD, evaluate=accuracy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 from torch import nn
@@ -68,14 +69,14 @@ def quantization_aware(
         calibration: batches for initial ranges and for batch norms; by default the first ones of the data.
         learn_scales: whether to train scales too; those of inputs and of 16 bits stay.
         teacher: a graph, module or model file whose outputs are learned, as ``distill`` does; it may be the float graph
-            itself. Batch norms are then frozen from the start.
+            itself. Batch norms are then measured and frozen at the start.
         temperature, alpha, outputs: how they are learned; see ``distill``.
         evaluate: how good a graph on integers is; higher is better. The best state is kept, which may be the initial
             one; without ``evaluate`` the last.
         context: gets the notes of the passes, such as which nodes stay float, and why.
         options: epochs, optimizer, schedule, seed, checkpoint, fabric, frozen_norms, frozen, batch_size; see
             ``Settings``. Batch norms use the statistics of each batch for three quarters of the epochs, and are then
-            measured on the calibration data and frozen; with ``frozen_norms`` at the start.
+            measured on the calibration data and frozen; with ``frozen_norms`` they keep the statistics of the graph.
 
     Raises ``InvalidInput`` if no layer can be on integers, for binary weights of which some are zero, and as
     ``fine_tune`` does. Warns if a layer that was on integers no longer is, since training drove its scales too far
@@ -97,7 +98,9 @@ def quantization_aware(
     )
     module = quantized_module(graph, quantize, learn_scales, context)
     kept_float = declined(module, context)
-    if settings.frozen_norms or teacher is not None:
+    if settings.frozen_norms:
+        module.freeze_norms()
+    elif teacher is not None:
         module.freeze_norms(seen)
     rate = rated(evaluate) if evaluate is not None else None
     if teacher is not None:
@@ -119,8 +122,9 @@ def quantization_aware(
         history = train_module(module, samples, on_outputs(names, loss), settings, rate, companions)
     ended = Context()
     program = module.program(ended)
-    if lost := [str(note) for note in ended.notes if note.declined and note.node not in kept_float]:
-        warnings.warn(f"training took layers off the integers: {'; '.join(lost)}", stacklevel=2)
+    if lost := [replace(note, alarm=True) for note in ended.notes if note.declined and note.node not in kept_float]:
+        context.notes += lost
+        warnings.warn(f"training took layers off the integers: {'; '.join(map(str, lost))}", stacklevel=2)
     return TrainedGraph.of(program, history)
 
 

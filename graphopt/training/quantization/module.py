@@ -45,9 +45,11 @@ class QuantizedModule(TorchGraph):
         module.register_parameter(leaf, nn.Parameter(torch.from_numpy(data.copy())))
 
     @torch.no_grad()
-    def freeze_norms(self, data: Data) -> None:
-        """Measure mean and variance of the batch norms on data, and use these from now on, also in training mode."""
-        if not any(isinstance(node.op, BatchNorm) for node in self.plan.graph.nodes):
+    def freeze_norms(self, data: Data | None = None) -> None:
+        """Let batch norms use fixed statistics from now on, also in training mode: those that they have, or those that
+        are measured on data."""
+        self.norms_frozen = True
+        if data is None or not any(isinstance(node.op, BatchNorm) for node in self.plan.graph.nodes):
             return
         new = ReestimateBatchNorm(calibration=data)(self.quantized())
         norms = {new.names[node]: node for node in new.nodes if isinstance(node.op, BatchNorm)}
@@ -56,7 +58,6 @@ class QuantizedModule(TorchGraph):
             for value, now in zip(old[3:], node.inputs[3:], strict=True):
                 if now.constant is not None:
                     self.tensor(self.plan.slots[value].key).copy_(torch.tensor(now.constant))
-        self.norms_frozen = True
 
     def constants(self) -> dict[Value, Tensor]:
         return self.forms.reals(super().constants())
