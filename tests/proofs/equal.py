@@ -14,6 +14,7 @@ import z3
 from graphopt.ir import REGISTRY, Constant, Graph, Input, Value, arg, topological
 from graphopt.ir import graph as graph_module
 from graphopt.ops import Binary, Unary
+from graphopt.passes.fold import channels
 from graphopt.rewrite import RewriteLog, Rule, rewrite
 from proofs.terms import Current, Term, Terms, bare, difference, lifted, paths, unknowns
 
@@ -55,10 +56,12 @@ def unknown(name: str, *shape: int) -> Value:
 @contextmanager
 def terms_kept() -> Iterator[None]:
     """Arrays of terms stay what they are where numpy or the graph would make plain arrays of them."""
-    frozen = graph_module.frozen
+    frozen, times = graph_module.frozen, channels.times
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "asarray", np.asanyarray)
-        patch.setattr(graph_module, "frozen", lambda data: data if isinstance(data, Terms) else frozen(data))
+        patch.setattr(graph_module, "frozen", lambda data, *how: data if isinstance(data, Terms) else frozen(data, *how))
+        # of terms there is no product in float64
+        patch.setattr(channels, "times", lambda a, b, dtype: a * b if isinstance(a, Terms) else times(a, b, dtype))
         yield
 
 

@@ -127,7 +127,7 @@ def times(weights: Array, factors: Array, dtype: np.dtype[Any] | str) -> Array:
     """Weights times factors, computed in float64 and rounded to ``dtype``, in the memory of the result alone."""
     shape = np.broadcast_shapes(weights.shape, factors.shape)
     with np.errstate(over="ignore"):
-        return np.multiply(weights, factors, out=np.empty(shape, dtype), dtype=np.float64, casting="same_kind")
+        return np.multiply(weights, factors, out=np.empty(shape, dtype), dtype=np.float64, casting="unsafe")
 
 
 def scale_grouped(weights: Array, scale: Array, group: int, dtype: np.dtype[Any] | str = "float64") -> Array:
