@@ -45,8 +45,7 @@ PRODUCTS = [
 ]
 """Of one element, two bytes each instruction."""
 
-SCALED = """\
-ldm r7!, {r4}
+UPPER = """\
 uxth r3, r4
 asrs r4, r4, #16
 uxth r2, r0
@@ -63,8 +62,9 @@ muls r4, r0, r4
 asrs r3, r3, #16
 asrs r2, r2, #16
 adds r4, r4, r3
-adds r4, r4, r2
-ldm r7!, {r0, r1}
+adds r4, r4, r2"""
+"""Makes r4 the upper half of r4 times r0, a product of 64 bits, of four of 16; takes r0 to r3."""
+NARROWED = """\
 adds r4, r4, r0
 asrs r4, r4, r1
 sxtb r0, r4
@@ -74,9 +74,8 @@ asrs r4, r4, #31
 movs r0, #127
 eors r0, r0, r4
 4:
-strb r0, [r6]
-adds r6, r6, #1"""
-"""The sum r0 by the scaling at r7, to r6: the upper half of a product of 32 bits is made of four of 16."""
+strb r0, [r6]"""
+"""Stores r4, plus the addend r0, shifted by r1, in 8 bits."""
 
 
 def prologue(several: bool) -> list[str]:
@@ -126,7 +125,7 @@ b 0b
 
 
 def assembly_of(several: bool, scales: bool) -> str:
-    store = SCALED if scales else "stm r6!, {r0}"
+    scaled = ["ldm r7!, {r4}", UPPER, "ldm r7!, {r0, r1}", NARROWED, "adds r6, r6, #1"]
     lines = [
         *prologue(several),
         "0:",
@@ -163,7 +162,7 @@ def assembly_of(several: bool, scales: bool) -> str:
         f"ldr r6, [sp, #{Y}]",
         "3:",
         "ldm r5!, {r0}",
-        store,
+        *(scaled if scales else ["stm r6!, {r0}"]),
         "cmp r5, r8",
         "bne 3b",
         f"str r6, [sp, #{Y}]",

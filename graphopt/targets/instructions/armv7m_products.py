@@ -14,6 +14,8 @@ SUMS = [["r2", "r3", "r4", "r5"], ["r6", "r7", "r8", "r9"]]
 ELEMENTS = [("r10", "r0"), ("r11", "lr")]
 """Of each window: an element, and the pointer to the next."""
 WEIGHT = "r12"
+NUMBERS = ("r10", "r11", "r12")
+"""Multiplier, addend and shift of a channel."""
 X, STEP, Y, LEFT, END, ENTRY, RESULT, STREAM, DEPTH, CHANNELS = 0, 4, 8, 16, 20, 24, 28, 32, 36, 40
 """Places on the stack: the window and the step to the next, the next result of each of two, the channels to do, the end
 of the window, where its loop begins; the results of the window; and what stays."""
@@ -107,12 +109,13 @@ def sums_stored(pixels: int) -> list[str]:
     return [*lines, *(f"str {y}, [sp, #{Y + 4 * p}]" for p, y in enumerate(pointers))]
 
 
-def scaled(total: str, result: str) -> list[str]:
-    """A sum by multiplier, addend and shift in r10 to r12."""
+def scaled(total: str, lower: str, result: str, numbers: tuple[str, str, str]) -> list[str]:
+    """A sum by multiplier, addend and shift; ``lower`` is what the lower half of the product goes to."""
+    multiplier, addend, shift = numbers
     return [
-        f"smull {total}, {result}, {total}, r10",
-        f"add {result}, {result}, r11",
-        f"asr {result}, {result}, r12",
+        f"smull {lower}, {result}, {total}, {multiplier}",
+        f"add {result}, {result}, {addend}",
+        f"asr {result}, {result}, {shift}",
         f"ssat {result}, #8, {result}",
     ]
 
@@ -128,11 +131,11 @@ def sums_scaled(pixels: int) -> list[str]:
         if lane == 0:
             for p, (value, y) in enumerate(zip(values, pointers, strict=True)):
                 lines += [f"ldr r2, [sp, #{Y + 4}]"] if p else []
-                lines += [*scaled(SUMS[p][0], value), *stored(0, [(value, y)], "strb", 1)]
+                lines += [*scaled(SUMS[p][0], SUMS[p][0], value, NUMBERS), *stored(0, [(value, y)], "strb", 1)]
             lines += [f"ldr {left}, [sp, #{LEFT}]", f"cmp {left}, #2"]
             continue
         for p, value in enumerate(values):
-            lines += scaled(SUMS[p][lane], value)
+            lines += scaled(SUMS[p][lane], SUMS[p][lane], value, NUMBERS)
         lines += [f"cmp {left}, #4"] if lane == LANES - 1 else []
         lines += stored(lane, list(zip(values, pointers, strict=True)), "strb", 1)
     return [*lines, *(f"str {y}, [sp, #{Y + 4 * p}]" for p, y in enumerate(pointers))]

@@ -32,6 +32,7 @@ from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
 from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
 from graphopt.targets.kernels.windows import ExpandedWindows, Tile, Windows
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
@@ -365,9 +366,6 @@ def by_elements(routines: thumb_products.Routines, by_element: bool) -> ProductS
         depthwise_by_elements,
     )
 
-
-def depthwise_by_elements(task, plane, weight, bias):
-    raise Decline("TODO")
 
 ARMV7M = by_elements(BY_ELEMENT, by_element=True)
 ARMV6M = by_elements(BY_CHANNEL, by_element=False)
