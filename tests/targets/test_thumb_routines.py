@@ -15,6 +15,8 @@ from graphopt.targets import get_target
 from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruction, thumb_products
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
+from graphopt.targets.instructions.thumb_depthwise import Tile, depthwise_routine
+from graphopt.targets.instructions.thumb_rows import OFFSET_ROWS
 
 ORDERS = {"cortex-m0": BY_CHANNEL, "cortex-m3": BY_ELEMENT}
 
@@ -38,10 +40,45 @@ def products(rng: np.random.Generator, target: str) -> Iterator[Case]:
             yield Case(routine, (x, stream, None, *steps, depth, channels), (spaced(y, channels + 1),))
 
 
+def rows(rng: np.random.Generator) -> Iterator[Case]:
+    for step, width, lines, gap in ((1, 1, 1, 0), (3, 4, 2, 2), (2, 5, 3, 1), (4, 11, 2, 3), (1, 8, 1, 1)):
+        source = int8(rng, step * (width * lines - 1) + 1)
+        found = np.zeros((lines, width + gap), np.uint8)
+        found[:, :width] = OFFSET_ROWS.meaning(source[::step]).reshape(lines, width)
+        assert np.array_equal(found[:, :width].ravel(), source[::step].astype(np.int16) + 128)
+        yield Case(OFFSET_ROWS, (None, source, step, width, lines, gap), (found.ravel(),))
+
+
+TILES = [
+    *(Tile(3, 3, stride, pixels) for stride in (1, 2, 3) for pixels in range(1, 6)),
+    *(Tile(rows, columns, 1, 4) for rows, columns in ((1, 1), (1, 2), (1, 15), (2, 7), (5, 5), (7, 7))),
+    *(Tile(rows, columns, 2, 5) for rows, columns in ((1, 3), (7, 7), (2, 24))),
+]
+
+
+def depthwise(rng: np.random.Generator) -> Iterator[Case]:
+    """Tiles one below another, and their pixels three bytes apart."""
+    for tile in TILES:
+        count, step = 3, 3
+        elements = rng.integers(0, 256, (tile.rows + count - 1, tile.reach)).astype(np.uint8)
+        weight = int8(rng, tile.rows, tile.columns)
+        bias, scaling = int(rng.integers(-9000, 9000)), scalings(rng, 1)[0]
+        words = np.concatenate([[bias], weight.ravel(), scaling]).astype(np.int32)
+        routine = depthwise_routine(tile)
+        y = np.zeros((count, tile.pixels, step), np.int8)
+        for i in range(count):
+            for p in range(tile.pixels):
+                window = elements[i : i + tile.rows, p * tile.stride : p * tile.stride + tile.columns]
+                y[i, p, 0] = routine.meaning(window.reshape(1, -1), weight.ravel(), bias, scaling)[0]
+        last = y.ravel()[: y.size - step + 1]
+        yield Case(routine, (elements, words, None, step, tile.reach, tile.reach, tile.pixels * step, count), (last,))
+
+
 @pytest.mark.parametrize("target", ORDERS)
 @pytest.mark.parametrize("portable", [True, False], ids=["portable", "assembly"])
 def test_what_is_computed_is_what_is_meant(target: str, portable: bool, tmp_path: Path) -> None:
-    drawn = list(products(np.random.default_rng(0), target))
+    rng = np.random.default_rng(0)
+    drawn = [*products(rng, target), *rows(rng), *depthwise(rng)]
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [INSTRUCTIONS[name, None] if portable else find_instruction(name, get_target(target)) for name in names]
     assert all((one.isa is None) == portable for one in found)

@@ -102,7 +102,10 @@ def stored(lane: int, results: list[tuple[str, str]], mnemonic: str, size: int) 
 def sums_stored(pixels: int) -> list[str]:
     """The sums of a group, as words."""
     pointers = ["r0", "lr"][:pixels]
-    lines = [f"ldr {y}, [sp, #{Y + 4 * p}]" for p, y in enumerate(pointers)] + [f"ldr r12, [sp, #{LEFT}]", "cmp r12, #2"]
+    lines = [f"ldr {y}, [sp, #{Y + 4 * p}]" for p, y in enumerate(pointers)] + [
+        f"ldr r12, [sp, #{LEFT}]",
+        "cmp r12, #2",
+    ]
     for lane in range(LANES):
         lines += ["cmp r12, #4"] if lane == LANES - 1 else []
         lines += stored(lane, [(total[lane], y) for total, y in zip(SUMS, pointers, strict=False)], "str", 4)

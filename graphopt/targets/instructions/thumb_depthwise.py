@@ -1,6 +1,6 @@
 """Depthwise convolution for Thumb without a DSP extension: a tile of pixels of one channel, over and over.
 
-The elements in scratch are unsigned, 128 more than they were: ARMv6-M loads unsigned bytes alone at a distance that is
+The elements are unsigned, as ``OFFSET_ROWS`` gives them: ARMv6-M loads unsigned bytes alone at a distance that is
 written out. There is a routine for each window, stride and number of pixels, as ``dsp_depthwise`` has it.
 """
 
@@ -14,8 +14,6 @@ from graphopt.targets.instructions import armv7m_products as armv7m
 from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.dsp_depthwise import REGISTERS, ending, entry, load, meant
 
-OFFSET = 128
-"""What is added to elements."""
 MOST_TAPS = 49
 """Taps are written out, and on ARMv6-M the branch back reaches over so many."""
 MOST_REACH = 32
@@ -39,36 +37,6 @@ class Tile:
     @property
     def taps(self) -> int:
         return self.rows * self.columns
-
-
-OFFSET_ROWS = instruction(
-    Instruction(
-        "offset_rows",
-        None,
-        {
-            "target": "uint8*",
-            "source": "const int8*",
-            "step": "int32",
-            "width": "int32",
-            "lines": "int32",
-            "gap": "int32",
-        },
-        "void",
-        f"""\
-    for (int32_t line = 0; line < lines; ++line) {{
-        for (int32_t i = 0; i < width; ++i, source += step) {{
-            *target++ = (uint8_t)(*source + {OFFSET});
-        }}
-        target += gap;
-    }}""",
-        lambda source: source.view("uint8") ^ OFFSET,
-        comment=f"Adds {OFFSET} to elements that are step apart, and writes them to rows, with a gap behind each.",
-        spans={
-            "target": Span("width", (("lines", "width + gap"),)),
-            "source": Span("1", (("lines * width", "step"),)),
-        },
-    )
-)
 
 
 @cache

@@ -296,7 +296,7 @@ class PaddedRows:
     @property
     def width(self) -> int:
         """Elements of the input in a row."""
-        return min(self.plane.size[1], self.row - self.plane.window.pads[1])
+        return max(0, min(self.plane.size[1], self.row - self.plane.window.pads[1]))
 
     def fill(self, line: Expr, first: Expr, last: Expr) -> None:
         with loop("i", first, last) as i:
@@ -304,7 +304,7 @@ class PaddedRows:
 
     def fill_columns(self, lines: int) -> None:
         """The padding at the ends of rows, which stays."""
-        left = self.plane.window.pads[1]
+        left = min(self.plane.window.pads[1], self.row)  # windows may be in the padding as a whole
         with loop("line", 0, lines) as line:
             for first, last in ((0, left), (left + self.width, self.row)):
                 if first < last:
@@ -312,7 +312,7 @@ class PaddedRows:
 
     def copy(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: int, last: int) -> None:
         """Rows of scratch from ``first`` to ``last``, which hold those of the padded input from ``top`` on."""
-        if first == last:
+        if first == last or not self.width:
             return
         plane, left = self.plane, self.plane.window.pads[1]
         begin = top - plane.window.pads[0]

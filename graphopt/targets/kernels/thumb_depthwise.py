@@ -14,11 +14,10 @@ from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.thumb_depthwise import (
     MOST_REACH,
     MOST_TAPS,
-    OFFSET,
-    OFFSET_ROWS,
     Tile,
     depthwise_routine,
 )
+from graphopt.targets.instructions.thumb_rows import OFFSET, OFFSET_ROWS
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View
 from graphopt.targets.kernels.depthwise import DepthwiseStrips, as_swapped, swapped
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
