@@ -1,4 +1,4 @@
-"""Sums of many products on ARMv6-M, which multiplies low registers to 32 bits: four channels of one window at a time."""
+"""Sums of many products on ARMv6-M, which multiplies low registers alone: four channels of one window at a time."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ WEIGHTS = ["r1", "r5", "r6", "r7"]
 """Where the weights of each channel end; r0 is where the window does, and the index r2 goes up to 0."""
 ENTRY = "r12"
 FOUND, Y, LEFT, DEPTH, CHANNELS, X, STREAM, RESULT, STEP = 0, 16, 20, 24, 28, 32, 36, 40, 44
-"""Places on the stack: four sums, the next result, the channels to do; and what stays: depth, channels, where the window
-ends, the stream, the results of the window, and the step of windows."""
+"""Places on the stack: four sums, the next result, the channels to do; and what stays: depth, channels, where the
+window ends, the stream, the results of the window, and the step of windows."""
 FRAME = 48
 ARGUMENTS = SAVED_BYTES + FRAME
 Y_STEP, PIXELS = ARGUMENTS, ARGUMENTS + 4

@@ -1,6 +1,7 @@
 """Depthwise convolution of int8 by one product after the other, for Thumb without a DSP extension.
 
-Rows of one channel are in scratch as unsigned bytes, with their padding; a routine sums the taps of pixels side by side.
+Rows of one channel are in scratch as unsigned bytes, with their padding; a routine sums the taps of pixels side by
+side.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class DepthwiseElements(DepthwiseStrips):
 
     def tile(self, pixels: int) -> Tile:
         window = self.plane.window
-        return Tile(*window.kernel, window.strides[1], pixels)
+        rows, columns = window.kernel
+        return Tile(rows, columns, window.strides[1], pixels)
 
     @property
     def row(self) -> int:
