@@ -128,9 +128,8 @@ def products_kernel(
     windows = by.windows(plane, weight.shape[1], seen.strides, zero_point)
     rows = windows.in_order(weight)
     direct = scaling is not None and stored_by_pixels(task, view)
-    kernel = by.loops(
-        by, plane, view, windows, len(rows), rows.shape[1], scaling is not None, direct, addition_of(task, view)
-    )
+    addition = None if scaling is None else addition_of(task, view)
+    kernel = by.loops(by, plane, view, windows, len(rows), rows.shape[1], scaling is not None, direct, addition)
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
     packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed, **kernel.packed}
