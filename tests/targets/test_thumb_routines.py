@@ -11,6 +11,7 @@ from harness import program, run_c
 from targets.test_mve_routines import spaced, windows_of
 from targets.test_routines import Case, int8, scalings, statements
 
+from graphopt.runtime.build import run_tool
 from graphopt.targets import get_target
 from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruction, thumb_products
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
@@ -91,3 +92,13 @@ def test_what_is_computed_is_what_is_meant(target: str, portable: bool, tmp_path
         got = np.frombuffer(raw, want.dtype, want.size, at)
         at += want.nbytes
         np.testing.assert_array_equal(got, want, err_msg=f"{case.routine.name} of {case.arguments[-4:]}")
+
+
+@pytest.mark.parametrize("target", ORDERS)
+def test_clang_takes_the_assembly(target: str, tmp_path: Path) -> None:
+    """Its assembler and its older syntax are not those of GCC."""
+    found = [*ORDERS[target].values(), OFFSET_ROWS, *map(depthwise_routine, TILES)]
+    bodies = [definition(find_instruction(one.name, get_target(target))) for one in found]
+    (tmp_path / "routines.c").write_text("\n".join(["#include <stdint.h>", *bodies]))
+    options = ["--target=arm-none-eabi", f"-mcpu={target}", "-mthumb", "-ffreestanding", "-Wno-unused-function"]
+    run_tool(["clang", *options, "-O1", "-Wall", "-Werror", "-c", "routines.c", "-o", "routines.o"], tmp_path)

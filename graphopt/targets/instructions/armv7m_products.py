@@ -31,10 +31,10 @@ def products(several: bool) -> list[str]:
     r0 and lr point to two windows and r1 to the weights; or r0 to the only one, r1 and lr to the weights of two groups.
     """
     first, second = ELEMENTS if several else ELEMENTS[:1] * 2
-    lines = [f"ldrsb.w {first}, [r0], #1", *([f"ldrsb.w {second}, [lr], #1"] if several else [])]
+    lines = [f"ldrsb {first}, [r0], #1", *([f"ldrsb {second}, [lr], #1"] if several else [])]
     for one, other in zip(*SUMS, strict=True):
-        lines += [f"ldrsb.w {WEIGHT}, [r1], #1", f"mla {one}, {first}, {WEIGHT}, {one}"]
-        lines += [] if several else [f"ldrsb.w {WEIGHT}, [lr], #1"]
+        lines += [f"ldrsb {WEIGHT}, [r1], #1", f"mla {one}, {first}, {WEIGHT}, {one}"]
+        lines += [] if several else [f"ldrsb {WEIGHT}, [lr], #1"]
         lines += [f"mla {other}, {second}, {WEIGHT}, {other}"]
     return lines
 
