@@ -100,5 +100,5 @@ def test_clang_takes_the_assembly(target: str, tmp_path: Path) -> None:
     found = [*ORDERS[target].values(), OFFSET_ROWS, *map(depthwise_routine, TILES)]
     bodies = [definition(find_instruction(one.name, get_target(target))) for one in found]
     (tmp_path / "routines.c").write_text("\n".join(["#include <stdint.h>", *bodies]))
-    options = ["--target=arm-none-eabi", f"-mcpu={target}", "-mthumb", "-ffreestanding", "-Wno-unused-function"]
+    options = ["--target=arm-none-eabi", f"-mcpu={target}", "-mthumb", "-ffreestanding", "-Dstatic="]
     run_tool(["clang", *options, "-O1", "-Wall", "-Werror", "-c", "routines.c", "-o", "routines.o"], tmp_path)
