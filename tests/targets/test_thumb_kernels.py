@@ -10,6 +10,7 @@ import pytest
 from compiling import joined
 from mlperf import quantized
 from tagged import run_tagged
+from targets.test_dsp_kernels import SIZES, linear, walk
 from targets.test_mve_kernels import Layers
 
 import graphopt
@@ -55,6 +56,31 @@ def test_many_drawn_layers(first: int, target: str) -> None:
 def test_results_over_operands(seed: int, target: str, tmp_path: Path) -> None:
     """Byte by byte: nothing is read that was overwritten."""
     assert run_tagged(Fuse()(Layers(seed).net(5)), get_target(target), tmp_path) == ""
+
+
+def bound(target: str, rows: int, inputs: int, outputs: int) -> float:
+    """What a matrix product may take: by rows (of Cortex-M3, in pairs), groups of channels and elements."""
+    fours, eights = -(-outputs // 4), -(-outputs // 8)
+    if target == "cortex-m0":
+        return 100 + rows * (60 + fours * (40 + 14.2 * inputs) + 32 * outputs)
+    pairs, alone = divmod(rows, 2)
+    return 60 + pairs * (60 + fours * (70 + 14.5 * inputs)) + alone * (60 + eights * (70 + 17.5 * inputs))
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("target", ORDERS)
+def test_matrix_products_of_all_sizes(target: str, rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    shapes = list(walk(SIZES))
+    layers = [linear(rng, rows, *shape) for shape in shapes]
+    graph = Fuse()(Graph(tuple(x for x, _ in layers), tuple(y for _, y in layers)))
+    inputs = random_inputs(graph, seed=1)
+    run = graphopt.compile(graph, target).measure(inputs)
+    for got, want in zip(run.outputs[0], graph(**inputs), strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert run.per_kernel is not None
+    for count, shape in zip(run.per_kernel, shapes, strict=True):
+        assert count <= bound(target, rows, *shape), shape
 
 
 HELD = {
