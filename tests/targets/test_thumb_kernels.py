@@ -37,7 +37,7 @@ def check(graph: Graph, target: str) -> graphopt.Program:
 
 @pytest.mark.parametrize("target", ORDERS)
 def test_drawn_layers(target: str) -> None:
-    program = check(joined(Layers(seed).net() for seed in (1, 2, 3, 4, 13, 14, 250)), target)
+    program = check(joined(Layers(seed).net() for seed in (1, 3, 13, 14, 250)), target)
     called = set(re.findall(r"\w+(?=\()", program.files[f"{program.manifest['name']}.c"].decode()))
     windows = ("window", "windows")
     wanted = {f"{kind}_{size}_by_{ORDERS[target]}" for kind in ("multiply", "sum") for size in windows}

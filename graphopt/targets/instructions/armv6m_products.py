@@ -13,6 +13,7 @@ mov r5, r9
 mov r6, r10
 mov r7, r11
 push {r4-r7}"""
+"""GCC has the older syntax within assembly for this instruction set, unless it is told."""
 RESTORED = """\
 pop {r4-r7}
 mov r8, r4
@@ -21,7 +22,6 @@ mov r10, r6
 mov r11, r7
 pop {r4-r7, pc}"""
 SAVED_BYTES = 36
-"""GCC has the older syntax within assembly for this instruction set, unless it is told."""
 
 SUMS = ["r8", "r9", "r10", "r11"]
 WEIGHTS = ["r1", "r5", "r6", "r7"]
