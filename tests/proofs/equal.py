@@ -59,7 +59,9 @@ def terms_kept() -> Iterator[None]:
     frozen, times = graph_module.frozen, channels.times
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "asarray", np.asanyarray)
-        patch.setattr(graph_module, "frozen", lambda data, *how: data if isinstance(data, Terms) else frozen(data, *how))
+        patch.setattr(
+            graph_module, "frozen", lambda data, *how: data if isinstance(data, Terms) else frozen(data, *how)
+        )
         # of terms there is no product in float64
         patch.setattr(channels, "times", lambda a, b, dtype: a * b if isinstance(a, Terms) else times(a, b, dtype))
         yield

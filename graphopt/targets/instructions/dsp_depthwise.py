@@ -7,6 +7,7 @@ below it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -127,27 +128,32 @@ def twin(tile: Tile) -> str:
 def assembly_of(tile: Tile) -> str:
     sums = REGISTERS[: tile.pixels]
     lines = [
+        *entry(tile.rows, 1),
+        f"ldr {sums[0]}, [r1], #4",
+        *(f"mov {other}, {sums[0]}" for other in sums[1:]),
+        *(line for _ in range(tile.rows) for line in [*row_of_taps(tile, sums), "add r0, r0, lr"]),
+        *ending(1 + tile.taps, sums, scaled),
+    ]
+    return "\n".join(lines)
+
+
+def entry(rows: int, bits: int) -> list[str]:
+    """Begins a routine, whose elements have ``1 << bits`` bytes; lr is then the pitch in bytes."""
+    return [
         SAVED,
         f"sub sp, sp, #{FRAME}",
         f"ldrd lr, r4, [sp, #{SAVED_BYTES + FRAME}]",
         f"ldrd r5, r6, [sp, #{SAVED_BYTES + FRAME + 8}]",
-        "lsl lr, lr, #1",
+        *([f"lsl lr, lr, #{bits}"] if bits else []),
         "mla r6, r5, r6, r2",
         "str r2, [sp]",
         "strd r3, r5, [sp, #4]",
-        f"mov r7, #{tile.rows}",
+        f"mov r7, #{rows}",
         "mul r7, r7, lr",
-        "sub r7, r7, r4, lsl #1",
+        f"sub r7, r7, r4, lsl #{bits}" if bits else "sub r7, r7, r4",
         "strd r6, r7, [sp, #12]",
         "1:",
-        f"ldr {sums[0]}, [r1], #4",
-        *(f"mov {other}, {sums[0]}" for other in sums[1:]),
-        *(line for _ in range(tile.rows) for line in [*row_of_taps(tile, sums), "add r0, r0, lr"]),
-        *ending(tile, sums),
-        f"add sp, sp, #{FRAME}",
-        RESTORED,
     ]
-    return "\n".join(lines)
 
 
 def row_of_taps(tile: Tile, sums: list[str]) -> list[str]:
@@ -184,10 +190,13 @@ def load(registers: list[str], pointer: str, writes_back: str) -> str:
     return f"ldr {registers[0]}, [{pointer}], #4" if writes_back else f"ldr {registers[0]}, [{pointer}]"
 
 
-def ending(tile: Tile, sums: list[str]) -> list[str]:
-    """Scale the sums, store them, and go to the next tile or end. No sum is above r6."""
-    lines = ["ldm r1, {r7-r9}", f"sub r1, r1, #{4 * (tile.taps + 1)}"]
-    lines += [line for one in sums for line in scaled(one, "r7", "r8", "r9")]
+def ending(words: int, sums: list[str], scale: Callable[[str, str, str, str], list[str]]) -> list[str]:
+    """Scale the sums, store them, and go to the next tile, whose taps begin so many words before, or end.
+
+    No sum is above r6.
+    """
+    lines = ["ldm r1, {r7-r9}", f"sub r1, r1, #{4 * words}"]
+    lines += [line for one in sums for line in scale(one, "r7", "r8", "r9")]
     lines += ["ldm sp, {r8-r12}"]  # result, step, advance, end, back
     base = "r8"
     for pixel, one in enumerate(sums):
@@ -197,4 +206,4 @@ def ending(tile: Tile, sums: list[str]) -> list[str]:
         within = pixel if base == "r8" else pixel - 2
         lines.append(f"strb {one}, [{base}{('', ', r9', ', r9, lsl #1')[within]}]")
     lines += ["add r8, r8, r10", "sub r0, r0, r12", "str r8, [sp]", "cmp r8, r11", "bne 1b"]
-    return lines
+    return [*lines, f"add sp, sp, #{FRAME}", RESTORED]

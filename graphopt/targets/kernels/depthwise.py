@@ -7,6 +7,7 @@ as scratch holds; the last rows of a strip are the first of the next, and each e
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from graphopt.ir import Array, Value
 from graphopt.ops import ConvInteger, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions import dsp_depthwise
+from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.dsp_depthwise import Tile
 from graphopt.targets.instructions.portable import ADD_PRODUCTS, PAIR_AT, WIDEN_ROWS
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
@@ -80,16 +82,15 @@ def as_swapped(tensor: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class DepthwisePairs:
-    """The loops of a depthwise convolution: channels, strips of rows, tiles of pixels.
+class DepthwiseStrips(ABC):
+    """The loops of a depthwise convolution: channels, strips of rows in scratch, tiles of pixels by a routine.
 
-    If ``scales``, a routine does the tiles; else their taps are written out here, and the epilogue behind them.
+    In scratch padding is ``zero_point``.
     """
 
     plane: Plane
     view: View
     zero_point: int
-    scales: bool
 
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
@@ -106,16 +107,33 @@ class DepthwisePairs:
     def pixels(self) -> int:
         return self.tiles[0][2]
 
-    def tile(self, pixels: int) -> Tile:
-        window = self.plane.window
-        rows, columns = window.kernel
-        return Tile(rows, columns, window.strides[1], pixels)
+    @property
+    @abstractmethod
+    def row(self) -> int:
+        """Elements of a row with its padding, and what a routine reads beyond it."""
 
     @property
-    def row(self) -> int:
-        """Elements of a row with its padding, and what pairs read beyond it; even."""
-        tile = self.tile(self.pixels)
-        return 2 * ((self.plane.out[1] - 1) * self.plane.window.strides[1] // 2 + tile.words)
+    @abstractmethod
+    def words(self) -> int:
+        """Of what a routine needs of a channel."""
+
+    @property
+    @abstractmethod
+    def copied(self) -> Instruction:
+        """The routine that copies rows into scratch."""
+
+    @property
+    def dtype(self) -> str:
+        """Of elements in scratch."""
+        return self.copied.operands["target"].removesuffix("*")
+
+    @abstractmethod
+    def routine(self, pixels: int) -> Instruction:
+        """The routine of a tile."""
+
+    @abstractmethod
+    def gather_taps(self, frame: Frame, c: Expr) -> None:
+        """What a routine needs of a channel: its bias, its weights and its scaling."""
 
     @property
     def overlap(self) -> int:
@@ -125,7 +143,7 @@ class DepthwisePairs:
     @property
     def strip(self) -> int:
         """Rows of the result in a strip."""
-        rows = STRIP_BYTES // (2 * self.row) - self.overlap
+        rows = STRIP_BYTES // (np.dtype(self.dtype).itemsize * self.row) - self.overlap
         most = max(1, rows // self.plane.window.strides[0])
         return balanced(self.plane.out[0], min(most, self.plane.out[0]))
 
@@ -135,21 +153,21 @@ class DepthwisePairs:
 
     @property
     def scratch(self) -> dict[str, Scratch]:
-        taps = Scratch("int32", self.tile(self.pixels).taps + 4)
-        return {"taps": taps, "rows": Scratch("int16", self.rows_for(self.strip) * self.row)}
+        rows = Scratch(self.dtype, self.rows_for(self.strip) * self.row)
+        return {"taps": Scratch("int32", self.words), "rows": rows}
 
     def emit(self, frame: Frame) -> None:
         x, y = self.view(frame.tensors[frame.task.inputs[0]]), self.view(frame.out)
         assert x is not None and y is not None
-        rows = PaddedRows(self.plane, self.row, self.zero_point, frame.scratch["rows"])
+        rows = PaddedRows(self.plane, self.row, self.zero_point, self.copied, frame.scratch["rows"])
         rows.fill_columns(self.rows_for(self.strip))
         with loop("n", 0, x.shape[0]) as n, loop("c", 0, x.shape[1]) as c:
             self.gather_taps(frame, c)
-            rows.widen(x, (n, c), 0, 0, self.overlap)
+            rows.copy(x, (n, c), 0, 0, self.overlap)
             for start, count, size in runs(self.plane.out[0], self.strip):
                 with loop("strip", 0, count) as i:
                     first = start + i * size
-                    rows.widen(x, (n, c), first * self.plane.window.strides[0], self.overlap, self.rows_for(size))
+                    rows.copy(x, (n, c), first * self.plane.window.strides[0], self.overlap, self.rows_for(size))
                     self.emit_strip(frame, y, (n, c), first, size)
                     if self.strip < self.plane.out[0]:
                         rows.move_up(self.overlap, size * self.plane.window.strides[0])
@@ -157,10 +175,7 @@ class DepthwisePairs:
     def emit_strip(self, frame: Frame, y: Tensor, at: tuple[Expr, Expr], first: Expr, size: int) -> None:
         """Rows of the result from ``first`` on, whose windows are in scratch."""
         for start, count, pixels in self.tiles:
-            if not self.scales:
-                with loop("y", 0, size) as line, loop("tile", 0, count) as tile:
-                    self.emit_tile(frame, y, at, (first, line), start + tile * pixels, pixels)
-            elif size >= count:  # a routine goes down the rows, or along them, whichever are more
+            if size >= count:  # a routine goes down the rows, or along them, whichever are more
                 with loop("tile", 0, count) as tile:
                     column = start + tile * pixels
                     down = self.plane.window.strides[0] * self.row, y.strides[2], size
@@ -181,10 +196,50 @@ class DepthwisePairs:
         repeat: tuple[int, int, int],
     ) -> None:
         """The routine, from a place of the result on; ``repeat``: how far in the rows and in the result, how often."""
-        strides = self.plane.window.strides
+        strides, dilations = self.plane.window.strides, self.plane.window.dilations
         rows = frame.scratch["rows"].at(line * strides[0] * self.row + column * strides[1])
-        routine = dsp_depthwise.depthwise_routine(self.tile(pixels))
-        routine.run(rows, frame.scratch["taps"].at(0), y.at(*at), y.strides[3], self.row, *repeat)
+        pitch = dilations[0] * self.row
+        self.routine(pixels).run(rows, frame.scratch["taps"].at(0), y.at(*at), y.strides[3], pitch, *repeat)
+
+
+@dataclass(frozen=True)
+class DepthwisePairs(DepthwiseStrips):
+    """By pairs of products.
+
+    If ``scales``, a routine does the tiles; else their taps are written out here, and the epilogue behind them.
+    """
+
+    scales: bool
+
+    def tile(self, pixels: int) -> Tile:
+        window = self.plane.window
+        rows, columns = window.kernel
+        return Tile(rows, columns, window.strides[1], pixels)
+
+    @property
+    def row(self) -> int:
+        """Elements of a row with its padding, and what pairs read beyond it; even."""
+        tile = self.tile(self.pixels)
+        return 2 * ((self.plane.out[1] - 1) * self.plane.window.strides[1] // 2 + tile.words)
+
+    @property
+    def words(self) -> int:
+        return self.tile(self.pixels).taps + 4
+
+    @property
+    def copied(self) -> Instruction:
+        return WIDEN_ROWS
+
+    def routine(self, pixels: int) -> Instruction:
+        return dsp_depthwise.depthwise_routine(self.tile(pixels))
+
+    def emit_strip(self, frame: Frame, y: Tensor, at: tuple[Expr, Expr], first: Expr, size: int) -> None:
+        if self.scales:
+            super().emit_strip(frame, y, at, first, size)
+            return
+        for start, count, pixels in self.tiles:
+            with loop("y", 0, size) as line, loop("tile", 0, count) as tile:
+                self.emit_tile(frame, y, at, (first, line), start + tile * pixels, pixels)
 
     def emit_tile(
         self, frame: Frame, out: Tensor, at: tuple[Expr, Expr], y: tuple[Expr, Expr], column: Expr, pixels: int
@@ -210,7 +265,6 @@ class DepthwisePairs:
             out.store(point, epilogue(acc[p], point))
 
     def gather_taps(self, frame: Frame, c: Expr) -> None:
-        """What a routine needs of a channel: its bias, its weights in pairs, and its scaling."""
         tile, taps = self.tile(self.pixels), frame.scratch["taps"]
         taps.store(Point((0,)), frame.packed["bias"].load(Point((c,))))
         with loop("ky", 0, tile.rows) as ky:
@@ -231,33 +285,34 @@ class DepthwisePairs:
 
 @dataclass(frozen=True)
 class PaddedRows:
-    """Rows of one channel in scratch, widened to 16 bits, ``row`` elements each, with their padding."""
+    """Rows of one channel in scratch, ``row`` elements each, with their padding; a routine ``copied`` them there."""
 
     plane: Plane
     row: int
     zero_point: int
+    copied: Instruction
     buffer: Tensor
 
     @property
     def width(self) -> int:
         """Elements of the input in a row."""
-        return min(self.plane.size[1], self.row - self.plane.window.pads[1])
+        return max(0, min(self.plane.size[1], self.row - self.plane.window.pads[1]))
 
     def fill(self, line: Expr, first: Expr, last: Expr) -> None:
         with loop("i", first, last) as i:
-            self.buffer.store(Point((line * self.row + i,)), tirx.const(self.zero_point, "int16"))
+            self.buffer.store(Point((line * self.row + i,)), tirx.const(self.zero_point, self.buffer.dtype))
 
     def fill_columns(self, lines: int) -> None:
         """The padding at the ends of rows, which stays."""
-        left = self.plane.window.pads[1]
+        left = min(self.plane.window.pads[1], self.row)  # windows may be in the padding as a whole
         with loop("line", 0, lines) as line:
             for first, last in ((0, left), (left + self.width, self.row)):
                 if first < last:
                     self.fill(line, first, last)
 
-    def widen(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: int, last: int) -> None:
+    def copy(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: int, last: int) -> None:
         """Rows of scratch from ``first`` to ``last``, which hold those of the padded input from ``top`` on."""
-        if first == last:
+        if first == last or not self.width:
             return
         plane, left = self.plane, self.plane.window.pads[1]
         begin = top - plane.window.pads[0]
@@ -271,7 +326,12 @@ class PaddedRows:
             with when(True if (low, high) == (first, last) else low < high):
                 source = x.at(*at, begin + low, 0)
                 target = self.buffer.at(low * self.row + left)
-                WIDEN_ROWS.run(target, source, x.strides[3], self.width, high - low, self.row - self.width)
+                self.copied.run(target, source, x.strides[3], self.width, high - low, self.row - self.width)
+            return
+        if x.dtype == "int8":
+            with loop("line", low, high) as line:
+                target = self.buffer.at(line * self.row + left)
+                self.copied.run(target, x.at(*at, begin + line, 0), x.strides[3], self.width, 1, 0)
             return
         with loop("line", low, high) as line, loop("i", 0, self.width) as i:
             element = cast(x.load(Point((*at, begin + line, i))), "int16")

@@ -44,12 +44,16 @@ class Columns:
 
 @dataclass(frozen=True)
 class ColumnWindows:
-    """Windows over a plane of an input [n, c, h, w] with these strides; padding is the zero point."""
+    """Windows over a plane of an input [n, c, h, w] with these strides; padding is the zero point.
+
+    Routines read ``block`` elements at once.
+    """
 
     plane: Plane
     channels: int
     strides: tuple[int, ...]
     zero_point: int
+    block: int = BLOCK
 
     @property
     def pixels(self) -> int:
@@ -106,7 +110,7 @@ class ColumnWindows:
     @property
     def filling(self) -> int:
         """The bytes by which gathered windows are read too far, with weights of 0, to make up a block."""
-        filling = -self.column * self.plane.window.kernel[1] % BLOCK
+        filling = -self.column * self.plane.window.kernel[1] % self.block
         return filling if filling < MOST_FILLING else 0
 
     @property

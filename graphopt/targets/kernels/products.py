@@ -11,13 +11,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from graphopt.ir import Array, Op
 from graphopt.ops import ConvInteger, LinearInteger, Window
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions import mve_products, products
+from graphopt.targets.instructions import mve_products, products, thumb_products
+from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
+from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.mve_addition import ADD_SCALED
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
@@ -30,6 +33,7 @@ from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
 from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
 from graphopt.targets.kernels.windows import ExpandedWindows, Tile, Windows
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
@@ -352,6 +356,21 @@ VECTORS = ProductSet(
 )
 
 
+def by_elements(routines: thumb_products.Routines, by_element: bool) -> ProductSet:
+    """The products of cores that multiply one element at a time."""
+    return ProductSet(
+        routines,
+        WholeProducts,
+        partial(ColumnWindows, block=1),
+        partial(thumb_products.stream, by_element=by_element),
+        depthwise_by_elements,
+    )
+
+
+ARMV7M = by_elements(BY_ELEMENT, by_element=True)
+ARMV6M = by_elements(BY_CHANNEL, by_element=False)
+
+
 @kernel_rule(ConvInteger, isa="dsp")
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
@@ -364,6 +383,16 @@ def conv_by_vectors(task: Task[ConvInteger]) -> Kernel:
     return convolved(task, VECTORS)
 
 
+@kernel_rule(ConvInteger, isa="armv7-m")
+def conv_by_armv7m(task: Task[ConvInteger]) -> Kernel:
+    return convolved(task, ARMV7M)
+
+
+@kernel_rule(ConvInteger, isa="armv6-m")
+def conv_by_armv6m(task: Task[ConvInteger]) -> Kernel:
+    return convolved(task, ARMV6M)
+
+
 @kernel_rule(LinearInteger, isa="dsp")
 def linear_by_products(task: Task[LinearInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
@@ -374,3 +403,13 @@ def linear_by_products(task: Task[LinearInteger]) -> Kernel:
 def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
     """By vectors of products of 8 bits."""
     return multiplied(task, VECTORS)
+
+
+@kernel_rule(LinearInteger, isa="armv7-m")
+def linear_by_armv7m(task: Task[LinearInteger]) -> Kernel:
+    return multiplied(task, ARMV7M)
+
+
+@kernel_rule(LinearInteger, isa="armv6-m")
+def linear_by_armv6m(task: Task[LinearInteger]) -> Kernel:
+    return multiplied(task, ARMV6M)

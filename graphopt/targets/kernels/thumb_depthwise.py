@@ -1,0 +1,90 @@
+"""Depthwise convolution of int8 by one product after the other, for Thumb without a DSP extension.
+
+Rows of one channel are in scratch as unsigned bytes, with their padding; a routine sums the taps of pixels side by
+side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.ir import Array
+from graphopt.ops import ConvInteger
+from graphopt.rewrite import Decline
+from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.thumb_depthwise import (
+    MOST_REACH,
+    MOST_TAPS,
+    Tile,
+    depthwise_routine,
+)
+from graphopt.targets.instructions.thumb_rows import OFFSET, OFFSET_ROWS
+from graphopt.targets.kernels.base import Frame, Kernel, Task, View
+from graphopt.targets.kernels.depthwise import DepthwiseStrips, as_swapped, swapped
+from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
+from graphopt.targets.kernels.order import strip_reads
+from graphopt.targets.kernels.quantized import bits_of, grouped_factors, zero_point_of
+from graphopt.targets.kernels.scaling import parameters_of, scaling_of
+from graphopt.targets.schedule import RegisterTile
+from graphopt.targets.tir import Expr, Point, cast, loop
+
+
+def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array) -> Kernel:
+    """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
+    x, w, b = task.inputs
+    if x.type.dtype != "int8" or bits_of(task.op, weight) != 8 or grouped_factors(task.op, weight) is not None:
+        raise Decline("it takes int8, and weights of 8 bits")
+    scaling = scaling_of(task, len(weight))
+    if scaling is None:
+        raise Decline("its results are not scaled to int8")
+    view: View = as_plane
+    if plane.window.kernel[1] == 1:
+        plane, weight, view = swapped(plane), weight.transpose(0, 1, 3, 2), as_swapped
+    if plane.window.dilations[1] != 1:
+        raise Decline("its taps do not stand side by side")
+    zero_point = zero_point_of(task.op) + OFFSET
+    kernel = DepthwiseElements(plane, view, zero_point)
+    if weight[0].size > MOST_TAPS or kernel.tile(kernel.pixels).reach > MOST_REACH:
+        raise Decline("its windows have too many taps, or are too far apart")
+    packed = {
+        "weight": np.ascontiguousarray(weight.reshape(len(weight), -1)),
+        "bias": bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64),
+        "scaling": scaling,
+    }
+    packed = {name: data.astype(np.int8 if name == "weight" else np.int32) for name, data in packed.items()}
+    name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
+    reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
+    tile = RegisterTile(kernel.pixels, 1)
+    return Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, parameters_of(task))
+
+
+class DepthwiseElements(DepthwiseStrips):
+    """By unsigned elements, one product after the other."""
+
+    def tile(self, pixels: int) -> Tile:
+        window = self.plane.window
+        rows, columns = window.kernel
+        return Tile(rows, columns, window.strides[1], pixels)
+
+    @property
+    def row(self) -> int:
+        return self.tile(self.plane.out[1]).reach
+
+    @property
+    def words(self) -> int:
+        return self.tile(1).taps + 4
+
+    @property
+    def copied(self) -> Instruction:
+        return OFFSET_ROWS
+
+    def routine(self, pixels: int) -> Instruction:
+        return depthwise_routine(self.tile(pixels))
+
+    def gather_taps(self, frame: Frame, c: Expr) -> None:
+        count, taps = self.tile(1).taps, frame.scratch["taps"]
+        taps.store(Point((0,)), frame.packed["bias"].load(Point((c,))))
+        with loop("tap", 0, count) as tap:
+            taps.store(Point((1 + tap,)), cast(frame.packed["weight"].load(Point((c, tap))), "int32"))
+        for i in range(3):
+            taps.store(Point((count + 1 + i,)), frame.packed["scaling"].load(Point((c, i))))
