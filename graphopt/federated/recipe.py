@@ -30,8 +30,9 @@ from graphopt.ir import Array, Graph
 from graphopt.passes import Context, Pipeline, parse_passes
 from graphopt.records import record, table
 from graphopt.training.data import Loss
+from graphopt.training.named import named_function
 from graphopt.training.objective import loss_of_labels
-from graphopt.training.recipe import minus_loss, named_function, placed
+from graphopt.training.recipe import minus_loss, placed
 from graphopt.training.recipe_steps import RecipeStep
 from graphopt.training.tune import Evaluate
 
