@@ -25,9 +25,9 @@ def test_the_version_is_that_of_the_project(shell: Shell) -> None:
 
 
 def entry(environment: dict[str, str], *words: str) -> str:
-    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    fixed = {"PYTHONPATH": str(Path(__file__).parents[2]), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     command = [sys.executable, "-c", ENTRY, *words]
-    return subprocess.run(command, env={**path, **environment}, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, env={**fixed, **environment}, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(("typed", "offered"), [("graphopt comp", "compile"), ("graphopt compile --targ", "--target")])
