@@ -33,7 +33,7 @@ import graphopt
 from graphopt.ir import Array, Graph
 from graphopt.passes import Fuse, InsertQuantization, LowerInteger, Pipeline, default_pipeline
 from graphopt.runtime import Program
-from graphopt.runtime.execute import aligned
+from graphopt.runtime.buffers import aligned
 
 SECONDS = 4e-3
 """Of calls in a row, before it is the next one's turn."""

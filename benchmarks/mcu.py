@@ -38,8 +38,8 @@ TFLM = {
 }
 
 
-def vww(shared: Path) -> Graph:
-    """Without the channels that give the same number for every input, which are most of it."""
+def without_dead_channels(shared: Path) -> Graph:
+    """Visual wake words without the channels that give the same number for every input, which are most of it."""
     alive = RemoveDeadChannels()(mlperf.graphs(shared, "vww")[0])
     return Fuse()(Quantize(calibration=mlperf.calibration(shared, "vww"))(alive))
 
@@ -52,7 +52,8 @@ def sww(shared: Path) -> Graph:
 NETS: dict[str, Callable[[Path], Graph]] = {
     "kws": lambda shared: mlperf.quantized(shared, "kws"),
     "resnet8": lambda shared: mlperf.quantized(shared, "resnet8"),
-    "vww": vww,
+    "vww": lambda shared: mlperf.quantized(shared, "vww"),
+    "vww, dead channels removed": without_dead_channels,
     "ad": lambda shared: mlperf.quantized(shared, "ad"),
     "sww": sww,
 }
@@ -60,7 +61,8 @@ NETS: dict[str, Callable[[Path], Graph]] = {
 
 def samples(shared: Path, name: str, program: Program) -> list[list[Array]]:
     """The first samples as the integers that the program takes."""
-    x = mlperf.data(shared, "sww_windows.npz")["x"] if name == "sww" else mlperf.calibration(shared, name)
+    file = name.partition(",")[0]
+    x = mlperf.data(shared, "sww_windows.npz")["x"] if file == "sww" else mlperf.calibration(shared, file)
     (port,) = program.manifest["inputs"]
     integers = np.round(x[:SAMPLES] / np.float32(port["scale"])) + port["zero_point"]
     return [[row] for row in np.clip(integers, -128, 127).astype(np.int8).reshape(-1, *port["shape"])]

@@ -35,7 +35,7 @@ from cifar10 import INPUT, LABEL, SIDE, Cifar10, Flipped, cifar10  # noqa: E402
 from resnet8 import ResNet8, resnet8  # noqa: E402
 
 import graphopt  # noqa: E402
-from examples.drone.results import Results  # noqa: E402
+from examples.results import Results  # noqa: E402
 from graphopt import training  # noqa: E402
 from graphopt.ir import Graph  # noqa: E402
 from graphopt.ops.macs import count_macs  # noqa: E402

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from cifar10 import LABEL, Cifar10, Flipped, cifar10  # noqa: E402
 
 import graphopt  # noqa: E402
-from examples.drone.results import Results  # noqa: E402
+from examples.results import Results  # noqa: E402
 from graphopt import training  # noqa: E402
 from graphopt.ir import Graph  # noqa: E402
 from graphopt.passes import Quantize  # noqa: E402

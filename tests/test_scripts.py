@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib
 import importlib.util
 import io
 import sys
@@ -115,3 +117,16 @@ def test_a_python_that_does_not_start_is_passed_over(
         path.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert release.pythons_of_path() == [str(tmp_path / "python3.11")]
+
+
+RUN_BY_HAND = [f for folder in ("benchmarks", "examples", "scripts") for f in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", RUN_BY_HAND, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_is_imported_is_there(file: Path) -> None:
+    """Most of these take too long to be run by tests, and would not be missed when a name moves."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "graphopt":
+            assert node.module is not None
+            for name in node.names:
+                exec(f"from {node.module} import {name.name}", {})

@@ -19,7 +19,7 @@ import torch
 import graphopt
 from examples.camera.cells import read_cells
 from examples.camera.scores import Seen, mean, ratio, seen
-from graphopt.evaluation.intervals import Interval
+from graphopt.evaluation.intervals import ConfidenceInterval
 from graphopt.ir import Array, Graph
 from graphopt.ops.macs import count_macs
 from graphopt.passes import Fuse, Quantize
@@ -97,7 +97,7 @@ def weights(graph: Graph) -> int:
     return sum(node.inputs[1].constant.size for node in graph.nodes if node.op.name == "conv")
 
 
-def interval(limits: Interval | None) -> list[float] | None:
+def interval(limits: ConfidenceInterval | None) -> list[float] | None:
     return None if limits is None else [round(limits.low, 4), round(limits.high, 4)]
 
 

@@ -10,7 +10,7 @@ import graphopt
 from examples.camera.cells import INPUT, Cells
 from graphopt.evaluation import Observed
 from graphopt.evaluation.detection import MeanAveragePrecision
-from graphopt.evaluation.intervals import Interval, bootstrap
+from graphopt.evaluation.intervals import ConfidenceInterval, bootstrap
 from graphopt.ir import Array, Graph
 
 OVERLAP = 0.6
@@ -33,19 +33,19 @@ def scores(graph: Graph, cells: Cells) -> dict[str, float]:
     return {name: METRICS[name].score(dict(kept)) for name, kept in seen(graph, cells).items()}
 
 
-def mean(name: str, seeds: Sequence[Seen]) -> tuple[float, Interval | None]:
+def mean(name: str, seeds: Sequence[Seen]) -> tuple[float, ConfidenceInterval | None]:
     """A metric, averaged over nets that saw the same pictures, and its interval: pictures are drawn anew."""
     return measured(name, [seeds], lambda means: means[0])
 
 
-def ratio(name: str, seeds: Sequence[Seen], of: Sequence[Seen]) -> tuple[float, Interval | None]:
+def ratio(name: str, seeds: Sequence[Seen], of: Sequence[Seen]) -> tuple[float, ConfidenceInterval | None]:
     """The mean of a metric as a part of that of other nets, and its interval."""
     return measured(name, [seeds, of], lambda means: means[0] / means[1])
 
 
 def measured(
     name: str, groups: Sequence[Sequence[Seen]], result: Callable[[list[float]], float]
-) -> tuple[float, Interval | None]:
+) -> tuple[float, ConfidenceInterval | None]:
     """A number from the mean score of each group, all of the same pictures, and its bootstrap interval."""
     found = {f"{g}-{i}": own[name]["found"] for g, group in enumerate(groups) for i, own in enumerate(group)}
 

@@ -15,8 +15,9 @@ import torch
 
 from examples.drone.networks import FULL, QUICK, Networks
 from examples.drone.pictures import split
-from examples.drone.results import Results, on_board, scores
+from examples.drone.results import on_board, scores
 from examples.drone.table import printed
+from examples.results import Results
 
 
 def main() -> None:

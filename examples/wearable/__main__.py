@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
+from examples.results import Results
 from examples.wearable.beats import split
 from examples.wearable.networks import FULL, QUICK, UPDATES, Networks
-from examples.wearable.results import Results, on_board, scores
+from examples.wearable.results import on_board, scores
 from examples.wearable.table import printed
 
 

@@ -1,11 +1,8 @@
-"""What was measured, kept in a file from one run to the next."""
+"""What a network scores, and what its program takes on the microcontroller."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,20 +12,6 @@ from examples.wearable.beats import Beats
 from examples.wearable.networks import board
 from graphopt.ir import Graph
 from graphopt.passes import optimize
-
-
-class Results:
-    """Rows by name. Each is measured once; the file is written after every one."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.rows: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-
-    def take(self, name: str, measure: Callable[[], dict[str, Any]]) -> None:
-        if name not in self.rows:
-            self.rows[name] = measure()
-            self.file.write_text(json.dumps(self.rows, indent=1) + "\n")
-            print(name, self.rows[name], flush=True)
 
 
 def scores(graph: Graph, beats: Beats) -> dict[str, float]:

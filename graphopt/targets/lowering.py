@@ -18,7 +18,7 @@ from graphopt.targets.layout import assign_layouts
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Overlap, Plan, occupied_bytes, plan_arena
-from graphopt.targets.ports import Port, PortOptions
+from graphopt.targets.ports import AS_THEY_ARE, Port, PortOptions
 from graphopt.targets.region import Region, is_elementwise, lowerable, region_of
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.stepwise import stepwise
@@ -95,7 +95,7 @@ def lowered_operators() -> set[type[Op]]:
     return {*(op for op, _ in SCALARS), *has_kernel()}
 
 
-def lower(graph: Graph, target: Target, options: PortOptions = PortOptions()) -> Lowered:  # noqa: B008
+def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> Lowered:
     """Lower a bound graph for a target.
 
     Raises ``Unsupported`` naming every node without a lowering, and ``BudgetExceeded`` naming the
@@ -150,7 +150,7 @@ def copy_outputs(graph: Graph) -> Graph:
 class Lowering:
     """Gathers kernels and calls, node by node."""
 
-    def __init__(self, graph: Graph, target: Target, options: PortOptions = PortOptions()) -> None:  # noqa: B008
+    def __init__(self, graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> None:
         self.graph, self.target, self.options = graph, target, options
         ports = [(graph.names[v.node], v) for v in graph.inputs]
         ports += zip(graph.output_names, graph.outputs, strict=True)

@@ -37,6 +37,10 @@ class PortOptions:
     in_arena: bool = False
 
 
+AS_THEY_ARE = PortOptions()
+"""Row-major, in memory of the caller."""
+
+
 def port_options(graph: Graph, layout: Mapping[str, str] | None, in_arena: bool) -> PortOptions:
     """The options of ``compile``, of which ``layout`` is by name of a port.
 

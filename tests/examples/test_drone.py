@@ -15,8 +15,9 @@ pytest.importorskip("PIL", reason="pip install 'graphopt[examples]'")
 from examples.detector.data import Pictures
 from examples.drone.networks import QUICK, STUDENT, TEACHER, Networks, untrained
 from examples.drone.pictures import SIDE, siblings
-from examples.drone.results import Results, scores
+from examples.drone.results import scores
 from examples.drone.table import printed
+from examples.results import Results
 from graphopt.report.cost import cost_of
 
 ROOT = Path(__file__).parents[2]
