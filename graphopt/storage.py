@@ -7,9 +7,8 @@ and the versions of the operators are its metadata; the arrays are its tensors. 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -18,17 +17,14 @@ from graphopt import ops
 from graphopt.errors import GraphoptError, InvalidInput
 from graphopt.ir import REGISTRY, Array, Graph, frozen, parse, print_graph, verify
 from graphopt.ir.graph import Constant
+from graphopt.upgrades import UPGRADES, Upgrading
 
 SUFFIX = ".gopt"
 FORMAT = 1
 MAX_TEXT = 8 << 20
 """The most bytes of the text form."""
 
-Attributes = dict[str, Any]
-UPGRADES: dict[tuple[str, int], Callable[[Attributes], Attributes]] = {}
-"""By operator and version, the function from its attributes to those of the next version."""
-
-__all__ = ["FORMAT", "SUFFIX", "UPGRADES", "is_stored", "read", "to_bytes"]
+__all__ = ["FORMAT", "SUFFIX", "is_stored", "read", "to_bytes"]
 assert ops  # the operators of a file are those registered
 
 
@@ -85,7 +81,8 @@ def read(path: Path) -> Graph:
     except (SafetensorError, AttributeError, TypeError, ValueError) as error:  # the others for dtypes that numpy lacks
         raise InvalidInput("the file is no graphopt model, or is damaged", where=where, why=str(error)) from error
     try:
-        graph = parse(metadata.get("graph", ""), constants, upgrades(versions))
+        upgrading = Upgrading(versions)
+        graph = upgrading.finish(parse(metadata.get("graph", ""), constants, upgrading))
         verify(graph)
     except GraphoptError as error:
         raise InvalidInput(str(error), where=where) from error
@@ -128,16 +125,3 @@ def checked(digest: str, data: Array, where: str) -> Array:
     if Constant(value=data).digest != digest:
         raise InvalidInput(f"the data of {digest[:20]} does not match its digest", where=where, why="it is damaged")
     return data
-
-
-def upgrades(versions: Mapping[str, int]) -> Callable[[str, Attributes], Attributes]:
-    """The function that upgrades the attributes of an operator from these versions to the present one."""
-
-    def upgrade(name: str, attributes: Attributes) -> Attributes:
-        if name not in versions:
-            raise InvalidInput(f"no version is given for operator {name!r}")
-        for version in range(versions[name], REGISTRY[name].version):
-            attributes = UPGRADES[name, version](attributes)
-        return attributes
-
-    return upgrade

@@ -155,7 +155,7 @@ def small_net() -> Graph:
     z = Reshape(shape=(1, 8))(ReduceMean(axes=(2, 3))(y))
     weight = g.w(5, 8).constant
     assert weight is not None
-    result = Linear(half=True)(z, constant(rounded_to_half(weight)), g.w(5))
+    result = Linear()(z, constant(rounded_to_half(weight), compact=True), g.w(5))
     return Fuse()(g.graph(Softmax()(result), Pow()(Exp()(y), g.w(1)), x))
 
 

@@ -82,9 +82,13 @@ class Input(Op, name="input"):
 
 
 class Constant(Op, name="constant"):
-    """A read-only array: a weight, a bias, a table."""
+    """A read-only array: a weight, a bias, a table.
+
+    Weights that are ``compact`` are stored by programs in the fewest bytes that hold their numbers exactly.
+    """
 
     value: Array
+    compact: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -100,10 +104,10 @@ class Constant(Op, name="constant"):
         return self.value
 
     def with_float_dtype(self, dtype: str) -> Constant:
-        return Constant(value=frozen(self.value.astype(dtype))) if self.value.dtype.kind == "f" else self
+        return replace(self, value=frozen(self.value.astype(dtype))) if self.value.dtype.kind == "f" else self
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Constant) and self.digest == other.digest
+        return isinstance(other, Constant) and (self.digest, self.compact) == (other.digest, other.compact)
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -114,13 +118,19 @@ def arg(name: str, dtype: str, shape: Iterable[int | Batch]) -> Value:
     return Input(type=TensorType(dtype, tuple(shape)))(name=name)
 
 
-def constant(data: npt.ArrayLike, name: str = "", like: Value | None = None, copy: bool = True) -> Value:
+def constant(
+    data: npt.ArrayLike, name: str = "", like: Value | None = None, copy: bool = True, compact: bool = False
+) -> Value:
     """A new constant; with ``like`` it takes that value's name and origins, as a folded weight should.
 
-    Without ``copy`` the array becomes read-only, and nobody else may write to its memory.
+    It is ``compact`` too if that is a compact constant of the same dtype. Without ``copy`` the array becomes read-only,
+    and nobody else may write to its memory.
     """
-    op = Constant(value=frozen(data, copy))
-    return op(name=name) if like is None else op(name=like.node.name, origins=like.node.origins)
+    array = frozen(data, copy)
+    if like is None:
+        return Constant(value=array, compact=compact)(name=name)
+    inherits = isinstance(like.op, Constant) and like.op.compact and like.op.value.dtype == array.dtype
+    return Constant(value=array, compact=compact or inherits)(name=like.node.name, origins=like.node.origins)
 
 
 def topological(values: Sequence[Value], after: Container[Node] = ()) -> tuple[Node, ...]:

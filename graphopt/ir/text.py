@@ -8,8 +8,8 @@
       return output: %act
     }
 
-Attributes stand in braces, as ``{strides = (2, 2)}``; defaults are left out. ``from`` names the origins
-if they are not just the node's own name. The body of a fused operator is a nested ``graph``.
+Attributes stand in braces, as ``{strides = (2, 2)}``, behind the data of a constant; defaults are left out. ``from``
+names the origins if they are not just the node's own name. The body of a fused operator is a nested ``graph``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import ast
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphopt.errors import GraphoptError, InvalidInput
-from graphopt.ir.graph import Constant, Graph, Input, Node, Value, constant
-from graphopt.ir.op import REGISTRY, Array, Op
+from graphopt.ir.graph import Constant, Graph, Input, Node, Value
+from graphopt.ir.op import REGISTRY, Array, Op, frozen
 from graphopt.ir.types import Batch, TensorType
 from graphopt.records import field_types, fits, type_name
 
@@ -59,9 +59,8 @@ def print_graph(graph: Graph, indent: str = "") -> str:
             continue
         text = f"  {names[node]} = {node.op.name}"
         text += f"({', '.join(map(operand, node.inputs))})" if node.inputs else ""
-        text += (
-            f" {constant_text(node.op)}" if isinstance(node.op, Constant) else attributes_text(node.op, indent + "  ")
-        )
+        text += f" {constant_text(node.op)}" if isinstance(node.op, Constant) else ""
+        text += attributes_text(node.op, indent + "  ")
         if node.origins and node.origins != (graph.names[node],):
             text += " from " + ", ".join(map(json.dumps, node.origins))
         lines.append(text + " : " + ", ".join(map(str, node.types)))
@@ -80,6 +79,8 @@ def attributes_text(op: Op, indent: str) -> str:
     parts = []
     for attribute in dataclasses.fields(op):
         value = getattr(op, attribute.name)
+        if isinstance(op, Constant) and value is op.value:
+            continue  # it stands in front of them
         if value != attribute.default:
             text = print_graph(value, indent) if isinstance(value, Graph) else repr(value)
             parts.append(f"{attribute.name} = {text}")
@@ -92,8 +93,8 @@ TOKEN = re.compile(
 )
 
 
-Upgrade = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Upgrades the attributes of an operator, as written in a text, to its present version."""
+Upgrade = Callable[[str, dict[str, Any], Sequence[Value]], dict[str, Any]]
+"""Upgrades the attributes of an operator with some operands, as written in a text, to its present version."""
 
 
 class Parser:
@@ -212,10 +213,10 @@ class Parser:
             if op not in REGISTRY:
                 raise self.error(f"unknown operator {op!r}")
             inputs = self.list_of(lambda: self.operand(values), ")") if self.accept("(") else []
-            attributes = dict(self.list_of(self.attribute, "}")) if self.accept("{") else {}
+            attributes = self.attributes()
             origins = self.origins(name)
             try:
-                made = self.operator(REGISTRY[op], attributes)
+                made = self.operator(REGISTRY[op], attributes, inputs)
                 node = made.apply(*inputs, name=name, origins=origins)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, GraphoptError) as error:
                 # a type rule may assume its number of operands
@@ -230,9 +231,9 @@ class Parser:
             raise self.error(f"%{name} is defined twice")
         values[name] = node
 
-    def operator(self, op: type[Op], attributes: dict[str, Any]) -> Op:
+    def operator(self, op: type[Op], attributes: dict[str, Any], inputs: Sequence[Value]) -> Op:
         """An operator with attributes of the right types."""
-        attributes = self.upgrade(op.name, attributes)
+        attributes = self.upgrade(op.name, attributes, inputs)
         hints = field_types(op)
         for key, value in attributes.items():
             if key not in hints:
@@ -250,6 +251,9 @@ class Parser:
             data = self.constants[self.take()[1:]]
         else:
             data = self.literal()
+        attributes = self.attributes()
+        if attributes.keys() - {"compact"} or type(attributes.get("compact", False)) is not bool:
+            raise self.error(f"%{name}: a constant is compact or not, it has no other attributes")
         origins = self.origins(name)
         mark = self.next
         self.take(":")
@@ -262,7 +266,7 @@ class Parser:
                 raise ValueError("it would lose digits")
         except (TypeError, ValueError, OverflowError) as error:
             raise self.error(f"%{name} does not fit {type_}: {error}") from error
-        return Constant(value=constant(array).constant).apply(name=name, origins=origins)  # type: ignore[arg-type]
+        return Constant(value=frozen(array), **attributes).apply(name=name, origins=origins)
 
     def origins(self, name: str) -> tuple[str, ...]:
         if not self.accept("from"):
@@ -283,6 +287,10 @@ class Parser:
             return TensorType(dtype, dims)
         except (TypeError, GraphoptError) as error:
             raise self.error(str(error)) from error
+
+    def attributes(self) -> dict[str, Any]:
+        """Attributes in braces, as written; none without braces."""
+        return dict(self.list_of(self.attribute, "}")) if self.accept("{") else {}
 
     def attribute(self) -> tuple[str, Any]:
         key = self.name()
@@ -335,10 +343,10 @@ class Parser:
 def parse(text: str, constants: Mapping[str, Array] | None = None, upgrade: Upgrade | None = None) -> Graph:
     """The graph that a text form describes; ``constants`` maps digests to arrays, as ``Graph.constants`` gives them.
 
-    ``upgrade(operator, attributes)`` gets the attributes as written, from a text of an older version.
+    ``upgrade(operator, attributes, operands)`` gets the attributes as written, from a text of an older version.
     Raises ``InvalidInput`` with the faulty line.
     """
-    parser = Parser(text, constants or {}, upgrade or (lambda _, attributes: attributes))
+    parser = Parser(text, constants or {}, upgrade or (lambda _, attributes, operands: attributes))
     graph = parser.graph()
     if parser.peek():
         raise parser.error(f"unexpected {parser.peek()!r} after the graph")

@@ -29,6 +29,7 @@ from graphopt.ops.requantize import *
 from graphopt.ops.sequence import *
 from graphopt.ops.shape import *
 from graphopt.ops.sparse import *
+from graphopt.ops.stored import *
 from graphopt.ops.two_level import *
 from graphopt.ops.windows import *
 

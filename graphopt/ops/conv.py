@@ -18,11 +18,11 @@ def window_macs(positions: TensorType, weight: TensorType) -> int:
     return math.prod(positions.static_shape) * math.prod(weight.static_shape[1:])
 
 
-class Conv(Op, name="conv"):
+class Conv(Op, name="conv", version=2):
     """ONNX Conv: x [n, c, *s], weight [o, c/group, *k], bias [o] -> [n, o, *s'].
 
     ``pads`` has the pads before every axis, then those after. Empty tuples mean ones (strides,
-    dilations) and zeros (pads). ``half`` asks programs to store the weights as float16 if ``fits_half`` holds.
+    dilations) and zeros (pads).
     """
 
     traits = Trait.PRODUCT | Trait.WINDOW | Trait.PER_SAMPLE
@@ -31,7 +31,6 @@ class Conv(Op, name="conv"):
     pads: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
     group: int = 1
-    half: bool = False
 
     def window(self, weight: TensorType) -> Window:
         return Window.of(weight.shape[2:], self.strides, self.pads, self.dilations)

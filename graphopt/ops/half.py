@@ -1,8 +1,4 @@
-"""Weights stored in two bytes, as float16.
-
-Layers with ``half`` set compute like any other. Programs store their weights in 16 bits if that is exact, else in 32.
-So a pass may rewrite the weights of such a layer and stay correct.
-"""
+"""Numbers that float16 holds."""
 
 from __future__ import annotations
 

@@ -56,30 +56,22 @@ def overflowing(weight: Array, bias: Array, dtype: str) -> int | None:
 
 
 class IntegerProduct(Op):
-    """A sum of products of x with int8 weights, plus a bias of the accumulator's dtype; padding counts as zero.
-
-    Programs store ``bits`` bits of each weight. Weights of 4 bits lie in [-7, 7], two in a byte; weights of 1 bit are
-    -1 and 1. ``grouped`` weights of 4 bits lie in [-7, 7] when divided by their factors (``factors_of``), which are
-    stored too.
-    """
+    """A sum of products of x with int8 weights, plus a bias of the accumulator's dtype; padding counts as zero."""
 
     traits = Trait.PRODUCT | Trait.PER_SAMPLE
 
     zero_point: int = 0
-    bits: int = 8
-    grouped: bool = False
 
     @classmethod
-    def of(cls, real: Op, *, zero_point: int = 0, bits: int = 8, grouped: bool = False) -> Self:
+    def of(cls, real: Op, *, zero_point: int = 0) -> Self:
         """The integer form of a float operator, with the attributes that both have."""
         shared = {f.name: getattr(real, f.name) for f in dataclasses.fields(cls) if hasattr(real, f.name)}
-        return cls(**shared, zero_point=zero_point, bits=bits, grouped=grouped)
+        return cls(**shared, zero_point=zero_point)
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, w, b = inputs
         wide = accumulator(x)
         expect(w.dtype == "int8" and b.dtype == wide, f"{self.name} of {x} by {w} with bias {b}")
-        expect(self.bits in (1, 4, 8), f"{self.bits} bits of weights: 1, 4 or 8")
         result = self.real().infer(*(t.with_dtype("float64") for t in inputs))
         assert isinstance(result, TensorType)
         return result.with_dtype(wide)
@@ -97,7 +89,7 @@ class IntegerProduct(Op):
         return np.asarray(np.asarray(y).astype(np.int64).astype(b.dtype))
 
 
-class ConvInteger(IntegerProduct, name="conv_integer"):
+class ConvInteger(IntegerProduct, name="conv_integer", version=2):
     """The integer form of conv: y = b + sum (x - zero_point) * w over each window."""
 
     traits = IntegerProduct.traits | Trait.WINDOW
@@ -132,7 +124,7 @@ class ConvInteger(IntegerProduct, name="conv_integer"):
         return op(q, *sample_weights(draw, out, channels // group, *window.kernel))
 
 
-class ConvTransposeInteger(IntegerProduct, name="conv_transpose_integer"):
+class ConvTransposeInteger(IntegerProduct, name="conv_transpose_integer", version=2):
     """The integer form of conv_transpose."""
 
     traits = IntegerProduct.traits | Trait.WINDOW
@@ -167,7 +159,7 @@ class ConvTransposeInteger(IntegerProduct, name="conv_transpose_integer"):
         return cls.of(plain.op, zero_point=draw.integer(-128, 127))(q, weight, bias)
 
 
-class LinearInteger(IntegerProduct, name="linear_integer"):
+class LinearInteger(IntegerProduct, name="linear_integer", version=2):
     """The integer form of linear: x [..., k], weight [o, k], bias [o] -> [..., o]."""
 
     def real(self) -> Op:

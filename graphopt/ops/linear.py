@@ -18,15 +18,10 @@ def product_macs(left: TensorType, result: TensorType) -> int:
     return math.prod(result.static_shape) * left.static_shape[-1]
 
 
-class Linear(Op, name="linear"):
-    """x [..., k] times weight [o, k] transposed, plus bias [o] -> [..., o] (torch.nn.Linear).
-
-    ``half`` asks programs to store the weights as float16 if ``fits_half`` holds.
-    """
+class Linear(Op, name="linear", version=2):
+    """x [..., k] times weight [o, k] transposed, plus bias [o] -> [..., o] (torch.nn.Linear)."""
 
     traits = Trait.PRODUCT | Trait.PER_SAMPLE
-
-    half: bool = False
 
     def infer(self, *inputs: TensorType) -> TensorType:
         x, w, b = inputs

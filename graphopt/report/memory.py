@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.ir import Constant, Graph, Input, Node, Value, bind_batch
-from graphopt.ops import Identity, Reshape
+from graphopt.ops import Identity, Reshape, stored_bytes
 from graphopt.ops.macs import macs_of
 
 
@@ -54,8 +54,8 @@ def layers_of(graph: Graph, batch: int = 1) -> list[Layer]:
 
 
 def parameter_bytes(node: Node) -> int:
-    """The bytes of the constants that a node reads."""
-    return sum(v.type.nbytes for v in dict.fromkeys(node.inputs) if isinstance(v.op, Constant))
+    """The bytes of the constants that a node reads, as programs store them."""
+    return sum(stored_bytes(v) for v in dict.fromkeys(node.inputs) if isinstance(v.op, Constant))
 
 
 def peak_layer(layers: list[Layer]) -> Layer | None:

@@ -249,9 +249,9 @@ def test_the_instructions_are_in_the_code(target: str, tmp_path: Path) -> None:
 
 def test_what_does_not_suit_goes_another_way() -> None:
     layers = Integers(1, 6, 5, 5, dtype="int8")
-    weight = constant(layers.rng.integers(-7, 8, (6, 6, 1, 1)).astype(np.int8))
-    four = ConvInteger(bits=4)(layers.x, weight, constant(np.zeros(6, np.int32)))
+    weight = constant(layers.rng.integers(-7, 8, (6, 6, 1, 1)).astype(np.int8), compact=True)
+    four = ConvInteger()(layers.x, weight, constant(np.zeros(6, np.int32)))
     ends = [layers.scaled(four, (6, 1, 1)), layers.conv(layers.x, 12, (3, 3), group=6)]
     program = check_program(layers.graph(*ends), HOSTS[-1])
     others = [" ".join(row["others"]) for row in program.manifest["kernels"]]
-    assert "packed in fewer bits" in others[0] and "one channel, and no pairs" in others[1]
+    assert "stored as int4" in others[0] and "one channel, and no pairs" in others[1]

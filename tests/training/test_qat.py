@@ -18,6 +18,7 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, arg
 from graphopt.ops import BatchNorm, Conv, Dequantize, IntegerProduct, Linear, Relu
 from graphopt.passes import Context, FoldConstants, PruneChannels, PruneWeights, Quantize
+from graphopt.passes.quantize.layers import packed_weights
 from graphopt.training import fine_tune, quantization_aware, quantized_module
 from graphopt.training.data import Outputs
 
@@ -49,7 +50,7 @@ def test_it_learns_what_rounding_lost() -> None:
 @pytest.mark.parametrize(("weights", "bits"), [("int8", 8), ("int4", 4), ("binary", 1)])
 def test_weights_have_the_bits_asked_for(weights: str, bits: int) -> None:
     trained = quantization_aware(float_net(), DATA, cross_entropy, weights=weights, epochs=4, optimizer=BOLD)
-    assert {n.op.bits for n in trained.nodes if isinstance(n.op, IntegerProduct)} == {bits}
+    assert {found for found, _ in packed_weights(trained).values()} == {bits}
     assert trained.history.epochs[-1].loss < trained.history.epochs[0].loss
 
 
@@ -69,7 +70,7 @@ def test_what_is_evaluated_is_the_program() -> None:
 def test_a_layer_is_kept_apart() -> None:
     overrides = {"stem": "int8", "head": "int8"}
     trained = quantization_aware(float_net(), DATA, cross_entropy, weights="binary", overrides=overrides, epochs=1)
-    assert [n.op.bits for n in trained.nodes if isinstance(n.op, IntegerProduct)] == [8, 1, 8]
+    assert [bits for bits, _ in packed_weights(trained).values()] == [8, 1, 8]
 
 
 @pytest.mark.parametrize("weights", ["int8", "int4"])

@@ -67,7 +67,7 @@ class At:
         return [] if data is not None and not data.any() else [self.input(index)]
 
     def derived(self, index: int, how: str, make: Callable[[Array], Array]) -> str | None:
-        """An initializer made of a constant operand, under its name if nothing else reads that; None of any other."""
+        """An initializer made of a constant operand, as ``Writer.derived`` makes it."""
         return self.writer.derived(self.node.inputs[index], how, make)
 
     def constant(self, data: Any, dtype: str = "int64") -> str:

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from graphopt.errors import Unsupported
 from graphopt.ir import Array, Batch, Constant, Graph, Input, Value
+from graphopt.ops import StoredForm, stored_form
 
 
 class Writer:
@@ -63,16 +64,36 @@ class Writer:
         return name
 
     def read(self, value: Value) -> str:
-        """The name of a tensor; a constant is stored when it is first read."""
+        """The name of a tensor; a constant is stored when it is first read, as float16 if programs do so."""
+        if stored_form(value) is StoredForm.HALF:
+            return self.widened(value)
         name = self.tensors[value]
         if value.constant is not None and name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(value.constant, name)
         return name
 
+    def widened(self, value: Value) -> str:
+        """The cast of a constant that is stored as float16, under its name."""
+        if (value, "widened") not in self.made:
+            stored = self.replaced(value, "float16", lambda data: data.astype(np.float16))
+            self.made[value, "widened"] = name = self.fresh(f"{stored}.{value.type.dtype}")
+            dtype = helper.np_dtype_to_tensor_dtype(np.dtype(value.type.dtype))
+            self.add("Cast", [stored], [name], name, {"to": int(dtype)})
+        return self.made[value, "widened"]
+
     def derived(self, value: Value, how: str, make: Callable[[Array], Array]) -> str | None:
-        if value.constant is None:
+        """An initializer made of a constant, under its name if nothing else reads that; None of any other value.
+
+        There is none of a constant that is stored as float16 either, since the file would hold it twice, or wide.
+        """
+        if value.constant is None or stored_form(value) is StoredForm.HALF:
             return None
+        return self.replaced(value, how, make)
+
+    def replaced(self, value: Value, how: str, make: Callable[[Array], Array]) -> str:
+        """An initializer made of a constant, under its name if nothing else reads that."""
         if (value, how) not in self.made:
+            assert value.constant is not None
             data = np.ascontiguousarray(make(value.constant))
             if self.graph.use_count(value) == 1:
                 name = self.tensors[value]

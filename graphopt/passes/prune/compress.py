@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphopt.ir import Graph, Node, Value, constant, rebuild
-from graphopt.ops import Conv, Decompress, IntegerProduct, Linear
+from graphopt.ops import Conv, Decompress, IntegerProduct, Linear, stored_bytes
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Exact
 from graphopt.passes.prune.sparse import compress
@@ -34,18 +34,18 @@ class CompressWeights(Pass, name="compress-weights", contract=Exact()):
             if not isinstance(node.op, LAYERS) or node.inputs[WEIGHT].constant is None:
                 return None
             old = node.inputs[WEIGHT]
-            made.setdefault(old, self.smaller(old, getattr(node.op, "bits", 8), graph, context))
+            made.setdefault(old, self.smaller(old, graph, context))
             if made[old] is old:
                 return None
             return node.with_inputs([*inputs[:WEIGHT], made[old], *inputs[WEIGHT + 1 :]]).results
 
         return rebuild(graph, compressed)
 
-    def smaller(self, weight: Value, bits: int, graph: Graph, context: Context) -> Value:
-        """The decompression of the weight, or the weight itself if compression saves no bytes over packed storage."""
+    def smaller(self, weight: Value, graph: Graph, context: Context) -> Value:
+        """The decompression of the weight, or the weight itself if that takes no more bytes as it is stored."""
         array = weight.constant
         assert array is not None
-        packed, dense, name = compress(array), array.nbytes * bits // 8, graph.names[weight.node]
+        packed, dense, name = compress(array), stored_bytes(weight), graph.names[weight.node]
         saves = packed.nbytes < dense
         text = f"{packed.nbytes:,} bytes compressed, {dense:,} as they are"
         context.notes.append(Note(self.name, name, text, declined=not saves))

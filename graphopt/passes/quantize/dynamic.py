@@ -25,12 +25,12 @@ from graphopt.ops import (
     Recurrent,
     ReduceMax,
     Round,
+    compacted,
     overflowing,
 )
 from graphopt.passes.base import Context, Note
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.insert import quantize_weight, weight_parameters
-from graphopt.passes.quantize.rules.products import stored_form
 from graphopt.passes.quantize.scheme import Scheme
 from graphopt.rewrite import Decline
 from graphopt.rewrite.driver import stamp
@@ -103,9 +103,9 @@ def product(
         raise Decline("its accumulator may overflow")
     axes = (rank - 1,) if op is LinearInteger else tuple(range(1, x.type.rank))
     q, scale = scaled(x, axes)
-    stored = constant(integers, like=w)
+    stored = compacted(integers, like=w)
     zeros = constant(np.zeros(len(b.constant), "int32"), f"{name}.zeros")
-    integer = op.of(node.op, **stored_form(integers))
+    integer = op.of(node.op)
     acc = integer(q, stored, zeros, name=f"{name}.acc", origins=node.origins)
     column = (-1, *[1] * (rank - channel_axis - 1))
     unit = Mul()(scale, constant(channel_scale(weight, column), f"{w.node.name}.scale"))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphopt.ir import Array, Graph, Node, QParams, Value, constant, rebuild
-from graphopt.ops import ConvXnor, IntegerProduct, factors_of
+from graphopt.ops import ConvXnor, Decompress, IntegerProduct, is_grouped, stored_bits, stored_bytes, stored_form
 from graphopt.passes.quantize.form import Quantized, dequantized, rule_of
 from graphopt.passes.quantize.insert import dequantized_weight
-from graphopt.passes.quantize.rules.products import is_grouped, stored_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +49,13 @@ def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
 
 
 def packed_weights(graph: Graph) -> dict[str, tuple[int, int]]:
-    """The bits and packed bytes of the weights of each layer on integers, by name, without scales and biases."""
+    """The bits of a weight and the stored bytes of all, by layer on integers, without scales and biases."""
     found = {}
     for node in graph.nodes:
         if isinstance(node.op, IntegerProduct):
-            size = math.prod(node.inputs[1].type.static_shape)
-            weight = node.inputs[1].constant
-            factors = factors_of(weight) if node.op.grouped and weight is not None else None
-            extra = 0 if factors is None else factors.nbytes
-            found[graph.names[node]] = node.op.bits, -(-size * node.op.bits // 8) + extra
+            weight = node.inputs[1]
+            parts = weight.node.inputs if isinstance(weight.op, Decompress) else (weight,)
+            found[graph.names[node]] = stored_form(weight).bits(weight.type.dtype), sum(map(stored_bytes, parts))
         elif isinstance(node.op, ConvXnor):
             found[graph.names[node]] = 1, node.inputs[1].type.nbytes
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -55,8 +54,7 @@ def with_half_weights(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] 
     x, weight, bias = inputs
     if weight.constant is None:
         raise Decline("its weights are not constant")
-    rounded = constant(half_weights(weight.constant), like=weight)
-    return replace(node, op=replace(node.op, half=True), inputs=(x, rounded, bias)).results
+    return node.with_inputs([x, constant(half_weights(weight.constant), like=weight, compact=True), bias]).results
 
 
 def half_weights(weight: Array) -> Array:

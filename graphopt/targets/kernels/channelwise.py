@@ -14,11 +14,12 @@ from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.nest import pool_nest, reduce_nest
 from graphopt.targets.kernels.order import windowed_reads
-from graphopt.targets.kernels.quantized import bits_of, folded_zero_point, load_bits, pack_bits, widened
+from graphopt.targets.kernels.quantized import folded_zero_point, widened
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import limits
 from graphopt.targets.schedule import RegisterTile, Segment, balanced, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, largest, loop
+from graphopt.targets.weights import WeightPlace, storage_of
 
 MAX_PIXELS = 8
 UNROLLED_COLUMNS = 7
@@ -40,16 +41,16 @@ class Combine:
 def depthwise_kernel(task: Task[Op], plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight [c, 1, kh, kw] is packed as [kh, kw, c]."""
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
-    bits, dtype, codegen = bits_of(task.op, weight), task.result.type.dtype, task.target.codegen
-    packed = {"weight": pack_bits(weight[:, 0].transpose(1, 2, 0), bits), "bias": bias}
+    storage, dtype, codegen = storage_of(task.inputs[1]), task.result.type.dtype, task.target.codegen
+    packed = {**storage.pack(weight, lambda data: data[:, 0].transpose(1, 2, 0)), "bias": bias}
     columns, channels = plane.window.kernel[1], len(weight)
 
     def combine(frame: Frame) -> Combine:
-        weights, biases = frame.packed["weight"], frame.packed["bias"]
+        biases = frame.packed["bias"]
 
         def step(acc: Expr, x: Expr, tap: tuple[Expr, Expr], at: Point) -> Expr:
             element = (tap[0] * columns + tap[1]) * channels + at.index[0]
-            weight = load_bits(weights, element, at.lanes, bits, dtype, codegen)
+            weight = storage.load(frame.packed, WeightPlace(element, at.lanes), dtype, codegen)
             return acc + widened(x, zero_point, dtype=dtype) * weight
 
         return Combine(biases.load, step, lambda acc, count: acc)

@@ -10,24 +10,16 @@ from tvm import tirx
 
 from graphopt.ir import Array, Op
 from graphopt.ops import SCALE_GROUP, Conv, ConvInteger, Linear, LinearInteger, Window
-from graphopt.ops.two_level import over_channels
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
 from graphopt.targets.kernels.channelwise import depthwise_kernel
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.nest import conv_nest, linear_nest
 from graphopt.targets.kernels.order import tiled_reads
-from graphopt.targets.kernels.quantized import (
-    bits_of,
-    folded_zero_point,
-    grouped_factors,
-    load_bits,
-    pack_bits,
-    prove_no_overflow,
-    widened,
-)
+from graphopt.targets.kernels.quantized import folded_zero_point, prove_no_overflow, widened
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.schedule import Segment, channel_segments, choose_tile
-from graphopt.targets.tir import Expr, Locals, Point, cast, loop
+from graphopt.targets.tir import Expr, Locals, Point, loop
+from graphopt.targets.weights import Storage, WeightPlace, groups_of, storage_of
 
 UNROLLED = {"c": 64, "llvm": 192}
 """A row of taps is unrolled if it has at most this many multiply-adds, by code generator."""
@@ -104,15 +96,11 @@ def tiled_kernel(
     segments = channel_segments(channels.group_out, task.target.lanes, tile.vectors)
     _, w, b = task.inputs
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
-    bits, factors = bits_of(task.op, weight), grouped_factors(task.op, weight)
-    packed = {"bias": bias}
-    if factors is not None:
-        weight = weight // over_channels(factors, weight)
-        packed["factors"] = pack_weights(factors[:, :, None, None], channels, segments)
-    packed["weight"] = pack_bits(pack_weights(weight, channels, segments), bits)
+    storage = storage_of(w)
+    packed = {"bias": bias, **storage.pack(weight, lambda data: pack_weights(data, channels, segments))}
 
     def emit(frame: Frame) -> None:
-        TiledConv(frame, channels, plane, view, tile.pixels, zero_point, bits).emit(batch, segments)
+        TiledConv(frame, channels, plane, view, tile.pixels, zero_point, storage).emit(batch, segments)
 
     reads = tiled_reads(task, plane, view, tile.pixels, segments[-1].width) if pixels_first(task) else {}
     return Kernel(name, emit, packed, replaced=(w, b), tile=tile, reads=reads)
@@ -141,12 +129,11 @@ class TiledConv:
     """The loops of one tiled convolution: batch, group, block of channels, row, tile, taps; or rows and tiles first."""
 
     def __init__(
-        self, frame: Frame, channels: Channels, plane: Plane, view: View, pixels: int, zero_point: int, bits: int
+        self, frame: Frame, channels: Channels, plane: Plane, view: View, pixels: int, zero_point: int, storage: Storage
     ) -> None:
         self.channels, self.plane, self.pixels, self.zero_point = channels, plane, pixels, zero_point
-        self.dtype, self.bits = frame.task.result.type.dtype, bits
-        self.weight, self.bias = frame.packed["weight"], frame.packed["bias"]
-        self.factors = frame.packed.get("factors")
+        self.dtype, self.storage = frame.task.result.type.dtype, storage
+        self.packed, self.bias = frame.packed, frame.packed["bias"]
         x = view(frame.tensors[frame.task.inputs[0]])
         assert x is not None
         self.x = x
@@ -163,7 +150,7 @@ class TiledConv:
             and channels.group == 1
             and plane.window.dilations[1] == 1
             and kernel[1] > 1
-            and self.factors is None  # factors need the channel of a tap
+            and not storage.by_channel
         )
 
     def emit(self, batch: int, segments: list[Segment]) -> None:
@@ -229,15 +216,10 @@ class TiledConv:
         segment = block.segment
         row = self.plane.window.kernel[1] * self.channels.group_in
         start = block.weights + (ky * row + index) * segment.width
-        starts = [start + v * segment.lanes for v in range(segment.vectors)]
-        weights = [load_bits(self.weight, s, segment.lanes, self.bits, self.dtype, self.codegen) for s in starts]
-        if self.factors is None:
-            return weights
-        groups = -(-self.channels.group_in // SCALE_GROUP)
-        first = block.channel * groups + tirx.floordiv(channel, SCALE_GROUP) * segment.width
-        places = [Point((first + v * segment.lanes,), 0, segment.lanes) for v in range(segment.vectors)]
-        factors = [cast(self.factors.load(place), self.dtype) for place in places]
-        return [w * factor for w, factor in zip(weights, factors, strict=True)]
+        factor = block.channel * groups_of(self.channels.group_in) + tirx.floordiv(channel, SCALE_GROUP) * segment.width
+        firsts = range(0, segment.width, segment.lanes)
+        places = [WeightPlace(start + first, segment.lanes, factor + first) for first in firsts]
+        return [self.storage.load(self.packed, place, self.dtype, self.codegen) for place in places]
 
     def for_each_tap(
         self, columns: tuple[Expr, Expr], accumulators: int, emit: Callable[[Expr, Expr, Expr], None]

@@ -23,10 +23,11 @@ from graphopt.targets.instructions.portable import ADD_PRODUCTS, PAIR_AT, WIDEN_
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
-from graphopt.targets.kernels.quantized import bits_of, grouped_factors, zero_point_of
+from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, balanced, runs
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop, when
+from graphopt.targets.weights import expect_whole
 
 PIXELS = 4
 """Of a tile, where there is a choice."""
@@ -40,12 +41,9 @@ MOST_STRIDE = 2
 def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
     x, w, b = task.inputs
-    if (
-        x.type.dtype not in ("int8", "uint8")
-        or bits_of(task.op, weight) != 8
-        or grouped_factors(task.op, weight) is not None
-    ):
-        raise Decline("it takes elements and weights of 8 bits")
+    expect_whole(w)
+    if x.type.dtype not in ("int8", "uint8"):
+        raise Decline("it takes elements of 8 bits")
     view = as_plane
     if plane.window.kernel[1] == 1:
         plane, weight, view = swapped(plane), weight.transpose(0, 1, 3, 2), as_swapped

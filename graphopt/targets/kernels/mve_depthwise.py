@@ -22,10 +22,11 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
 from graphopt.targets.kernels.depthwise import as_swapped, swapped
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
-from graphopt.targets.kernels.quantized import bits_of, grouped_factors, zero_point_of
+from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, balanced, runs
 from graphopt.targets.tir import Expr, Tensor, loop, when
+from graphopt.targets.weights import expect_whole
 
 BLOCK = 16
 """Channels that are copied at once."""
@@ -36,8 +37,9 @@ STRIP_BYTES = 2048
 def depthwise_by_vectors(task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
     x, w, b = task.inputs
-    if x.type.dtype != "int8" or bits_of(task.op, weight) != 8 or grouped_factors(task.op, weight) is not None:
-        raise Decline("it takes int8, and weights of 8 bits")
+    expect_whole(w)
+    if x.type.dtype != "int8":
+        raise Decline("it takes int8")
     if weight.min(initial=0) < mve_depthwise.LEAST_WEIGHT:
         raise Decline(f"a weight is below {mve_depthwise.LEAST_WEIGHT}")
     if weight[0].size > MOST_TAPS:

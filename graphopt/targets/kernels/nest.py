@@ -36,6 +36,7 @@ from graphopt.targets.kernels.quantized import widened, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import constant, limits
 from graphopt.targets.tir import Expr, Locals, Point, largest, loop, smallest, when
+from graphopt.targets.weights import place_in_rows, storage_of
 
 Index = tuple[Expr, ...]
 
@@ -76,6 +77,24 @@ def widening(task: Task[Op]) -> Callable[..., Expr]:
     return partial(widened, dtype=task.result.type.dtype)
 
 
+class NestWeights:
+    """The weights of a product: read where they are if they are whole or computed, else from their packed form."""
+
+    def __init__(self, task: Task[Op]) -> None:
+        self.weight, self.storage = task.inputs[1], storage_of(task.inputs[1])
+        self.dtype, self.codegen = task.result.type.dtype, task.target.codegen
+        whole = self.storage.whole or self.weight.constant is None
+        self.packed = {} if whole else self.storage.pack(self.weight.constant)
+        self.replaced = () if whole else (self.weight,)
+
+    def load(self, frame: Frame, index: Index) -> Expr:
+        """A weight, in the dtype of the accumulator."""
+        if not self.packed:
+            return widened(frame.tensors[self.weight].load(Point(index)), dtype=self.dtype)
+        place = place_in_rows(index, self.weight.type.static_shape)
+        return self.storage.load(frame.packed, place, self.dtype, self.codegen)
+
+
 def conjunction(conditions: Sequence[Expr]) -> Expr:
     """The conjunction of the conditions; Python's True if there are none."""
     result: Expr = True
@@ -102,11 +121,11 @@ def sources(window: Window, at: Index, taps: Index) -> list[Expr]:
 def conv_nest(task: Task[Conv | ConvInteger]) -> Kernel:
     """Convolution of any rank, with weights that may be computed at run time."""
     op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
-    window, wide, zero = op.window(wv.type), widening(task), zero_point_of(op)
+    window, wide, zero, weights = op.window(wv.type), widening(task), zero_point_of(op), NestWeights(task)
     group_in, group_out = wv.type.static_shape[1], wv.type.static_shape[0] // op.group
 
     def emit(frame: Frame) -> None:
-        x, w, b = (frame.tensors[v] for v in (xv, wv, bv))
+        x, b = frame.tensors[xv], frame.tensors[bv]
 
         def value(index: Index) -> Expr:
             n, o, *at = index
@@ -114,7 +133,7 @@ def conv_nest(task: Task[Conv | ConvInteger]) -> Kernel:
 
             def step(acc: Expr, r: Index) -> Expr:
                 source = sources(window, tuple(at), r[1:])
-                return acc + wide(x.load(Point((n, base + r[0], *source))), zero) * wide(w.load(Point((o, *r))))
+                return acc + wide(x.load(Point((n, base + r[0], *source))), zero) * weights.load(frame, (o, *r))
 
             def guard(r: Index) -> Expr:
                 return inside(sources(window, tuple(at), r[1:]), x.shape[2:], window)
@@ -123,18 +142,18 @@ def conv_nest(task: Task[Conv | ConvInteger]) -> Kernel:
 
         emit_nest(frame, value)
 
-    return Kernel(op.name, emit, {})
+    return Kernel(op.name, emit, weights.packed, weights.replaced)
 
 
 @kernel_rule(ConvTranspose, ConvTransposeInteger)
 def conv_transpose_nest(task: Task[ConvTranspose | ConvTransposeInteger]) -> Kernel:
     """Transposed convolution, gathered: each result sums the inputs whose windows cover it."""
     op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
-    window, wide, zero = op.window(wv.type), widening(task), zero_point_of(op)
+    window, wide, zero, weights = op.window(wv.type), widening(task), zero_point_of(op), NestWeights(task)
     group_in, group_out = wv.type.static_shape[0] // op.group, wv.type.static_shape[1]
 
     def emit(frame: Frame) -> None:
-        x, w, b = (frame.tensors[v] for v in (xv, wv, bv))
+        x, b = frame.tensors[xv], frame.tensors[bv]
 
         def value(index: Index) -> Expr:
             n, o, *at = index
@@ -147,7 +166,7 @@ def conv_transpose_nest(task: Task[ConvTranspose | ConvTransposeInteger]) -> Ker
                 *taps, c = r
                 source = [tirx.floordiv(reach(a, t), window.strides[a]) for a, t in enumerate(taps)]
                 channel = group * group_in + c
-                weight = wide(w.load(Point((channel, within, *taps))))
+                weight = weights.load(frame, (channel, within, *taps))
                 return acc + wide(x.load(Point((n, channel, *source))), zero) * weight
 
             def guard(r: Index) -> Expr:
@@ -162,7 +181,7 @@ def conv_transpose_nest(task: Task[ConvTranspose | ConvTransposeInteger]) -> Ker
 
         emit_nest(frame, value)
 
-    return Kernel(op.name, emit, {})
+    return Kernel(op.name, emit, weights.packed, weights.replaced)
 
 
 def pool_nest(task: Task[SumPool | Pool]) -> Kernel:
@@ -264,23 +283,23 @@ def matmul_nest(task: Task[MatMul | MatMulInteger]) -> Kernel:
 
 def linear_nest(task: Task[Linear | LinearInteger]) -> Kernel:
     """x [..., k] by weight [o, k]; the weight may be computed at run time."""
-    xv, wv, bv = task.inputs
-    anchor, wide, zero = task.result, widening(task), zero_point_of(task.op)
+    xv, _, bv = task.inputs
+    anchor, wide, zero, weights = task.result, widening(task), zero_point_of(task.op), NestWeights(task)
 
     def emit(frame: Frame) -> None:
-        x, w, b = (frame.tensors[v] for v in (xv, wv, bv))
+        x, b = frame.tensors[xv], frame.tensors[bv]
 
         def value(index: Index) -> Expr:
             *lead, o = index
 
             def step(acc: Expr, r: Index) -> Expr:
-                return acc + wide(x.load(Point((*lead, r[0]))), zero) * wide(w.load(Point((o, r[0]))))
+                return acc + wide(x.load(Point((*lead, r[0]))), zero) * weights.load(frame, (o, r[0]))
 
             return reduced(anchor.type.dtype, b.load(Point((o,))), x.shape[-1:], step)
 
         emit_nest(frame, value)
 
-    return Kernel("linear", emit, {})
+    return Kernel("linear", emit, weights.packed, weights.replaced)
 
 
 def elementwise_nest(task: Task[Op]) -> Kernel:

@@ -30,13 +30,14 @@ from graphopt.targets.kernels.mve_addition import Addition, addition_of
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.order import result_of
-from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
 from graphopt.targets.kernels.windows import ExpandedWindows, Tile, Windows
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
+from graphopt.targets.weights import expect_whole
 
 POINTWISE = Window.of((1, 1), (), ())
 
@@ -108,8 +109,7 @@ def weights_of(task: Task[ConvInteger | LinearInteger], by: ProductSet) -> Array
     weight = w.constant
     if weight is None or b.constant is None or x.type.dtype != "int8":
         raise Decline("it takes int8, and constant weights")
-    if bits_of(task.op, weight) != 8 or grouped_factors(task.op, weight) is not None:
-        raise Decline("its weights are packed in fewer bits")
+    expect_whole(w)
     if weight.min(initial=0) < by.least_weight:
         raise Decline(f"a weight is below {by.least_weight}")
     return weight

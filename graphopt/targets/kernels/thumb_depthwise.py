@@ -23,17 +23,19 @@ from graphopt.targets.kernels.base import Frame, Kernel, Task, View
 from graphopt.targets.kernels.depthwise import DepthwiseStrips, as_swapped, swapped
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
-from graphopt.targets.kernels.quantized import bits_of, grouped_factors, zero_point_of
+from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, cast, loop
+from graphopt.targets.weights import expect_whole
 
 
 def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
     x, w, b = task.inputs
-    if x.type.dtype != "int8" or bits_of(task.op, weight) != 8 or grouped_factors(task.op, weight) is not None:
-        raise Decline("it takes int8, and weights of 8 bits")
+    expect_whole(w)
+    if x.type.dtype != "int8":
+        raise Decline("it takes int8")
     scaling = scaling_of(task, len(weight))
     if scaling is None:
         raise Decline("its results are not scaled to int8")

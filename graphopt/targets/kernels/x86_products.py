@@ -19,12 +19,13 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions.x86 import LEAST_LANES, MULTIPLY_ADD_PAIRS, pair_in_lanes
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.x86_depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.x86_widened import WidenedStrips, folded_bias
 from graphopt.targets.schedule import Segment, choose_tile, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
+from graphopt.targets.weights import expect_whole
 
 POINTWISE = Window.of((1, 1), (), ())
 WIDENED_BYTES = 3 << 13
@@ -75,8 +76,7 @@ def weights_of(task: Task[ConvInteger | LinearInteger]) -> tuple[Array, Array]:
     weight, bias = w.constant, b.constant
     if weight is None or bias is None or weight.dtype != np.int8 or x.type.dtype not in ("int8", "uint8"):
         raise Decline("it takes elements of 8 bits, and constant weights")
-    if bits_of(task.op, weight) != 8 or grouped_factors(task.op, weight) is not None:
-        raise Decline("its weights are packed in fewer bits")
+    expect_whole(w)
     prove_no_overflow(task.op, weight, bias, x.type.dtype, task.region.node.name)
     return weight, bias
 

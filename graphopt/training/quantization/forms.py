@@ -11,9 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from graphopt.ir import Array, Graph, Node, Value, bind_batch, integer_limits
-from graphopt.ops import Binarize, Dequantize, Quantize
+from graphopt.ops import Binarize, Dequantize, Quantize, stored_bits
 from graphopt.passes.quantize.masks import asks_for_mask
-from graphopt.passes.quantize.rules.products import stored_bits
 from graphopt.training.quantization.parameters import LearnedScale, Master, Relative
 
 Arrays = Mapping[Value, Array]

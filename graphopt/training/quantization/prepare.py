@@ -6,10 +6,10 @@ import numpy as np
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Value, integer_limits
+from graphopt.ops import stored_bits
 from graphopt.passes import Context, FoldBatchNorm, Quantize
 from graphopt.passes.float_pipeline import float_pipeline
 from graphopt.passes.quantize.form import Quantized, dequantized, rule_of
-from graphopt.passes.quantize.rules.products import stored_bits
 from graphopt.passes.quantize.unfuse import unfused
 from graphopt.training.quantization.module import QuantizedModule
 

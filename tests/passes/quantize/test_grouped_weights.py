@@ -13,7 +13,7 @@ from mlperf import NETS, calibration, graphs
 
 from graphopt import compile
 from graphopt.ir import Graph
-from graphopt.ops import Conv, ConvInteger, IntegerProduct, Linear, LinearInteger, Relu, Reshape, factors_of, two_level
+from graphopt.ops import Conv, IntegerProduct, Linear, Relu, Reshape, factors_of, stored_form, two_level
 from graphopt.passes import Fuse, Quantize
 from graphopt.passes.contract import random_inputs, signal_to_noise
 from graphopt.passes.quantize.layers import packed_weights
@@ -69,9 +69,9 @@ def test_programs_are_the_evaluator(target: str, mode: str) -> None:
 def test_layers_with_enough_channels_are_grouped() -> None:
     data = [random_inputs(net(), 0)]
     small = Quantize(weights="int4-grouped", calibration=data)(net())
-    forms = {n.name: n.op.grouped for n in small.nodes if isinstance(n.op, ConvInteger | LinearInteger)}
-    assert forms == {"stem.acc": False, "inner.acc": True, "halves.acc": True, "fc.acc": True}
-    assert all(n.op.bits == 4 for n in small.nodes if isinstance(n.op, IntegerProduct))
+    forms = {n.name: stored_form(n.inputs[1]).value for n in small.nodes if isinstance(n.op, IntegerProduct)}
+    grouped = dict.fromkeys(("inner.acc", "halves.acc", "fc.acc"), "int4-grouped")
+    assert forms == {"stem.acc": "int4", **grouped}
     assert packed_weights(small)["inner.acc"] == (4, 21 * 40 * 9 // 2 + 21 * 3)
 
 

@@ -12,6 +12,7 @@ from graphopt.ir import Array, Batch, Graph, Value, arg, constant
 from graphopt.ops import Add, Concat, Conv, Gather, Linear, Mul, Neg, Relu, Reshape, Sigmoid, Slice, Split, Transpose
 from graphopt.passes import Context, Fuse, MixedPrecision, Quantize
 from graphopt.passes.contract import signal_to_noise
+from graphopt.passes.quantize.layers import packed_weights
 
 SCORE_BOUND = 0.04
 RNG = np.random.default_rng(0)
@@ -215,8 +216,7 @@ def test_what_is_read_whole_is_not_divided() -> None:
 def test_parts_have_the_overrides_of_their_layer() -> None:
     graph = graph_of(one_conv())
     inserted = Quantize(calibration=DATA, overrides={"heads": "int4"}, recover=[])(graph)
-    bits = [n.op.bits for n in inserted.nodes if n.op.name == "conv_integer"]  # type: ignore[attr-defined]
-    assert bits == [4, 4]
+    assert [bits for bits, _ in packed_weights(inserted).values()] == [4, 4]
     wide = Quantize(calibration=DATA, overrides={"heads": "int16"})(graph)
     assert [n.op.name for n in wide.nodes].count("conv_integer") == 1
 

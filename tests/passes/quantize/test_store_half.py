@@ -88,8 +88,8 @@ def names_of_layers(graph: Graph) -> list[str]:
 
 def test_it_is_printed_and_stored(tmp_path: Path) -> None:
     half, _ = stored(layers())
-    assert str(half).count("half = True") == LAYERS
-    assert "half" not in str(layers())
+    assert str(half).count("{compact = True}") == LAYERS
+    assert "compact" not in str(layers())
     assert str(parse(str(half), half.constants)) == str(half)
     graphopt.save(half, tmp_path / "net.gopt")
     assert str(graphopt.load(tmp_path / "net.gopt")) == str(half)
@@ -121,7 +121,7 @@ def patterns_net(numbers: Array) -> Graph:
     channels = len(numbers)
     x = arg("x", "float32", (1, channels, 1, 1))
     zeros = constant(np.zeros(channels, "float32"))
-    return Graph((x,), (Conv(group=channels, half=True)(x, constant(numbers.reshape(-1, 1, 1, 1)), zeros),))
+    return Graph((x,), (Conv(group=channels)(x, constant(numbers.reshape(-1, 1, 1, 1), compact=True), zeros),))
 
 
 @pytest.mark.parametrize("core", [*NATIVE[:-1], *KINDS_OF_CODE])
@@ -160,7 +160,7 @@ def test_integer_forms_leave_it_out() -> None:
         quantized = Quantize(calibration=data, mode=mode)(stored(graph)[0])
         made = [n.op for n in quantized.nodes if isinstance(n.op, ConvInteger | LinearInteger)]
         assert len(made) == LAYERS
-        assert "half" not in str(quantized)
+        assert "compact" not in str(quantized)
 
 
 def inputs(graph: Graph) -> dict[str, Value]:

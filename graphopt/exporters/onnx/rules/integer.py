@@ -139,7 +139,7 @@ def matmul(op: ops.MatMulInteger, at: At) -> None:
 @export_rule(ops.ConvInteger)
 def conv(op: ops.ConvInteger, at: At) -> None:
     weight = at.derived(1, "unsigned", unsigned) or shifted(at, at.input(1))
-    attributes = {k: v for k, v in filled(op).items() if k not in ("zero_point", "bits", "grouped")}
+    attributes = {k: v for k, v in filled(op).items() if k != "zero_point"}
     refuse_overflow(at, weight_sum(at), op.name)
     biased(at, windows(at, as_bytes(at, 0, op.zero_point), weight, 128, at.types[1].static_shape[2:], attributes))
 

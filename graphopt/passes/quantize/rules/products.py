@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import numpy as np
 
 from graphopt.ir import Array, Node, Value, constant
@@ -20,7 +18,7 @@ from graphopt.ops import (
     LinearInteger,
     MatMul,
     MatMulInteger,
-    factors_of,
+    compacted,
     overflowing,
 )
 from graphopt.passes.quantize.form import (
@@ -80,9 +78,8 @@ def product(
     biases = [constant(bias.astype(wide), f"{name}.bias"), constant(np.zeros(len(bias), wide), f"{name}.zeros")]
     sums = []
     for part, added in zip(int8_parts(w.array), biases, strict=False):
-        integer = op.of(node.op, zero_point=x.zero_point, **stored_form(part))
-        weight = constant(part, like=w.value)
-        sums.append(integer(x.value, weight, added, name=f"{name}.acc", origins=node.origins))
+        integer = op.of(node.op, zero_point=x.zero_point)
+        sums.append(integer(x.value, compacted(part, like=w.value), added, name=f"{name}.acc", origins=node.origins))
     acc = sums[0] if len(sums) == 1 else Add()(*sums)
     column = (*scale.shape, *[1] * (node.types[0].rank - channel_axis - 1)) if scale.ndim else ()
     return requantized(acc, np.reshape(scale / wanted.scale, column), wanted, node)
@@ -111,31 +108,6 @@ def int8_parts(weight: Array) -> list[Array]:
         return [weight]
     near = np.clip(weight, -127, 127)
     return [near.astype("int8"), (weight - near).astype("int8")]
-
-
-def stored_bits(weight: Array) -> int:
-    """The bits that the integers of weights need."""
-    largest = int(np.abs(weight).max(initial=0))
-    if largest == 1 and np.all(weight):
-        return 1
-    return 4 if largest <= 7 else 8
-
-
-def is_grouped(weight: Array) -> bool:
-    """Whether weights need only 4 bits when divided by the factors of their groups."""
-    return stored_bits(weight) == 8 and factors_of(weight) is not None
-
-
-class StoredForm(TypedDict):
-    """The attributes of an integer product for the storage of its weights."""
-
-    bits: int
-    grouped: bool
-
-
-def stored_form(weight: Array) -> StoredForm:
-    grouped = is_grouped(weight)
-    return {"bits": 4 if grouped else stored_bits(weight), "grouped": grouped}
 
 
 @integer_rule(MatMul, activates=True)
