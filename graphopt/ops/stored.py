@@ -7,13 +7,14 @@ does can make the form untrue; at worst they take more bytes.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 import numpy as np
 
-from graphopt.ir import Array, Constant, Value, constant
+from graphopt.ir import Array, Constant, TensorType, Value, constant
 from graphopt.ops.half import fits_half
-from graphopt.ops.two_level import factors_of
+from graphopt.ops.two_level import factors_of, factors_shape
 
 __all__ = ["StoredForm", "compacted", "is_grouped", "least_form", "stored_bits", "stored_bytes", "stored_form"]
 
@@ -35,6 +36,11 @@ class StoredForm(Enum):
     def bits(self, dtype: str) -> int:
         """The bits of a weight, without factors."""
         return NARROW.get(self, 8 * np.dtype(dtype).itemsize)
+
+    def nbytes(self, weight: TensorType) -> int:
+        """The bytes of all weights of a type, factors included."""
+        factors = math.prod(factors_shape(weight.static_shape)) if self is StoredForm.GROUPED else 0
+        return -(-math.prod(weight.static_shape) * self.bits(weight.dtype) // 8) + factors
 
 
 NARROW = {StoredForm.HALF: 16, StoredForm.NIBBLES: 4, StoredForm.GROUPED: 4, StoredForm.BITS: 1}
@@ -76,9 +82,5 @@ def is_grouped(weight: Array) -> bool:
 
 
 def stored_bytes(weight: Value) -> int:
-    """The bytes that a program stores of a constant, factors included."""
-    form, type_, data = stored_form(weight), weight.type, weight.constant
-    if form is StoredForm.WHOLE or data is None:
-        return type_.nbytes
-    factors = factors_of(data) if form is StoredForm.GROUPED else None
-    return -(-data.size * form.bits(type_.dtype) // 8) + (0 if factors is None else factors.nbytes)
+    """The bytes of a constant as programs store it, factors included."""
+    return stored_form(weight).nbytes(weight.type)

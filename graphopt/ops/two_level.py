@@ -6,6 +6,8 @@ takes four bits and a group one byte of storage (VS-Quant, Dai et al., 2021).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from graphopt.ir import Array
@@ -17,10 +19,15 @@ SCALE_GROUP = 16
 LARGEST_FACTOR = 127 // 7
 
 
+def factors_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """The factors of weights [o, c, ...]: [o, groups]."""
+    return shape[0], -(-shape[1] // SCALE_GROUP)
+
+
 def in_groups(weight: Array) -> Array:
     """Weights [o, c, ...] as [o, groups, elements]; zeros fill up the last group."""
     padded = np.pad(weight, [(0, 0), (0, -weight.shape[1] % SCALE_GROUP), *[(0, 0)] * (weight.ndim - 2)])
-    return padded.reshape(len(weight), padded.shape[1] // SCALE_GROUP, -1)
+    return padded.reshape(*factors_shape(weight.shape), -1)
 
 
 def over_channels(factors: Array, weight: Array) -> Array:

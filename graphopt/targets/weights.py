@@ -15,7 +15,7 @@ from tvm import tirx
 
 from graphopt.ir import Array, Value
 from graphopt.ops import SCALE_GROUP, StoredForm, factors_of, stored_form
-from graphopt.ops.two_level import over_channels
+from graphopt.ops.two_level import factors_shape, over_channels
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions import portable
 from graphopt.targets.tir import Expr, Point, Tensor, cast
@@ -160,12 +160,8 @@ def place_in_rows(index: Sequence[Expr], shape: Sequence[int]) -> WeightPlace:
     element: Expr = 0
     for position, size in zip(index, shape, strict=True):
         element = element * size + position
-    return WeightPlace(element, 1, index[0] * groups_of(shape[1]) + tirx.floordiv(index[1], SCALE_GROUP))
-
-
-def groups_of(channels: int) -> int:
-    """The factors of an output channel that sums over so many input channels."""
-    return -(-channels // SCALE_GROUP)
+    _, groups = factors_shape(shape)
+    return WeightPlace(element, 1, index[0] * groups + tirx.floordiv(index[1], SCALE_GROUP))
 
 
 def float_of_half(half: Expr, lanes: int, codegen: str) -> Expr:

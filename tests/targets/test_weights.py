@@ -133,7 +133,7 @@ def test_what_is_reported_is_stored(widths: str) -> None:
     saved = sum(size for _, size in packed_weights(wide).values()) - sum(reported.values())
     assert cost_of(wide).parameter_bytes - cost_of(graph).parameter_bytes == saved
     biases = sum(graph.node(name).inputs[2].type.nbytes for name in packed_weights(graph))
-    layers = [layer for layer in layers_of(graph) if layer.op.endswith("_integer")]
+    layers = [layer for layer in layers_of(graph) if layer.operator.endswith("_integer")]
     assert sum(layer.parameter_bytes for layer in layers) == sum(reported.values()) + biases
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from graphopt.errors import InvalidInput
-from graphopt.ir import Graph
+from graphopt.ir import Constant, Graph
+from graphopt.ops import stored_bytes
 from graphopt.ops.macs import count_macs
 
 HALVINGS = 10
@@ -30,10 +31,11 @@ class Macs:
 
 @dataclass(frozen=True)
 class ConstantBytes:
-    """The bytes of all constants; equal ones count once, since programs store them once."""
+    """The bytes of all constants as programs store them: equal ones count once."""
 
     def cost(self, graph: Graph) -> float:
-        return float(sum(array.nbytes for array in graph.constants.values()))
+        constants = {node.op: node.results[0] for node in graph.nodes if isinstance(node.op, Constant)}
+        return float(sum(map(stored_bytes, constants.values())))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Graph, Value, cast_floats, constant, rebuild
-from graphopt.ops import Cast, Mul
+from graphopt.ops import Cast, Mul, stored_bytes
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Masked
 from graphopt.passes.prune.criteria import find_scores, layer_weights
@@ -77,7 +77,7 @@ class PruneWeights(Pass, name="prune-weights", contract=Masked()):
         for weight, mask in masking.masks.items():
             assert weight.constant is not None
             packed = compress(weight.constant * mask, PATTERNS[self.pattern])
-            text = f"{1 - mask.mean():.1%} zeros, {weight.constant.nbytes:,} bytes dense, {packed.nbytes:,} compressed"
+            text = f"{1 - mask.mean():.1%} zeros, {stored_bytes(weight):,} bytes dense, {packed.nbytes:,} compressed"
             context.notes.append(Note(self.name, masking.graph.names[weight.node], text))
         return masking.apply()
 

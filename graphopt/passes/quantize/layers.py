@@ -29,10 +29,11 @@ class QuantizedLayer:
         return self.weight.array
 
 
-def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
+def quantized_layers(graph: Graph, grouped: bool = False) -> dict[Node, QuantizedLayer]:
     """The layers of a graph with dequantized weights and a constant bias, in its order.
 
-    Layers with grouped weights are left out, since weights that are chosen one by one would break their factors.
+    Unless ``grouped``, layers with grouped weights are left out: weights that are chosen one by one would break their
+    factors.
     """
     found = {}
     for node in graph.nodes:
@@ -41,7 +42,7 @@ def quantized_layers(graph: Graph) -> dict[Node, QuantizedLayer]:
             continue
         ((position, _),) = rule.weights
         weight = dequantized(node.inputs[position])
-        if weight is None or weight.array is None or is_grouped(weight.array):
+        if weight is None or weight.array is None or (is_grouped(weight.array) and not grouped):
             continue
         if weight.dtype == "int8":
             found[node] = QuantizedLayer(node, weight, position)

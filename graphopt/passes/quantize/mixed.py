@@ -24,7 +24,7 @@ from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
 from graphopt.passes.quantize.recover.recovery import SeenLayer, data_of
 from graphopt.passes.quantize.recover.replay import Replay
 from graphopt.passes.quantize.recover.round_weights import RoundWeights
-from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice
+from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice, form_of
 from graphopt.rewrite import Decline
 
 UNITS = ("bytes", "mac-bits")
@@ -82,20 +82,20 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
 
     def cost(self, graph: Graph, name: str, width: str) -> float:
         """The cost of the weights of a layer of a bound graph."""
-        node, bits = graph.node(name), WEIGHT_BITS[width]
+        node = graph.node(name)
         if self.unit == "mac-bits":
-            return float(macs_of(node) * bits)
+            return float(macs_of(node) * WEIGHT_BITS[width])
         rule = rule_of(node.op)
         assert rule is not None
-        sizes = [math.prod(node.inputs[position].type.static_shape) for position, _ in rule.weights]
-        return float(-(-sum(sizes) * bits // 8))
+        weights = [node.inputs[position].type.with_dtype("int8") for position, _ in rule.weights]
+        return float(sum(form_of(width, weight).nbytes(weight) for weight in weights))
 
     def measure(self, graph: Graph, width: str, data: Data) -> dict[str, float]:
         """By layer, the noise at the outputs relative to the signal, with only its weights of this width."""
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(InsertQuantization)}
         inserted = InsertQuantization(**{**options, "weights": width, "calibration": data})(graph)
         fixed = Scheme(overrides=self.overrides)
-        layers = {inserted.names[n]: layer for n, layer in quantized_layers(inserted).items()}
+        layers = {inserted.names[n]: layer for n, layer in quantized_layers(inserted, grouped=True).items()}
         layers = {name: layer for name, layer in layers.items() if fixed.override(name) is None}
         wanted = joined(runs(graph, graph.outputs, data))
         replay, noise = Replay(graph, data), {}

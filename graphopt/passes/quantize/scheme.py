@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from graphopt.errors import InvalidInput
+from graphopt.ir import TensorType
+from graphopt.ops import SCALE_GROUP, StoredForm
 
 WEIGHT_BITS = {"int8": 8, "int4": 4, "int4-grouped": 4, "binary": 1}
 ACTIVATION_BITS = {"int8": 8, "int16": 16, "binary": 8}
@@ -64,6 +66,14 @@ class Scheme:
 def width_bits(width: str, default: int = 8) -> int:
     """The bits of weights for a width or an override; the default if it does not concern weights."""
     return 1 if width == XNOR else WEIGHT_BITS.get(width, default)
+
+
+def form_of(width: str, weight: TensorType) -> StoredForm:
+    """The form in which weights of a width are stored; without a whole group of channels they have no factors."""
+    if width == "int8":
+        return StoredForm.WHOLE
+    form = StoredForm(width)
+    return StoredForm.NIBBLES if form is StoredForm.GROUPED and weight.static_shape[1] < SCALE_GROUP else form
 
 
 def check_choice(what: str, given: str, known: Collection[str]) -> None:

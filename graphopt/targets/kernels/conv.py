@@ -19,7 +19,7 @@ from graphopt.targets.kernels.quantized import folded_zero_point, prove_no_overf
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.schedule import Segment, channel_segments, choose_tile
 from graphopt.targets.tir import Expr, Locals, Point, loop
-from graphopt.targets.weights import Storage, WeightPlace, groups_of, storage_of
+from graphopt.targets.weights import Storage, WeightPlace, storage_of
 
 UNROLLED = {"c": 64, "llvm": 192}
 """A row of taps is unrolled if it has at most this many multiply-adds, by code generator."""
@@ -216,7 +216,8 @@ class TiledConv:
         segment = block.segment
         row = self.plane.window.kernel[1] * self.channels.group_in
         start = block.weights + (ky * row + index) * segment.width
-        factor = block.channel * groups_of(self.channels.group_in) + tirx.floordiv(channel, SCALE_GROUP) * segment.width
+        groups = -(-self.channels.group_in // SCALE_GROUP)
+        factor = block.channel * groups + tirx.floordiv(channel, SCALE_GROUP) * segment.width
         firsts = range(0, segment.width, segment.lanes)
         places = [WeightPlace(start + first, segment.lanes, factor + first) for first in firsts]
         return [self.storage.load(self.packed, place, self.dtype, self.codegen) for place in places]

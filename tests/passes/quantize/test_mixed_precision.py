@@ -74,9 +74,13 @@ def test_the_layer_that_does_not_matter_gets_the_fewest_bits(unit: str) -> None:
     assert found == {"first": 8, "loud": 8, "quiet": 4, "last": 8}
 
 
-def test_budgets_hold() -> None:
-    for budget in (0.5, 0.625, 0.75, 512.0, 640.0, 1024.0):
-        packed = packed_weights(MixedPrecision(calibration=data(), budget=budget)(chain()))
+@pytest.mark.parametrize(
+    ("narrow", "budgets"), [("int4", (0.5, 0.625, 512.0, 640.0)), ("int4-grouped", (0.625, 688.0))]
+)
+def test_budgets_hold(narrow: str, budgets: tuple[float, ...]) -> None:
+    for budget in (*budgets, 0.75, 1024.0):
+        widths = ("int8", narrow)
+        packed = packed_weights(MixedPrecision(calibration=data(), budget=budget, widths=widths)(chain()))
         stored = sum(size for _, size in packed.values())
         assert stored <= (1024 * budget if budget <= 1 else budget)
 
