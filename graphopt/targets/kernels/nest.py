@@ -83,9 +83,9 @@ class NestWeights:
     def __init__(self, task: Task[Op]) -> None:
         self.weight, self.storage = task.inputs[1], storage_of(task.inputs[1])
         self.dtype, self.codegen = task.result.type.dtype, task.target.codegen
-        whole = self.storage.whole or self.weight.constant is None
-        self.packed = {} if whole else self.storage.pack(self.weight.constant)
-        self.replaced = () if whole else (self.weight,)
+        data = None if self.storage.whole else self.weight.constant
+        self.packed = {} if data is None else self.storage.pack(data)
+        self.replaced = () if data is None else (self.weight,)
 
     def load(self, frame: Frame, index: Index) -> Expr:
         """A weight, in the dtype of the accumulator."""
