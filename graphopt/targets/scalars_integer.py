@@ -50,6 +50,12 @@ def integer_sqrt(op: ops.IntegerSqrt, x: Expr) -> Expr:
     return cast(tirx.sqrt(cast(x, "float64")), "int64")
 
 
+@scalar_rule(ops.IntegerSqrt, isa="c")
+def integer_sqrt_by_bits(op: ops.IntegerSqrt, x: Expr) -> Expr:
+    """Cores without float64 would take that of a library."""
+    return portable.INTEGER_SQRT.call(x)
+
+
 @scalar_rule(ops.Requantize)
 def requantize(op: ops.Requantize, acc: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """In 64 bits; products of an int64 accumulator may need more, and go by its halves."""

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from graphopt import compile
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, arg, bind_batch, constant
-from graphopt.ops import Add, Cast, Linear, Mul, Relu, ShiftLeft, ShiftRight
-from graphopt.passes import Fuse, optimize
+from graphopt.ops import Add, Cast, LayerNorm, Linear, Mul, Relu, ShiftLeft, ShiftRight, Sigmoid, Softmax, Tanh
+from graphopt.passes import Fuse, Quantize, optimize
 from graphopt.passes.contract import random_inputs
 from graphopt.runtime.build import BOARDS, run_tool
 from graphopt.runtime.execute import port_context, read_outputs, write_samples
@@ -180,6 +180,22 @@ def test_no_malloc_no_io_no_recursion(level: str, tmp_path: Path) -> None:
     # no state: nothing that can be written outlives a call
     writable = re.findall(r" [dDbBcC] (\w+)", run_tool(["nm", "model.o", "model_weights.o"], folder))
     assert writable == []
+
+
+def test_integer_code_takes_no_mathematics_of_the_library(tmp_path: Path) -> None:
+    """Neither does it link them, nor is anything but weights and the interface seen from outside, each named once."""
+    g = Weights()
+    y = Linear()(LayerNorm()(g.x(1, 4, 8), g.w(8), g.w(8)), g.w(8, 8), g.w(8), name="fc")
+    graph = g.graph(Softmax()(Mul()(Sigmoid()(y), Tanh()(y))))
+    data = [random_inputs(graph, seed) for seed in range(3)]
+    folder = write_project(compile(Fuse()(Quantize(calibration=data)(graph)), "cortex-m4"), tmp_path / "p")
+    assert not any("math.h" in (folder / file).read_text() for file in ("model.c", "model_weights.c"))
+    run_tool(["gcc", "-std=c99", "-c", "model.c", "model_weights.c"], folder)
+    seen = re.findall(r" ([TtRrU]) (\w+)", run_tool(["nm", "model.o", "model_weights.o"], folder))
+    assert {name for kind, name in seen if kind == "T"} == {"model_run"}
+    weights = [name for kind, name in seen if kind == "R"]
+    assert {name for kind, name in seen if kind == "U"} <= {*weights, "memset", "memcpy", "__stack_chk_fail"}
+    assert all(name.startswith("model__") and name.count("fc") <= 1 for name in weights)
 
 
 def test_the_header_is_cpp_and_agrees_with_the_manifest(tmp_path: Path) -> None:

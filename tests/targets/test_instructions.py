@@ -21,7 +21,7 @@ CASES = 400
 DRAWN = 200_000
 NAMES = [name for (name, isa), one in INSTRUCTIONS.items() if isa is None and not one.spans]
 """Those of numbers alone; test_routines.py has those with pointers."""
-BOARDS_HELD = ["cortex-m0", "cortex-m3", "cortex-m4"]
+BOARDS_HELD = ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7"]
 """Emulated targets: between them they have every instruction set of which there is a body and an emulator."""
 
 
@@ -35,6 +35,9 @@ def drawn(dtype: str, rng: np.random.Generator) -> Array:
     limits = np.iinfo("uint8" if dtype == "bool" else dtype)
     whole = rng.integers(limits.min, limits.max, DRAWN, limits.dtype, endpoint=True)
     sized = whole >> rng.integers(0, bits, DRAWN).astype(limits.dtype)
+    if dtype == "int64":  # squares, and the numbers below them
+        squares = rng.integers(1, 1 << 26, DRAWN) ** 2 - rng.integers(0, 2, DRAWN)
+        sized = np.where(rng.random(DRAWN) < 0.3, squares, sized)
     extremes = np.array([limits.min, limits.max, 0, 1], limits.dtype)
     return np.where(rng.random(DRAWN) < 0.1, rng.choice(extremes, DRAWN), sized)
 

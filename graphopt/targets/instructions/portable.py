@@ -131,6 +131,43 @@ CLIP_INT8 = instruction(
 )
 
 
+INTEGER_SQRT = instruction(
+    Instruction(
+        "integer_sqrt",
+        None,
+        {"x": "int64"},
+        "int64",
+        """\
+#if defined(__ARM_FP) && (__ARM_FP & 8) && defined(__GNUC__)
+    const double wide = (double)(uint32_t)(x >> 20) * 1048576.0 + (double)(uint32_t)(x & 0xfffff);
+    double root;
+    __asm__("vsqrt.f64 %P0, %P1" : "=w"(root) : "w"(wide));
+    return (uint32_t)root;
+#else
+    uint32_t root = 0, rest = 0, digits = (uint32_t)(x >> 20);
+    for (int32_t left = 26; left > 0; --left) {
+        if (left == 10) {
+            digits = (uint32_t)x << 12;
+        }
+        rest = rest << 2 | digits >> 30;
+        digits <<= 2;
+        root <<= 1;
+        if (rest > root << 1) {
+            rest -= root << 1 | 1;
+            root |= 1;
+        }
+    }
+    return root;
+#endif""",
+        lambda x: np.sqrt(x.astype(np.float64)).astype(np.int64),
+        defined=lambda x: (x >= 0) & (x < 1 << 52),
+        comment="""\
+The root of x < 2^52, rounded down: that of a double where the core has it, else a bit for two of x, from the highest
+   on, of which the first 16 come from the upper 32 bits.""",
+    )
+)
+
+
 def products_added(a: Array, b: Array, total: Array) -> Array:
     low, high = (x.astype(np.int16).astype(np.int64) for x in (a, b)), ((x >> 16).astype(np.int64) for x in (a, b))
     return np.asarray(total + np.prod(list(low), axis=0) + np.prod(list(high), axis=0))
