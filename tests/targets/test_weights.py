@@ -40,6 +40,7 @@ from graphopt.passes.contract import random_inputs
 from graphopt.passes.quantize.layers import packed_weights
 from graphopt.report import cost_of, layers_of
 from graphopt.targets.weights import STORAGES
+from graphopt.upgrades import Upgrading
 
 OLD = Path(__file__).parents[1] / "data" / "old_weights.gopt"
 CORES = ("host", "cortex-m4")
@@ -209,3 +210,24 @@ def test_files_in_which_layers_said_how_weights_are_stored() -> None:
     scale = graph.outputs[0].node.inputs[1].constant
     np.testing.assert_array_equal(got, np.array([*want, [-45, 70], [72, 59]], "float32") * scale)
     assert compile(graph, "cortex-m0").manifest["weight_bytes"] == 1005
+
+
+def test_texts_in_which_layers_said_it() -> None:
+    text = """graph g(%x: float32[1, 2], %q: int8[1, 2]) {
+      %w = constant [[0.5, 2.0]] : float32[1, 2]
+      %b = constant [0.0] : float32[1]
+      %y = linear(%x, %w, %b) {half = True} : float32[1, 1]
+      %whole = constant [[1, 2]] : int8[1, 2]
+      %few = constant [[2, 1]] : int8[1, 2]
+      %zero = constant [0] : int32[1]
+      %u = linear_integer(%q, %whole, %zero) {zero_point = 3, bits = 8} : int32[1, 1]
+      %v = linear_integer(%q, %few, %zero) {bits = 4, grouped = False} : int32[1, 1]
+      return y: %y, u: %u, v: %v
+    }"""
+    upgrading = Upgrading({"linear": 1, "linear_integer": 1})
+    graph = upgrading.finish(parse(text, upgrade=upgrading))
+    forms = [stored_form(v.node.inputs[1]).value for v in graph.outputs]
+    assert forms == ["float16", "whole", "int4"]
+    assert graph.node("u").op == LinearInteger(zero_point=3) and graph.node("v").op == LinearInteger()
+    with pytest.raises(InvalidInput, match="no attribute 'half'"):
+        parse(text)
