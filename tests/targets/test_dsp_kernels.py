@@ -15,7 +15,8 @@ from graphopt.ir import Graph, Value, arg, constant
 from graphopt.ops import Add, ConvInteger, LinearInteger, Lookup, Requantize, SumPool
 from graphopt.passes import Fuse
 from graphopt.targets import get_target
-from graphopt.targets.lowering import Lowered, lower
+from graphopt.targets.calls import Lowered
+from graphopt.targets.lowering import lower
 
 M4 = get_target("cortex-m4")
 Layer = tuple[Value, Value]
