@@ -17,12 +17,12 @@ from tvm.ir.expr import Call
 
 from graphopt.ir import Graph, Value
 from graphopt.targets.artifact import headers
-from graphopt.targets.calls import Lowered, Piece
 from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.calls import Lowered, Piece
 from graphopt.targets.codegen_c import UNARY, Printer, lower_for_c
+from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
 from graphopt.targets.instructions import INSTRUCTIONS, Span, definition, used
 from graphopt.targets.kernels import Built
-from graphopt.targets.lowering import Lowering, copy_outputs, lowered_operators
 from graphopt.targets.plan import Plan
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import Stream

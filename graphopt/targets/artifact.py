@@ -271,7 +271,11 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
         "inputs": [port(p) for p in lowered.inputs],
         "outputs": [port(p) for p in lowered.outputs],
         "kernels": [kernel_row(call) for call in lowered.calls],
-        **({} if len(lowered.calls) == len(lowered.loops) else {"loops": [[run.turns, len(run.calls)] for run in lowered.loops]}),
+        **(
+            {}
+            if len(lowered.calls) == len(lowered.loops)
+            else {"loops": [[run.turns, len(run.calls)] for run in lowered.loops]}
+        ),
     }
 
 

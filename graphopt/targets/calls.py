@@ -114,15 +114,15 @@ class Lowered:
 
 def looped(calls: Iterable[tuple[tuple[int, int] | None, KernelCall]]) -> tuple[Loop, ...]:
     """Calls, each with the turn that it is in, as loops over turns that differ in where their arguments are."""
-    loops: list[Loop] = []
+    loops, before = list[Loop](), None
     for turn, group in groupby(calls, lambda pair: pair[0]):
         made = tuple(call for _, call in group)
-        if turn is None:
-            loops += [Loop(1, (call,)) for call in made]
-        elif turn[1] and (longer := joined(loops[-1], made)) is not None:
+        longer = joined(loops[-1], made) if turn and before and turn[0] == before[0] else None
+        if longer is not None:
             loops[-1] = longer
         else:
-            loops.append(Loop(1, made))
+            loops += [Loop(1, made)] if turn else [Loop(1, (call,)) for call in made]
+        before = turn
     return tuple(loops)
 
 

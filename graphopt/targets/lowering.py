@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+import math
+from collections.abc import Sequence
 
 from graphopt.errors import BudgetExceeded, Unsupported
-from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
-from graphopt.ir.registry import place
-from graphopt.ops import Identity, Reshape
-from graphopt.ops.macs import macs_of
-from graphopt.targets.calls import BufferPlace, KernelCall, Lowered, Piece, UnplacedCall, looped
-from graphopt.targets.debug import Chosen, chosen, tell_kernel
-from graphopt.targets.forms import formed
-from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
-from graphopt.targets.kernels.nest import elementwise_nest
-from graphopt.targets.kernels.rows import rows_mover
-from graphopt.targets.layout import assign_layouts
-from graphopt.targets.lookup import RuleChoice
-from graphopt.targets.naming import identifier, unique
-from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
-from graphopt.targets.ports import AS_THEY_ARE, Port, PortOptions
-from graphopt.targets.region import Region, is_elementwise, lowerable, region_of
-from graphopt.targets.rows import ROWS, Layer, Stream, Turn, row_bytes, with_rows
-from graphopt.targets.scalars import SCALARS
+from graphopt.ir import Graph, verify
+from graphopt.targets.calls import Lowered
+from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
+from graphopt.targets.ports import AS_THEY_ARE, PortOptions
+from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.stepwise import stepwise
+from graphopt.targets.streams import FREE, GRAIN, Choice, Part
 from graphopt.targets.target import Target
-
-
-def lowered_operators() -> set[type[Op]]:
-    """The operators that need not be decomposed."""
-    return {*(op for op, _ in SCALARS), *has_kernel()}
 
 
 def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> Lowered:
@@ -45,9 +27,39 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     graph = stepwise(graph) if target.codegen == "c" else graph
     verify(graph)
     check_types(graph)
-    lowered = Lowering(graph, target, options).run()
+    whole = Lowering(graph, target, options)
+    lowered = whole.run()
+    if target.codegen == "c":
+        lowered = by_rows(whole, lowered)
     check_budget(lowered, target)
     return lowered
+
+
+def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
+    """The program with streams: where they save memory for few instructions, and wherever it else exceeds the RAM.
+
+    What the buffers of a cut really need is known once they have places. If it is too much, the next cut needs less.
+    """
+    choice, ram = Choice(whole), whole.target.ram
+    best = least_of(lowered, with_streams(whole, choice.least(FREE * choice.total)))
+    bound = ram or 0
+    while ram is not None and best.plan.size > ram:
+        parts = choice.cheapest(bound)
+        made = with_streams(whole, parts or choice.least(math.inf))
+        best = least_of(best, made)
+        bound -= max(GRAIN, made.plan.size - ram)
+        if parts is None:
+            break
+    return best
+
+
+def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:
+    streams = [part.stream for part in parts if part.stream is not None]
+    return Lowering(whole.graph, whole.target, whole.options, streams).run()
+
+
+def least_of(*programs: Lowered) -> Lowered:
+    return min(programs, key=lambda one: one.plan.size)
 
 
 def check_types(graph: Graph) -> None:
@@ -60,326 +72,6 @@ def check_types(graph: Graph) -> None:
         if found:
             names = ", ".join(f"{graph.names[v.node]} ({v.type})" for v in found[:5])
             raise Unsupported(f"tensors of {what}: {names}", where=graph.name)
-
-
-def storage(value: Value) -> Value:
-    """The value whose buffer holds this one: a reshape has its operand's."""
-    while isinstance(value.op, Reshape):
-        value = value.node.inputs[0]
-    return value
-
-
-def copy_outputs(graph: Graph) -> Graph:
-    """Put a copy before every output without a buffer of its own: an input, a constant, one shared with another."""
-    taken: set[Value] = set()
-    outputs = []
-    for output in graph.outputs:
-        held = storage(output)
-        if held in taken or isinstance(held.op, Input | Constant):
-            output = Identity()(output, name=graph.names[output.node] + ".copy", origins=output.node.origins)
-        taken.add(held)
-        outputs.append(output)
-    return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
-
-
-@dataclass(frozen=True)
-class MadeKernel:
-    """The function of a kernel by name, the indices of its constants, and what else of it a call needs."""
-
-    name: str
-    constants: tuple[int, ...]
-    scratch: tuple[tuple[str, int], ...]
-    reads: Mapping[Value, Overlap]
-    how: Chosen
-
-
-class Lowering:
-    """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream."""
-
-    def __init__(
-        self, graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, streams: Sequence[Stream] = ()
-    ) -> None:
-        self.graph, self.target, self.options, self.streams = graph, target, options, streams
-        ports = [(graph.names[v.node], v) for v in graph.inputs]
-        ports += zip(graph.output_names, graph.outputs, strict=True)
-        self.layouts = assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
-        self.kernels: dict[str, Built] = {}
-        self.names: dict[str, str] = {}
-        self.constants: dict[tuple[str, bytes], int] = {}
-        self.constant_list: list[tuple[str, Array]] = []
-        self.calls: list[UnplacedCall] = []
-        self.steps = 0
-        self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
-        self.last_reader = {storage(v): n for n in self.computing for v in n.inputs}
-        self.overlaps: dict[tuple[Value, Value], Overlap] = {}
-        self.taken: dict[Value, Value] = {}
-        """The operand whose place in the arena each result computed in place takes."""
-        self.alive: dict[Value, tuple[int, int]] = {}
-        """What is held in the arena beyond the steps of its own calls, from and to which."""
-        self.held_bytes: dict[Value, int] = {}
-        """Of results of which not all rows are held."""
-
-    @cached_property
-    def computing(self) -> list[Node]:
-        return [n for n in self.graph.nodes if not isinstance(n.op, Input | Constant | Reshape)]
-
-    def run(self) -> Lowered:
-        """All calls, in order, and where their buffers are."""
-        streams = {stream.layers[0].region.node: stream for stream in self.streams}
-        inside = {layer.region.node for stream in self.streams for layer in stream.layers}
-        for node in self.computing:
-            if node in streams:
-                self.add_stream(streams[node])
-            elif node not in inside:
-                self.add(node)
-        return self.finish()
-
-    def add(self, node: Node) -> None:
-        """Build the kernel of a node and record its call."""
-        region, forms = formed(region_of(node, lowered_operators()), self.target)
-        out = self.layouts[node.results[0]]
-        layouts = tuple(self.layouts[v] for v in region.operands)
-        operand = self.operand_to_share(region, node.results[0])
-        covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
-        made = self.made(Task(region, self.target, layouts, out, operand, frozenset(covered)), forms)
-        reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
-        self.overlaps |= {(held, node.results[0]): overlap for held, overlap in reads.items()}
-        read = [Piece(o) for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
-        self.call(made, region, read, Piece(node.results[0]), self.steps)
-        self.steps += 1
-
-    def add_stream(self, stream: Stream) -> None:
-        """Build the kernels of a stream and record their calls, turn by turn; a step is that of a layer in any turn."""
-        first, last = self.steps, self.steps + len(stream.layers) - 1
-        number, known = self.streams.index(stream), dict[object, MadeKernel]()
-        for place, layer in enumerate(stream.layers):
-            self.held_bytes[layer.result] = stream.held[place] * row_bytes(layer.result)
-            whole = [v for v in layer.region.operands if v not in stream.places]
-            for value in [*whole, *([layer.result] if stream.kept(place) else [])]:
-                self.alive[self.held(value)] = (first, last)
-        for count, turn in enumerate(stream.turns):
-            for place, layer in enumerate(stream.layers):
-                at = (number, count)
-                self.move_rows(stream, count, place, first + place)
-                rows = turn.made[place]
-                if not rows:
-                    continue
-                needed = [layer.needed(inner, rows) for inner, _ in layer.inputs]
-                key = place, len(rows), layer.pads(rows), *map(len, needed)
-                if key not in known:
-                    known[key] = self.made(*self.banded(layer, rows))
-                pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
-                result = self.piece(stream, turn, layer.result, rows)
-                self.call(known[key], layer.banded(rows), pieces, result, first + place, at)
-        self.cover_rows(stream)
-        self.steps = last + 1
-
-    def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], tuple[str, ...]]:
-        """The task of some rows of a layer."""
-        region, forms = formed(layer.banded(rows), self.target)
-        heights = [v.type.static_shape[ROWS] for v in region.body.inputs]
-        layouts = tuple(with_rows(self.layouts[v], h) for v, h in zip(region.operands, heights, strict=True))
-        return Task(region, self.target, layouts, with_rows(self.layouts[layer.result], len(rows))), forms
-
-    def piece(self, stream: Stream, turn: Turn, value: Value, rows: range) -> Piece:
-        """Where some rows of a value are in a turn: what is of the stream, but its result, begins with the first held."""
-        place, first = stream.places.get(value), rows.start * row_bytes(value)
-        if place is None or place == len(stream.layers) - 1:
-            return Piece(value, first, first)
-        return Piece(value, (rows.start - turn.first[place]) * row_bytes(value), first)
-
-    def move_rows(self, stream: Stream, count: int, place: int, step: int) -> None:
-        """Move the rows of a result that are held on to where it begins, before new ones are made behind them."""
-        turn, value = stream.turns[count], stream.layers[place].result
-        distance = turn.first[place] - stream.turns[count - 1].first[place] if count else 0
-        rows = range(turn.first[place], turn.made[place].start)
-        if place == len(stream.layers) - 1 or not distance or not rows:
-            return
-        built = rows_mover(value.type.dtype, distance * row_bytes(value), len(rows) * row_bytes(value))
-        old = self.piece(stream, stream.turns[count - 1], value, rows)
-        new = self.piece(stream, turn, value, rows)
-        how = Chosen("rows that are held on", "", "", ())
-        call = self.named(built), (old,), (), new, self.graph.names[value.node], "move", how, 0, step
-        self.calls.append(UnplacedCall(*call, (self.streams.index(stream), count)))
-
-    def cover_rows(self, stream: Stream) -> None:
-        """The result of a stream may come to lie over operands of its layers that nothing else reads later.
-
-        No row may be written over one that is still to be read then, by the same call or a later one.
-        """
-        result = stream.layers[-1].result
-        written, read = 0, dict[Value, list[tuple[int, int]]]()
-        for turn in stream.turns:
-            for layer, rows in zip(stream.layers, turn.made, strict=True):
-                for inner, value in layer.inputs if rows else ():
-                    start = layer.needed(inner, rows).start * row_bytes(value)
-                    read.setdefault(value, []).append((written, start))
-            written = turn.made[-1].stop * row_bytes(result)
-            for spans in read.values():
-                spans.append((written, spans[-1][1]))
-        if self.target.codegen != "c" or not self.in_arena(result):
-            return
-        nodes = {layer.region.node for layer in stream.layers}
-        whole = [v for v in read if v not in stream.places]
-        for value in whole:
-            held = self.held(value)
-            alone = [self.held(v) for v in whole].count(held) == 1
-            if alone and self.in_arena(held) and self.last_reader[storage(value)] in nodes:
-                self.overlaps[held, result] = Overlap(max(0, *(end - start for end, start in read[value])))
-
-    def made(self, task: Task[Op], forms: tuple[str, ...]) -> MadeKernel:
-        """Choose and build the kernel of a task; equal kernels are one function."""
-        choice = (
-            choose_kernel(task) if task.region.anchor else RuleChoice(elementwise_nest(task), place(elementwise_nest), None)
-        )
-        kernel = choice.result
-        assert kernel is not None
-        built = build(task, kernel)
-        node = self.graph.names[task.region.node]
-        how = chosen(task, choice, (*forms, *built.scalars))
-        tell_kernel(node, kernel.name, how)
-        constants = tuple(self.constant(node, *c) for c in built.constants)
-        scratch = tuple((f"{node} {s}", needed.nbytes) for s, needed in built.scratch)
-        return MadeKernel(self.named(built), constants, scratch, kernel.reads, how)
-
-    def named(self, built: Built) -> str:
-        """The name of a function, which equal ones share."""
-        name = self.names.get(built.key)
-        if name is None:
-            name = unique(identifier(built.name), self.kernels)
-            self.names[built.key] = name
-            self.kernels[name] = built
-        known = self.kernels[name]
-        self.kernels[name] = replace(known, overlapping=known.overlapping | built.overlapping)
-        return name
-
-    def call(
-        self,
-        made: MadeKernel,
-        region: Region,
-        read: Sequence[Piece],
-        result: Piece,
-        step: int,
-        turn: tuple[int, int] | None = None,
-    ) -> None:
-        text = ", ".join(n.op.name for n in region.compute)
-        macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
-        arguments = (*read, *made.constants)
-        node = self.graph.names[region.node]
-        self.calls.append(
-            UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn)
-        )
-
-    def operand_to_share(self, region: Region, result: Value) -> Value | None:
-        """The input of the body whose place the result may take: read point by point, and here for the last time."""
-        buffers = [self.held(o) for o in region.operands]
-        for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
-            if (
-                inner in region.pointwise_operands
-                and self.in_arena(held)
-                and self.in_arena(result)
-                and self.last_reader[storage(operand)] is region.node
-                and buffers.count(held) == 1
-                and self.layouts[operand] == self.layouts[result]
-            ):
-                self.taken[result] = operand
-                return inner
-        return None
-
-    def operands_to_cover(self, region: Region, result: Value) -> dict[Value, Value]:
-        """The inputs of the body that the result may come to lie over, in C, and in what they are held.
-
-        They are read by this kernel, last, and by no other name. LLVM is told that no two parameters overlap.
-        """
-        if self.target.codegen != "c" or not self.in_arena(result):
-            return {}
-        buffers = [self.held(o) for o in region.operands]
-        return {
-            inner: held
-            for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True)
-            if self.in_arena(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
-        }
-
-    def held(self, value: Value) -> Value:
-        """The value that the buffer of this one was made for."""
-        value = storage(value)
-        while value in self.taken:
-            value = storage(self.taken[value])
-        return value
-
-    def in_arena(self, value: Value) -> bool:
-        port = isinstance(value.op, Input) or value in self.outputs
-        return not isinstance(value.op, Constant) and (self.options.in_arena or not port)
-
-    def constant(self, node: str, name: str, data: Array) -> int:
-        """The index of a constant; equal ones are stored once."""
-        key = (f"{data.dtype}{data.shape}", data.tobytes())
-        if key not in self.constants:
-            self.constants[key] = len(self.constant_list)
-            # one that is named after its node is not named after it twice
-            self.constant_list.append((name if name.startswith(node) else f"{node}_{name}", data))
-        return self.constants[key]
-
-    def finish(self) -> Lowered:
-        lifetimes = [*self.lifetimes(), *self.scratch_lifetimes()]
-        names = self.graph.names
-        overlaps = {(names[a.node], names[b.node]): overlap for (a, b), overlap in self.overlaps.items()}
-        plan = plan_arena(lifetimes, self.target.alignment, overlaps)
-        live = occupied_bytes(lifetimes, plan.offsets, self.steps)
-        calls = [(call.turn, self.placed(call, plan.offsets, live[call.step])) for call in self.calls]
-        inputs = tuple(self.port(names[v.node], v, plan.offsets) for v in self.graph.inputs)
-        given = zip(self.graph.output_names, self.graph.outputs, strict=True)
-        outputs = tuple(self.port(name, v, plan.offsets) for name, v in given)
-        return Lowered(inputs, outputs, self.kernels, looped(calls), tuple(self.constant_list), plan)
-
-    def port(self, name: str, value: Value, offsets: Mapping[str, int]) -> Port:
-        """A port as the caller has it: its axes in the order of its layout, and its place if that is in the arena."""
-        order = self.layouts[value].order
-        type_ = replace(value.type, shape=tuple(value.type.static_shape[axis] for axis in order))
-        at = self.place(value, offsets)
-        return Port(name, type_, offset=at.index if at.kind == "arena" else None)
-
-    def placed(self, call: UnplacedCall, offsets: Mapping[str, int], live: int) -> KernelCall:
-        def at(piece: Piece) -> BufferPlace:
-            return self.place(piece.value, offsets).moved(piece.start)
-
-        places = [BufferPlace("constant", a) if isinstance(a, int) else at(a) for a in call.arguments]
-        weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
-        places += [BufferPlace("arena", offsets[name]) for name, _ in call.scratch]
-        places.append(at(call.result))
-        return KernelCall(call.kernel, tuple(places), call.node, call.text, call.how, call.macs, weights, live)
-
-    def place(self, value: Value, offsets: Mapping[str, int]) -> BufferPlace:
-        held = self.held(value)
-        if self.in_arena(held):
-            return BufferPlace("arena", offsets[self.graph.names[held.node]])
-        if isinstance(held.op, Input):
-            return BufferPlace("input", self.graph.inputs.index(held))
-        if held.constant is not None:
-            return BufferPlace("constant", self.constant(self.graph.names[held.node], "value", held.constant))
-        return BufferPlace("output", self.outputs[held])
-
-    def lifetimes(self) -> list[Lifetime]:
-        """What lives in the arena, and when: inputs from the first step on, outputs to the last."""
-        last = max(0, self.steps - 1)
-        spans = {v: (0, 0) for v in self.graph.inputs if self.in_arena(v)}
-        for call in self.calls:
-            for value in map(self.held, call.values):
-                if self.in_arena(value):
-                    first, end = self.alive.get(value, (call.step, call.step))
-                    begun, ended = spans.get(value, (first, end))
-                    spans[value] = min(begun, first, call.step), max(ended, end, call.step)
-        spans |= {v: (spans[v][0], last) for v in map(self.held, self.outputs) if v in spans}
-        sizes = {v: self.held_bytes.get(v, v.type.nbytes) for v in spans}
-        return [Lifetime(self.graph.names[v.node], sizes[v], *span) for v, span in spans.items()]
-
-    def scratch_lifetimes(self) -> list[Lifetime]:
-        """What a kernel needs for itself lives in its step alone; in each turn of a stream it may need other sizes."""
-        most: dict[tuple[str, int], int] = {}
-        for call in self.calls:
-            for name, nbytes in call.scratch:
-                most[name, call.step] = max(nbytes, most.get((name, call.step), 0))
-        return [Lifetime(name, nbytes, step, step) for (name, step), nbytes in most.items()]
 
 
 def check_budget(lowered: Lowered, target: Target) -> None:

@@ -7,11 +7,13 @@ what lies between them only a few rows are held at a time.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 
-from graphopt.ir import Graph, Node, Op, Value, arg, rebuild
+from graphopt.ir import Node, Op, Value, arg, rebuild
 from graphopt.ops import AveragePool, Conv, ConvInteger, MaxPool, Pool, SumPool
 from graphopt.targets.layout import Layout
 from graphopt.targets.region import Region
@@ -74,11 +76,21 @@ class Layer:
 
     def reach(self, inner: Value, rows: range) -> range:
         """The rows of an input of the body that windows of some of the result go over, padding among them."""
-        start, stop = rows.start * self.pooled, rows.stop * self.pooled
-        if self.region.anchor is None or inner is not self.region.anchor.inputs[0]:
-            return range(start, stop)
+        start = rows.start * self.pooled
+        if self.slides(inner):
+            stride, _, pad = self.window
+            start = start * stride - pad
+        return range(start, math.floor(self.end(inner, Fraction(rows.stop))))
+
+    def end(self, inner: Value, end: Fraction) -> Fraction:
+        """Up to which row windows go that make rows up to ``end``, of which the last may be made in part."""
+        head = end * self.pooled
         stride, extent, pad = self.window
-        return range(start * stride - pad, (stop - 1) * stride + extent - pad)
+        return (head - 1) * stride + extent - pad if self.slides(inner) else head
+
+    def slides(self, inner: Value) -> bool:
+        """Whether windows go over an input of the body."""
+        return self.region.anchor is not None and inner is self.region.anchor.inputs[0]
 
     def needed(self, inner: Value, rows: range) -> range:
         """The rows of an input of the body that some of the result need."""
@@ -124,7 +136,7 @@ def layer_of(region: Region, layouts: Mapping[Value, Layout]) -> Layer | None:
     """A region as a layer of a stream; None if its rows cannot be computed apart."""
     anchor, head, result = region.anchor, region.head, region.node.results[0]
     tail = region.tail
-    if head.type.rank <= ROWS or len(region.node.results) != 1 or region.tables and not all_constant(region.tables):
+    if head.type.rank <= ROWS or len(region.node.results) != 1 or (region.tables and not all_constant(region.tables)):
         return None
     if tail is not None and not isinstance(tail.op, MaxPool | AveragePool):
         return None
@@ -155,18 +167,26 @@ def all_constant(values: Sequence[Value]) -> bool:
 
 @dataclass(frozen=True)
 class Turn:
-    """The rows that each layer of a stream makes in a turn, and the first row that is then held of each result."""
+    """The rows that each layer of a stream makes in a turn, and the first row that is then held of each result.
+
+    ``cycle`` is the same for the turns in which the last layer makes one row.
+    """
 
     made: tuple[range, ...]
     first: tuple[int, ...]
+    cycle: int
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Layers that follow one another in a graph; in each turn the last one makes so many ``rows``."""
+    """Layers that follow one another in a graph; in each turn the last one makes so many ``rows``, or a part of one.
+
+    If it is a part, layers of more rows make some of theirs in each turn, and the last one makes a row in the last of a
+    cycle of turns.
+    """
 
     layers: tuple[Layer, ...]
-    rows: int
+    rows: Fraction
 
     @cached_property
     def turns(self) -> tuple[Turn, ...]:
@@ -174,14 +194,15 @@ class Stream:
 
         The first turns fill what is held, and the last layer makes nothing in them.
         """
-        height, end = rows_of(self.layers[-1].result), self.rows
+        heights = [rows_of(layer.result) for layer in self.layers]
+        end = self.rows
         while max(self.ends(end - self.rows)) > 0:
             end -= self.rows
-        made, done = list[tuple[range, ...]](), [0] * len(self.layers)
-        while done[-1] < height:
-            heights = (rows_of(layer.result) for layer in self.layers)
+        made, cycles, done = list[tuple[range, ...]](), list[int](), [0] * len(self.layers)
+        while done[-1] < heights[-1]:
             ends = [max(d, min(e, h)) for d, e, h in zip(done, self.ends(end), heights, strict=True)]
             made.append(tuple(map(range, done, ends)))
+            cycles.append(math.ceil(end))
             done, end = ends, end + self.rows
         firsts, still = list[tuple[int, ...]](), list(done)
         for ranges in reversed(made):
@@ -190,17 +211,16 @@ class Stream:
                 for inner, place in self.reads(layer) if rows else ():
                     still[place] = min(still[place], layer.needed(inner, rows).start)
             firsts.append(tuple(still))
-        return tuple(Turn(*turn) for turn in zip(made, reversed(firsts), strict=True))
+        return tuple(Turn(*turn) for turn in zip(made, reversed(firsts), cycles, strict=True))
 
-    def ends(self, end: int) -> list[int]:
+    def ends(self, end: Fraction) -> list[int]:
         """Up to which row each layer must have come so that the last one comes to ``end``; below 1 for none."""
         ends = {len(self.layers) - 1: end}
-        for place in reversed(range(len(self.layers))):
-            layer, made = self.layers[place], range(ends[place], ends[place])
+        for place, layer in reversed(list(enumerate(self.layers))):
             for inner, source in self.reads(layer):
-                stop = layer.reach(inner, made).stop
+                stop = layer.end(inner, ends[place])
                 ends[source] = max(ends.get(source, stop), stop)
-        return [ends[place] for place in range(len(self.layers))]
+        return [math.floor(ends[place]) for place in range(len(self.layers))]
 
     def reads(self, layer: Layer) -> Iterator[tuple[Value, int]]:
         """The inputs of a layer's body that layers of the stream make, and the places of these in it."""
@@ -213,11 +233,27 @@ class Stream:
     @cached_property
     def held(self) -> tuple[int, ...]:
         """The most rows of each result that are held at a time; of the last one all."""
-        most = [
-            max(turn.made[i].stop - turn.first[i] for turn in self.turns) for i in range(len(self.layers) - 1)
-        ]
+        most = [max(turn.made[i].stop - turn.first[i] for turn in self.turns) for i in range(len(self.layers) - 1)]
         return (*most, rows_of(self.layers[-1].result))
 
     def kept(self, place: int) -> bool:
         """Whether rows of a result are held from one turn to the next."""
         return place == len(self.layers) - 1 or any(turn.first[place] < turn.made[place].start for turn in self.turns)
+
+    @cached_property
+    def gaps(self) -> Mapping[Value, int]:
+        """How far below each operand from outside the result must begin, in bytes, if it is to lie over it.
+
+        No row may be written over one that is still to be read, by the same call or a later one.
+        """
+        gaps, later = dict[Value, int](), dict[Value, int]()
+        for turn in reversed(self.turns):
+            for layer, rows in reversed(list(zip(self.layers, turn.made, strict=True))):
+                for inner, value in layer.inputs if rows else ():
+                    if value not in self.places:
+                        start = layer.needed(inner, rows).start * row_bytes(value)
+                        later[value] = min(start, later.get(value, start))
+                if layer is self.layers[-1]:
+                    written = rows.stop * row_bytes(layer.result)
+                    gaps |= {value: max(gaps.get(value, 0), written - start) for value, start in later.items()}
+        return {value: gaps.get(value, 0) for value in later}
