@@ -59,6 +59,7 @@ class MadeKernel:
     constants: tuple[int, ...]
     scratch: tuple[tuple[str, int], ...]
     reads: Mapping[Value, Overlap]
+    over: Mapping[str, Mapping[Value, Overlap]]
     how: Chosen
 
 
@@ -81,6 +82,7 @@ class Lowering:
         self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
         self.last_reader = {storage(v): n for n in self.computing for v in n.inputs}
         self.overlaps: dict[tuple[Value, Value], Overlap] = {}
+        self.scratch_overlaps: dict[tuple[Value, str], Overlap] = {}
         self.taken: dict[Value, Value] = {}
         """The operand whose place in the arena each result computed in place takes."""
         self.alive: dict[Value, tuple[int, int]] = {}
@@ -113,6 +115,8 @@ class Lowering:
         made = self.made(Task(region, self.target, layouts, out, operand, frozenset(covered)), forms)
         reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
         self.overlaps |= {(held, node.results[0]): overlap for held, overlap in reads.items()}
+        for name, values in made.over.items():
+            self.scratch_overlaps |= {(covered[v], name): o for v, o in values.items() if v in covered}
         read = [Piece(o) for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
         self.call(made, region, read, Piece(node.results[0]), self.steps)
         self.steps += 1
@@ -211,7 +215,8 @@ class Lowering:
         tell_kernel(node, kernel.name, how)
         constants = tuple(self.constant(node, *c) for c in built.constants)
         scratch = tuple((f"{node} {s}", needed.nbytes) for s, needed in built.scratch)
-        return MadeKernel(self.named(built), constants, scratch, kernel.reads, how)
+        over = {f"{node} {s}": values for s, values in kernel.over.items()}
+        return MadeKernel(self.named(built), constants, scratch, kernel.reads, over, how)
 
     def named(self, built: Built) -> str:
         """The name of a function, which equal ones share."""
@@ -304,7 +309,8 @@ class Lowering:
 
     def named_overlaps(self) -> dict[tuple[str, str], Overlap]:
         names = self.graph.names
-        return {(names[a.node], names[b.node]): overlap for (a, b), overlap in self.overlaps.items()}
+        named = {(names[a.node], names[b.node]): overlap for (a, b), overlap in self.overlaps.items()}
+        return named | {(names[a.node], b): overlap for (a, b), overlap in self.scratch_overlaps.items()}
 
     def port(self, name: str, value: Value, offsets: Mapping[str, int]) -> Port:
         """A port as the caller has it: its axes in the order of its layout, and its place if that is in the arena."""

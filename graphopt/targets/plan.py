@@ -76,10 +76,14 @@ def step_bytes(lifetimes: Sequence[Lifetime], sizes: Mapping[str, int], overlaps
     resized = [replace(b, size=sizes[b.name]) for b in lifetimes]
     totals = live_bytes(resized, 1 + max((b.last for b in lifetimes), default=0))
     known = {b.name: b for b in lifetimes}
+    spared: dict[tuple[str, int], int] = {}
     for (operand, result), overlap in overlaps.items():
         both = max(overlap.gap + sizes[operand], sizes[result])
         for step in range(known[result].first, known[operand].last + 1):
-            totals[step] -= max(0, sizes[operand] + sizes[result] - both)
+            saved = spared.get((operand, step), 0) + max(0, sizes[operand] + sizes[result] - both)
+            spared[operand, step] = min(saved, sizes[operand])  # what lies over one operand lies apart
+    for (_, step), saved in spared.items():
+        totals[step] -= saved
     return totals
 
 

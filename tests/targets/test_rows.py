@@ -110,7 +110,9 @@ def test_bands_are_what_planes_have_there(data: st.DataObject, rows: Fraction) -
             pieces = [arrays[v][:, :, r.start : r.stop] for (_, v), r in zip(one.inputs, needed, strict=True)]
             (got,) = evaluate(one.banded(band).body, pieces)
             wanted = arrays[one.result][:, :, band.start : band.stop]
-            np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max() * (got.dtype == np.float32))
+            np.testing.assert_allclose(
+                got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max() * (got.dtype == np.float32)
+            )
     assert made[-1] == rows_of(stream.layers[-1].result)
 
 
