@@ -92,6 +92,19 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class StreamNote:
+    """The layers, from ``first`` to ``last``, that go by rows: how many the last one makes in a turn.
+
+    ``instructions`` is about what they take more than one after the other.
+    """
+
+    first: str
+    last: str
+    rows: str
+    instructions: int
+
+
+@dataclass(frozen=True)
 class Lowered:
     """All that code generation needs. ``kernels`` has each distinct function once."""
 
@@ -101,6 +114,7 @@ class Lowered:
     loops: tuple[Loop, ...]
     constants: tuple[tuple[str, Array], ...]
     plan: Plan
+    streams: tuple[StreamNote, ...] = ()
 
     @property
     def calls(self) -> tuple[KernelCall, ...]:

@@ -61,8 +61,9 @@ class Choice:
         self.whole = whole
         self.layers = [whole.layer(node) for node in whole.computing]
         self.buffers, self.scratch = whole.lifetimes(), whole.scratch_lifetimes()
-        overlaps = whole.named_overlaps()
-        self.steps = step_bytes([*self.buffers, *self.scratch], self.sizes([*self.buffers, *self.scratch]), overlaps)
+        lifetimes = [*self.buffers, *self.scratch]
+        steps = step_bytes(lifetimes, self.sizes(lifetimes), whole.named_overlaps())
+        self.steps = steps + [0] * (len(self.layers) - len(steps))
         self.known: dict[tuple[int, int, Fraction], Part] = {}
 
     def sizes(self, lifetimes: list[Lifetime]) -> dict[str, int]:
@@ -163,7 +164,7 @@ class Choice:
 
     def least(self, instructions: float) -> list[Part]:
         """The parts that hold the fewest bytes of those that add no more than so many instructions."""
-        low, high = 0, max(self.steps)
+        low, high = 0, max(self.steps, default=0)
         best = self.cheapest(high) or []
         while high - low > GRAIN:
             bound = (low + high) // 2
