@@ -1,60 +1,74 @@
-"""Running the plan of an arena, byte by byte: each byte knows which buffer it holds, and each read whose it wants.
+"""Running the plan of an arena, byte by byte: each byte knows which byte of which value it is, and each read which it wants.
 
 The C of a program is printed with every access of a parameter as a macro, and runs here in one arena. A kernel that
-reads a byte of another buffer than its operand's, one that was overwritten or never written, ends it.
+reads another byte than that of its operand, one that was overwritten or never written, ends it.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tvm import tirx
 from tvm.ir.expr import Call
 
-from graphopt.ir import Graph, Input, Value
-from graphopt.ops import Reshape
+from graphopt.ir import Graph, Value
 from graphopt.targets.artifact import headers
 from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.calls import Lowered, Piece
 from graphopt.targets.codegen_c import UNARY, Printer, lower_for_c
+from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
 from graphopt.targets.instructions import INSTRUCTIONS, Span, definition, used
 from graphopt.targets.kernels import Built
-from graphopt.targets.lowering import Lowered, Lowering, copy_outputs, lowered_operators
 from graphopt.targets.plan import Plan
 from graphopt.targets.region import is_elementwise, lowerable
+from graphopt.targets.rows import Stream
 from graphopt.targets.target import Target
+
+Streams = Callable[[Graph], Sequence[Stream]]
+
+
+def no_streams(graph: Graph) -> Sequence[Stream]:
+    return ()
+
 
 PRELUDE = """\
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 static uint8_t arena[{size} + 64] __attribute__((aligned(64)));
-static int holds[{size} + 64], *wanted, call;
+static int64_t holds[{size} + 64], *wanted;
+static uint8_t *from[64];
+static int call;
 static size_t at(const void *p, size_t bytes)
 {{
     const size_t offset = (size_t)((const uint8_t *)p - arena);
     return (const uint8_t *)p >= arena && offset + bytes <= {size} ? offset : (size_t)-1;
 }}
-static void read_(const void *p, size_t bytes, int buffer)
+static void read_(const void *p, size_t bytes, int k)
 {{
     const size_t offset = at(p, bytes);
-    for (size_t i = 0; i < bytes && buffer >= 0; ++i)
-        if (offset == (size_t)-1 || holds[offset + i] != buffer) {{
-            printf("call %d reads byte %zu of buffer %d: it holds %d\\n", call, offset + i, buffer, holds[offset + i]);
+    for (size_t i = 0; i < bytes && wanted[k] >= 0; ++i) {{
+        const int64_t tag = wanted[k] + ((const uint8_t *)p - from[k]) + (int64_t)i;
+        if (offset == (size_t)-1 || holds[offset + i] != tag) {{
+            printf("call %d reads byte %zu of the arena for byte %lld of value %lld\\n", call, offset + i,
+                   (long long)(tag & 0xffffffff), (long long)(tag >> 32));
             exit(1);
         }}
+    }}
 }}
-static void write_(const void *p, size_t bytes, int buffer)
+static void write_(const void *p, size_t bytes, int k)
 {{
     const size_t offset = at(p, bytes);
-    if (buffer >= 0 && offset == (size_t)-1) exit(2);
-    for (size_t i = 0; i < bytes && buffer >= 0; ++i) holds[offset + i] = buffer;
+    if (wanted[k] >= 0 && offset == (size_t)-1) exit(2);
+    for (size_t i = 0; i < bytes && wanted[k] >= 0; ++i)
+        holds[offset + i] = wanted[k] + ((const uint8_t *)p - from[k]) + (int64_t)i;
 }}
-#define LOAD(k, p) (read_(&(p), sizeof(p), wanted[k]), (p))
-#define STORE(k, p, v) do {{ const __typeof__(p) v_ = (v); (p) = v_; write_(&(p), sizeof(p), wanted[k]); }} while (0)
+#define LOAD(k, p) (read_(&(p), sizeof(p), k), (p))
+#define STORE(k, p, v) do {{ const __typeof__(p) v_ = (v); (p) = v_; write_(&(p), sizeof(p), k); }} while (0)
 """
 
 
@@ -116,7 +130,7 @@ def touch(how: str, start: str, span: Span, numbers: Mapping[str, str], k: int) 
     for i, (count, apart) in enumerate(zip(repeats[::2], repeats[1::2], strict=True)):
         loops += f"for (int i{i} = 0; i{i} < {count}; ++i{i}) "
         start += f" + i{i} * {apart}"
-    return f"{loops}{how}_({start}, {size}, wanted[{k}]);"
+    return f"{loops}{how}_({start}, {size}, {k});"
 
 
 def tagged(name: str, built: Built) -> str:
@@ -127,48 +141,43 @@ def tagged(name: str, built: Built) -> str:
     return printer.function(function, names, names)
 
 
-def lowered_with_values(graph: Graph, target: Target) -> tuple[Lowering, Lowered]:
-    """As ``lower``, with what it gathered on the way."""
+def lowered_with_values(graph: Graph, target: Target, streams: Streams = no_streams) -> tuple[Lowering, Lowered]:
+    """As ``lower``, with what it gathered on the way; ``streams`` gives those of a graph."""
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
-    lowering = Lowering(graph, target)
-    for node in graph.nodes:
-        if node.inputs and not isinstance(node.op, Input | Reshape):
-            lowering.add(node)
-    return lowering, lowering.finish()
+    lowering = Lowering(graph, target, streams=streams(graph))
+    return lowering, lowering.run()
 
 
-def run_tagged(graph: Graph, target: Target, folder: Path, plan: Plan | None = None) -> str:
+def run_tagged(
+    graph: Graph, target: Target, folder: Path, plan: Plan | None = None, streams: Streams = no_streams
+) -> str:
     """What a run of a program says of the first byte that is not what its reader wants; nothing if all are."""
-    lowering, lowered = lowered_with_values(graph, target)
+    lowering, lowered = lowered_with_values(graph, target, streams)
     buffers: dict[Value | str, int] = {}
-
-    def buffer(value: Value | int | tuple[str, int]) -> int:
-        """The number of what a value, or scratch, is held in; -1 outside of the arena."""
-        if isinstance(value, tuple):
-            return buffers.setdefault(value[0], len(buffers))
-        held = value if isinstance(value, int) else lowering.held(value)
-        return -1 if isinstance(held, int) or not lowering.in_arena(held) else buffers.setdefault(held, len(buffers))
-
     offsets = (plan or lowered.plan).offsets
     functions = "\n".join(tagged(k, built) for k, built in lowered.kernels.items())
     body = []
-    for i, (call, plain) in enumerate(zip(lowered.calls, lowering.calls, strict=True)):
-        values = [*plain.arguments, *plain.scratch, plain.result]
-        numbers, arguments = [buffer(v) for v in values], []
-        for k, (value, number, parameter) in enumerate(
-            zip(values, numbers, lowered.kernels[call.kernel].function.params, strict=True)
+    for i, plain in enumerate(lowering.calls):
+        tags, places = [], []
+        operands = [*plain.arguments, *plain.scratch, plain.result]
+        for k, (operand, parameter) in enumerate(
+            zip(operands, lowered.kernels[plain.kernel].function.params, strict=True)
         ):
-            size, kind = int(parameter.shape[0]), C_TYPES[str(parameter.dtype)]
-            if number < 0:
-                body += [f"    static {kind} other_{i}_{k}[{size}];"]
-                arguments += [f"other_{i}_{k}"]
+            held = lowering.held(operand.value) if isinstance(operand, Piece) else None
+            if held is not None and lowering.in_arena(held):
+                assert isinstance(operand, Piece)
+                tags += [(buffers.setdefault(held, len(buffers)) << 32) + operand.first]
+                places += [f"arena + {offsets[lowering.graph.names[held.node]] + operand.start}"]
+            elif isinstance(operand, tuple):
+                tags += [buffers.setdefault(operand[0], len(buffers)) << 32]
+                places += [f"arena + {offsets[operand[0]]}"]
             else:
-                assert not isinstance(value, int)
-                name = value[0] if isinstance(value, tuple) else lowering.graph.names[lowering.held(value).node]
-                arguments += [f"(void *)(arena + {offsets[name]})"]
-        body += [f"    wanted = (int[]){{{', '.join(map(str, numbers))}}};", f"    call = {i};"]
-        body += [f"    {call.kernel}({', '.join(arguments)});"]
+                body += [f"    static {C_TYPES[str(parameter.dtype)]} other_{i}_{k}[{int(parameter.shape[0])}];"]
+                tags, places = [*tags, -1], [*places, f"other_{i}_{k}"]
+        body += [f"    wanted = (int64_t[]){{{', '.join(map(str, tags))}}};", f"    call = {i};"]
+        body += [f"    from[{k}] = (uint8_t *)({place});" for k, place in enumerate(places)]
+        body += [f"    {plain.kernel}({', '.join(f'(void *)({place})' for place in places)});"]
     instructions = used(functions, target)
     parts = [PRELUDE.format(size=(plan or lowered.plan).size)]
     parts += [f"#include <{h}>" for h in headers(functions, instructions)]

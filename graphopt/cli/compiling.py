@@ -82,6 +82,9 @@ def compile_command(
     io_in_arena: Annotated[
         bool, typer.Option("--io-in-arena", help="inputs and outputs are places in the workspace")
     ] = False,
+    ram: Annotated[
+        int | None, typer.Option("--ram", metavar="BYTES", help="a budget for the workspace, in place of the target's")
+    ] = None,
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
     load: LoadOption = None,
@@ -110,7 +113,7 @@ def compile_command(
         small = Pipeline(chosen, check=check)(graph, context)
         ports = dict.fromkeys(nhwc or [], "nhwc")
         program = compile(
-            small, target, name=name, batch=batch, io=io, layout=ports, io_in_arena=io_in_arena, stack=True
+            small, target, name=name, batch=batch, io=io, layout=ports, io_in_arena=io_in_arena, ram=ram, stack=True
         )
         saved = program.save(output)
         report = describe_program(program)
@@ -125,6 +128,8 @@ def compile_command(
             show(tables.kernels_table(report))
         if explain:
             show(tables.choices_table(report))
+            if report.streams:
+                show(tables.streams_table(report))
         show_accuracy(accuracy)
     if program.unlinked:
         compiler = program.manifest["toolchain"]["compiler"]

@@ -67,7 +67,7 @@ def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], c
     # the first region is empty: it measures the overhead of the measurement
     instructions = regions[1] - regions[0] if len(regions) > 1 else None
     outputs = read_outputs(folder / "outputs.bin", manifest, len(samples))
-    return Run(outputs, instructions=instructions, per_kernel=calls_of(errors, len(manifest["kernels"])))
+    return Run(outputs, instructions=instructions, per_kernel=calls_of(errors, loops_of(manifest)))
 
 
 def counted_places(known: dict[str, tuple[int, int]], manifest: dict[str, Any]) -> list[tuple[str, int]]:
@@ -82,11 +82,22 @@ def counted_places(known: dict[str, tuple[int, int]], manifest: dict[str, Any]) 
     return [*places, ("driver", driver), ("driver_end", end), *entries]
 
 
-def calls_of(errors: str, kernels: int) -> tuple[int, ...] | None:
-    """The instructions of each kernel call of the first run; None if they are not those of all kernels."""
+def loops_of(manifest: dict[str, Any]) -> list[tuple[int, int]]:
+    """The loops over the kernels of a manifest: how often, and over how many."""
+    return [(turns, calls) for turns, calls in manifest.get("loops", [])] or [(1, len(manifest["kernels"]))]
+
+
+def calls_of(errors: str, loops: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
+    """The instructions of each kernel of the first run, in all of its turns; None if not all are counted."""
     _, _, rest = errors.partition("region ")  # the empty region
-    calls = re.findall(r"^call (\d+)$", rest.partition("region ")[0], re.MULTILINE)
-    return tuple(map(int, calls)) if kernels and len(calls) == kernels else None
+    counts = [int(n) for n in re.findall(r"^call (\d+)$", rest.partition("region ")[0], re.MULTILINE)]
+    if not counts or len(counts) != sum(turns * calls for turns, calls in loops):
+        return None
+    kernels: list[int] = []
+    for turns, calls in loops:
+        kernels += [sum(counts[i : turns * calls : calls]) for i in range(calls)]
+        counts = counts[turns * calls :]
+    return tuple(kernels)
 
 
 def check_flash(manifest: dict[str, Any], runner: Runner) -> None:

@@ -21,6 +21,7 @@ MAX_MANIFEST = 64 << 20
 MAX_BYTES = 1 << 40
 """The most bytes of a memory, a port, or the weights."""
 MAX_MACS = 1 << 63
+MAX_TURNS = 1 << 20
 BINARY = (".so", ".o", ".bin")
 """The suffixes of files that nobody edits: libraries, and the kernels and weights of unlinked ones."""
 ADVICE = "compile the model again"
@@ -83,6 +84,9 @@ def read_manifest(data: bytes | None) -> dict[str, Any]:
         what = f"it has version {version} of the interface, this graphopt runs version {ABI_VERSION}"
         raise InvalidInput(what, where=MANIFEST, advice=ADVICE)
     CHECK(manifest, "")
+    runs = manifest.get("loops", [])
+    fit = all(len(run) == 2 for run in runs) and sum(calls for _, calls in runs) == len(manifest["kernels"])
+    expect(fit or not runs, "loops", runs, "the turns and calls of loops over all kernels")
     for kind in ("inputs", "outputs"):
         names = [port["name"] for port in manifest[kind]]
         expect(len(set(names)) == len(names), kind, names, "names that differ")
@@ -265,6 +269,16 @@ CHECK = fields(
         "outputs": listed(PORT),
         "kernels": listed(KERNEL),
     },
-    {"stack_bytes": SIZE, "generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
+    {
+        "workspace_bound": SIZE,
+        "streams": listed(
+            fields({"first": text, "last": text, "rows": text, "instructions": whole(-MAX_MACS, MAX_MACS)})
+        ),
+        "loops": listed(listed(whole(1, MAX_TURNS))),
+        "stack_bytes": SIZE,
+        "generator": one_of(GENERATOR),
+        "files": mapped(FILE_NAME, DIGEST),
+        "seal": DIGEST,
+    },
 )
 """The fields of a manifest. A name may be any text, since models have any; it is made printable for output."""

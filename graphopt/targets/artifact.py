@@ -18,10 +18,10 @@ from graphopt.runtime.manifest import MANIFEST
 from graphopt.runtime.stack import stack_bytes
 from graphopt.runtime.templates import render
 from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.calls import BufferPlace, KernelCall, Loop, Lowered
 from graphopt.targets.codegen_c import OF_MATH_H, c_literal, print_function
 from graphopt.targets.instructions import Instruction, definition, used
 from graphopt.targets.kernels import Built
-from graphopt.targets.lowering import KernelCall, Lowered
 from graphopt.targets.naming import identifier, label, unique
 from graphopt.targets.ports import Port
 from graphopt.targets.target import Target
@@ -50,10 +50,7 @@ def project_files(
     printed = (print_function(f"{name}_{k}", built) for k, built in lowered.kernels.items())
     functions = "\n".join(f"{name.upper()}_KERNEL {text}" for text in printed)
     instructions = used(functions, target)
-    calls = [
-        call_text(c, f"{name}_{c.kernel}", [symbols[a.index] for a in c.arguments if a.kind == "constant"])
-        for c in lowered.calls
-    ]
+    loops = [loop_context(loop, name, symbols) for loop in lowered.loops]
     constants = [constant_context(symbols[i], data) for i, (_, data) in enumerate(lowered.constants)]
     body = {
         "functions": functions,
@@ -61,7 +58,7 @@ def project_files(
         "helpers": "\n".join(map(definition, instructions)),
         "constants": constants,
         "infinite": any(OF_MATH_H.search(str(constant["elements"])) for constant in constants),
-        "calls": calls,
+        "loops": loops,
     }
     templates = {
         f"{name}.h": "model.h",
@@ -102,16 +99,10 @@ def library_sources(lowered: Lowered, target: Target, name: str, objects: bytes)
     """What a shared library is linked of, beside its header: driver, weights, sizes, and the object of the kernels."""
     context = {**common_context(lowered, target, name), "library": True}
     offsets, blob = pack_blob(lowered, target.alignment)
-    calls = [
-        call_text(
-            c,
-            f"{name}_{c.kernel}",
-            [f"{name}_weights + {offsets[a.index]}" for a in c.arguments if a.kind == "constant"],
-        )
-        for c in lowered.calls
-    ]
+    constants = [f"(const void *)({name}_weights + {offset})" for offset in offsets]
+    loops = [loop_context(loop, name, constants) for loop in lowered.loops]
     prototypes = [(f"{name}_{k}", prototype(built)) for k, built in lowered.kernels.items()]
-    body = {"prototypes": prototypes, "calls": calls, "helpers": "", "headers": ["stddef.h"]}
+    body = {"prototypes": prototypes, "loops": loops, "helpers": "", "headers": ["stddef.h"]}
     templates = {
         f"{name}.c": "model.c",
         f"{name}_static.c": "static.c",
@@ -219,19 +210,28 @@ def pack_blob(lowered: Lowered, alignment: int) -> tuple[list[int], bytes]:
     return offsets, b"".join(parts)
 
 
-def call_text(call: KernelCall, function: str, constants: Sequence[str]) -> dict[str, str]:
+def loop_context(loop: Loop, name: str, constants: Sequence[str]) -> dict[str, object]:
+    """The C of calls, the comments above them, and how often they run; ``constants`` are those of the program, in C."""
+    return {"turns": loop.turns, "calls": [call_text(call, name, constants) for call in loop.calls]}
+
+
+def call_text(call: KernelCall, name: str, constants: Sequence[str]) -> dict[str, str]:
     """The C of one call, and the comment above it."""
-    left = iter(constants)
-    arguments = []
-    for place in call.arguments:
-        match place.kind:
-            case "constant":
-                arguments.append(f"(const void *)({text})" if "+" in (text := next(left)) else text)
-            case "arena":
-                arguments.append(f"(void *)(arena + {place.index})")
-            case kind:
-                arguments.append(f"{kind}s[{place.index}]")
-    return {"text": f"{function}({', '.join(arguments)})", "comment": label(f"{call.node}: {call.text}")}
+    arguments = [constants[a.index] if a.kind == "constant" else place_text(a) for a in call.arguments]
+    text = f"{name}_{call.kernel}({', '.join(arguments)})"
+    return {"text": text, "comment": label(f"{call.node}: {call.text}")}
+
+
+def place_text(place: BufferPlace) -> str:
+    """An argument in C, in a turn of the loop around it."""
+    turned = f" + {place.step} * turn" if place.step else ""
+    if place.kind == "arena":
+        return f"(void *)(arena + {place.index}{turned})"
+    port = f"{place.kind}s[{place.index}]"
+    if not place.offset and not turned:
+        return port
+    const = "const " if place.kind == "input" else ""
+    return f"({const}void *)(({const}uint8_t *){port} + {place.offset}{turned})"
 
 
 def prototype(kernel: Built) -> str:
@@ -271,7 +271,15 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
         "inputs": [port(p) for p in lowered.inputs],
         "outputs": [port(p) for p in lowered.outputs],
         "kernels": [kernel_row(call) for call in lowered.calls],
+        "workspace_bound": lowered.plan.bound,
+        **(streams_of(lowered) if lowered.streams else {}),
     }
+
+
+def streams_of(lowered: Lowered) -> dict[str, object]:
+    """The layers that go by rows, and the turns of the loops over them."""
+    loops = [[loop.turns, len(loop.calls)] for loop in lowered.loops]
+    return {"streams": [asdict(stream) for stream in lowered.streams], "loops": loops}
 
 
 def kernel_row(call: KernelCall) -> dict[str, object]:

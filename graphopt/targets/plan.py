@@ -46,6 +46,8 @@ class Plan:
     size: int
     peak: tuple[Lifetime, ...]
     """The buffers that live together at the fullest step."""
+    bound: int = 0
+    """The bytes that the fullest step needs: no plan of these buffers has fewer."""
 
 
 def interference(lifetimes: Sequence[Lifetime]) -> nx.Graph:
@@ -64,14 +66,25 @@ def fullest_step(
     lifetimes: Sequence[Lifetime], sizes: Mapping[str, int], overlaps: Overlaps
 ) -> tuple[tuple[Lifetime, ...], int]:
     """The buffers that are alive in the first of the steps that need the most bytes, and these bytes."""
-    resized = [replace(b, size=sizes[b.name]) for b in lifetimes]
-    totals = live_bytes(resized, 1 + max((b.last for b in lifetimes), default=0))
-    steps = {b.name: b.first for b in lifetimes}
-    for (operand, result), overlap in overlaps.items():
-        both = max(overlap.gap + sizes[operand], sizes[result])
-        totals[steps[result]] -= max(0, sizes[operand] + sizes[result] - both)
+    totals = step_bytes(lifetimes, sizes, overlaps)
     step = totals.index(max(totals))
     return tuple(b for b in lifetimes if b.first <= step <= b.last), max(totals)
+
+
+def step_bytes(lifetimes: Sequence[Lifetime], sizes: Mapping[str, int], overlaps: Overlaps) -> list[int]:
+    """The bytes that each step needs, where each result overlaps its operands as far as it may."""
+    resized = [replace(b, size=sizes[b.name]) for b in lifetimes]
+    totals = live_bytes(resized, 1 + max((b.last for b in lifetimes), default=0))
+    known = {b.name: b for b in lifetimes}
+    spared: dict[tuple[str, int], int] = {}
+    for (operand, result), overlap in overlaps.items():
+        both = max(overlap.gap + sizes[operand], sizes[result])
+        for step in range(known[result].first, known[operand].last + 1):
+            saved = spared.get((operand, step), 0) + max(0, sizes[operand] + sizes[result] - both)
+            spared[operand, step] = min(saved, sizes[operand])  # what lies over one operand lies apart
+    for (_, step), saved in spared.items():
+        totals[step] -= saved
+    return totals
 
 
 def live_bytes(lifetimes: Sequence[Lifetime], steps: int) -> list[int]:
@@ -124,7 +137,7 @@ def plan_arena(lifetimes: Sequence[Lifetime], alignment: int, overlaps: Overlaps
         attempt = arena.place(tried)
         if attempt[1] <= best[1]:
             best, order = attempt, tried
-    return Plan(best[0], best[1], peak)
+    return Plan(best[0], best[1], peak, bound)
 
 
 def rounded_up(size: int, alignment: int) -> int:

@@ -104,7 +104,7 @@ class Kernel:
     that they replace, ``absorbed`` those of the epilogue. ``emit`` writes the loops. ``tile`` is the register tile if
     there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far below
     them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of its
-    own for one run, by name.
+    own for one run, by name. ``over`` has for some of them what they may take the place of, in the same way.
     """
 
     name: str
@@ -115,6 +115,7 @@ class Kernel:
     reads: Mapping[Value, Overlap] = field(default_factory=dict)
     scratch: Mapping[str, Scratch] = field(default_factory=dict)
     absorbed: tuple[Value, ...] = ()
+    over: Mapping[str, Mapping[Value, Overlap]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -271,8 +272,9 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
                 tensors[task.shared] = out
             frame = Frame(task, tensors, packed, out, scratch)
             kernel.emit(frame)
-        overlapping = [f"x{i}" for i, v in enumerate(body.inputs) if v in kernel.reads and v in task.covered]
-        names = frozenset([*overlapping, "y"] if overlapping else [])
+        over = {"y": kernel.reads, **kernel.over}
+        inputs = [(f"x{i}", v) for i, v in enumerate(body.inputs) if v in task.covered]
+        names = frozenset(n for x, v in inputs for y, values in over.items() if v in values for n in (x, y))
         scalars, scratches = tuple(frame.scalars), tuple(kernel.scratch.items())
         return Built(kernel.name, b.get(), tuple(constants), scalars, names, scratches)
 

@@ -126,6 +126,9 @@ class ColumnWindows:
             return tiled_reads(task, self.plane, view, PIXELS, last)
         return run_reads(task, self.plane, view, most if self.stand else self.run)
 
+    def over(self, task: Task[Op]) -> Mapping[str, Mapping[Value, Overlap]]:
+        return {}
+
     def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
         stand, width = self.stand, self.plane.out[1]
         for place in range(0 if stand else self.filling):

@@ -136,9 +136,10 @@ def products_kernel(
     packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed, **kernel.packed}
     scratch = {**windows.scratch, **kernel.results}
     reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
+    over = windows.over(task) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)
-    return Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed)
+    return Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed, over)
 
 
 def stored_by_pixels(task: Task[Op], view: View) -> bool:
@@ -249,6 +250,8 @@ class GroupProducts(ProductsConv):
         if not self.direct:
             return super().results
         spare = self.plane.out[0] * self.plane.out[1] % self.most
+        if self.channels % self.lanes == spare == 0:
+            return {}
         return {"results": Scratch("int8", 2 * self.lanes + spare * self.padded)}
 
     def write_scratch(self, frame: Frame, tile: Tile) -> None:
@@ -257,12 +260,13 @@ class GroupProducts(ProductsConv):
 
     def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
         """Full groups of channels go into the result, the last channels and the second of one pixel beside it."""
-        lanes, spare = self.lanes, frame.scratch["results"]
+        lanes, spare = self.lanes, frame.scratch.get("results")
         whole = self.channels // lanes * lanes
         if whole:
             places = [out.at(n, 0, *tile.at(slot)) for slot in range(tile.pixels)]
-            self.run(frame, tile, [*places, *[spare.at(2 * lanes)] * (self.most - tile.pixels)], 0, whole)
-        if whole < self.channels:
+            beside = [spare.at(2 * lanes)] * (self.most - tile.pixels) if spare else []
+            self.run(frame, tile, [*places, *beside], 0, whole)
+        if spare and whole < self.channels:
             self.run(frame, tile, [spare.at(lanes * slot) for slot in range(self.most)], whole, self.channels)
             for slot in range(tile.pixels):
                 for o in range(self.channels - whole):

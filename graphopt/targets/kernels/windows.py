@@ -64,6 +64,9 @@ class Windows(Protocol):
         writes, of up to ``most`` pixels.
         """
 
+    def over(self, task: Task[Op]) -> Mapping[str, Mapping[Value, Overlap]]:
+        """Which scratch may lie over the operand, as ``Kernel.over`` has it."""
+
     def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
         """Loop over all pixels of a sample, up to ``most`` at once."""
 
@@ -130,6 +133,17 @@ class ExpandedWindows:
 
     def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
         return pixel_reads(task, self.plane, view, self.pixels)
+
+    def over(self, task: Task[Op]) -> Mapping[str, Mapping[Value, Overlap]]:
+        """The only window may lie over the operand, if it is expanded as a whole: each word is read before two are written.
+
+        The last word is read where the last two are written, and those before it further above.
+        """
+        alone = self.plane.size == self.plane.out == (1, 1) and self.in_blocks and self.strides[1] == 1
+        x = task.inputs[0]
+        if not alone or x in task.region.epilogue_operands or x.type.nbytes != self.depth:
+            return {}
+        return {"window": {x: Overlap(self.depth)}}
 
     def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
         self.prepare(frame)

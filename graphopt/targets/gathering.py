@@ -1,0 +1,362 @@
+"""The kernels of a graph and their calls, layer by layer or row by row, the constants, and the buffers to place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, registry
+from graphopt.ops import Identity, Reshape
+from graphopt.ops.macs import macs_of
+from graphopt.targets.calls import BufferPlace, KernelCall, Lowered, Piece, UnplacedCall, looped
+from graphopt.targets.debug import Chosen, chosen, tell_kernel
+from graphopt.targets.forms import formed
+from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
+from graphopt.targets.kernels.nest import elementwise_nest
+from graphopt.targets.kernels.rows import rows_mover
+from graphopt.targets.layout import assign_layouts
+from graphopt.targets.lookup import RuleChoice
+from graphopt.targets.naming import identifier, unique
+from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
+from graphopt.targets.ports import AS_THEY_ARE, Port, PortOptions
+from graphopt.targets.region import Region, region_of
+from graphopt.targets.rows import ROWS, Layer, Stream, Turn, layer_of, row_bytes, with_rows
+from graphopt.targets.scalars import SCALARS
+from graphopt.targets.target import Target
+
+
+def lowered_operators() -> set[type[Op]]:
+    """The operators that need not be decomposed."""
+    return {*(op for op, _ in SCALARS), *has_kernel()}
+
+
+def storage(value: Value) -> Value:
+    """The value whose buffer holds this one: a reshape has its operand's."""
+    while isinstance(value.op, Reshape):
+        value = value.node.inputs[0]
+    return value
+
+
+def copy_outputs(graph: Graph) -> Graph:
+    """Put a copy before every output without a buffer of its own: an input, a constant, one shared with another."""
+    taken: set[Value] = set()
+    outputs = []
+    for output in graph.outputs:
+        held = storage(output)
+        if held in taken or isinstance(held.op, Input | Constant):
+            output = Identity()(output, name=graph.names[output.node] + ".copy", origins=output.node.origins)
+        taken.add(held)
+        outputs.append(output)
+    return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
+
+
+@dataclass(frozen=True)
+class MadeKernel:
+    """The function of a kernel by name, the indices of its constants, and what else of it a call needs."""
+
+    name: str
+    constants: tuple[int, ...]
+    scratch: tuple[tuple[str, int], ...]
+    reads: Mapping[Value, Overlap]
+    over: Mapping[str, Mapping[Value, Overlap]]
+    how: Chosen
+
+
+class Lowering:
+    """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream."""
+
+    def __init__(
+        self, graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, streams: Sequence[Stream] = ()
+    ) -> None:
+        self.graph, self.target, self.options, self.streams = graph, target, options, streams
+        ports = [(graph.names[v.node], v) for v in graph.inputs]
+        ports += zip(graph.output_names, graph.outputs, strict=True)
+        self.layouts = assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
+        self.kernels: dict[str, Built] = {}
+        self.names: dict[str, str] = {}
+        self.constants: dict[tuple[str, bytes], int] = {}
+        self.constant_list: list[tuple[str, Array]] = []
+        self.calls: list[UnplacedCall] = []
+        self.steps = 0
+        self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
+        self.last_reader = {storage(v): n for n in self.computing for v in n.inputs}
+        self.overlaps: dict[tuple[Value, Value], Overlap] = {}
+        self.scratch_overlaps: dict[tuple[Value, str], Overlap] = {}
+        self.taken: dict[Value, Value] = {}
+        """The operand whose place in the arena each result computed in place takes."""
+        self.alive: dict[Value, tuple[int, int]] = {}
+        """What is held in the arena beyond the steps of its own calls, from and to which."""
+        self.held_bytes: dict[Value, int] = {}
+        """Of results of which not all rows are held."""
+
+    @cached_property
+    def computing(self) -> list[Node]:
+        return [n for n in self.graph.nodes if not isinstance(n.op, Input | Constant | Reshape)]
+
+    def run(self) -> Lowered:
+        """All calls, in order, and where their buffers are."""
+        streams = {stream.layers[0].region.node: stream for stream in self.streams}
+        inside = {layer.region.node for stream in self.streams for layer in stream.layers}
+        for node in self.computing:
+            if node in streams:
+                self.add_stream(streams[node])
+            elif node not in inside:
+                self.add(node)
+        return self.finish()
+
+    def add(self, node: Node) -> None:
+        """Build the kernel of a node and record its call."""
+        region, forms = self.region(node)
+        out = self.layouts[node.results[0]]
+        layouts = tuple(self.layouts[v] for v in region.operands)
+        operand = self.operand_to_share(region, node.results[0])
+        covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
+        made = self.made(Task(region, self.target, layouts, out, operand, frozenset(covered)), forms)
+        reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
+        self.overlaps |= {(held, node.results[0]): overlap for held, overlap in reads.items()}
+        for name, values in made.over.items():
+            self.scratch_overlaps |= {(covered[v], name): o for v, o in values.items() if v in covered}
+        read = [Piece(o) for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
+        self.call(made, region, read, Piece(node.results[0]), self.steps)
+        self.steps += 1
+
+    def add_stream(self, stream: Stream) -> None:
+        """Build the kernels of a stream and record their calls, turn by turn; a step is that of a layer in any turn."""
+        first, last = self.steps, self.steps + len(stream.layers) - 1
+        number, known = self.streams.index(stream), dict[object, MadeKernel]()
+        for place, layer in enumerate(stream.layers):
+            self.held_bytes[layer.result] = stream.held[place] * row_bytes(layer.result)
+            whole = [v for v in layer.region.operands if v not in stream.places]
+            for value in [*whole, *([layer.result] if stream.kept(place) else [])]:
+                self.alive[self.held(value)] = (first, last)
+        for count, turn in enumerate(stream.turns):
+            for place, layer in enumerate(stream.layers):
+                at = (number, turn.cycle)
+                self.move_rows(stream, count, place, first + place)
+                rows = turn.made[place]
+                if not rows:
+                    continue
+                needed = [layer.needed(inner, rows) for inner, _ in layer.inputs]
+                key = place, len(rows), layer.pads(rows), *map(len, needed)
+                if key not in known:
+                    known[key] = self.made(*self.banded(layer, rows))
+                pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
+                result = self.piece(stream, turn, layer.result, rows)
+                self.call(known[key], layer.banded(rows), pieces, result, first + place, at)
+        self.cover_rows(stream)
+        self.steps = last + 1
+
+    def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], tuple[str, ...]]:
+        """The task of some rows of a layer."""
+        region, forms = formed(layer.banded(rows), self.target)
+        heights = [v.type.static_shape[ROWS] for v in region.body.inputs]
+        layouts = tuple(with_rows(self.layouts[v], h) for v, h in zip(region.operands, heights, strict=True))
+        return Task(region, self.target, layouts, with_rows(self.layouts[layer.result], len(rows))), forms
+
+    def piece(self, stream: Stream, turn: Turn, value: Value, rows: range) -> Piece:
+        """Where some rows of a value are in a turn: what is of the stream, but its result, begins with the first held."""
+        place, first = stream.places.get(value), rows.start * row_bytes(value)
+        if place is None or place == len(stream.layers) - 1:
+            return Piece(value, first, first)
+        return Piece(value, (rows.start - turn.first[place]) * row_bytes(value), first)
+
+    def move_rows(self, stream: Stream, count: int, place: int, step: int) -> None:
+        """Move the rows of a result that are held on to where it begins, before new ones are made behind them."""
+        turn, value = stream.turns[count], stream.layers[place].result
+        distance = turn.first[place] - stream.turns[count - 1].first[place] if count else 0
+        rows = range(turn.first[place], turn.made[place].start)
+        if place == len(stream.layers) - 1 or not distance or not rows:
+            return
+        built = rows_mover(value.type.dtype, distance * row_bytes(value), len(rows) * row_bytes(value))
+        old = self.piece(stream, stream.turns[count - 1], value, rows)
+        new = self.piece(stream, turn, value, rows)
+        how = Chosen("rows that are held on", "", "", ())
+        call = self.named(built), (old,), (), new, self.graph.names[value.node], "move", how, 0, step
+        self.calls.append(UnplacedCall(*call, (self.streams.index(stream), turn.cycle)))
+
+    def cover_rows(self, stream: Stream) -> None:
+        """The result of a stream may come to lie over operands of its layers that nothing else reads later."""
+        result = stream.layers[-1].result
+        self.overlaps |= {(held, result): Overlap(gap) for held, gap in self.gaps(stream).items()}
+
+    def gaps(self, stream: Stream) -> dict[Value, int]:
+        """By how many bytes the result of a stream must begin below what it may lie over, in C."""
+        if self.target.codegen != "c" or not self.in_arena(stream.layers[-1].result):
+            return {}
+        nodes, gaps = {layer.region.node for layer in stream.layers}, stream.gaps
+        buffers = [self.held(v) for v in gaps]
+        return {
+            held: gap
+            for (value, gap), held in zip(gaps.items(), buffers, strict=True)
+            if self.in_arena(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
+        }
+
+    def layer(self, node: Node) -> Layer | None:
+        """A node as a layer of streams, if it can be one."""
+        return layer_of(self.region(node)[0], self.layouts)
+
+    def region(self, node: Node) -> tuple[Region, tuple[str, ...]]:
+        """The region of a node, and what its forms say."""
+        return formed(region_of(node, lowered_operators()), self.target)
+
+    def made(self, task: Task[Op], forms: tuple[str, ...]) -> MadeKernel:
+        """Choose and build the kernel of a task; equal kernels are one function."""
+        choice = (
+            choose_kernel(task)
+            if task.region.anchor
+            else RuleChoice(elementwise_nest(task), registry.place(elementwise_nest), None)
+        )
+        kernel = choice.result
+        assert kernel is not None
+        built = build(task, kernel)
+        node = self.graph.names[task.region.node]
+        how = chosen(task, choice, (*forms, *built.scalars))
+        tell_kernel(node, kernel.name, how)
+        constants = tuple(self.constant(node, *c) for c in built.constants)
+        scratch = tuple((f"{node} {s}", needed.nbytes) for s, needed in built.scratch)
+        over = {f"{node} {s}": values for s, values in kernel.over.items()}
+        return MadeKernel(self.named(built), constants, scratch, kernel.reads, over, how)
+
+    def named(self, built: Built) -> str:
+        """The name of a function, which equal ones share."""
+        name = self.names.get(built.key)
+        if name is None:
+            name = unique(identifier(built.name), self.kernels)
+            self.names[built.key] = name
+            self.kernels[name] = built
+        known = self.kernels[name]
+        self.kernels[name] = replace(known, overlapping=known.overlapping | built.overlapping)
+        return name
+
+    def call(
+        self,
+        made: MadeKernel,
+        region: Region,
+        read: Sequence[Piece],
+        result: Piece,
+        step: int,
+        turn: tuple[int, int] | None = None,
+    ) -> None:
+        text = ", ".join(n.op.name for n in region.compute)
+        macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
+        arguments = (*read, *made.constants)
+        node = self.graph.names[region.node]
+        self.calls.append(
+            UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn)
+        )
+
+    def operand_to_share(self, region: Region, result: Value) -> Value | None:
+        """The input of the body whose place the result may take: read point by point, and here for the last time."""
+        buffers = [self.held(o) for o in region.operands]
+        for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
+            if (
+                inner in region.pointwise_operands
+                and self.in_arena(held)
+                and self.in_arena(result)
+                and self.last_reader[storage(operand)] is region.node
+                and buffers.count(held) == 1
+                and self.layouts[operand] == self.layouts[result]
+            ):
+                self.taken[result] = operand
+                return inner
+        return None
+
+    def operands_to_cover(self, region: Region, result: Value) -> dict[Value, Value]:
+        """The inputs of the body that the result may come to lie over, in C, and in what they are held.
+
+        They are read by this kernel, last, and by no other name. LLVM is told that no two parameters overlap.
+        """
+        if self.target.codegen != "c" or not self.in_arena(result):
+            return {}
+        buffers = [self.held(o) for o in region.operands]
+        return {
+            inner: held
+            for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True)
+            if self.in_arena(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
+        }
+
+    def held(self, value: Value) -> Value:
+        """The value that the buffer of this one was made for."""
+        value = storage(value)
+        while value in self.taken:
+            value = storage(self.taken[value])
+        return value
+
+    def in_arena(self, value: Value) -> bool:
+        port = isinstance(value.op, Input) or value in self.outputs
+        return not isinstance(value.op, Constant) and (self.options.in_arena or not port)
+
+    def constant(self, node: str, name: str, data: Array) -> int:
+        """The index of a constant; equal ones are stored once."""
+        key = (f"{data.dtype}{data.shape}", data.tobytes())
+        if key not in self.constants:
+            self.constants[key] = len(self.constant_list)
+            # one that is named after its node is not named after it twice
+            self.constant_list.append((name if name.startswith(node) else f"{node}_{name}", data))
+        return self.constants[key]
+
+    def finish(self) -> Lowered:
+        lifetimes = [*self.lifetimes(), *self.scratch_lifetimes()]
+        names = self.graph.names
+        plan = plan_arena(lifetimes, self.target.alignment, self.named_overlaps())
+        live = occupied_bytes(lifetimes, plan.offsets, self.steps)
+        calls = [(call.turn, self.placed(call, plan.offsets, live[call.step])) for call in self.calls]
+        inputs = tuple(self.port(names[v.node], v, plan.offsets) for v in self.graph.inputs)
+        given = zip(self.graph.output_names, self.graph.outputs, strict=True)
+        outputs = tuple(self.port(name, v, plan.offsets) for name, v in given)
+        return Lowered(inputs, outputs, self.kernels, looped(calls), tuple(self.constant_list), plan)
+
+    def named_overlaps(self) -> dict[tuple[str, str], Overlap]:
+        names = self.graph.names
+        named = {(names[a.node], names[b.node]): overlap for (a, b), overlap in self.overlaps.items()}
+        return named | {(names[a.node], b): overlap for (a, b), overlap in self.scratch_overlaps.items()}
+
+    def port(self, name: str, value: Value, offsets: Mapping[str, int]) -> Port:
+        """A port as the caller has it: its axes in the order of its layout, and its place if that is in the arena."""
+        order = self.layouts[value].order
+        type_ = replace(value.type, shape=tuple(value.type.static_shape[axis] for axis in order))
+        at = self.place(value, offsets)
+        return Port(name, type_, offset=at.index if at.kind == "arena" else None)
+
+    def placed(self, call: UnplacedCall, offsets: Mapping[str, int], live: int) -> KernelCall:
+        def at(piece: Piece) -> BufferPlace:
+            return self.place(piece.value, offsets).moved(piece.start)
+
+        places = [BufferPlace("constant", a) if isinstance(a, int) else at(a) for a in call.arguments]
+        weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
+        places += [BufferPlace("arena", offsets[name]) for name, _ in call.scratch]
+        places.append(at(call.result))
+        return KernelCall(call.kernel, tuple(places), call.node, call.text, call.how, call.macs, weights, live)
+
+    def place(self, value: Value, offsets: Mapping[str, int]) -> BufferPlace:
+        held = self.held(value)
+        if self.in_arena(held):
+            return BufferPlace("arena", offsets[self.graph.names[held.node]])
+        if isinstance(held.op, Input):
+            return BufferPlace("input", self.graph.inputs.index(held))
+        if held.constant is not None:
+            return BufferPlace("constant", self.constant(self.graph.names[held.node], "value", held.constant))
+        return BufferPlace("output", self.outputs[held])
+
+    def lifetimes(self) -> list[Lifetime]:
+        """What lives in the arena, and when: inputs from the first step on, outputs to the last."""
+        last = max(0, self.steps - 1)
+        spans = {v: (0, 0) for v in self.graph.inputs if self.in_arena(v)}
+        for call in self.calls:
+            for value in map(self.held, call.values):
+                if self.in_arena(value):
+                    first, end = self.alive.get(value, (call.step, call.step))
+                    begun, ended = spans.get(value, (first, end))
+                    spans[value] = min(begun, first, call.step), max(ended, end, call.step)
+        spans |= {v: (spans[v][0], last) for v in map(self.held, self.outputs) if v in spans}
+        sizes = {v: self.held_bytes.get(v, v.type.nbytes) for v in spans}
+        return [Lifetime(self.graph.names[v.node], sizes[v], *span) for v, span in spans.items()]
+
+    def scratch_lifetimes(self) -> list[Lifetime]:
+        """What a kernel needs for itself lives in its step alone; in each turn of a stream it may need other sizes."""
+        most: dict[tuple[str, int], int] = {}
+        for call in self.calls:
+            for name, nbytes in call.scratch:
+                most[name, call.step] = max(nbytes, most.get((name, call.step), 0))
+        return [Lifetime(name, nbytes, step, step) for (name, step), nbytes in most.items()]

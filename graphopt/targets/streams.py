@@ -1,0 +1,210 @@
+"""Which layers go by rows: a shortest path through the layers of a graph, over single layers and streams of several.
+
+Each has the bytes that are held while its layers run, and the instructions that going by rows adds. Under a bound on
+the bytes the path that adds the fewest instructions is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from graphopt.ir import Node
+from graphopt.ops import Conv, ConvInteger
+from graphopt.ops.macs import macs_of
+from graphopt.targets.gathering import Lowering
+from graphopt.targets.plan import Lifetime, Overlap, rounded_up, step_bytes
+from graphopt.targets.rows import Layer, Stream, row_bytes
+from graphopt.targets.target import Target
+
+HEIGHTS = tuple(Fraction(2) ** power for power in (4, 3, 2, 1, 0, -1, -2, -3))
+"""Rows that the last layer of a stream may make in a turn."""
+MOST_LAYERS = 10
+"""Of a stream."""
+FREE = 0.01
+"""The part of all instructions that going by rows may add unasked."""
+GRAIN = 64
+"""Bytes to which the least bound is searched."""
+
+CALL = 60
+"""Instructions of a call, with what its kernel does before its loops."""
+MOVED = 0.75
+"""Instructions for a byte that is moved."""
+CHANNEL = 150
+"""Instructions by which a depthwise convolution begins a channel."""
+COPIED = 3
+"""Instructions for an element that it copies again."""
+PER_MAC = {"mve": 0.2, "dsp": 1.0, "armv7-m": 2.0, "armv6-m": 4.0}
+"""Instructions for a multiply-accumulate, by instruction set; of others 1, which is few."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some steps of a program, from ``first`` up to ``stop``: a layer, or a stream of several.
+
+    ``nbytes`` are held while they run, ``instructions`` are those that going by rows adds.
+    """
+
+    first: int
+    stop: int
+    nbytes: int
+    instructions: int = 0
+    stream: Stream | None = None
+
+
+class Choice:
+    """The ways to cut the layers of a graph into streams; ``whole`` is its lowering without any."""
+
+    def __init__(self, whole: Lowering) -> None:
+        self.whole = whole
+        self.layers = [whole.layer(node) for node in whole.computing]
+        self.buffers, self.scratch = whole.lifetimes(), whole.scratch_lifetimes()
+        lifetimes = [*self.buffers, *self.scratch]
+        steps = step_bytes(lifetimes, self.sizes(lifetimes), whole.named_overlaps())
+        self.steps = steps + [0] * (len(self.layers) - len(steps))
+        self.known: dict[tuple[int, int, Fraction], Part] = {}
+
+    def sizes(self, lifetimes: list[Lifetime]) -> dict[str, int]:
+        return {b.name: rounded_up(b.size, self.whole.target.alignment) for b in lifetimes}
+
+    @cached_property
+    def total(self) -> float:
+        """About the instructions of the whole program."""
+        return sum(map(macs_of, self.whole.computing)) * per_mac(self.whole.target)
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        """The steps, from the first up to a last one, that may be streams: no other step reads what is between."""
+        found, count = list[tuple[int, int]](), len(self.layers)
+        outputs = set(self.whole.graph.outputs)
+        for first in range(count):
+            inside = set[Node]()
+            for stop in range(first + 1, min(first + MOST_LAYERS, count) + 1):
+                layer = self.layers[stop - 1]
+                if layer is None:
+                    break
+                inside.add(layer.region.node)
+                between = [inner.result for inner in self.layers[first : stop - 1] if inner is not None]
+                uses = self.whole.graph.uses
+                if stop - first > 1 and all(v not in outputs and inside.issuperset(uses[v]) for v in between):
+                    found.append((first, stop))
+        return found
+
+    def floor(self, first: int, stop: int) -> int:
+        """Bytes that a stream surely holds: its operands or its result, and of what is between a row each."""
+        layers = [layer for layer in self.layers[first:stop] if layer is not None]
+        made = {layer.result for layer in layers}
+        held = {self.whole.held(v) for layer in layers for v in layer.region.operands if v not in made}
+        operands = sum(v.type.nbytes for v in held if self.whole.in_arena(v))
+        result = layers[-1].result.type.nbytes if self.whole.in_arena(layers[-1].result) else 0
+        return max(operands, result) + sum(row_bytes(layer.result) for layer in layers[:-1])
+
+    def part(self, first: int, stop: int, rows: Fraction) -> Part:
+        if (first, stop, rows) not in self.known:
+            stream = Stream(tuple(layer for layer in self.layers[first:stop] if layer is not None), rows)
+            self.known[first, stop, rows] = Part(
+                first, stop, self.held(first, stream), added(stream, self.whole.target), stream
+            )
+        return self.known[first, stop, rows]
+
+    def held(self, first: int, stream: Stream) -> int:
+        """The bytes of the fullest step of a stream."""
+        whole, names, last = self.whole, self.whole.graph.names, len(stream.layers) - 1
+        buffers: dict[str, Lifetime] = {}
+        for place, layer in enumerate(stream.layers):
+            for value in layer.region.operands:
+                held = whole.held(value)
+                if value not in stream.places and whole.in_arena(held):
+                    buffers[names[held.node]] = Lifetime(names[held.node], held.type.nbytes, 0, last)
+        gone = {names[layer.result.node] for layer in stream.layers}
+        for b in self.buffers:
+            if b.first <= first + last and first <= b.last and b.name not in gone:
+                buffers[b.name] = Lifetime(b.name, b.size, 0, last)
+        for place, layer in enumerate(stream.layers):
+            name, size = names[layer.result.node], stream.held[place] * row_bytes(layer.result)
+            reader = max(
+                (i for i, other in enumerate(stream.layers) if layer.result in other.region.operands), default=0
+            )
+            if whole.in_arena(layer.result):
+                buffers[name] = Lifetime(name, size, *((0, last) if stream.kept(place) else (place, reader)))
+        scratch = [
+            Lifetime(b.name, b.size, b.first - first, b.last - first)
+            for b in self.scratch
+            if first <= b.first <= first + last
+        ]
+        result = names[stream.layers[-1].result.node]
+        overlaps = {(names[v.node], result): Overlap(gap) for v, gap in whole.gaps(stream).items()}
+        lifetimes = [*buffers.values(), *scratch]
+        return max(step_bytes(lifetimes, self.sizes(lifetimes), overlaps))
+
+    def cheapest(self, bound: int) -> list[Part] | None:
+        """The parts that hold no more than so many bytes and add the fewest instructions; None if there are none."""
+        best: list[tuple[int, int, list[Part]] | None] = [(0, 0, [])]
+        for stop in range(1, len(self.layers) + 1):
+            found = []
+            for part in self.parts_to(stop, bound):
+                before = best[part.first]
+                if before is not None:
+                    found.append((before[0] + part.instructions, before[1] + bool(part.stream), [*before[2], part]))
+            best.append(min(found, key=lambda one: one[:2], default=None))
+        last = best[-1]
+        return last and last[2]
+
+    def parts_to(self, stop: int, bound: int) -> Iterator[Part]:
+        """The parts up to a step that hold no more than so many bytes; of streams those of the most rows."""
+        if self.steps[stop - 1] <= bound:
+            yield Part(stop - 1, stop, self.steps[stop - 1])
+        for first, end in self.spans:
+            if end == stop and max(self.steps[first:stop]) > bound:
+                fitting = (part for rows in HEIGHTS if (part := self.part(first, stop, rows)).nbytes <= bound)
+                part = next(fitting, None) if self.floor(first, stop) <= bound else None
+                yield from [part] if part else []
+
+    def least(self, instructions: float) -> list[Part]:
+        """The parts that hold the fewest bytes of those that add no more than so many instructions."""
+        low, high = 0, max(self.steps, default=0)
+        best = self.cheapest(high) or []
+        while high - low > GRAIN:
+            bound = (low + high) // 2
+            parts = self.cheapest(bound)
+            if parts is not None and added_by(parts) <= instructions:
+                best, high = parts, max(part.nbytes for part in parts)
+            else:
+                low = bound
+        return best
+
+
+def added_by(parts: list[Part]) -> int:
+    return sum(part.instructions for part in parts)
+
+
+def per_mac(target: Target) -> float:
+    return next((PER_MAC[one] for one in target.isa if one in PER_MAC), 1.0)
+
+
+def added(stream: Stream, target: Target) -> int:
+    """About the instructions that a stream adds to those of its layers one after the other."""
+    calls = moved = 0
+    again = 0.0
+    for place, layer in enumerate(stream.layers):
+        made = [turn.made[place] for turn in stream.turns if turn.made[place]]
+        calls += len(made) - 1
+        if place < len(stream.layers) - 1:
+            held = [turn.made[place].start - turn.first[place] for turn in stream.turns[1:]]
+            calls += sum(rows > 0 for rows in held)
+            moved += sum(held) * row_bytes(layer.result)
+        again += restarts(layer, made)
+    return int(CALL * calls + MOVED * moved + again)
+
+
+def restarts(layer: Layer, made: list[range]) -> float:
+    """The instructions by which a depthwise convolution begins channels anew, and copies rows again."""
+    anchor = layer.region.anchor
+    if anchor is None or not isinstance(anchor.op, Conv | ConvInteger) or anchor.op.group == 1:
+        return 0
+    x = anchor.inputs[0]
+    rows = sum(len(layer.needed(x, rows)) for rows in made) - x.type.static_shape[2]
+    channels = x.type.static_shape[1]
+    return CHANNEL * channels * (len(made) - 1) + COPIED * rows * (x.type.nbytes // x.type.static_shape[2])
