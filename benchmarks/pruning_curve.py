@@ -1,14 +1,14 @@
 """What is left of ResNet8's accuracy without a part of its multiply-accumulates, trained again on CIFAR-10.
 
-    python benchmarks/pruning_curve.py SHARED_FOLDER            # an hour of one core; goes on where it was stopped
+    python benchmarks/pruning_curve.py SHARED_FOLDER            # some hours of one core; goes on where it was stopped
     python benchmarks/pruning_curve.py SHARED_FOLDER --quick    # every step, too short to learn much: a minute
 
 The norms of the file are folded: its layers get batch norms again to be trained. Channels inside the three blocks go in
-steps, by a Taylor criterion, with an epoch after each and more in the end; the network that it was teaches what is left.
-Products and convolutions are in bfloat16, which is faster where the processor has instructions for it. The same for
-Torch-Pruning, if it is installed (pip install --no-deps torch-pruning==1.6.1): its channels, in as many steps, trained by
-the same function. The best of the last epochs on the validation images is kept, and scored once. What is done stays in
-a folder (``--folder``): figures in ``results.json``.
+steps, by a Taylor criterion for each multiply-accumulate, with an epoch after each and more in the end; what is left is
+taught by the network that it was. Products and convolutions are in bfloat16, which is faster where the processor has
+instructions for it. The same for Torch-Pruning, if it is installed (pip install --no-deps torch-pruning==1.6.1): its
+channels, in as many steps, trained by the same function. The best of the last epochs on the validation images is kept,
+and scored once. What is done stays in a folder (``--folder``): figures in ``results.json``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Plan:
 OURS, THEIRS = "graphopt", "Torch-Pruning"
 FULL = Plan(
     steps=3,
-    last_epochs=3,
+    last_epochs=30,
     images=45_000,
     rows=(
         *((OURS, 0.5, seed) for seed in range(3)),
@@ -101,7 +101,7 @@ class Curve:
 
     def by_graphopt(self, removed: float, seed: int, checkpoints: Path) -> Graph:
         importance = training.Taylor(LOSS, self.batches(seed))
-        pruning = PruneChannels(target_macs=1 - removed, importance=importance, normalize=True, keep=RESIDUAL)
+        pruning = PruneChannels(target_macs=1 - removed, importance=importance, per_cost=True, keep=RESIDUAL)
         data, steps = self.images(), self.plan.steps
         options = {"teacher": self.graph, "optimizer": OPTIMIZER, "fabric": self.fabric}
         small = training.prune_iteratively(
