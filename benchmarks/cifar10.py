@@ -123,6 +123,7 @@ class Flipped:
 
     known: Images
     batch_size: int = 32
+    memory: torch.memory_format = torch.contiguous_format
 
     def __len__(self) -> int:
         return len(self.known.images) // self.batch_size
@@ -131,4 +132,5 @@ class Flipped:
         images, classes = torch.from_numpy(self.known.images), torch.from_numpy(self.known.classes)
         for chosen in torch.randperm(len(images)).split(self.batch_size)[: len(self)]:
             batch, flips = images[chosen].float(), torch.rand(len(chosen), 1, 1, 1) < 0.5
-            yield {INPUT: torch.where(flips, batch.flip(3), batch), LABEL: classes[chosen]}
+            images_seen = torch.where(flips, batch.flip(3), batch).contiguous(memory_format=self.memory)
+            yield {INPUT: images_seen, LABEL: classes[chosen]}

@@ -1,13 +1,14 @@
 """What is left of ResNet8's accuracy without a part of its multiply-accumulates, trained again on CIFAR-10.
 
-    python benchmarks/pruning_curve.py SHARED_FOLDER            # an hour of one core; goes on where it was stopped
+    python benchmarks/pruning_curve.py SHARED_FOLDER            # some hours of one core; goes on where it was stopped
     python benchmarks/pruning_curve.py SHARED_FOLDER --quick    # every step, too short to learn much: a minute
 
-Channels inside the three blocks go in steps, by a Taylor criterion, with an epoch after each and some more in the end;
-the network that it was teaches what is left. Products and convolutions are in bfloat16, which is faster where the
-processor has instructions for it. The same for Torch-Pruning, if it is installed (pip install --no-deps
-torch-pruning==1.6.1): its channels, in as many steps, trained by the same function. The best of the last epochs on the
-validation images is kept, and scored once. What is done stays in a folder (``--folder``): figures in ``results.json``.
+The norms of the file are folded: its layers get batch norms again to be trained. Channels inside the three blocks go in
+steps, by a Taylor criterion for each multiply-accumulate, with an epoch after each and more in the end; what is left is
+taught by the network that it was. Products and convolutions are in bfloat16, which is faster where the processor has
+instructions for it. The same for Torch-Pruning, if it is installed (pip install --no-deps torch-pruning==1.6.1): its
+channels, in as many steps, trained by the same function. The best of the last epochs on the validation images is kept,
+and scored once. What is done stays in a folder (``--folder``): figures in ``results.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import copy
 import importlib.util
+import os
 import statistics
 import sys
 import time
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -39,13 +42,13 @@ from examples.results import Results  # noqa: E402
 from graphopt import training  # noqa: E402
 from graphopt.ir import Graph  # noqa: E402
 from graphopt.ops.macs import count_macs  # noqa: E402
-from graphopt.passes import PruneChannels  # noqa: E402
+from graphopt.passes import FoldBatchNorm, InsertBatchNorm, PruneChannels  # noqa: E402
 from graphopt.report.cost import cost_of  # noqa: E402
 
 MODEL = Path("models") / "mlperf_tiny" / "ic_resnet8.onnx"
-OPTIMIZER = {"name": "adam", "relative": 0.01}
-BATCH, SEEN, BATCH_SEEN = 32, 1_024, 64
-"""The images of a batch; those that the criterion sees, and in batches of how many."""
+OPTIMIZER = {"name": "adam", "relative": 0.03}
+BATCH, SEEN, BATCH_SEEN = 64, 1_024, 64
+"""The images of a batch; those that the norms and the criterion see, and in batches of how many."""
 RESIDUAL = ("/c0/Conv", "/c2*/Conv", "/sc*/Conv")
 """The layers whose channels the blocks pass on: they keep them."""
 EXAMPLE = torch.zeros(2, 3, SIDE, SIDE)
@@ -69,7 +72,7 @@ class Plan:
 OURS, THEIRS = "graphopt", "Torch-Pruning"
 FULL = Plan(
     steps=3,
-    last_epochs=3,
+    last_epochs=30,
     images=45_000,
     rows=(
         *((OURS, 0.5, seed) for seed in range(3)),
@@ -98,17 +101,17 @@ class Curve:
 
     def by_graphopt(self, removed: float, seed: int, checkpoints: Path) -> Graph:
         importance = training.Taylor(LOSS, self.batches(seed))
-        pruning = PruneChannels(target_macs=1 - removed, importance=importance, normalize=True, keep=RESIDUAL)
-        data, steps = Flipped(self.data.train, BATCH), self.plan.steps
+        pruning = PruneChannels(target_macs=1 - removed, importance=importance, per_cost=True, keep=RESIDUAL)
+        data, steps = self.images(), self.plan.steps
         options = {"teacher": self.graph, "optimizer": OPTIMIZER, "fabric": self.fabric}
         small = training.prune_iteratively(
-            self.graph, pruning, data, LOSS, steps=steps, seed=seed, checkpoint=checkpoints, **options
+            self.normed(seed), pruning, data, LOSS, steps=steps, seed=seed, checkpoint=checkpoints, **options
         )
         options |= {"epochs": self.plan.last_epochs, "seed": seed + steps, "checkpoint": checkpoints / "last"}
-        return training.fine_tune(small, data, LOSS, evaluate=self.data.validation.accuracy, **options)
+        return FoldBatchNorm()(training.fine_tune(small, data, LOSS, evaluate=self.data.validation.accuracy, **options))
 
     def by_torch_pruning(self, removed: float, seed: int, checkpoints: Path) -> Graph:
-        module, batches = resnet8(self.graph), self.batches(seed)
+        module, batches = resnet8(self.normed(seed)), self.batches(seed)
         for step in range(self.plan.steps + 1):
             last = step == self.plan.steps
             if not last:
@@ -117,7 +120,7 @@ class Curve:
             training.distill(
                 self.graph,
                 module,
-                Flipped(self.data.train, BATCH),
+                self.images(),
                 LOSS,
                 evaluate=(lambda module: self.data.validation.accuracy(traced(module))) if last else None,
                 optimizer=OPTIMIZER,
@@ -137,8 +140,16 @@ class Curve:
             "evaluation": self.data.evaluation.accuracy(graph),
         }
 
+    def normed(self, seed: int) -> Graph:
+        """The network with batch norms."""
+        return InsertBatchNorm(calibration=[{INPUT: batch[INPUT]} for batch in self.batches(seed)])(self.graph)
+
+    def images(self) -> Flipped:
+        """The batches to learn from, in the memory format in which PyTorch's convolutions are fastest here."""
+        return Flipped(self.data.train, BATCH, torch.channels_last)
+
     def batches(self, seed: int) -> list[dict[str, Any]]:
-        """What the criterion sees."""
+        """What the norms and the criterion see."""
         chosen = np.random.default_rng(seed).permutation(len(self.data.train.images))[:SEEN]
         seen = self.data.train.only(chosen)
         cuts = range(BATCH_SEEN, len(chosen), BATCH_SEEN)
@@ -160,7 +171,7 @@ def without_channels(module: ResNet8, batches: list[dict[str, Any]], most: float
         small = copy.deepcopy(module)
         for parameter, gradient in zip(small.parameters(), gradients, strict=True):
             parameter.grad = gradient
-        stay = [small.head, small.stem, *(block.second for block in small.blocks)]
+        stay = [small.head, small.stem[0], *(block.second[0] for block in small.blocks)]
         criterion = tp.importance.TaylorImportance()
         tp.pruner.BasePruner(
             small, EXAMPLE, criterion, global_pruning=True, pruning_ratio=ratio, ignored_layers=stay
@@ -179,7 +190,7 @@ def without_channels(module: ResNet8, batches: list[dict[str, Any]], most: float
 
 
 def traced(module: torch.nn.Module) -> Graph:
-    return graphopt.trace(module.eval(), (EXAMPLE,))
+    return FoldBatchNorm()(graphopt.trace(module.eval(), (EXAMPLE,)))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from graphopt.passes.contract import Bounded, Close, Contract, Exact, Masked, ch
 from graphopt.passes.default_pipeline import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
+from graphopt.passes.norms import InsertBatchNorm, ReestimateBatchNorm
 from graphopt.passes.pipeline import Pipeline, Step
 from graphopt.passes.prune import (
     CompressWeights,
@@ -24,7 +25,6 @@ from graphopt.passes.quantize import (
     MixedPrecision,
     QuantizationReport,
     Quantize,
-    ReestimateBatchNorm,
     RoundWeights,
     StoreHalf,
     analyze_quantization,
@@ -49,6 +49,7 @@ __all__ = [
     "FoldConstants",
     "FoldPads",
     "Fuse",
+    "InsertBatchNorm",
     "InsertQuantization",
     "LowerInteger",
     "Masked",

@@ -10,7 +10,8 @@ import pytest
 
 from graphopt.errors import ContractViolation, InvalidInput
 from graphopt.ir import Array, Graph, arg
-from graphopt.ops import ReduceMean, Relu
+from graphopt.ops import MaxPool, ReduceMean, Relu
+from graphopt.ops.macs import count_macs
 from graphopt.passes import Context, Pipeline, PruneChannels, bisect, parse_passes
 from graphopt.passes.contract import check_contract
 from graphopt.passes.prune import (
@@ -102,6 +103,21 @@ def test_a_budget_out_of_reach_is_refused() -> None:
         PruneChannels(target_macs=1.0001e-6)(residual_net())
 
 
+def test_per_cost_takes_more_where_a_channel_costs_more() -> None:
+    """Two layers of like weights, the second on a quarter of the pixels: its channels cost less: more stay."""
+    b = Builder(3)
+    x = arg("x", "float32", (1, 3, 16, 16))
+    y = Relu()(b.conv(x, 16, "wide"))
+    y = MaxPool(kernel=(2, 2), strides=(2, 2))(y)
+    y = Relu()(b.conv(y, 16, "narrow"))
+    graph = Graph((x,), (b.linear(ReduceMean(axes=(2, 3), keepdims=False)(y), 5, "head"),))
+    plain, weighed = (PruneChannels(target_macs=0.5, per_cost=on)(graph) for on in (False, True))
+    assert channels(weighed, "wide") < channels(plain, "wide")
+    assert channels(weighed, "narrow") > channels(plain, "narrow")
+    for small in (plain, weighed):
+        assert 0.4 <= count_macs(small) / count_macs(graph) <= 0.5
+
+
 def test_steps_score_anew_and_fine_tuning_comes_between() -> None:
     graph, seen = residual_net(), list[int]()
 
@@ -174,6 +190,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"ratio": 0.5, "scope": "galaxy"}, "unknown scope 'galaxy'"),
     ({"ratio": 0.5, "round_to": 0}, "round_to 0 is less than 1"),
     ({"target_macs": 0.5, "target_bytes": 0.5}, "more than one target"),
+    ({"ratio": 0.5, "per_cost": True}, "per_cost without a budget"),
     ({"target_cost": 0.5}, "target_cost and cost go together"),
     ({"ratio": 0.5, "keep": "head"}, "keep is one string"),
     ({"ratio": 0.5, "importance": "beauty"}, "no criterion is called 'beauty'"),

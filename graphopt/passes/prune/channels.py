@@ -9,7 +9,7 @@ from graphopt.ir import Graph
 from graphopt.passes.base import Context, Note, Pass
 from graphopt.passes.contract import Masked
 from graphopt.passes.prune.budget import Budget, ConstantBytes, CostModel, Macs
-from graphopt.passes.prune.coupling import couple, separate_vectors
+from graphopt.passes.prune.coupling import ChannelGroup, Coupling, couple, separate_vectors
 from graphopt.passes.prune.criteria import find_scores, layer_weights
 from graphopt.passes.prune.importance import Importance, ScoreFunction
 from graphopt.passes.prune.left import signal_left
@@ -35,6 +35,9 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     the name of one (``CRITERIA``). ``normalize`` divides the scores of each group by their mean; this is the default
     unless the criterion measures all layers in one unit. Options that are not plain values are for Python only.
 
+    With a budget, ``per_cost`` ranks units by their score for what goes with one of them: where a channel costs much,
+    more of them go (compare Shen et al., "Structural Pruning via Latency-Saliency Knapsack", NeurIPS 2022).
+
     ``keep`` holds patterns (``head.*``) of layers that keep their output channels, by the names of the layer, its
     weights and its origins. Every axis keeps at least ``min_channels``, and the channels of weights stay a multiple of
     ``round_to``. ``steps`` is the number of steps, each with new scores; ``fine_tune`` gets the graph after each step
@@ -47,6 +50,7 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
     importance: str | Importance | ScoreFunction = "magnitude"
     scope: str = "global"
     normalize: bool | None = None
+    per_cost: bool = False
     round_to: int = 1
     keep: tuple[str, ...] | list[str] = ()
     min_channels: int = 1
@@ -68,6 +72,7 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
         given = bool(targets) or self.ratio is not None
         self.require(given, "neither a ratio nor a budget says how much is to go", START)
         self.require(all(t > 0 for t in targets), "a target must be positive")
+        self.require(bool(targets) or not self.per_cost, "per_cost without a budget", "give target_macs, say")
         self.require((self.target_cost is None) == (self.cost is None), "target_cost and cost go together")
         self.require(not isinstance(self.keep, str), f"keep is one string, {self.keep!r}", "give a list of patterns")
 
@@ -122,6 +127,8 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
         def removal(ratio: float) -> Removal:
             return Removal.of(coupling, units_of(ranking.least(ratio)))
 
+        if budget is not None and self.per_cost:
+            ranking = ranking.per_cost(saved_by_one(budget, coupling))
         if budget is not None:
             ratio = budget.smallest_ratio(lambda r: removal(r).apply(), step, self.steps)
         else:
@@ -131,6 +138,12 @@ class PruneChannels(Pass, name="prune-channels", contract=Masked()):
         context.notes += explain(self.name, chosen)
         context.notes += unscored(self.name, ranking)
         return chosen
+
+
+def saved_by_one(budget: Budget, coupling: Coupling) -> Callable[[ChannelGroup], float]:
+    """What the graph costs less without one unit of a group."""
+    now = budget.model.cost(coupling.graph)
+    return lambda group: now - budget.model.cost(Removal.of(coupling, group.units[:1]).apply())
 
 
 def part_of(ratio: float, step: int, steps: int) -> float:

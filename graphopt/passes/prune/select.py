@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,16 @@ class Ranking:
         for group in ranked:
             pools.setdefault({"global": None, "local": group, "isomorphic": structure(group)}[scope], []).append(group)
         return cls(coupling, ranked, tuple(map(tuple, pools.values())), limits)
+
+    def per_cost(self, saved: Callable[[ChannelGroup], float]) -> Ranking:
+        """The same units, ranked by their scores divided by what one unit of their group costs.
+
+        Where it costs nothing the score counts as it is by the least cost of any other group: such units go last.
+        """
+        costs = {group: saved(group) for group in self.scores}
+        least = min((cost for cost in costs.values() if cost > 0), default=1.0)
+        scores = {group: scores / max(costs[group], least) for group, scores in self.scores.items()}
+        return replace(self, scores=scores)
 
     def least(self, ratio: float) -> dict[ChannelGroup, Array]:
         """For each group, the positions of the units to remove, for ``ratio`` of every pool."""

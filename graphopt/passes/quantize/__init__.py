@@ -4,7 +4,6 @@ from graphopt.passes.quantize.analyze import QuantizationReport, analyze_quantiz
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.mixed import MixedPrecision
 from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
-from graphopt.passes.quantize.recover.batch_norm import ReestimateBatchNorm
 from graphopt.passes.quantize.recover.correct_bias import CorrectBias
 from graphopt.passes.quantize.recover.equalize import EqualizeLayers
 from graphopt.passes.quantize.recover.round_weights import RoundWeights
@@ -18,7 +17,6 @@ __all__ = [
     "MixedPrecision",
     "QuantizationReport",
     "Quantize",
-    "ReestimateBatchNorm",
     "RoundWeights",
     "StoreHalf",
     "analyze_quantization",
