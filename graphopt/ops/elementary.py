@@ -1,0 +1,266 @@
+"""Elementary functions of float32 as polynomials: the same operations in the same order, so the same bits, everywhere.
+
+Each function is written once, on the numbers of an ``Arithmetic``. ``InNumpy`` evaluates it; ``graphopt.targets``
+writes it in C and in vectors for LLVM. Products are rounded before they are added. In other floats ``evaluated`` takes
+numpy's or SciPy's function.
+
+The coefficients are minimax: least squares whose weights follow the error (Lawson, 1961), over Chebyshev nodes, in
+float64. From the lowest on each is rounded to float32, and those above it are fitted again.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphopt.ir import Array
+
+__all__ = ["FUNCTIONS", "Arithmetic", "InNumpy", "evaluated"]
+
+Number = Any
+"""A float32, or a bool or an int32 made of one: whatever an ``Arithmetic`` computes with; it has Python's operators."""
+
+ROUNDING = 12582912.0
+"""1.5 * 2^23: a float of this size has no digits behind the point, so adding it rounds to an integer, half to even."""
+LOG2_E = 1.44269504088896
+LOG_2 = (0.693359375, -2.12194440e-4)
+"""In two parts; the first has so few digits that its product with an exponent is exact."""
+LEAST = -104.0
+"""exp of this and of anything below it is 0."""
+HALF_ROOT = 0x3F3504F3
+"""The bits of sqrt(1/2)."""
+
+EXP = (0.49999994, 0.16666517, 0.04166828, 0.0083692484, 0.0013820741)
+"""q in exp(r) = 1 + r + r^2 q(r), for |r| <= log(2) / 2."""
+LOG = (0.33333331, -0.2500082, 0.20001242, -0.16623409, 0.14201580, -0.1315961, 0.12762217, -0.07636439)
+"""q in log(1 + f) = f - f^2 / 2 + f^3 q(f), for sqrt(1/2) <= 1 + f <= sqrt(2)."""
+TANH = (-0.3333328, 0.13331406, -0.053736515, 0.020628167, -0.0056922967)
+"""q in tanh(x) = x + x^3 q(x^2), for |x| <= 5/8."""
+ERF = (0.12837915, -0.376125, 0.11281877, -0.02676858, 0.0049958532, -0.00060037954)
+"""q in erf(x) = x + x q(x^2), for |x| <= 0.92."""
+ATANH = (1.0, 1 / 3, 1 / 5, 1 / 7, 1 / 9, 1 / 11, 1 / 13, 1 / 15)
+"""q in atanh(x) = x q(x^2): its series, for |x| <= 1/3."""
+ERFC = (0.12851995, 0.6356994, 0.10528679, -0.022905968, 0.0032199482, -0.00021459071)
+"""q in erfc(x) = exp(-x - x q(x)), for 0.9 <= x <= 4."""
+
+
+class Arithmetic(ABC):
+    """How the operations of the functions are carried out. Numbers have the operators of Python."""
+
+    @abstractmethod
+    def keep(self, x: Number) -> Number:
+        """A number that is used more than once."""
+
+    @abstractmethod
+    def either(self, condition: Number, yes: Callable[[], Number], no: Callable[[], Number]) -> Number:
+        """One of two float32. Both may be computed."""
+
+    @abstractmethod
+    def at_least(self, x: Number, bound: float) -> Number:
+        """max(x, bound); NaN stays NaN."""
+
+    @abstractmethod
+    def at_most(self, x: Number, bound: float) -> Number:
+        """min(x, bound); NaN stays NaN."""
+
+    @abstractmethod
+    def bits(self, x: Number) -> Number:
+        """The int32 of the bits of a float32."""
+
+    @abstractmethod
+    def of_bits(self, i: Number) -> Number:
+        """The float32 that has these bits."""
+
+    @abstractmethod
+    def as_float(self, i: Number) -> Number:
+        """The float32 of an int32 of few digits."""
+
+    def magnitude(self, x: Number) -> Number:
+        return self.of_bits(self.bits(x) & 0x7FFFFFFF)
+
+    def with_sign(self, x: Number, sign: Number) -> Number:
+        """A number that is not negative, with the sign of another."""
+        return self.of_bits(self.bits(x) | self.bits(sign) & -0x80000000)
+
+    def power_of_two(self, i: Number) -> Number:
+        """2^i, for i from -126 to 127."""
+        return self.of_bits((i + 127) << 23)
+
+
+def polynomial(x: Number, coefficients: Sequence[float]) -> Number:
+    """By Horner's rule; the constant term comes first."""
+    *rest, value = coefficients
+    for coefficient in reversed(rest):
+        value = x * value + coefficient
+    return value
+
+
+def reduced_exp(m: Arithmetic, x: Number) -> tuple[Number, Number, Number]:
+    """r, r^2 q(r) and the integer n of exp(x) = (1 + r + r^2 q(r)) * 2^n."""
+    shifted = m.keep(x * LOG2_E + ROUNDING)
+    n = m.keep(shifted - ROUNDING)
+    r = m.keep(x - n * LOG_2[0] - n * LOG_2[1])
+    return r, r * r * polynomial(r, EXP), m.bits(shifted) - 0x4B400000
+
+
+def exp(m: Arithmetic, x: Number) -> Number:
+    """From the least subnormal number to infinity."""
+    return wide_exp(m, m.keep(m.at_most(m.at_least(x, LEAST), 89.0)))
+
+
+def wide_exp(m: Arithmetic, x: Number) -> Number:
+    """exp of numbers from -104 to 89, or NaN. 2^n is two factors: 2^128 and 2^-150 are no floats."""
+    r, rest, n = reduced_exp(m, x)
+    n = m.keep(n)
+    half = m.keep(n >> 1)
+    return (rest + r + 1.0) * m.power_of_two(half) * m.power_of_two(n - half)
+
+
+def exp_of_minus(m: Arithmetic, size: Number) -> Number:
+    """exp(-size) of a number that is not negative, or NaN."""
+    return wide_exp(m, m.keep(m.at_least(-size, LEAST)))
+
+
+def narrow_exp(m: Arithmetic, x: Number) -> Number:
+    """exp of numbers from -87 to 88, or NaN."""
+    r, rest, n = reduced_exp(m, x)
+    return (rest + r + 1.0) * m.power_of_two(n)
+
+
+def expm1(m: Arithmetic, x: Number) -> Number:
+    """exp(x) - 1 for x <= 0, with the digits of a small x."""
+    r, rest, n = reduced_exp(m, m.keep(m.at_least(x, -87.0)))
+    scale = m.keep(m.power_of_two(n))
+    return (rest + r) * scale + (scale - 1.0)
+
+
+def log(m: Arithmetic, x: Number) -> Number:
+    """NaN below 0, -infinity at 0. Subnormal numbers are scaled up first."""
+
+    def positive() -> Number:
+        tiny = m.keep(x < 2.0**-126)
+        bits = m.keep(m.bits(m.either(tiny, lambda: x * 2.0**23, lambda: x)))
+        exponent = m.keep(bits - HALF_ROOT >> 23)
+        f = m.keep(m.of_bits(bits - (exponent << 23)) - 1.0)
+        n = m.keep(m.as_float(exponent) - m.either(tiny, lambda: 23.0, lambda: 0.0))
+        square = m.keep(f * f)
+        rest = f * square * polynomial(f, LOG) + n * LOG_2[1] - square * 0.5
+        return m.either(x < math.inf, lambda: rest + f + n * LOG_2[0], lambda: x)
+
+    return m.either(x > 0.0, positive, lambda: m.either(x < 0.0, lambda: math.nan, lambda: x - math.inf))
+
+
+def sigmoid(m: Arithmetic, x: Number) -> Number:
+    """1 / (1 + t) or t / (1 + t) with t = exp(-|x|), which does not overflow."""
+    t = m.keep(exp_of_minus(m, m.magnitude(x)))
+    return m.either(x < 0.0, lambda: t, lambda: 1.0) / (t + 1.0)
+
+
+def tanh(m: Arithmetic, x: Number) -> Number:
+    """A polynomial where |x| < 5/8, else 1 - 2 / (exp(2 |x|) + 1), which is 1 from 9.02 on."""
+    size = m.keep(m.magnitude(x))
+
+    def near() -> Number:
+        square = m.keep(x * x)
+        return x * square * polynomial(square, TANH) + x
+
+    def far() -> Number:
+        t = narrow_exp(m, m.keep(m.at_most(size, 10.0) * 2.0))
+        return m.with_sign(1.0 - 2.0 / (t + 1.0), x)
+
+    return m.either(size < 0.625, near, far)
+
+
+def erf(m: Arithmetic, x: Number) -> Number:
+    """A polynomial where |x| < 0.92, else 1 - erfc(|x|), which is 1 from 3.92 on."""
+    size = m.keep(m.magnitude(x))
+
+    def near() -> Number:
+        return x * polynomial(m.keep(x * x), ERF) + x
+
+    def far() -> Number:
+        t = m.keep(m.at_most(size, 4.0))
+        return m.with_sign(1.0 - narrow_exp(m, m.keep(-(t * polynomial(t, ERFC) + t))), x)
+
+    return m.either(size < 0.92, near, far)
+
+
+def silu(m: Arithmetic, x: Number) -> Number:
+    return x * sigmoid(m, x)
+
+
+def gelu(m: Arithmetic, x: Number) -> Number:
+    return x * 0.5 * (erf(m, m.keep(x * math.sqrt(0.5))) + 1.0)
+
+
+def tanh_gelu(m: Arithmetic, x: Number) -> Number:
+    """x / 2 * (1 + tanh(u / 2)) is x * sigmoid(u)."""
+    return x * sigmoid(m, m.keep((x * x * x * 0.044715 + x) * math.sqrt(8 / math.pi)))
+
+
+def softplus(m: Arithmetic, x: Number) -> Number:
+    """max(x, 0) + log(1 + t) with t = exp(-|x|), which does not overflow.
+
+    log(1 + t) is 2 atanh(s) with s = t / (2 + t), at most 1/3: its series keeps the digits of a small t.
+    """
+    t = m.keep(exp_of_minus(m, m.magnitude(x)))
+    s = m.keep(t / (t + 2.0))
+    return m.at_least(x, 0.0) + s * 2.0 * polynomial(m.keep(s * s), ATANH)
+
+
+def mish(m: Arithmetic, x: Number) -> Number:
+    """x * tanh(log(1 + t)) is x * u / (u + 2) with t = exp(x) and u = t * (t + 2); x itself where u is large."""
+    t = m.keep(wide_exp(m, m.keep(m.at_least(m.at_most(x, 20.0), LEAST))))
+    u = m.keep(t * (t + 2.0))
+    return x * (u / (u + 2.0))
+
+
+FUNCTIONS: dict[str, Callable[[Arithmetic, Number], Number]] = {
+    one.__name__: one for one in (exp, expm1, log, sigmoid, tanh, erf, silu, gelu, tanh_gelu, softplus, mish)
+}
+"""By name."""
+
+
+class InNumpy(Arithmetic):
+    """On arrays of float32, lane by lane."""
+
+    def keep(self, x: Number) -> Number:
+        return x
+
+    def either(self, condition: Number, yes: Callable[[], Number], no: Callable[[], Number]) -> Number:
+        return np.where(condition, np.asarray(yes(), np.float32), np.asarray(no(), np.float32))
+
+    def at_least(self, x: Number, bound: float) -> Number:
+        return np.maximum(x, np.float32(bound))
+
+    def at_most(self, x: Number, bound: float) -> Number:
+        return np.minimum(x, np.float32(bound))
+
+    def bits(self, x: Number) -> Number:
+        return x.view(np.int32)
+
+    def of_bits(self, i: Number) -> Number:
+        return i.view(np.float32)
+
+    def as_float(self, i: Number) -> Number:
+        return i.astype(np.float32)
+
+
+BLOCK = 1 << 13
+"""So many numbers at once: what is computed on the way stays in the cache."""
+
+
+def evaluated(name: str, exact: Callable[[Array], Array], x: Array) -> Array:
+    """A function of an array of floats, in its dtype: by ``FUNCTIONS[name]`` for float32, else by ``exact``."""
+    if x.dtype != np.float32:
+        return np.asarray(exact(x), x.dtype)
+    flat, m, function = np.ascontiguousarray(x).ravel(), InNumpy(), FUNCTIONS[name]
+    y = np.empty_like(flat)
+    with np.errstate(all="ignore"):
+        for at in range(0, len(flat), BLOCK):
+            y[at : at + BLOCK] = function(m, flat[at : at + BLOCK])
+    return y.reshape(x.shape)
