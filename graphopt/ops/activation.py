@@ -21,7 +21,8 @@ class Elu(Unary, name="elu"):
 
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
-        return np.asarray(np.where(x > 0, x, x.dtype.type(self.alpha) * evaluated("expm1", np.expm1, np.minimum(x, 0))), x.dtype)
+        below = evaluated("expm1", np.expm1, np.minimum(x, 0))
+        return np.asarray(np.where(x > 0, x, x.dtype.type(self.alpha) * below), x.dtype)
 
 
 class Selu(Unary, name="selu"):
@@ -42,7 +43,8 @@ class Celu(Unary, name="celu"):
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
         alpha = x.dtype.type(self.alpha)
-        return np.asarray(np.where(x > 0, x, alpha * evaluated("expm1", np.expm1, np.minimum(x, 0) / alpha)), x.dtype)
+        below = evaluated("expm1", np.expm1, np.minimum(x, 0) / alpha)
+        return np.asarray(np.where(x > 0, x, alpha * below), x.dtype)
 
 
 class Softplus(Unary, name="softplus"):

@@ -7,15 +7,13 @@ from dataclasses import dataclass, replace
 
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
-from graphopt.ir.registry import place
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
 from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
-from graphopt.targets.kernels.nest import elementwise_nest
+from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.layout import assign_layouts
-from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Overlap, Plan, occupied_bytes, plan_arena
 from graphopt.targets.ports import AS_THEY_ARE, Port, PortOptions
@@ -175,9 +173,7 @@ class Lowering:
         operand = self.operand_to_share(region, node.results[0])
         covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
         task: Task[Op] = Task(region, self.target, layouts, out, operand, frozenset(covered))
-        choice = (
-            choose_kernel(task) if region.anchor else RuleChoice(elementwise_nest(task), place(elementwise_nest), None)
-        )
+        choice = choose_kernel(task) if region.anchor else elementwise_kernel(task)
         kernel = choice.result
         assert kernel is not None
         built = build(task, kernel)

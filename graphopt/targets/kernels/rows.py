@@ -6,12 +6,14 @@ both, and counts once in a sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
 
-from graphopt.targets.tir import Expr, Locals, loop
+from graphopt.targets.tir import Expr, Locals, Tensor, loop
 
 Combine = Callable[[Expr, Expr], Expr]
 
@@ -88,3 +90,24 @@ def halved(vector: Expr, lanes: int, dtype: str, combine: Combine) -> Expr:
         kept[0] = combine(*(tirx.Shuffle([vector], list(range(at, at + lanes))) for at in (0, lanes)))
         vector = kept[0]
     return vector
+
+
+def as_one(tensor: Tensor, axes: Sequence[int]) -> bool:
+    """Whether successive axes can be walked as one."""
+    wide = [a for a in axes if tensor.shape[a] > 1]
+    return all(tensor.strides[a] == tensor.strides[b] * tensor.shape[b] for a, b in itertools.pairwise(wide))
+
+
+def side_by_side(tensor: Tensor, axes: Sequence[int]) -> bool:
+    """Whether the elements along successive axes, of which the last has more than one, stand side by side."""
+    return tensor.shape[axes[-1]] > 1 and tensor.strides[axes[-1]] == 1 and as_one(tensor, axes)
+
+
+def merging(groups: Sequence[Sequence[int]]) -> Callable[[Tensor], Tensor]:
+    """Views a tensor with one axis for each group of successive axes."""
+
+    def view(tensor: Tensor) -> Tensor:
+        shape = tuple(math.prod(tensor.shape[a] for a in group) for group in groups)
+        return Tensor(tensor.buffer, tensor.dtype, shape, tuple(tensor.strides[group[-1]] for group in groups))
+
+    return view
