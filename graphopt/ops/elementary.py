@@ -38,14 +38,10 @@ EXP = (0.49999994, 0.16666517, 0.04166828, 0.0083692484, 0.0013820741)
 """q in exp(r) = 1 + r + r^2 q(r), for |r| <= log(2) / 2."""
 LOG = (0.33333331, -0.2500082, 0.20001242, -0.16623409, 0.14201580, -0.1315961, 0.12762217, -0.07636439)
 """q in log(1 + f) = f - f^2 / 2 + f^3 q(f), for sqrt(1/2) <= 1 + f <= sqrt(2)."""
-TANH = (-0.3333328, 0.13331406, -0.053736515, 0.020628167, -0.0056922967)
-"""q in tanh(x) = x + x^3 q(x^2), for |x| <= 5/8."""
-ERF = (0.12837915, -0.376125, 0.11281877, -0.02676858, 0.0049958532, -0.00060037954)
-"""q in erf(x) = x + x q(x^2), for |x| <= 0.92."""
-ATANH = (1.0, 1 / 3, 1 / 5, 1 / 7, 1 / 9, 1 / 11, 1 / 13, 1 / 15)
-"""q in atanh(x) = x q(x^2): its series, for |x| <= 1/3."""
-ERFC = (0.12851995, 0.6356994, 0.10528679, -0.022905968, 0.0032199482, -0.00021459071)
-"""q in erfc(x) = exp(-x - x q(x)), for 0.9 <= x <= 4."""
+ERFC = (0.12837921, 0.63661623, 0.10281739, -0.019333534, 0.00022701097, 0.001232895, -0.00037304926, 3.943772e-05)
+"""q in erfc(x) = exp(-x - x q(x)), for 0 <= x <= 4."""
+ATANH = (0.3333321, 0.20010719, 0.14001514, 0.14003377)
+"""q in atanh(x) = x + x^3 q(x^2), for |x| <= 1/3."""
 
 
 class Arithmetic(ABC):
@@ -91,20 +87,27 @@ class Arithmetic(ABC):
         return self.of_bits((i + 127) << 23)
 
 
-def polynomial(x: Number, coefficients: Sequence[float]) -> Number:
-    """By Horner's rule; the constant term comes first."""
+def polynomial(m: Arithmetic, x: Number, coefficients: Sequence[float], square: Number = None) -> Number:
+    """Even and odd powers apart, each by Horner's rule: chains half as long. The constant term comes first."""
+    square = m.keep(x * x) if square is None else square
+    even, odd = (horner(square, coefficients[first::2]) for first in (0, 1))
+    return x * odd + even
+
+
+def horner(x: Number, coefficients: Sequence[float]) -> Number:
     *rest, value = coefficients
     for coefficient in reversed(rest):
         value = x * value + coefficient
     return value
 
 
-def reduced_exp(m: Arithmetic, x: Number) -> tuple[Number, Number, Number]:
-    """r, r^2 q(r) and the integer n of exp(x) = (1 + r + r^2 q(r)) * 2^n."""
+def reduced_exp(m: Arithmetic, x: Number) -> tuple[Number, Number]:
+    """exp(r) - 1 and the integer n of exp(x) = exp(r) * 2^n."""
     shifted = m.keep(x * LOG2_E + ROUNDING)
     n = m.keep(shifted - ROUNDING)
     r = m.keep(x - n * LOG_2[0] - n * LOG_2[1])
-    return r, r * r * polynomial(r, EXP), m.bits(shifted) - 0x4B400000
+    square = m.keep(r * r)
+    return square * polynomial(m, r, EXP, square) + r, m.bits(shifted) - 0x4B400000
 
 
 def exp(m: Arithmetic, x: Number) -> Number:
@@ -114,10 +117,10 @@ def exp(m: Arithmetic, x: Number) -> Number:
 
 def wide_exp(m: Arithmetic, x: Number) -> Number:
     """exp of numbers from -104 to 89, or NaN. 2^n is two factors: 2^128 and 2^-150 are no floats."""
-    r, rest, n = reduced_exp(m, x)
+    power, n = reduced_exp(m, x)
     n = m.keep(n)
     half = m.keep(n >> 1)
-    return (rest + r + 1.0) * m.power_of_two(half) * m.power_of_two(n - half)
+    return (power + 1.0) * m.power_of_two(half) * m.power_of_two(n - half)
 
 
 def exp_of_minus(m: Arithmetic, size: Number) -> Number:
@@ -125,17 +128,16 @@ def exp_of_minus(m: Arithmetic, size: Number) -> Number:
     return wide_exp(m, m.keep(m.at_least(-size, LEAST)))
 
 
-def narrow_exp(m: Arithmetic, x: Number) -> Number:
-    """exp of numbers from -87 to 88, or NaN."""
-    r, rest, n = reduced_exp(m, x)
-    return (rest + r + 1.0) * m.power_of_two(n)
-
-
 def expm1(m: Arithmetic, x: Number) -> Number:
     """exp(x) - 1 for x <= 0, with the digits of a small x."""
-    r, rest, n = reduced_exp(m, m.keep(m.at_least(x, -87.0)))
+    return narrow_expm1(m, m.keep(m.at_least(x, -87.0)))
+
+
+def narrow_expm1(m: Arithmetic, x: Number) -> Number:
+    """exp(x) - 1 of numbers from -87 to 87, or NaN."""
+    power, n = reduced_exp(m, x)
     scale = m.keep(m.power_of_two(n))
-    return (rest + r) * scale + (scale - 1.0)
+    return power * scale + (scale - 1.0)
 
 
 def log(m: Arithmetic, x: Number) -> Number:
@@ -148,7 +150,7 @@ def log(m: Arithmetic, x: Number) -> Number:
         f = m.keep(m.of_bits(bits - (exponent << 23)) - 1.0)
         n = m.keep(m.as_float(exponent) - m.either(tiny, lambda: 23.0, lambda: 0.0))
         square = m.keep(f * f)
-        rest = f * square * polynomial(f, LOG) + n * LOG_2[1] - square * 0.5
+        rest = f * square * polynomial(m, f, LOG, square) + n * LOG_2[1] - square * 0.5
         return m.either(x < math.inf, lambda: rest + f + n * LOG_2[0], lambda: x)
 
     return m.either(x > 0.0, positive, lambda: m.either(x < 0.0, lambda: math.nan, lambda: x - math.inf))
@@ -161,32 +163,17 @@ def sigmoid(m: Arithmetic, x: Number) -> Number:
 
 
 def tanh(m: Arithmetic, x: Number) -> Number:
-    """A polynomial where |x| < 5/8, else 1 - 2 / (exp(2 |x|) + 1), which is 1 from 9.02 on."""
-    size = m.keep(m.magnitude(x))
-
-    def near() -> Number:
-        square = m.keep(x * x)
-        return x * square * polynomial(square, TANH) + x
-
-    def far() -> Number:
-        t = narrow_exp(m, m.keep(m.at_most(size, 10.0) * 2.0))
-        return m.with_sign(1.0 - 2.0 / (t + 1.0), x)
-
-    return m.either(size < 0.625, near, far)
+    """t / (t + 2) with t = exp(2 |x|) - 1, which is 1 from 9.02 on."""
+    t = m.keep(narrow_expm1(m, m.keep(m.at_most(m.magnitude(x), 10.0) * 2.0)))
+    return m.with_sign(t / (t + 2.0), x)
 
 
 def erf(m: Arithmetic, x: Number) -> Number:
-    """A polynomial where |x| < 0.92, else 1 - erfc(|x|), which is 1 from 3.92 on."""
-    size = m.keep(m.magnitude(x))
-
-    def near() -> Number:
-        return x * polynomial(m.keep(x * x), ERF) + x
-
-    def far() -> Number:
-        t = m.keep(m.at_most(size, 4.0))
-        return m.with_sign(1.0 - narrow_exp(m, m.keep(-(t * polynomial(t, ERFC) + t))), x)
-
-    return m.either(size < 0.92, near, far)
+    """1 - erfc(|x|), which is 1 from 3.92 on, and keeps the digits of a small x as ``narrow_expm1`` does."""
+    size = m.keep(m.at_most(m.magnitude(x), 4.0))
+    power, n = reduced_exp(m, m.keep(-(size * polynomial(m, size, ERFC) + size)))
+    scale = m.keep(m.power_of_two(n))
+    return m.with_sign(1.0 - scale - power * scale, x)
 
 
 def silu(m: Arithmetic, x: Number) -> Number:
@@ -205,11 +192,12 @@ def tanh_gelu(m: Arithmetic, x: Number) -> Number:
 def softplus(m: Arithmetic, x: Number) -> Number:
     """max(x, 0) + log(1 + t) with t = exp(-|x|), which does not overflow.
 
-    log(1 + t) is 2 atanh(s) with s = t / (2 + t), at most 1/3: its series keeps the digits of a small t.
+    log(1 + t) is 2 atanh(t / (2 + t)), which keeps the digits of a small t.
     """
     t = m.keep(exp_of_minus(m, m.magnitude(x)))
     s = m.keep(t / (t + 2.0))
-    return m.at_least(x, 0.0) + s * 2.0 * polynomial(m.keep(s * s), ATANH)
+    square = m.keep(s * s)
+    return m.at_least(x, 0.0) + (s * square * polynomial(m, square, ATANH) + s) * 2.0
 
 
 def mish(m: Arithmetic, x: Number) -> Number:
