@@ -111,21 +111,17 @@ def reduced_exp(m: Arithmetic, x: Number) -> tuple[Number, Number]:
 
 
 def exp(m: Arithmetic, x: Number) -> Number:
-    """From the least subnormal number to infinity."""
-    return wide_exp(m, m.keep(m.at_most(m.at_least(x, LEAST), 89.0)))
-
-
-def wide_exp(m: Arithmetic, x: Number) -> Number:
-    """exp of numbers from -104 to 89, or NaN. 2^n is two factors: 2^128 and 2^-150 are no floats."""
-    power, n = reduced_exp(m, x)
+    """From the least subnormal number to infinity. 2^n is two factors: 2^128 and 2^-150 are no floats."""
+    power, n = reduced_exp(m, m.keep(m.at_most(m.at_least(x, LEAST), 89.0)))
     n = m.keep(n)
     half = m.keep(n >> 1)
     return (power + 1.0) * m.power_of_two(half) * m.power_of_two(n - half)
 
 
-def exp_of_minus(m: Arithmetic, size: Number) -> Number:
-    """exp(-size) of a number that is not negative, or NaN."""
-    return wide_exp(m, m.keep(m.at_least(-size, LEAST)))
+def low_exp(m: Arithmetic, x: Number) -> Number:
+    """exp of numbers up to 43, or NaN. 2^n is a factor that is always a float, and 2^-64."""
+    power, n = reduced_exp(m, m.keep(m.at_least(x, LEAST)))
+    return (power + 1.0) * m.power_of_two(n + 64) * 2.0**-64
 
 
 def expm1(m: Arithmetic, x: Number) -> Number:
@@ -158,7 +154,7 @@ def log(m: Arithmetic, x: Number) -> Number:
 
 def sigmoid(m: Arithmetic, x: Number) -> Number:
     """1 / (1 + t) or t / (1 + t) with t = exp(-|x|), which does not overflow."""
-    t = m.keep(exp_of_minus(m, m.magnitude(x)))
+    t = m.keep(low_exp(m, -m.magnitude(x)))
     return m.either(x < 0.0, lambda: t, lambda: 1.0) / (t + 1.0)
 
 
@@ -194,7 +190,7 @@ def softplus(m: Arithmetic, x: Number) -> Number:
 
     log(1 + t) is 2 atanh(t / (2 + t)), which keeps the digits of a small t.
     """
-    t = m.keep(exp_of_minus(m, m.magnitude(x)))
+    t = m.keep(low_exp(m, -m.magnitude(x)))
     s = m.keep(t / (t + 2.0))
     square = m.keep(s * s)
     return m.at_least(x, 0.0) + (s * square * polynomial(m, square, ATANH) + s) * 2.0
@@ -202,13 +198,13 @@ def softplus(m: Arithmetic, x: Number) -> Number:
 
 def mish(m: Arithmetic, x: Number) -> Number:
     """x * tanh(log(1 + t)) is x * u / (u + 2) with t = exp(x) and u = t * (t + 2); x itself where u is large."""
-    t = m.keep(wide_exp(m, m.keep(m.at_least(m.at_most(x, 20.0), LEAST))))
+    t = m.keep(low_exp(m, m.at_most(x, 20.0)))
     u = m.keep(t * (t + 2.0))
     return x * (u / (u + 2.0))
 
 
 FUNCTIONS: dict[str, Callable[[Arithmetic, Number], Number]] = {
-    one.__name__: one for one in (exp, expm1, log, sigmoid, tanh, erf, silu, gelu, tanh_gelu, softplus, mish)
+    one.__name__: one for one in (exp, low_exp, expm1, log, sigmoid, tanh, erf, silu, gelu, tanh_gelu, softplus, mish)
 }
 """By name."""
 

@@ -18,6 +18,7 @@ from graphopt.rewrite import Decline
 from graphopt.targets.functions import in_lanes
 from graphopt.targets.instructions.elementary import ELEMENTARY
 from graphopt.targets.scalars import ScalarRule, constant, product, scalar_rule
+from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, at_least, at_most, lanewise
 
 Function = Callable[[Expr], Expr]
@@ -66,6 +67,7 @@ LIBRARY: dict[str, Function] = {
     "expm1": lambda x: tirx.exp(x) - constant(1.0, x),
     "gelu": library_gelu,
     "log": tirx.log,
+    "low_exp": tirx.exp,
     "mish": lambda x: x * tirx.tanh(library_softplus(x)),
     "sigmoid": library_sigmoid,
     "silu": lambda x: x * library_sigmoid(x),
@@ -89,6 +91,13 @@ def of_float32(function: Function) -> Function:
 
 IN_C = {name: of_float32(one.call) for name, one in ELEMENTARY.items()}
 IN_LANES = {name: of_float32(partial(in_lanes, name)) for name in FUNCTIONS}
+BY_CODE: dict[str | None, Mapping[str, Function]] = {None: LIBRARY, "c": IN_C, "llvm": IN_LANES}
+"""By code generator; None for floats without polynomials."""
+
+
+def low_exp(x: Expr, target: Target) -> Expr:
+    """exp(x) of what is not above 0, on a target."""
+    return BY_CODE[target.codegen if str(x.ty).startswith("float32") else None]["low_exp"](x)
 
 
 def elu(functions: Mapping[str, Function], x: Expr, alpha: float, scale: float = 1.0) -> Expr:
@@ -114,6 +123,6 @@ def rules(functions: Mapping[str, Function]) -> dict[type[Op], ScalarRule]:
     }
 
 
-for _isa, _functions in ((None, LIBRARY), ("c", IN_C), ("llvm", IN_LANES)):
+for _isa, _functions in BY_CODE.items():
     for _op, _rule in rules(_functions).items():
         scalar_rule(_op, _isa)(_rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -185,6 +186,14 @@ def meaning(x: Array, name: str) -> Array:
     return np.asarray(FUNCTIONS[name](InNumpy(), x))
 
 
+MOST = {"expm1": 0.0, "low_exp": 43.0}
+"""The largest number of which some functions are defined."""
+
+
+def within(x: Array, most: float) -> Array:
+    return np.logical_not(x > most)
+
+
 def entered(name: str) -> Instruction:
     text = body(name)
     return instruction(
@@ -195,7 +204,7 @@ def entered(name: str) -> Instruction:
             "float32",
             text,
             partial(meaning, name=name),
-            defined=(lambda x: np.logical_not(x > 0)) if name == "expm1" else (lambda x: np.ones(x.shape, bool)),
+            defined=partial(within, most=MOST.get(name, math.inf)),
             comment=(inspect.getdoc(FUNCTIONS[name]) or name).partition("\n")[0],
             includes=("math.h",) if "INFINITY" in text or "NAN" in text else (),
         )

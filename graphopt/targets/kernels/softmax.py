@@ -7,11 +7,12 @@ from contextlib import ExitStack
 
 from tvm import tirx
 
-from graphopt.ops import Exp, Softmax
+from graphopt.ops import Softmax
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
 from graphopt.targets.kernels.rows import Row
 from graphopt.targets.scalars import constant
+from graphopt.targets.scalars_functions import low_exp
 from graphopt.targets.schedule import channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, loop
 
@@ -38,7 +39,7 @@ def sweeps(task: Task[Softmax], across: int | None, lanes: int) -> Kernel:
             top[0] = tirx.max(top[0], x.load(at(i)))
         total[0] = constant(0.0, first)
         with loop("i", 0, shape[axis]) as i:
-            out.store(at(i), frame.scalar(Exp(), x.load(at(i)) - top[0]))
+            out.store(at(i), low_exp(x.load(at(i)) - top[0], task.target))
             total[0] = total[0] + out.load(at(i))
         with loop("i", 0, shape[axis]) as i:
             out.store(at(i), epilogue(out.load(at(i)) / total[0], at(i)))
@@ -86,9 +87,9 @@ def softmax_vectors(task: Task[Softmax]) -> Kernel:
         def at(position: Expr) -> Point:
             return Point((*index[:axis], position, *index[axis + 1 :]), axis, row.lanes)
 
-        def power(top: Expr) -> Callable[[Expr], Expr]:
+        def powers(top: Expr) -> Callable[[Expr], Expr]:
             def write(position: Expr) -> Expr:
-                out.store(at(position), frame.scalar(Exp(), x.load(at(position)) - row.spread(top)))
+                out.store(at(position), low_exp(x.load(at(position)) - row.spread(top), task.target))
                 return out.load(at(position))
 
             return write
@@ -97,7 +98,7 @@ def softmax_vectors(task: Task[Softmax]) -> Kernel:
             for outer in (a for a in physical_loops(shape, out.strides) if a != axis):
                 index[outer] = loops.enter_context(loop(f"i{outer}", 0, shape[outer]))
             top = row.fold(LOWEST, tirx.max, lambda i: x.load(at(i)))
-            total = row.fold(0.0, lambda a, b: a + b, power(top), chains=1)
+            total = row.fold(0.0, lambda a, b: a + b, powers(top), chains=1)
             factor, last = Locals("factor", 1, row.dtype), Locals("last", 1, row.dtype, row.lanes)
             factor[0] = tirx.const(1.0, row.dtype) / total
             end = at(row.size - row.lanes)
