@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from graphopt.ir import Array, Sampler, TensorType, Value, expect
-from graphopt.ops.elementwise import Binary, Unary
+from graphopt.ops.elementary import evaluated
+from graphopt.ops.elementwise import Binary, Sigmoid, Unary
 from graphopt.ops.math import Erf
 
 __all__ = ["Celu", "Elu", "Gelu", "Mish", "PRelu", "Selu", "Shrink", "Softplus", "Softsign", "Swish", "ThresholdedRelu"]
@@ -18,7 +21,8 @@ class Elu(Unary, name="elu"):
 
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
-        return np.asarray(np.where(x > 0, x, x.dtype.type(self.alpha) * np.expm1(np.minimum(x, 0))), x.dtype)
+        below = evaluated("expm1", np.expm1, np.minimum(x, 0))
+        return np.asarray(np.where(x > 0, x, x.dtype.type(self.alpha) * below), x.dtype)
 
 
 class Selu(Unary, name="selu"):
@@ -39,14 +43,15 @@ class Celu(Unary, name="celu"):
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
         alpha = x.dtype.type(self.alpha)
-        return np.asarray(np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)), x.dtype)
+        below = evaluated("expm1", np.expm1, np.minimum(x, 0) / alpha)
+        return np.asarray(np.where(x > 0, x, alpha * below), x.dtype)
 
 
 class Softplus(Unary, name="softplus"):
     """log(1 + exp(x)), computed without overflow."""
 
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(np.logaddexp(inputs[0], 0), inputs[0].dtype)
+        return evaluated("softplus", lambda x: np.logaddexp(x, 0), inputs[0])
 
 
 class Softsign(Unary, name="softsign"):
@@ -56,18 +61,22 @@ class Softsign(Unary, name="softsign"):
         return np.asarray(inputs[0] / (1 + np.abs(inputs[0])))
 
 
+def exact_gelu(x: Array) -> Array:
+    return np.asarray(0.5 * x * (1 + Erf().evaluate(x * math.sqrt(0.5))))
+
+
+def approximate_gelu(x: Array) -> Array:
+    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+
+
 class Gelu(Unary, name="gelu"):
     """x * Phi(x), or with ``tanh`` its approximation (Hendrycks and Gimpel, 2016)."""
 
     tanh: bool = False
 
     def evaluate(self, *inputs: Array) -> Array:
-        (x,) = inputs
-        kind = x.dtype.type
-        if self.tanh:
-            inner = kind(np.sqrt(2 / np.pi)) * (x + kind(0.044715) * x**3)
-            return np.asarray(kind(0.5) * x * (1 + np.tanh(inner)))
-        return np.asarray(kind(0.5) * x * (1 + Erf().evaluate(x * kind(np.sqrt(0.5)))))
+        name, exact = ("tanh_gelu", approximate_gelu) if self.tanh else ("gelu", exact_gelu)
+        return evaluated(name, exact, inputs[0])
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -78,7 +87,7 @@ class Mish(Unary, name="mish"):
     """x * tanh(softplus(x))."""
 
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(inputs[0] * np.tanh(Softplus().evaluate(*inputs)))
+        return evaluated("mish", lambda x: x * np.tanh(np.logaddexp(x, 0)), inputs[0])
 
 
 class ThresholdedRelu(Unary, name="thresholded_relu"):
@@ -123,4 +132,4 @@ class Swish(Unary, name="swish"):
 
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
-        return np.asarray(x / (1 + np.exp(-x.dtype.type(self.alpha) * x)))
+        return np.asarray(x * Sigmoid().evaluate(x.dtype.type(self.alpha) * x))

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphopt.errors import InvalidGraph
 from graphopt.ir import Array, Op, Sampler, Shape, TensorType, Trait, Value, expect
+from graphopt.ops.elementary import evaluated
 
 __all__ = [
     "Abs",
@@ -118,18 +119,21 @@ class Clip(Unary, name="clip"):
         return cls(low=low, high=high)(x) if x.type.is_float else None
 
 
+def exact_sigmoid(x: Array) -> Array:
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1 / (1 + small), small / (1 + small)))
+
+
 class Sigmoid(Unary, name="sigmoid"):
     """1 / (1 + exp(-x)), computed without overflow."""
 
     def evaluate(self, *inputs: Array) -> Array:
-        (x,) = inputs
-        small = np.exp(-np.abs(x))
-        return np.asarray(np.where(x >= 0, 1 / (1 + small), small / (1 + small)), x.dtype)
+        return evaluated("sigmoid", exact_sigmoid, inputs[0])
 
 
 class Tanh(Unary, name="tanh"):
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(np.tanh(inputs[0]))
+        return evaluated("tanh", np.tanh, inputs[0])
 
 
 class Silu(Unary, name="silu"):
@@ -166,7 +170,7 @@ class HardSwish(Unary, name="hard_swish"):
 
 class Exp(Unary, name="exp"):
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(np.exp(inputs[0]))
+        return evaluated("exp", np.exp, inputs[0])
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:

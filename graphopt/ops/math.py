@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array, Sampler, Value
+from graphopt.ops.elementary import evaluated
 from graphopt.ops.elementwise import Clip, Unary
 
 __all__ = [
@@ -62,7 +63,7 @@ class Reciprocal(Unary, name="reciprocal"):
 
 class Log(Unary, name="log"):
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(np.log(inputs[0]))
+        return evaluated("log", np.log, inputs[0])
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
@@ -75,7 +76,7 @@ class Erf(Unary, name="erf"):
     def evaluate(self, *inputs: Array) -> Array:
         from scipy.special import erf
 
-        return np.asarray(erf(inputs[0]), inputs[0].dtype)
+        return evaluated("erf", erf, inputs[0])
 
 
 class Sin(Unary, name="sin"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
+from graphopt.ops.elementary import evaluated
 from graphopt.ops.elementwise import Add, Div, Mul, Sqrt, Sub
 from graphopt.ops.reduction import ReduceMean
 
@@ -64,7 +65,7 @@ class Softmax(Op, name="softmax"):
 
     def evaluate(self, *inputs: Array) -> Array:
         (x,) = inputs
-        e = np.exp(x - x.max(axis=self.axis, keepdims=True))
+        e = evaluated("exp", np.exp, x - x.max(axis=self.axis, keepdims=True))
         return np.asarray(e / e.sum(axis=self.axis, keepdims=True))
 
     @classmethod

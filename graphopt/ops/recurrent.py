@@ -14,7 +14,7 @@ import numpy as np
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, constant, expect
 from graphopt.ops.elementwise import Add, Sigmoid
 from graphopt.ops.linear import Linear
-from graphopt.ops.sequence import GruSequence, LstmSequence, RnnSequence, squash
+from graphopt.ops.sequence import GruSequence, LstmSequence, RnnSequence, squash, tanh
 from graphopt.ops.shape import Concat, Reshape, Slice, Transpose
 
 __all__ = ["DIRECTIONS", "GRU", "LSTM", "RNN", "Recurrent"]
@@ -178,8 +178,8 @@ class LSTM(Recurrent, name="lstm"):
         h, c = state
         i, o, f, g = np.split(x + h @ r.T + w_bias + r_bias, 4, axis=1)
         sigmoid = Sigmoid().evaluate
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        return [sigmoid(o) * np.tanh(c), c]
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        return [sigmoid(o) * tanh(c), c]
 
     def sequence(self, reverse: bool) -> Op:
         return LstmSequence(reverse=reverse)
@@ -206,7 +206,7 @@ class GRU(Recurrent, name="gru"):
             inner = reset * (h @ r[2 * size :].T + r_bias[2 * size :])
         else:
             inner = (reset * h) @ r[2 * size :].T + r_bias[2 * size :]
-        return [(1 - z) * np.tanh(gates[:, 2 * size :] + inner) + z * h]
+        return [(1 - z) * tanh(gates[:, 2 * size :] + inner) + z * h]
 
     def sequence(self, reverse: bool) -> Op:
         return GruSequence(reverse=reverse, linear_before_reset=self.linear_before_reset)

@@ -14,16 +14,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Value, expect
-from graphopt.ops.elementwise import Sigmoid
+from graphopt.ops.elementwise import Sigmoid, Tanh
 from graphopt.ops.linear import Linear
 from graphopt.ops.shape import Transpose
 
 __all__ = ["GruSequence", "LstmSequence", "RecurrentSequence", "RnnSequence"]
 
 
+def tanh(x: Array) -> Array:
+    return Tanh().evaluate(x)
+
+
 def squash(activation: str, x: Array) -> Array:
     """The activation of an RNN."""
-    return np.asarray(np.tanh(x) if activation == "tanh" else np.maximum(x, 0))
+    return np.asarray(tanh(x) if activation == "tanh" else np.maximum(x, 0))
 
 
 def state_macs(gates: TensorType, weight: TensorType) -> int:
@@ -114,8 +118,8 @@ class LstmSequence(RecurrentSequence, name="lstm_sequence"):
         h, c = states
         i, o, f, g = np.split(gates + h @ r.T, 4, axis=1)
         sigmoid = Sigmoid().evaluate
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        return [sigmoid(o) * np.tanh(c), c]
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        return [sigmoid(o) * tanh(c), c]
 
 
 class GruSequence(RecurrentSequence, name="gru_sequence"):
@@ -139,7 +143,7 @@ class GruSequence(RecurrentSequence, name="gru_sequence"):
         inner = (
             reset * (h @ r[2 * size :].T + bias) if self.linear_before_reset else (reset * h) @ r[2 * size :].T + bias
         )
-        return [(1 - z) * np.tanh(gates[:, 2 * size :] + inner) + z * h, reset * h]
+        return [(1 - z) * tanh(gates[:, 2 * size :] + inner) + z * h, reset * h]
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:

@@ -17,9 +17,9 @@ from graphopt.runtime.machine import ABI_VERSION
 from graphopt.runtime.manifest import MANIFEST
 from graphopt.runtime.stack import stack_bytes
 from graphopt.runtime.templates import render
-from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.c_types import C_TYPES, c_literal
 from graphopt.targets.calls import BufferPlace, KernelCall, Loop, Lowered
-from graphopt.targets.codegen_c import OF_MATH_H, c_literal, print_function
+from graphopt.targets.codegen_c import OF_MATH_H, print_function
 from graphopt.targets.instructions import Instruction, definition, used
 from graphopt.targets.kernels import Built
 from graphopt.targets.naming import identifier, label, unique

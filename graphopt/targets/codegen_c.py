@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Sequence
 
-import numpy as np
 import tvm
 from tvm import tirx
 from tvm.ir.expr import Call, TensorLoad, Var
 from tvm.ir.prim.expr import BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, LShift, RShift
 
 from graphopt.errors import Unsupported
-from graphopt.targets.c_types import C_TYPES
+from graphopt.targets.c_types import C_TYPES, c_literal
 from graphopt.targets.kernels import Built
 from graphopt.targets.tir import Expr
 
@@ -44,7 +43,6 @@ OF_MATH_H = re.compile(rf"\b(?:{'|'.join(sorted(MATHS))})f?\(|\b(?:INFINITY|NAN)
 """What printed text takes from <math.h>."""
 PROMOTED = {"int8", "uint8", "int16", "uint16"}
 ATOM, UNARY, TERNARY = 20, 14, 2
-INT64_MIN = -(2**63)
 
 
 def lower_for_c(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -273,17 +271,3 @@ class Printer:
             suffix = "f" if str(node.ty) == "float32" else ""
             return f"{name}{suffix}({', '.join(map(self.text, node.args))})", ATOM
         raise self.unsupported(f"the intrinsic {name}")
-
-
-def c_literal(value: float | int, dtype: str) -> str:
-    """A number as C: for floats the shortest decimal that reads back as the same value."""
-    if not dtype.startswith("float"):
-        whole = int(value)
-        if whole == INT64_MIN:  # C has no negative literals, and its magnitude fits no type
-            return f"({whole + 1} - 1)"
-        return f"{whole}u" if whole > -INT64_MIN - 1 else str(whole)
-    if not np.isfinite(value):
-        return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
-    text = str(np.dtype(dtype).type(value))
-    text = text if re.search(r"[.e]", text) else f"{text}.0"
-    return f"{text}f" if dtype == "float32" else text

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, registry
+from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
 from graphopt.targets.calls import BufferPlace, KernelCall, Lowered, Piece, UnplacedCall, looped
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
 from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
-from graphopt.targets.kernels.nest import elementwise_nest
-from graphopt.targets.kernels.rows import rows_mover
+from graphopt.targets.kernels.elementwise import elementwise_kernel
+from graphopt.targets.kernels.row_moves import rows_mover
 from graphopt.targets.layout import assign_layouts
-from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
 from graphopt.targets.ports import AS_THEY_ARE, Port, PortOptions
@@ -202,11 +201,7 @@ class Lowering:
 
     def made(self, task: Task[Op], forms: tuple[str, ...]) -> MadeKernel:
         """Choose and build the kernel of a task; equal kernels are one function."""
-        choice = (
-            choose_kernel(task)
-            if task.region.anchor
-            else RuleChoice(elementwise_nest(task), registry.place(elementwise_nest), None)
-        )
+        choice = choose_kernel(task) if task.region.anchor else elementwise_kernel(task)
         kernel = choice.result
         assert kernel is not None
         built = build(task, kernel)

@@ -19,7 +19,6 @@ from graphopt.ops import (
     Add,
     Clip,
     Div,
-    Exp,
     HardSigmoid,
     HardSwish,
     Identity,
@@ -30,11 +29,8 @@ from graphopt.ops import (
     Neg,
     Pow,
     Relu,
-    Sigmoid,
-    Silu,
     Sqrt,
     Sub,
-    Tanh,
 )
 from graphopt.targets.lookup import HasSets, RuleChoice, choose
 from graphopt.targets.tir import Expr, at_least, at_most, is_float, largest, smallest
@@ -88,11 +84,6 @@ def clamp(x: Expr, low: float, high: float) -> Expr:
     least, most = limits(str(x.ty).partition("x")[0])
     x = x if low <= least else at_least(x, constant(low, x))
     return x if high >= most else at_most(x, constant(high, x))
-
-
-def sigmoid(x: Expr) -> Expr:
-    one = constant(1.0, x)
-    return one / (one + tirx.exp(constant(0.0, x) - x))
 
 
 def wrapping(compute: Callable[[Expr, Expr], Expr]) -> ScalarRule:
@@ -154,10 +145,6 @@ scalar_rule(Identity)(lambda op, x: x)
 scalar_rule(Relu)(lambda op, x: at_least(x, constant(0.0, x)))
 scalar_rule(LeakyRelu)(lambda op, x: tirx.Select(x >= constant(0.0, x), x, product(x, constant(op.alpha, x))))
 scalar_rule(Clip)(lambda op, x: clamp(x, op.low, op.high))
-scalar_rule(Sigmoid)(lambda op, x: sigmoid(x))
-scalar_rule(Tanh)(lambda op, x: tirx.tanh(x))
-scalar_rule(Silu)(lambda op, x: x * sigmoid(x))
-scalar_rule(Exp)(lambda op, x: tirx.exp(x))
 scalar_rule(Sqrt)(lambda op, x: tirx.sqrt(x))
 scalar_rule(Neg)(lambda op, x: wrapping(operator.sub)(op, constant(0.0, x), x))
 scalar_rule(Abs)(lambda op, x: tirx.abs(x))

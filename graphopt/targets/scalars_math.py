@@ -10,8 +10,8 @@ from tvm_ffi import structural_equal
 
 from graphopt import ops
 from graphopt.ir import Op
-from graphopt.targets.scalars import check_divisor, constant, product, scalar_rule, sigmoid
-from graphopt.targets.tir import Expr, at_least, at_most, is_float, lanewise
+from graphopt.targets.scalars import check_divisor, constant, scalar_rule
+from graphopt.targets.tir import Expr, is_float, lanewise
 
 
 def unary(function: Callable[[Expr], Expr]) -> Callable[[Op, Expr], Expr]:
@@ -22,11 +22,9 @@ FUNCTIONS: dict[type[Op], Callable[[Expr], Expr]] = {
     ops.Ceil: tirx.ceil,
     ops.Floor: tirx.floor,
     ops.Round: tirx.nearbyint,
-    ops.Log: tirx.log,
     ops.Sin: tirx.sin,
     ops.Cos: tirx.cos,
     ops.Tan: tirx.tan,
-    ops.Erf: lanewise(tirx.erf),
     ops.Asin: lanewise(tirx.asin),
     ops.Acos: lanewise(tirx.acos),
     ops.Atan: lanewise(tirx.atan),
@@ -44,27 +42,6 @@ def select(condition: Expr, yes: Expr, no: Expr) -> Expr:
     return tirx.Select(condition, yes, no)
 
 
-def elu(x: Expr, alpha: float, scale: float = 1.0) -> Expr:
-    """x above 0, alpha * (exp(x / scale) - 1) below."""
-    zero, one = constant(0.0, x), constant(1.0, x)
-    below = product(constant(alpha, x), tirx.exp(at_most(x, zero) * constant(1 / scale, x)) - one)
-    return select(x > zero, x, below)
-
-
-def softplus(x: Expr) -> Expr:
-    """max(x, 0) + log(1 + t) with t = exp(-|x|), which does not overflow.
-
-    log(1 + t) is 2 atanh(s) with s = t / (2 + t), at most 1/3: its series keeps the digits of a small t.
-    """
-    zero, two = constant(0.0, x), constant(2.0, x)
-    t = tirx.exp(zero - tirx.abs(x))
-    s = t / (two + t)
-    series = zero
-    for power in range(15 if "32" in str(x.ty) else 33, 0, -2):
-        series = series * (s * s) + constant(1 / power, x)
-    return at_least(x, zero) + two * s * series
-
-
 def sign(x: Expr) -> Expr:
     """-1, 0 or 1; x itself if it is neither above nor below 0, so that NaN stays NaN."""
     zero, one = constant(0, x), constant(1, x)
@@ -75,24 +52,9 @@ def sign(x: Expr) -> Expr:
 
 scalar_rule(ops.Reciprocal)(lambda op, x: constant(1.0, x) / x)
 scalar_rule(ops.Sign)(unary(sign))
-scalar_rule(ops.Elu)(lambda op, x: elu(x, op.alpha))
-scalar_rule(ops.Selu)(lambda op, x: product(constant(op.gamma, x), elu(x, op.alpha)))
-scalar_rule(ops.Celu)(lambda op, x: elu(x, op.alpha, op.alpha))
-scalar_rule(ops.Softplus)(unary(softplus))
 scalar_rule(ops.Softsign)(lambda op, x: x / (constant(1.0, x) + tirx.abs(x)))
-scalar_rule(ops.Mish)(lambda op, x: x * tirx.tanh(softplus(x)))
-scalar_rule(ops.Swish)(lambda op, x: x * sigmoid(product(constant(op.alpha, x), x)))
 scalar_rule(ops.ThresholdedRelu)(lambda op, x: select(x > constant(op.alpha, x), x, constant(0.0, x)))
 scalar_rule(ops.PRelu)(lambda op, x, slope: select(x < constant(0, x), slope * x, x))
-
-
-@scalar_rule(ops.Gelu)
-def gelu(op: ops.Gelu, x: Expr) -> Expr:
-    half, one = constant(0.5, x), constant(1.0, x)
-    if op.tanh:
-        inner = constant(math.sqrt(2 / math.pi), x) * (x + constant(0.044715, x) * x * x * x)
-        return half * x * (one + tirx.tanh(inner))
-    return half * x * (one + lanewise(tirx.erf)(x * constant(math.sqrt(0.5), x)))
 
 
 @scalar_rule(ops.Shrink)

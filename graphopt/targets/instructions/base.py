@@ -137,7 +137,19 @@ def assembly(body: str) -> str:
 
 
 def used(functions: str, target: HasSets) -> list[Instruction]:
-    """The instructions that the text of some functions calls, as the target has them."""
-    called = set(re.findall(r"\b(\w+)\(", functions))
-    names = dict.fromkeys(name for name, _ in INSTRUCTIONS if name in called)
-    return [find_instruction(name, target) for name in names]
+    """The instructions that the text of some functions calls, and those that these call, as the target has them.
+
+    They stand in the order of the table, in which an instruction comes after those that it calls.
+    """
+    names: set[str] = set()
+    texts = [functions]
+    while texts:
+        called = {name for name, _ in INSTRUCTIONS} & set(re.findall(r"\b(\w+)\(", texts.pop()))
+        texts += [body for name in called - names for body in bodies(find_instruction(name, target))]
+        names |= called
+    return [find_instruction(name, target) for name in dict.fromkeys(n for n, _ in INSTRUCTIONS) if name in names]
+
+
+def bodies(one: Instruction) -> tuple[str, str]:
+    """What may be compiled of an instruction: its body, or the portable one."""
+    return one.body, INSTRUCTIONS[one.name, None].body

@@ -1,4 +1,4 @@
-"""Kernels that move elements: transpose, slice, concat, pad, expand, resize; and softmax along one axis."""
+"""Kernels that move elements: transpose, slice, concat, pad, expand, resize."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Op
-from graphopt.ops import Concat, Expand, Pad, Reshape, Resize, Slice, Softmax, Transpose
+from graphopt.ops import Concat, Expand, Pad, Reshape, Resize, Slice, Transpose
 from graphopt.targets.kernels.base import KERNEL_RULES, Frame, Kernel, Task, kernel_rule, physical_loops
-from graphopt.targets.kernels.nest import Index, conjunction, emit_nest, reduced
-from graphopt.targets.tir import Expr, Locals, Point, loop
+from graphopt.targets.kernels.nest import Index, conjunction, emit_nest
+from graphopt.targets.tir import Expr, Point, loop
 
 KERNEL_RULES.unsupported("its result is its operand, read by another shape", (Reshape, None))
 
@@ -111,33 +111,3 @@ def concat_kernel(task: Task[Concat]) -> Kernel:
             start += shape[op.axis]
 
     return Kernel("concat", emit, {})
-
-
-@kernel_rule(Softmax)
-def softmax_kernel(task: Task[Softmax]) -> Kernel:
-    """Three sweeps along the axis: the maximum, the sum of exponentials (kept in the result), the division."""
-    (xv,) = task.inputs
-    shape = xv.type.static_shape
-    axis = task.op.axis % len(shape)
-
-    def emit(frame: Frame) -> None:
-        x, out, epilogue = frame.tensors[xv], frame.out, frame.epilogue()
-        index: list[Expr] = [0] * len(shape)
-
-        def at(position: Expr) -> Point:
-            return Point((*index[:axis], position, *index[axis + 1 :]))
-
-        with ExitStack() as loops:
-            for outer in (a for a in physical_loops(shape, out.strides) if a != axis):
-                index[outer] = loops.enter_context(loop(f"i{outer}", 0, shape[outer]))
-            lowest = tirx.const(float("-inf"), x.dtype)
-            top = reduced(x.dtype, lowest, shape[axis : axis + 1], lambda acc, r: tirx.max(acc, x.load(at(r[0]))))
-            total = Locals("total", 1, x.dtype)
-            total[0] = tirx.const(0.0, x.dtype)
-            with loop("i", 0, shape[axis]) as i:
-                out.store(at(i), tirx.exp(x.load(at(i)) - top))
-                total[0] = total[0] + out.load(at(i))
-            with loop("i", 0, shape[axis]) as i:
-                out.store(at(i), epilogue(out.load(at(i)) / total[0], at(i)))
-
-    return Kernel("softmax", emit, {})

@@ -31,8 +31,10 @@ from graphopt.ops import (
     SumPool,
     Window,
 )
+from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
 from graphopt.targets.kernels.quantized import widened, zero_point_of
+from graphopt.targets.kernels.rows import Row, merging, side_by_side
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import constant, limits
 from graphopt.targets.tir import Expr, Locals, Point, largest, loop, smallest, when
@@ -249,6 +251,32 @@ def reduce_nest(task: Task[Reduction]) -> Kernel:
 
             total = reduced(dtype, tirx.const(neutral(dtype), dtype), extents, step)
             return total * constant(1 / math.prod(extents), total) if isinstance(op, ReduceMean) else total
+
+        emit_nest(frame, value)
+
+    return Kernel(op.name, emit, {})
+
+
+@kernel_rule(ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceMean, isa="llvm")
+def reduce_rows(task: Task[Reduction]) -> Kernel:
+    """A reduction of floats whose elements stand side by side, in vectors."""
+    op, (xv,), dtype = task.op, task.inputs, task.inputs[0].type.dtype
+    if not xv.type.is_float:
+        raise Decline("LLVM makes vectors of sums of integers")
+    kept = [a for a in range(xv.type.rank) if a not in op.axes]
+    if not op.axes or not side_by_side(task.strided(xv), op.axes):
+        raise Decline("its elements do not stand side by side")
+    view = merging([*([a] for a in kept), op.axes])
+    row = Row.of(math.prod(xv.type.static_shape[a] for a in op.axes), task.target.lanes, dtype)
+
+    def emit(frame: Frame) -> None:
+        x = view(frame.tensors[xv])
+        neutral, combine = REDUCE[type(op)]
+
+        def value(index: Index) -> Expr:
+            lead = [index[a] for a in kept] if op.keepdims else index
+            total = row.fold(neutral(dtype), combine, lambda i: x.load(Point((*lead, i), len(lead), row.lanes)))
+            return total * constant(1 / row.size, total) if isinstance(op, ReduceMean) else total
 
         emit_nest(frame, value)
 

@@ -1,0 +1,71 @@
+"""Regions of elementwise operators alone.
+
+LLVM makes vectors of the plain nest, but not if elementary functions are in it: products behind a fence stay scalars.
+So these are written in vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from graphopt.ir import Op
+from graphopt.rewrite import Decline
+from graphopt.targets.kernels.base import Frame, Kernel, Task, physical_loops
+from graphopt.targets.kernels.nest import elementwise_nest
+from graphopt.targets.kernels.rows import as_one, merging
+from graphopt.targets.lookup import RuleChoice, choose
+from graphopt.targets.scalars import SCALARS
+from graphopt.targets.schedule import channel_segments
+from graphopt.targets.tir import Expr, Point, Tensor, loop
+
+
+def elementwise_vectors(task: Task[Op]) -> Kernel:
+    """In vectors along the innermost axis; axes that lie as one in all tensors are one."""
+    region = task.region
+    if region.tail is not None:
+        raise Decline("a pooling ends it")
+    shape = region.head.type.static_shape
+    if not shape:
+        raise Decline("it is a single number")
+    tensors = [task.strided(v).broadcast(shape) for v in region.epilogue_operands]
+    out = Tensor(None, region.head.type.dtype, task.out.shape, task.out.strides)
+    groups = merged_axes(out, tensors)
+    if out.strides[groups[-1][-1]] != 1:
+        raise Decline("the elements of its result do not stand side by side")
+    view, sizes = merging(groups), [math.prod(shape[a] for a in group) for group in groups]
+
+    def emit(frame: Frame) -> None:
+        epilogue, seen = frame.epilogue(view), view(frame.out)
+        assert seen is not None
+        with ExitStack() as loops:
+            index: list[Expr] = [loops.enter_context(loop(f"i{a}", 0, size)) for a, size in enumerate(sizes[:-1])]
+            for segment in channel_segments(sizes[-1], task.target.lanes, 1):
+                with loop("block", 0, segment.blocks) as block:
+                    at = Point((*index, segment.start + block * segment.lanes), len(index), segment.lanes)
+                    seen.store(at, epilogue(None, at))
+
+    return Kernel(region.compute[-1].op.name, emit, {})
+
+
+def merged_axes(out: Tensor, tensors: Sequence[Tensor]) -> list[list[int]]:
+    """The axes of more than one element in the order of memory of the result; those that lie as one are together."""
+    axes = [a for a in physical_loops(out.shape, out.strides) if out.shape[a] > 1] or [len(out.shape) - 1]
+    groups = [axes[:1]]
+    for axis in axes[1:]:
+        if all(as_one(t, (groups[-1][-1], axis)) for t in (out, *tensors)):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return groups
+
+
+RULES = {(True, "llvm"): elementwise_vectors, (True, None): elementwise_nest, (False, None): elementwise_nest}
+"""By whether elementary functions are in the region, and by instruction set."""
+
+
+def elementwise_kernel(task: Task[Op]) -> RuleChoice[Kernel]:
+    """The kernel of a region without an anchor."""
+    functions = any((type(n.op), "llvm") in SCALARS for n in task.region.epilogue)
+    return choose(RULES, functions, task.target, lambda rule: rule(task))

@@ -1,0 +1,143 @@
+"""Elementary functions of float32: how far they are from the exact ones, over all magnitudes, and at the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from scipy import special
+
+from graphopt.ir import Array, Op
+from graphopt.ops import Erf, Exp, Gelu, Log, Mish, Sigmoid, Silu, Softplus, Tanh
+from graphopt.ops.elementary import FUNCTIONS, evaluated
+
+STRIDE, FINE_STRIDE, CHUNK = 4099, 61, 1 << 20
+LEAST_NORMAL = 2.0**-126
+
+
+def exact_softplus(x: Array) -> Array:
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+def exact_mish(x: Array) -> Array:
+    t = np.exp(np.minimum(x, 30))
+    return np.asarray(x * (t * (t + 2) / (t * (t + 2) + 2)))
+
+
+EXACT: dict[str, Callable[[Array], Array]] = {
+    "exp": np.exp,
+    "low_exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "sigmoid": special.expit,
+    "tanh": np.tanh,
+    "erf": special.erf,
+    "silu": lambda x: x * special.expit(x),
+    "gelu": lambda x: 0.5 * x * special.erfc(-x * np.sqrt(0.5)),
+    "tanh_gelu": lambda x: x * special.expit(np.sqrt(8 / np.pi) * (x + 0.044715 * x**3)),
+    "softplus": exact_softplus,
+    "mish": exact_mish,
+}
+"""In float64."""
+
+BOUNDS = {
+    "exp": 1.0,
+    "low_exp": 1.0,
+    "expm1": 1.0,
+    "log": 1.0,
+    "sigmoid": 2.2,
+    "tanh": 2.6,
+    "erf": 2.3,
+    "silu": 3.0,
+    "gelu": 2.0,
+    "tanh_gelu": 2.5,
+    "softplus": 2.5,
+    "mish": 4.0,
+}
+"""In units in the last place, as docs/performance.md has them; of results that are normal numbers."""
+LOWEST = {"silu": -87.0, "gelu": 0.0, "tanh_gelu": 0.0, "mish": -87.0}
+"""From where on the bounds hold. Below, factors are subnormal, or the sum of 1 and a number near -1 has few digits."""
+HIGHEST = {"expm1": 0.0, "low_exp": 43.0}
+BELOW = {"silu": 1e-43, "gelu": 2e-7, "tanh_gelu": 2e-7, "mish": 1e-43}
+"""The largest error below, in absolute terms."""
+
+
+def numbers(stride: int) -> Iterator[Array]:
+    """All float32 from 0 to infinity of which the bits are multiples of ``stride``, and their negatives."""
+    for start in range(0, 0x7F800001, stride * CHUNK):
+        bits = np.arange(start, min(start + stride * CHUNK, 0x7F800001), stride, dtype=np.uint32)
+        for sign in (0, 1 << 31):
+            yield (bits | np.uint32(sign)).view(np.float32)
+
+
+def errors(name: str, x: Array) -> tuple[Array, Array]:
+    """The error of each result that is finite, in units in the last place of a normal number, and absolute."""
+    with np.errstate(all="ignore"):
+        y, exact = evaluated(name, EXACT[name], x), EXACT[name](x.astype(np.float64))
+        rounded = exact.astype(np.float32)
+        absolute = np.abs(y - exact)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(rounded), name)
+    np.testing.assert_array_equal(np.isinf(y), np.isinf(rounded), name)
+    finite = np.isfinite(rounded)
+    units = np.spacing(np.maximum(np.abs(rounded[finite]), np.float32(LEAST_NORMAL)))
+    return absolute[finite] / units, absolute[finite]
+
+
+def check(name: str, stride: int) -> None:
+    low, high = LOWEST.get(name, -np.inf), HIGHEST.get(name, np.inf)
+    for x in numbers(stride):
+        above, below = x[(x >= low) & (x <= high)], x[x < low]
+        assert errors(name, above)[0].max(initial=0.0) <= BOUNDS[name]
+        if len(below):
+            assert errors(name, below)[1].max(initial=0.0) <= BELOW[name]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_error_is_within_its_bound(name: str) -> None:
+    check(name, STRIDE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_error_of_many_more_numbers_is_within_its_bound(name: str) -> None:
+    check(name, FINE_STRIDE)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        *[("exp", x, y) for x, y in ((-np.inf, 0), (-104, 0), (88.73, np.inf), (np.inf, np.inf), (0, 1), (-0.0, 1))],
+        *[("log", x, y) for x, y in ((0, -np.inf), (-0.0, -np.inf), (-1, np.nan), (np.inf, np.inf), (1, 0))],
+        *[("sigmoid", x, y) for x, y in ((-np.inf, 0), (np.inf, 1), (0, 0.5), (-88, 6.0546e-39))],
+        *[(name, x, x) for name in ("tanh", "erf") for x in (0.0, -0.0, 1e-45, -1e-45)],
+        *[(name, x, np.sign(x)) for name in ("tanh", "erf") for x in (10, -10, np.inf, -np.inf)],
+        *[("softplus", x, y) for x, y in ((-np.inf, 0), (np.inf, np.inf), (100, 100))],
+        *[("silu", 100.0, 100.0), ("gelu", 100.0, 100.0), ("gelu", -100.0, 0.0), ("mish", 100.0, 100.0)],
+        *[(name, np.nan, np.nan) for name in FUNCTIONS],
+    ],
+)
+def test_edges(name: str, x: float, y: float) -> None:
+    got = evaluated(name, EXACT[name], np.array([x], np.float32))
+    np.testing.assert_allclose(got, np.array([y], np.float32), rtol=1e-4 if 0 < abs(y) < LEAST_NORMAL else 0)
+    if x == 0 and y == 0:
+        assert np.signbit(got) == np.signbit(np.float32(y))
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (3, 1, 2), (2, 5000)])
+def test_shapes_and_strides(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32).T
+    y = evaluated("tanh", np.tanh, x)
+    assert y.shape == x.shape and y.dtype == np.float32
+    np.testing.assert_allclose(y, np.tanh(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "op", [Erf(), Exp(), Gelu(), Gelu(tanh=True), Log(), Mish(), Sigmoid(), Silu(), Softplus(), Tanh()]
+)
+def test_other_floats_keep_the_functions_of_numpy(op: Op) -> None:
+    """Contracts of passes are checked in float64, to 1e-9."""
+    x = np.linspace(0.1, 5, 50)
+    exact = EXACT["tanh_gelu" if isinstance(op, Gelu) and op.tanh else op.name](x)
+    np.testing.assert_allclose(op.evaluate(x), exact, rtol=1e-12)
+    assert op.evaluate(x.astype(np.float16)).dtype == np.float16
