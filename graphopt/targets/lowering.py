@@ -10,6 +10,7 @@ from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, verify
 from graphopt.ir.registry import place
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
+from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
 from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
@@ -103,7 +104,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     """
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
-    graph = stepwise(graph) if target.codegen == "c" else graph
+    graph = stepwise(graph) if target.codegen == "c" else absorb_moves(graph)
     verify(graph)
     check_types(graph)
     lowering = Lowering(graph, target, options)

@@ -1,4 +1,7 @@
-"""Regions: the part of a graph that one kernel computes, split into anchor, epilogue and pooling tail."""
+"""Regions: the part of a graph that one kernel computes, split into anchor, epilogue and what ends it.
+
+Before a matrix product of two run-time operands there may be moves of its operands, and behind it a transpose.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,11 @@ from graphopt.ops import (
     MaxPool,
     ReduceMean,
     Reshape,
+    Transpose,
 )
 from graphopt.rewrite.legalize import legalize
 from graphopt.targets.scalars import is_scalar
+from graphopt.targets.views import MOVES
 
 IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
 """Anchors whose kernels write each element of the result once, after all reads for it."""
@@ -46,20 +51,40 @@ class Region:
 
     @cached_property
     def anchor(self) -> Node | None:
-        """The one node that is not elementwise and not the tail; None in an elementwise region."""
+        """The one node that is not elementwise and does not end the region; None in an elementwise region.
+
+        If it is a matrix product there may be moves before it.
+        """
         heavy = [n for n in self.compute if not is_scalar(type(n.op))]
-        return heavy[0] if heavy else None
+        products = [n for n in heavy if not isinstance(n.op, MOVES)]
+        return (products or heavy or [None])[0]
 
     @cached_property
-    def tail(self) -> Node | None:
-        """The pooling that ends the region, if it is not the anchor; else None."""
+    def moves(self) -> tuple[Node, ...]:
+        """The moves before the anchor."""
+        return self.compute[: self.compute.index(self.anchor)] if self.anchor else ()
+
+    @cached_property
+    def end(self) -> Node | None:
+        """The last node, if it is neither the anchor nor elementwise; else None."""
         last = self.body.outputs[0].node
         return last if last is not self.anchor and not is_scalar(type(last.op)) else None
 
     @cached_property
+    def tail(self) -> Node | None:
+        """The pooling that ends the region, if it is not the anchor; else None."""
+        return None if self.turn else self.end
+
+    @cached_property
+    def turn(self) -> Node | None:
+        """The transpose that ends the region, if it is not the anchor; else None."""
+        return self.end if self.end and isinstance(self.end.op, Transpose) else None
+
+    @cached_property
     def epilogue(self) -> tuple[Node, ...]:
-        """The elementwise nodes between anchor and tail."""
-        return tuple(n for n in self.compute if n is not self.anchor and n is not self.tail)
+        """The elementwise nodes behind the anchor."""
+        others = {*self.moves, self.anchor, self.end}
+        return tuple(n for n in self.compute if n not in others)
 
     @cached_property
     def epilogue_operands(self) -> tuple[Value, ...]:
@@ -75,16 +100,16 @@ class Region:
     @cached_property
     def pointwise_operands(self) -> tuple[Value, ...]:
         """The inputs of the body whose elements are each read just before the result's is written, and never again."""
-        if self.tail is not None or (self.anchor is not None and not isinstance(self.anchor.op, IN_PLACE_ANCHORS)):
+        if self.end is not None or (self.anchor is not None and not isinstance(self.anchor.op, IN_PLACE_ANCHORS)):
             return ()
-        elsewhere = (*(self.anchor.inputs if self.anchor else ()), *self.tables)
+        elsewhere = {*(v for n in (*self.moves, self.anchor) if n for v in n.inputs), *self.tables}
         candidates = [v for v in self.body.inputs if v in self.epilogue_operands and v not in elsewhere]
         return tuple(v for v in candidates if v.type == self.head.type)
 
     @cached_property
     def head(self) -> Value:
-        """The result of the anchor and the epilogue, before the tail."""
-        return self.tail.inputs[0] if self.tail else self.body.outputs[0]
+        """The result of the anchor and the epilogue, before what ends the region."""
+        return self.end.inputs[0] if self.end else self.body.outputs[0]
 
 
 def tables_of(node: Node) -> tuple[Value, ...]:
@@ -141,14 +166,27 @@ def is_elementwise(node: Node, supported: set[type[Op]]) -> bool:
 
 
 def check_form(region: Region) -> None:
-    """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling."""
-    anchor, tail, head = region.anchor, region.tail, region.head
+    """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling.
+
+    Of a matrix product it may also be moves first, of its operands alone, and a transpose last.
+    """
+    anchor, tail = region.anchor, region.tail
     scalar = all(is_scalar(type(n.op)) for n in region.epilogue)
-    leads = anchor is None or (anchor is region.compute[0] and anchor.types[0].shape == head.type.shape)
+    leads = anchor is None or anchor.types[0].shape == region.head.type.shape
     computed = any(v.node in region.compute for v in region.tables)
-    if not scalar or not leads or computed or (tail is not None and not tiles(tail)):
+    if not scalar or not leads or not moves_fit(region) or computed or (tail is not None and not tiles(tail)):
         what = f"a kernel of {', '.join(n.op.name for n in region.compute)} has no lowering"
         raise Unsupported(what, where=region.node.name or None, advice="fuse with graphopt.passes.Fuse, or not at all")
+
+
+def moves_fit(region: Region) -> bool:
+    """Whether moves stand before a product only, and for it alone; and a transpose only behind one."""
+    if not region.moves and region.turn is None:
+        return True
+    moved = {v for move in region.moves for v in move.results}
+    elsewhere = moved & {v for node in region.epilogue for v in node.inputs}
+    product = region.anchor is not None and isinstance(region.anchor.op, MatMul | MatMulInteger)
+    return product and not elsewhere and all(isinstance(move.op, MOVES) for move in region.moves)
 
 
 def tiles(tail: Node) -> bool:

@@ -88,5 +88,5 @@ def widened(part: Expr, start: int, size: int) -> Expr:
     """A vector of four lanes with a part of it from ``start`` on, and zeros beside."""
     if size == BLOCK:
         return part
-    zero = tirx.const(0.0, "float32")
-    return tirx.Shuffle([part, zero], [i - start if start <= i < start + size else size for i in range(BLOCK)])
+    zeros = tirx.const(0.0, f"float32x{BLOCK}")
+    return tirx.Shuffle([part, zeros], [i - start if start <= i < start + size else size for i in range(BLOCK)])

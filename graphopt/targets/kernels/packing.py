@@ -1,4 +1,4 @@
-"""Blocks of columns of a matrix packed side by side, each row of a block after the other, for tiles to read in vectors."""
+"""Blocks of columns of a matrix, packed row by row, for tiles to read in vectors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ BLOCK = 4
 
 
 def transposed(rows: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
-    """Four vectors of 32 bits a lane, of which each block of four by four is transposed.
-
-    Six shuffles of the smallest kind would do for a block on every machine; here there are eight, two by two.
-    """
+    """Four vectors of 32 bits a lane, of which each block of four by four is transposed."""
     blocks = range(0, lanes, BLOCK)
 
     def shuffled(x: Expr, y: Expr, pattern: Sequence[int]) -> Expr:

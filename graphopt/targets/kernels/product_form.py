@@ -1,4 +1,4 @@
-"""How a batch of matrix products is seen by its kernels: perhaps transposed, perhaps with leading axes among the rows."""
+"""How kernels see a batch of matrix products: perhaps transposed, perhaps with leading axes among the rows."""
 
 from __future__ import annotations
 
