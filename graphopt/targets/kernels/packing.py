@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tvm import tirx
 
@@ -28,6 +29,15 @@ def transposed(rows: Sequence[Expr], dtype: str, lanes: int) -> list[Expr]:
             pairs[2 * half + i] = shuffled(rows[2 * half], rows[2 * half + 1], pattern)
     patterns = ((0, 1, 4, 5), (2, 3, 6, 7))
     return [shuffled(pairs[i], pairs[2 + i], pattern) for i in range(2) for pattern in patterns]
+
+
+def turned_columns(column: Callable[[int], Expr], dtype: str, lanes: int) -> list[Expr]:
+    """Four rows of so many columns, of which each gives its four elements as a vector."""
+    rows = Locals("rows", BLOCK, dtype, lanes)
+    for i in range(BLOCK):
+        parts = [column(start + i) for start in range(0, lanes, BLOCK)]
+        rows[i] = tirx.Shuffle(parts, list(range(lanes))) if len(parts) > 1 else parts[0]
+    return transposed([rows[i] for i in range(BLOCK)], dtype, lanes)
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,7 @@ class PackedColumns:
             return b.load(Point((*lead, k, column + first + c), len(lead), BLOCK)) if there else zero
 
         with loop("k", 0, self.depth // BLOCK) as block:
-            rows = Locals("rows", BLOCK, packed.dtype, lanes)
-            for i in range(BLOCK):
-                parts = [side_by_side(block * BLOCK, i + start) for start in range(0, lanes, BLOCK)]
-                rows[i] = tirx.Shuffle(parts, list(range(lanes))) if len(parts) > 1 else parts[0]
-            turned = transposed([rows[i] for i in range(BLOCK)], packed.dtype, lanes)
+            turned = turned_columns(partial(side_by_side, block * BLOCK), packed.dtype, lanes)
             for i, row in enumerate(turned):
                 packed.store(Point(((block * BLOCK + i) * segment.width + first,), 0, lanes), row)
         for k in range(self.depth // BLOCK * BLOCK, self.depth):
