@@ -1,16 +1,17 @@
 """Moves around a matrix product of two run-time operands become part of its kernel, which reads and writes by strides.
 
-So attention needs no copies to bring its heads side by side and back. In C, where the kernel is a plain nest and the
-result may lie over an operand, moves stay what they are.
+So attention needs no copies to bring its heads side by side and back; what is only scaled on its way to a product is
+read by strides too. In C, where kernels are plain nests and results may lie over operands, moves stay what they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphopt.ir import Graph, Node, Value, arg, rebuild
+from graphopt.ir import Constant, Graph, Input, Node, Value, arg, rebuild
 from graphopt.ops import Fused, MatMul, MatMulInteger, Reshape, Transpose
 from graphopt.targets.layout import row_major
+from graphopt.targets.scalars import is_scalar
 from graphopt.targets.tir import Tensor
 from graphopt.targets.views import MOVES, view
 
@@ -23,31 +24,32 @@ def absorb_moves(graph: Graph) -> Graph:
     def absorb(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if isinstance(node.op, Transpose):
             return placed(inputs[0].node, node) if graph.use_count(node.inputs[0]) == 1 else None
-        return fed(node, inputs)
+        product = is_product(node)
+        feeds = graph.uses[node.results[0]] if is_scalar(type(node.op)) else ()
+        return fed(node, inputs) if product or (feeds and all(map(is_product, feeds))) else None
 
     return rebuild(graph, absorb)
 
 
-def fused_product(node: Node) -> tuple[Fused, Node] | None:
-    """A matrix product as a fused operator, and the product within; None if the node is something else."""
-    op = node.op
-    if isinstance(op, PRODUCTS):
-        parameters = tuple(arg(f"x{i}", v.type.dtype, v.type.shape) for i, v in enumerate(node.inputs))
-        op = Fused(body=Graph(parameters, (op(*parameters, name=node.name, origins=node.origins),), name="body"))
-    if not isinstance(op, Fused):
-        return None
-    product = next((n for n in op.body.nodes if isinstance(n.op, PRODUCTS)), None)
-    return product and (op, product)
+def is_product(node: Node) -> bool:
+    body = node.op.body.nodes if isinstance(node.op, Fused) else (node,)
+    return any(isinstance(n.op, PRODUCTS) for n in body)
+
+
+def as_fused(node: Node) -> Fused:
+    """An operator as a fused one, with an input of the body for each operand."""
+    if isinstance(node.op, Fused):
+        return node.op
+    parameters = tuple(arg(f"x{i}", v.type.dtype, v.type.shape) for i, v in enumerate(node.inputs))
+    result = node.op(*parameters, name=node.name, origins=node.origins)
+    return Fused(body=Graph(parameters, (result,), name="body"))
 
 
 def fed(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-    """A product with the moves before its operands; None if there are none to take."""
-    found = fused_product(node)
-    if found is None:
-        return None
-    (op, product), sources, parameters, moved = found, [], [], []
+    """A node with the moves before its operands; None if there are none to take."""
+    op, sources, parameters, moved = as_fused(node), list[Value](), list[Value](), list[Value]()
     for i, (inner, value) in enumerate(zip(op.body.inputs, inputs, strict=True)):
-        moves = moves_to(value) if inner in product.inputs and op.body.use_count(inner) == 1 else []
+        moves = moves_to(value) if reads_once(op.body, inner) else []
         source = moves[0].inputs[0] if moves else value
         made = arg(f"x{i}", source.type.dtype, source.type.shape)
         sources.append(source)
@@ -59,6 +61,12 @@ def fed(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         return None
     fused = Fused(body=Graph(tuple(parameters), op.decompose(*moved), name="body"))
     return (fused(*sources, name=node.name, origins=node.origins),)
+
+
+def reads_once(body: Graph, operand: Value) -> bool:
+    """Whether the first operator of a body is all that reads an operand, and reads it once."""
+    first = next(n for n in body.nodes if not isinstance(n.op, Input | Constant))
+    return body.use_count(operand) == 1 and operand in first.inputs
 
 
 def moves_to(value: Value) -> list[Node]:
@@ -82,11 +90,10 @@ def is_view(moves: Sequence[Node]) -> bool:
 
 def placed(node: Node, transpose: Node) -> Sequence[Value] | None:
     """A product whose result is stored transposed; None if neither its rows nor its columns were then side by side."""
-    found = fused_product(node)
     assert isinstance(transpose.op, Transpose)
-    if found is None or transpose.op.perm[-1] < len(transpose.op.perm) - 2:
+    if not is_product(node) or transpose.op.perm[-1] < len(transpose.op.perm) - 2:
         return None
-    body = found[0].body
+    body = as_fused(node).body
     if isinstance(body.outputs[0].op, Transpose):
         return None
     result = transpose.op(body.outputs[0], name=transpose.name, origins=transpose.origins)

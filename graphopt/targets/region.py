@@ -1,6 +1,7 @@
 """Regions: the part of a graph that one kernel computes, split into anchor, epilogue and what ends it.
 
-Before a matrix product of two run-time operands there may be moves of its operands, and behind it a transpose.
+Before a matrix product of two run-time operands, or in an elementwise region, there may be moves of operands; behind
+such a product there may be a transpose.
 """
 
 from __future__ import annotations
@@ -51,18 +52,18 @@ class Region:
 
     @cached_property
     def anchor(self) -> Node | None:
-        """The one node that is not elementwise and does not end the region; None in an elementwise region.
-
-        If it is a matrix product there may be moves before it.
-        """
+        """The one node that is not elementwise, does not end the region, and is no move before others."""
         heavy = [n for n in self.compute if not is_scalar(type(n.op))]
         products = [n for n in heavy if not isinstance(n.op, MOVES)]
-        return (products or heavy or [None])[0]
+        if products:
+            return products[0]
+        return heavy[0] if heavy and len(heavy) == len(self.compute) else None
 
     @cached_property
     def moves(self) -> tuple[Node, ...]:
-        """The moves before the anchor."""
-        return self.compute[: self.compute.index(self.anchor)] if self.anchor else ()
+        """The moves that something else in the region reads through."""
+        last = self.body.outputs[0].node
+        return tuple(n for n in self.compute if isinstance(n.op, MOVES) and n is not self.anchor and n is not last)
 
     @cached_property
     def end(self) -> Node | None:
@@ -89,7 +90,7 @@ class Region:
     @cached_property
     def epilogue_operands(self) -> tuple[Value, ...]:
         """The operands of the epilogue that are not results of the region's own nodes."""
-        own = set(self.compute)
+        own = {*self.compute} - {*self.moves}
         return tuple(dict.fromkeys(v for n in self.epilogue for v in elements_of(n) if v.node not in own))
 
     @cached_property
@@ -168,11 +169,13 @@ def is_elementwise(node: Node, supported: set[type[Op]]) -> bool:
 def check_form(region: Region) -> None:
     """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling.
 
-    Of a matrix product it may also be moves first, of its operands alone, and a transpose last.
+    Of a matrix product, and of elementwise nodes alone, operands may be moved; of a product, its result transposed.
     """
     anchor, tail = region.anchor, region.tail
     scalar = all(is_scalar(type(n.op)) for n in region.epilogue)
-    leads = anchor is None or anchor.types[0].shape == region.head.type.shape
+    leads = anchor is None or (
+        anchor is region.compute[len(region.moves)] and anchor.types[0].shape == region.head.type.shape
+    )
     computed = any(v.node in region.compute for v in region.tables)
     if not scalar or not leads or not moves_fit(region) or computed or (tail is not None and not tiles(tail)):
         what = f"a kernel of {', '.join(n.op.name for n in region.compute)} has no lowering"
@@ -180,13 +183,11 @@ def check_form(region: Region) -> None:
 
 
 def moves_fit(region: Region) -> bool:
-    """Whether moves stand before a product only, and for it alone; and a transpose only behind one."""
-    if not region.moves and region.turn is None:
-        return True
-    moved = {v for move in region.moves for v in move.results}
-    elsewhere = moved & {v for node in region.epilogue for v in node.inputs}
+    """Whether all moves are of operands, and stand where kernels read, or write, through them."""
     product = region.anchor is not None and isinstance(region.anchor.op, MatMul | MatMulInteger)
-    return product and not elsewhere and all(isinstance(move.op, MOVES) for move in region.moves)
+    others = {*region.compute} - {*region.moves}
+    of_operands = not any(v.node in others for move in region.moves for v in move.inputs)
+    return of_operands and (product or (region.turn is None and (region.anchor is None or not region.moves)))
 
 
 def tiles(tail: Node) -> bool:

@@ -71,7 +71,7 @@ class Task(Generic[OpT]):
         return self.region.anchor.results[0]
 
     def strided(self, value: Value) -> Tensor:
-        """A value that the anchor reads, as a tensor without a buffer: constants are row-major."""
+        """A value that the region reads, as a tensor without a buffer: constants are row-major."""
         if value.node in self.region.moves:
             return moved(value.node, self.strided(value.node.inputs[0]))
         layouts = dict(zip(self.region.body.inputs, self.layouts, strict=True))
@@ -296,7 +296,8 @@ def moved(move: Node, x: Tensor) -> Tensor:
     """The result of a move in a region, where its operand is."""
     tensor = view(move.op, x)
     if tensor is None:
-        raise InvalidGraph(f"{move} is no view of its operand")
+        what = f"a kernel of {move.op.name} behind {move.inputs[0].op.name}, as strides of one memory"
+        raise Unsupported(what, where=move.name or None, advice="do not fuse it with what reads its result")
     return tensor
 
 
