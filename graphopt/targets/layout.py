@@ -61,11 +61,16 @@ def assign_layouts(graph: Graph, last: Collection[Value] = ()) -> dict[Value, La
     for node in graph.nodes:
         for value in node.results:
             shape = value.type.static_shape
-            reshaped = isinstance(node.op, Reshape) or any(isinstance(u.op, Reshape) for u in graph.uses[value])
+            reshaped = isinstance(node.op, Reshape) or any(reshapes(u.op) for u in graph.uses[value])
             plain = value in fixed or value.constant is not None or isinstance(node.op, Input)
             inner = value in spatial and not plain and not reshaped
             layouts[value] = channels_last(shape) if inner or value in last else row_major(shape)
     return layouts
+
+
+def reshapes(op: Op) -> bool:
+    """Whether an operator reads its operands by another shape."""
+    return isinstance(op, Reshape) or (isinstance(op, Fused) and any(reshapes(n.op) for n in op.body.nodes))
 
 
 def chooses_layout(op: Op) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, verify
+from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
@@ -25,7 +26,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     """
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
-    graph = stepwise(graph) if target.codegen == "c" else graph
+    graph = stepwise(graph) if target.codegen == "c" else absorb_moves(graph)
     verify(graph)
     check_types(graph)
     whole = Lowering(graph, target, options)

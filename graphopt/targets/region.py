@@ -1,4 +1,8 @@
-"""Regions: the part of a graph that one kernel computes, split into anchor, epilogue and pooling tail."""
+"""Regions: the part of a graph that one kernel computes, split into anchor, epilogue and what ends it.
+
+Before a matrix product of two run-time operands, or in an elementwise region, there may be moves of operands; behind
+such a product there may be a transpose.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,11 @@ from graphopt.ops import (
     MaxPool,
     ReduceMean,
     Reshape,
+    Transpose,
 )
 from graphopt.rewrite.legalize import legalize
 from graphopt.targets.scalars import is_scalar
+from graphopt.targets.views import MOVES
 
 IN_PLACE_ANCHORS = (Conv, ConvTranspose, Linear, MatMul, IntegerProduct, MatMulInteger)
 """Anchors whose kernels write each element of the result once, after all reads for it."""
@@ -46,25 +52,45 @@ class Region:
 
     @cached_property
     def anchor(self) -> Node | None:
-        """The one node that is not elementwise and not the tail; None in an elementwise region."""
+        """The one node that is not elementwise, does not end the region, and is no move before others."""
         heavy = [n for n in self.compute if not is_scalar(type(n.op))]
-        return heavy[0] if heavy else None
+        products = [n for n in heavy if not isinstance(n.op, MOVES)]
+        if products:
+            return products[0]
+        return heavy[0] if heavy and len(heavy) == len(self.compute) else None
 
     @cached_property
-    def tail(self) -> Node | None:
-        """The pooling that ends the region, if it is not the anchor; else None."""
+    def moves(self) -> tuple[Node, ...]:
+        """The moves that something else in the region reads through."""
+        last = self.body.outputs[0].node
+        return tuple(n for n in self.compute if isinstance(n.op, MOVES) and n is not self.anchor and n is not last)
+
+    @cached_property
+    def end(self) -> Node | None:
+        """The last node, if it is neither the anchor nor elementwise; else None."""
         last = self.body.outputs[0].node
         return last if last is not self.anchor and not is_scalar(type(last.op)) else None
 
     @cached_property
+    def tail(self) -> Node | None:
+        """The pooling that ends the region, if it is not the anchor; else None."""
+        return None if self.turn else self.end
+
+    @cached_property
+    def turn(self) -> Node | None:
+        """The transpose that ends the region, if it is not the anchor; else None."""
+        return self.end if self.end and isinstance(self.end.op, Transpose) else None
+
+    @cached_property
     def epilogue(self) -> tuple[Node, ...]:
-        """The elementwise nodes between anchor and tail."""
-        return tuple(n for n in self.compute if n is not self.anchor and n is not self.tail)
+        """The elementwise nodes behind the anchor."""
+        others = {*self.moves, self.anchor, self.end}
+        return tuple(n for n in self.compute if n not in others)
 
     @cached_property
     def epilogue_operands(self) -> tuple[Value, ...]:
         """The operands of the epilogue that are not results of the region's own nodes."""
-        own = set(self.compute)
+        own = {*self.compute} - {*self.moves}
         return tuple(dict.fromkeys(v for n in self.epilogue for v in elements_of(n) if v.node not in own))
 
     @cached_property
@@ -75,16 +101,16 @@ class Region:
     @cached_property
     def pointwise_operands(self) -> tuple[Value, ...]:
         """The inputs of the body whose elements are each read just before the result's is written, and never again."""
-        if self.tail is not None or (self.anchor is not None and not isinstance(self.anchor.op, IN_PLACE_ANCHORS)):
+        if self.end is not None or (self.anchor is not None and not isinstance(self.anchor.op, IN_PLACE_ANCHORS)):
             return ()
-        elsewhere = (*(self.anchor.inputs if self.anchor else ()), *self.tables)
+        elsewhere = {*(v for n in (*self.moves, self.anchor) if n for v in n.inputs), *self.tables}
         candidates = [v for v in self.body.inputs if v in self.epilogue_operands and v not in elsewhere]
         return tuple(v for v in candidates if v.type == self.head.type)
 
     @cached_property
     def head(self) -> Value:
-        """The result of the anchor and the epilogue, before the tail."""
-        return self.tail.inputs[0] if self.tail else self.body.outputs[0]
+        """The result of the anchor and the epilogue, before what ends the region."""
+        return self.end.inputs[0] if self.end else self.body.outputs[0]
 
 
 def tables_of(node: Node) -> tuple[Value, ...]:
@@ -141,14 +167,27 @@ def is_elementwise(node: Node, supported: set[type[Op]]) -> bool:
 
 
 def check_form(region: Region) -> None:
-    """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling."""
-    anchor, tail, head = region.anchor, region.tail, region.head
+    """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling.
+
+    Of a matrix product, and of elementwise nodes alone, operands may be moved; of a product, its result transposed.
+    """
+    anchor, tail = region.anchor, region.tail
     scalar = all(is_scalar(type(n.op)) for n in region.epilogue)
-    leads = anchor is None or (anchor is region.compute[0] and anchor.types[0].shape == head.type.shape)
+    leads = anchor is None or (
+        anchor is region.compute[len(region.moves)] and anchor.types[0].shape == region.head.type.shape
+    )
     computed = any(v.node in region.compute for v in region.tables)
-    if not scalar or not leads or computed or (tail is not None and not tiles(tail)):
+    if not scalar or not leads or not moves_fit(region) or computed or (tail is not None and not tiles(tail)):
         what = f"a kernel of {', '.join(n.op.name for n in region.compute)} has no lowering"
         raise Unsupported(what, where=region.node.name or None, advice="fuse with graphopt.passes.Fuse, or not at all")
+
+
+def moves_fit(region: Region) -> bool:
+    """Whether all moves are of operands, and stand where kernels read, or write, through them."""
+    product = region.anchor is not None and isinstance(region.anchor.op, MatMul | MatMulInteger)
+    others = {*region.compute} - {*region.moves}
+    of_operands = not any(v.node in others for move in region.moves for v in move.inputs)
+    return of_operands and (product or (region.turn is None and (region.anchor is None or not region.moves)))
 
 
 def tiles(tail: Node) -> bool:

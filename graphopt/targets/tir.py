@@ -125,10 +125,13 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    offset: int = 0
+    """Of its first element, in elements."""
 
     def address(self, index: Sequence[Expr]) -> Expr:
         """The offset of an index in elements."""
         terms = [i * s for i, s in zip(index, self.strides, strict=True) if s and not (isinstance(i, int) and i == 0)]
+        terms += [self.offset] if self.offset else []
         return sum(terms[1:], start=terms[0]) if terms else 0
 
     def at(self, *index: Expr) -> Expr:

@@ -13,7 +13,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
 from graphopt.errors import InvalidGraph, Unsupported
-from graphopt.ir import Array, Constant, Op, Value
+from graphopt.ir import Array, Constant, Node, Op, Value
 from graphopt.ir.registry import Table
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.lookup import RuleChoice, choose
@@ -23,6 +23,7 @@ from graphopt.targets.scalars import scalar
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Point, Tensor
+from graphopt.targets.views import permuted, view
 
 OpT = TypeVar("OpT", bound=Op, covariant=True)
 OtherT = TypeVar("OtherT", bound=Op)
@@ -70,17 +71,29 @@ class Task(Generic[OpT]):
         return self.region.anchor.results[0]
 
     def strided(self, value: Value) -> Tensor:
-        """A value of the body as a tensor without a buffer: constants are row-major."""
+        """A value that the region reads, as a tensor without a buffer: constants are row-major."""
+        if value.node in self.region.moves:
+            return moved(value.node, self.strided(value.node.inputs[0]))
         layouts = dict(zip(self.region.body.inputs, self.layouts, strict=True))
         layout = layouts.get(value) or row_major(value.type.static_shape)
         return Tensor(None, value.type.dtype, layout.shape, layout.strides)
+
+    @property
+    def place(self) -> Tensor:
+        """Where the head's result is stored, as a tensor without a buffer, unless the region ends in a pooling."""
+        return self.unturned(Tensor(None, self.region.head.type.dtype, self.out.shape, self.out.strides))
+
+    def unturned(self, out: Tensor) -> Tensor:
+        """The result of the region, with the axes of the head."""
+        turn = self.region.turn
+        return out if turn is None else permuted(out, tuple(np.argsort(turn.op.perm).tolist()))
 
     def allows(self, view: View) -> bool:
         """Whether a view works for the result and for every operand of the epilogue."""
         shape = self.region.head.type.static_shape
         tensors = [self.strided(v).broadcast(shape) for v in self.region.epilogue_operands]
         if self.region.tail is None:
-            tensors.append(Tensor(None, "float32", self.out.shape, self.out.strides))
+            tensors.append(self.place)
         return all(view(t) is not None for t in tensors)
 
 
@@ -270,13 +283,24 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
             out = _parameter("y", task.out, body.outputs[0].type.dtype)
             if task.shared is not None:
                 tensors[task.shared] = out
-            frame = Frame(task, tensors, packed, out, scratch)
+            for move in task.region.moves:
+                tensors[move.results[0]] = moved(move, tensors[move.inputs[0]])
+            frame = Frame(task, tensors, packed, task.unturned(out), scratch)
             kernel.emit(frame)
         over = {"y": kernel.reads, **kernel.over}
         inputs = [(f"x{i}", v) for i, v in enumerate(body.inputs) if v in task.covered]
         names = frozenset(n for x, v in inputs for y, values in over.items() if v in values for n in (x, y))
         scalars, scratches = tuple(frame.scalars), tuple(kernel.scratch.items())
         return Built(kernel.name, b.get(), tuple(constants), scalars, names, scratches)
+
+
+def moved(move: Node, x: Tensor) -> Tensor:
+    """The result of a move in a region, where its operand is."""
+    tensor = view(move.op, x)
+    if tensor is None:
+        what = f"a kernel of {move.op.name} behind {move.inputs[0].op.name}, as strides of one memory"
+        raise Unsupported(what, where=move.name or None, advice="do not fuse it with what reads its result")
+    return tensor
 
 
 def _array(value: Value) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
@@ -101,4 +101,4 @@ def as_rows(tensor: Tensor) -> Tensor | None:
         tensor = merged
     rows, k = (1, *tensor.shape)[-2:]
     row_stride, stride = (0, *tensor.strides)[-2:]
-    return Tensor(tensor.buffer, tensor.dtype, (1, k, 1, rows), (0, stride, 0, row_stride))
+    return replace(tensor, shape=(1, k, 1, rows), strides=(0, stride, 0, row_stride))

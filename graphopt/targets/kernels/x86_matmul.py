@@ -1,148 +1,136 @@
 """Matrix product of two operands of 8 bits that are computed at run time, by PMADDWD.
 
-Rows of the first are widened to 16 bits in scratch, as many as stay near; of the second, a block of columns at a time,
-two rows interleaved: in a lane, the two elements of a column that a pair of the first is multiplied with.
+Rows of the left one are widened to 16 bits in scratch, as many as stay near; of the right one, a block of columns at a
+time: in a lane, the two elements of a column that a pair of the left one is multiplied with.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tvm import tirx
 
 from graphopt.ops import MatMulInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS, pair_in_lanes
-from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
+from graphopt.targets.kernels.base import Kernel, Scratch, Task, kernel_rule
+from graphopt.targets.kernels.packing import BLOCK, turned_columns
+from graphopt.targets.kernels.product_form import form_of
+from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile, TiledProduct
 from graphopt.targets.kernels.x86_depthwise import pairs_of
-from graphopt.targets.kernels.x86_products import cut
-from graphopt.targets.schedule import RegisterTile, Segment, channel_segments, choose_tile, powers_of_two, runs
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
+from graphopt.targets.schedule import Segment, channel_segments, choose_product_tile, padded_segments, powers_of_two
+from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 MOST_ROWS = 96
-"""Of the first operand in scratch: so many use a block of columns before it is packed anew."""
+"""Of the left operand in scratch: so many use a block of columns before it is packed anew."""
 
 
 @kernel_rule(MatMulInteger, isa="x86")
 def matmul_by_pairs(task: Task[MatMulInteger]) -> Kernel:
-    """A batch of products [m, k] by [k, n], which may be broadcast."""
-    a, b = (task.strided(v) for v in task.inputs)
-    if a.dtype not in ("int8", "uint8") or {a.strides[-1], b.strides[-1], task.out.strides[-1]} != {1}:
-        raise Decline("it takes elements of 8 bits, those of a row side by side")
-    *batch, m, n = task.result.type.static_shape
-    tile = choose_tile(task.target, m, n)
-    kernel = MatMulPairs(
-        tuple(batch), m, a.shape[-1], n, cut(n, task.target.lanes, tile.vectors), tile, task.target.lanes
-    )
-    return Kernel("matmul", lambda frame: kernel.emit(frame, task.op), {}, tile=tile, scratch=kernel.scratch)
+    """A batch of products [m, k] by [k, n], of any strides."""
+    if task.inputs[0].type.dtype not in ("int8", "uint8"):
+        raise Decline("it takes elements of 8 bits")
+    form, lanes = form_of(task), task.target.lanes
+    zeros = task.op.a_zero_point, task.op.b_zero_point
+    tile = choose_product_tile(task.target, form.rows, form.columns)
+    segments = padded_segments(form.columns, lanes, tile.vectors)
+    product = PairedProduct(form, segments, tile, lanes, *(reversed(zeros) if form.transposed else zeros))
+    return Kernel("matmul", product.emit, {}, tile=tile, scratch=product.scratch)
 
 
 @dataclass(frozen=True)
-class MatMulPairs:
-    """The loops: batch, strip of rows, block of columns, tile of rows, pairs in depth."""
+class PairedProduct(TiledProduct):
+    """Two elements of a row are one word, which is broadcast."""
 
-    batch: tuple[int, ...]
-    m: int
-    k: int
-    n: int
-    segments: list[Segment]
-    tile: RegisterTile
     lanes: int
+    left_zero: int
+    right_zero: int
+
+    dtype: ClassVar[str] = "int32"
 
     @property
     def pairs(self) -> int:
-        return -(-self.k // 2)
-
-    @property
-    def rows(self) -> int:
-        """Rows in a strip: whole tiles."""
-        return min(self.m, max(1, MOST_ROWS // self.tile.pixels) * self.tile.pixels)
+        """In the depth; an odd one ends in a pair that begins with its last element and counts no other."""
+        return -(-self.form.depth // 2)
 
     @property
     def scratch(self) -> dict[str, Scratch]:
-        width = max(segment.width for segment in self.segments)
-        return {
-            "rows": Scratch("int16", self.rows * 2 * self.pairs),
-            "columns": Scratch("int16", self.pairs * 2 * width),
-        }
+        sizes = {"rows": self.strip * 2 * self.pairs, "columns": self.pairs * 2 * self.width}
+        return {name: Scratch("int16", size) for name, size in sizes.items()}
 
-    def emit(self, frame: Frame, op: MatMulInteger) -> None:
-        a, b = (frame.tensors[v] for v in frame.task.inputs)
-        a, b = (t.broadcast((*self.batch, *t.shape[-2:])) for t in (a, b))
-        with ExitStack() as loops:
-            lead = tuple(loops.enter_context(loop(f"i{axis}", 0, size)) for axis, size in enumerate(self.batch))
-            for start, count, size in runs(self.m, self.rows):
-                with loop("strip", 0, count) as i:
-                    first = start + i * size
-                    self.widen(frame.scratch["rows"], a, (*lead, first), size, op.a_zero_point)
-                    for segment in self.segments:
-                        with loop("block", 0, segment.blocks) as block:
-                            column = segment.start + block * segment.width
-                            self.interleave(frame.scratch["columns"], b, (lead, column), segment, op.b_zero_point)
-                            for at, tiles, rows in runs(size, self.tile.pixels):
-                                with loop("tile", 0, tiles) as t:
-                                    self.emit_tile(frame, segment, (lead, first, column), at + t * rows, rows)
+    @property
+    def most_rows(self) -> int:
+        return MOST_ROWS
 
-    def widen(self, rows: Tensor, a: Tensor, at: tuple[Expr, ...], count: int, zero_point: int) -> None:
-        """So many rows of the first operand."""
-        *lead, first = at
+    def pack_rows(self, operands: Operands, lead: Lead, first: Expr, count: int) -> None:
+        left, rows = operands.left, operands.scratch["rows"]
         with loop("row", 0, count) as row:
-            for part in channel_segments(self.k, 2 * self.lanes, 1):
+            for part in channel_segments(self.form.depth, 2 * self.lanes if left.strides[-1] == 1 else 1, 1):
                 with loop("i", 0, part.blocks) as i:
                     place = part.start + i * part.lanes
-                    elements = a.load(Point((*lead, first + row, place), len(self.batch) + 1, part.lanes))
-                    rows.store(Point((row * (2 * self.pairs) + place,), 0, part.lanes), centred(elements, zero_point))
+                    elements = left.load(Point((*lead, first + row, place), len(lead) + 1, part.lanes))
+                    target = Point((row * (2 * self.pairs) + place,), 0, part.lanes)
+                    rows.store(target, centred(elements, self.left_zero))
+
+    def pack_columns(self, operands: Operands, lead: Lead, column: Expr, segment: Segment) -> None:
+        """Lanes beyond the last column are left as they are."""
+        if operands.right.strides[-2] == 1 != operands.right.strides[-1]:
+            self.transpose(operands, lead, column, segment)
+            first = self.form.depth // (2 * BLOCK) * BLOCK
+        else:
+            first = 0
+        whole = self.form.depth // 2
+        for start, lanes in powers_of_two(self.there(segment)):
+            with loop("pair", 0, whole - first) as pair:
+                self.interleave(operands, lead, (first + pair, column), segment, start, lanes)
+            if whole < self.pairs:
+                self.interleave(operands, lead, (whole, column), segment, start, lanes)
 
     def interleave(
-        self, columns: Tensor, b: Tensor, at: tuple[tuple[Expr, ...], Expr], segment: Segment, zero_point: int
+        self, operands: Operands, lead: Lead, at: tuple[Expr, Expr], segment: Segment, start: int, lanes: int
     ) -> None:
-        """A block of columns of the second operand; the last row may be one of zeros, of which lanes are left free."""
-        lead, column = at
+        """A pair of so many columns: two rows, lane by lane; beyond the last row are zeros."""
+        (pair, column), whole = at, not (isinstance(at[0], int) and 2 * at[0] + 1 == self.form.depth)
 
-        def store(pair: Expr, start: int, lanes: int, whole: bool) -> None:
-            places = [Point((*lead, 2 * pair + i, column + start), len(self.batch) + 1, lanes) for i in range(2)]
-            upper = centred(b.load(places[0]), zero_point)
-            lower = centred(b.load(places[1]), zero_point) if whole else tirx.const(0, str(upper.ty))
-            target = (pair * segment.width + start) * 2
-            columns.store(Point((target,), 0, 2 * lanes), pairs_of([upper, lower], lanes))
+        def elements(k: Expr) -> Expr:
+            place = Point((*lead, k, column + start), len(lead) + 1, lanes)
+            return centred(operands.right.load(place), self.right_zero)
 
-        for start, lanes in powers_of_two(self.width(segment)):
-            with loop("pair", 0, self.k // 2) as pair:
-                store(pair, start, lanes, True)
-            if self.k % 2:
-                store(self.pairs - 1, start, lanes, False)
+        upper = elements(2 * pair)
+        lower = elements(2 * pair + 1) if whole else tirx.const(0, str(upper.ty))
+        target = Point(((pair * segment.width + start) * 2,), 0, 2 * lanes)
+        operands.scratch["columns"].store(target, pairs_of([upper, lower], lanes))
 
-    def width(self, segment: Segment) -> int:
-        """The columns of a block that there are."""
-        return min(segment.width, self.n - segment.start)
+    def transpose(self, operands: Operands, lead: Lead, column: Expr, segment: Segment) -> None:
+        """Four pairs of each column at a time, which stand side by side; those that are left are interleaved."""
+        lanes, depth = segment.lanes, 2 * BLOCK
 
-    def emit_tile(
-        self, frame: Frame, segment: Segment, at: tuple[tuple[Expr, ...], Expr, Expr], first: Expr, count: int
-    ) -> None:
-        """Sums of so many rows of the strip, from ``first`` on, by a block of columns."""
-        lead, row, column = at
-        lanes, vectors = segment.lanes, segment.vectors
-        acc, epilogue = Locals("acc", count * vectors, "int32", lanes), frame.epilogue()
-        for i in range(count * vectors):
-            acc[i] = acc.constant(0)
+        def pairs(k: Expr, c: int) -> Expr:
+            if c >= self.there(segment):
+                return tirx.const(0, f"int32x{BLOCK}")
+            elements = operands.right.load(Point((*lead, k, column + c), len(lead), depth))
+            return tirx.reinterpret(f"int32x{BLOCK}", centred(elements, self.right_zero))
+
+        for vector in range(segment.vectors):
+            first = vector * lanes
+            with loop("k", 0, self.form.depth // depth) as block:
+                columns = turned_columns(lambda c: pairs(block * depth, first + c), "int32", lanes)  # noqa: B023
+                for i, row in enumerate(columns):
+                    target = Point((((block * BLOCK + i) * segment.width + first) * 2,), 0, 2 * lanes)
+                    operands.scratch["columns"].store(target, tirx.reinterpret(f"int16x{2 * lanes}", row))
+
+    def accumulate(self, acc: Locals, operands: Operands, tile: Tile) -> None:
+        lanes, vectors = tile.segment.lanes, tile.segment.vectors
         with loop("pair", 0, self.pairs) as pair:
             starts = [(pair * vectors + v) * 2 * lanes for v in range(vectors)]
-            columns = [frame.scratch["columns"].load(Point((start,), 0, 2 * lanes)) for start in starts]
-            for r in range(count):
-                place = (first + r) * (2 * self.pairs) + 2 * pair
-                both = pair_in_lanes(frame.scratch["rows"].load(Point((place,), 0, 2)), lanes)
+            columns = [operands.scratch["columns"].load(Point((start,), 0, 2 * lanes)) for start in starts]
+            for r in range(tile.rows):
+                place = (tile.at + r) * (2 * self.pairs) + 2 * pair
+                both = pair_in_lanes(operands.scratch["rows"].load(Point((place,), 0, 2)), lanes)
                 for v in range(vectors):
                     i = r * vectors + v
                     acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(lanes, both, columns[v])
-        for r in range(count):
-            for v in range(vectors):
-                for start, size in powers_of_two(min(lanes, self.width(segment) - v * lanes)):
-                    sums = acc[r * vectors + v]
-                    part = sums if size == lanes else tirx.Shuffle([sums], list(range(start, start + size)))
-                    index = (*lead, row + first + r, column + v * lanes + start)
-                    point = Point(index, len(self.batch) + 1, size)
-                    frame.out.store(point, epilogue(part, point))
 
 
 def centred(x: Expr, zero_point: int) -> Expr:
