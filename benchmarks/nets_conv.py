@@ -1,4 +1,4 @@
-"""Small convolutional networks whose layers stress what classifiers do not: each function gives (module, example inputs)."""
+"""Convolutional networks with layers that classifiers have not: each function gives a module and example inputs."""
 
 from __future__ import annotations
 
