@@ -15,6 +15,8 @@ Place = tuple[Expr, ...]
 """A position along each axis."""
 Taps = tuple[Expr, Expr]
 """Taps [low, high) along an axis."""
+Cut = Callable[[int, int], list[tuple[int, int, int]]]
+"""Cuts so many pixels into runs (start, count, size) of tiles of at most so many."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ class Plane:
         high = tirx.min(kernel, tirx.floordiv(begin + self.size[axis] + dilation - 1, dilation))
         return low, high
 
+    def inside(self, axis: int, at: int) -> int:
+        """How many taps of the window at an output position are inside the input."""
+        first = at * self.window.strides[axis] - self.window.pads[axis]
+        positions = range(first, first + self.window.extent[axis], self.window.dilations[axis])
+        return sum(0 <= position < self.size[axis] for position in positions)
+
     def source(self, axis: int, at: Expr, tap: Expr) -> Expr:
         """The input position that a tap reads."""
         window = self.window
@@ -64,11 +72,11 @@ class Plane:
         inside = [(first + start + i * size, size) for start, count, size in parts for i in range(count)]
         return [*inside, *((column, 1) for column in range(self.out[1]) if not first <= column < last)]
 
-    def for_each_tile(self, pixels: int, emit: Callable[[Expr, int, Taps], None]) -> None:
+    def for_each_tile(self, pixels: int, emit: Callable[[Expr, int, Taps], None], cut: Cut = runs) -> None:
         """Cover a row by ``emit(column, pixels, taps)``: full tiles inside, single pixels at the borders."""
         across = self.rank - 1
         first, last = self.interior(across)
-        for start, count, size in runs(last - first, pixels):
+        for start, count, size in cut(last - first, pixels):
             with loop("tile", 0, count) as tile:
                 emit(first + start + tile * size, size, (0, self.window.kernel[across]))
         border = first + self.out[across] - last

@@ -12,10 +12,10 @@ from tvm import tirx
 from graphopt.ir import Array
 from graphopt.ops import SCALE_GROUP
 from graphopt.targets.kernels.base import Frame, View
-from graphopt.targets.kernels.geometry import Place, Plane, Taps
+from graphopt.targets.kernels.geometry import Cut, Place, Plane, Taps
 from graphopt.targets.kernels.quantized import load_bits, widened
 from graphopt.targets.kernels.tail import Tail
-from graphopt.targets.schedule import Segment
+from graphopt.targets.schedule import Segment, runs
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
 UNROLLED = {"c": 64, "llvm": 192}
@@ -124,6 +124,9 @@ class TiledConv:
     store: Store
     zero_point: int = 0
     pixels_first: bool = False
+    cut: Cut = runs
+    across_rows: bool = False
+    """Whether a tile may begin in one row and end in the next; all windows are whole then."""
 
     @property
     def dtype(self) -> str:
@@ -144,10 +147,13 @@ class TiledConv:
 
     def emit(self, batch: int, segments: Sequence[Segment]) -> None:
         with loop("n", 0, batch) as n:
-            if self.pixels_first:
-                self.each_tile(lambda *tile: self.each_block(n, segments, lambda block: self.emit_tile(block, *tile)))
-            else:
-                self.each_block(n, segments, lambda block: self.each_tile(lambda *tile: self.emit_tile(block, *tile)))
+            self.emit_sample(n, segments)
+
+    def emit_sample(self, n: Expr, segments: Sequence[Segment]) -> None:
+        if self.pixels_first:
+            self.each_tile(lambda *tile: self.each_block(n, segments, lambda block: self.emit_tile(block, *tile)))
+        else:
+            self.each_block(n, segments, lambda block: self.each_tile(lambda *tile: self.emit_tile(block, *tile)))
 
     def each_block(self, n: Expr, segments: Sequence[Segment], emit: Callable[[OutputBlock], None]) -> None:
         """Call ``emit`` for each block of channels, by group."""
@@ -162,6 +168,9 @@ class TiledConv:
 
     def each_tile(self, emit: Callable[[Sequence[Place], Sequence[Taps]], None]) -> None:
         """Call ``emit`` with the places of each tile, and its taps by axis."""
+        if self.across_rows:
+            self.each_tile_across_rows(emit)
+            return
         with ExitStack() as loops:
             *outer, _ = AXES[-self.plane.rank :]
             at = tuple(
@@ -172,7 +181,15 @@ class TiledConv:
             def tile(x: Expr, pixels: int, columns: Taps) -> None:
                 emit([(*at, x + p) for p in range(pixels)], [*lines, columns])
 
-            self.plane.for_each_tile(self.pixels, tile)
+            self.plane.for_each_tile(self.pixels, tile, self.cut)
+
+    def each_tile_across_rows(self, emit: Callable[[Sequence[Place], Sequence[Taps]], None]) -> None:
+        height, width = self.plane.out
+        for start, count, size in self.cut(height * width, self.pixels):
+            with loop("tile", 0, count) as t:
+                pixels = [start + t * size + p for p in range(size)]
+                places = [(tirx.floordiv(pixel, width), tirx.floormod(pixel, width)) for pixel in pixels]
+                emit(places, [(0, k) for k in self.plane.window.kernel])
 
     def emit_tile(self, block: OutputBlock, places: Sequence[Place], taps: Sequence[Taps]) -> None:
         """Accumulate a tile over all its taps and channels, and store it."""
