@@ -104,7 +104,7 @@ class Kernel:
     that they replace, ``absorbed`` those of the epilogue. ``emit`` writes the loops. ``tile`` is the register tile if
     there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far below
     them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of its
-    own for one run, by name.
+    own for one run, by name. ``notes`` are for reports.
     """
 
     name: str
@@ -115,6 +115,7 @@ class Kernel:
     reads: Mapping[Value, Overlap] = field(default_factory=dict)
     scratch: Mapping[str, Scratch] = field(default_factory=dict)
     absorbed: tuple[Value, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

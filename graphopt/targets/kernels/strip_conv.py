@@ -1,7 +1,7 @@
 """Direct convolution of floats over strips of the input in scratch, with their padding: no tile is of a single pixel.
 
-At the borders of its input a convolution goes pixel by pixel, with fewer taps. That costs narrow planes most. To copy the
-input costs little where many channels are computed of it.
+At the borders of its input a convolution goes pixel by pixel, with fewer taps. That costs narrow planes most. A copy of
+the input costs little where many channels are computed of it.
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ class PaddedStrips:
     """Of a tile: strips of pixels are of whole tiles."""
     room: int
     """The bytes of a strip, where it is more than the least."""
+    lines: int = 1
+    """Strips of rows are of a multiple of these."""
 
     @property
     def axis(self) -> int:
@@ -55,8 +57,8 @@ class PaddedStrips:
         shared = self.width(self.axis, 1) - self.stride(self.axis)
         fitting = (self.room // line - shared) // self.stride(self.axis)
         size = max(1, fitting, -(-LEAST_PIXELS // across))
-        if self.axis == 1:  # whole tiles, of about as many as there would be
-            size = -(-size // self.pixels) * self.pixels
+        whole = self.pixels if self.axis == 1 else self.lines
+        size = -(-size // whole) * whole
         return min(self.plane.out[self.axis], size)
 
     def step(self, axis: int) -> int:
