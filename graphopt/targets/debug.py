@@ -19,8 +19,8 @@ from graphopt.targets.schedule import RegisterTile
 class Chosen:
     """Which rule made a kernel and for which instruction set, over what tile, in what layout.
 
-    ``others`` tells of the rules of its scalars, where these are for one instruction set or code generator, and which
-    rules declined, each with its reason.
+    ``others`` has the notes of the kernel, the rules of its scalars, where these are for one instruction set or code
+    generator, and which rules declined, each with its reason.
     """
 
     rule: str
@@ -36,7 +36,7 @@ def chosen(task: Task[Op], choice: RuleChoice[Kernel], scalars: Sequence[tuple[s
     """How a kernel was chosen, in words; ``scalars`` are the rules of its operators on scalars, by operator."""
     kernel = choice.result
     assert kernel is not None
-    others = [str(gone) for gone in choice.declined]
+    others = [*kernel.notes, *(str(gone) for gone in choice.declined)]
     for name, scalar in scalars:
         others += [f"{name} by {scalar}"] if scalar.isa else []
         others += [str(gone) for gone in scalar.declined]

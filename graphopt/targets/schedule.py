@@ -111,6 +111,18 @@ def runs(total: int, size: int) -> list[tuple[int, int, int]]:
     return [(0, full, size)] * bool(full) + [(full * size, 1, left)] * bool(left)
 
 
+def spread(total: int, most: int) -> list[tuple[int, int, int]]:
+    """Cut ``total`` into the fewest parts of at most ``most``, sizes differing by one: runs (start, count, size)."""
+    parts = -(-total // most)
+    size, larger = divmod(total, parts)
+    cut, start = [], 0
+    for count, each in ((larger, size + 1), (parts - larger, size)):
+        if count:
+            cut.append((start, count, each))
+            start += count * each
+    return cut
+
+
 def powers_of_two(count: int) -> list[tuple[int, int]]:
     """Cut a count into powers of two, (start, size), the largest first."""
     parts, start = [], 0

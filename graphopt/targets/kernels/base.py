@@ -117,7 +117,8 @@ class Kernel:
     that they replace, ``absorbed`` those of the epilogue. ``emit`` writes the loops. ``tile`` is the register tile if
     there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far below
     them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of its
-    own for one run, by name. ``over`` has for some of them what they may take the place of, in the same way.
+    own for one run, by name. ``over`` has for some of them what they may take the place of, in the same way. ``notes``
+    are for reports.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Kernel:
     scratch: Mapping[str, Scratch] = field(default_factory=dict)
     absorbed: tuple[Value, ...] = ()
     over: Mapping[str, Mapping[Value, Overlap]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

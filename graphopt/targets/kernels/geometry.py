@@ -11,27 +11,40 @@ from graphopt.ops import Window
 from graphopt.targets.schedule import runs
 from graphopt.targets.tir import Expr, Tensor, loop
 
+Place = tuple[Expr, ...]
+"""A position along each axis."""
+Taps = tuple[Expr, Expr]
+"""Taps [low, high) along an axis."""
+Cut = Callable[[int, int], list[tuple[int, int, int]]]
+"""Cuts so many pixels into runs (start, count, size) of tiles of at most so many."""
+
 
 @dataclass(frozen=True)
 class Plane:
     """Windows over a plane: the sizes of input and output and the window, each as (rows, columns).
 
-    ``interior``, ``taps`` and ``source`` work for any number of axes.
+    A volume has an axis before these. Pads may be negative, and a window may have no taps at all.
     """
 
     size: tuple[int, ...]
     out: tuple[int, ...]
     window: Window
 
+    @property
+    def rank(self) -> int:
+        return len(self.out)
+
     def interior(self, axis: int) -> tuple[int, int]:
         """The output positions [first, last) along an axis whose windows lie completely inside the input."""
         window = self.window
+        if not window.kernel[axis]:
+            return 0, self.out[axis]
         stride, pad, extent = window.strides[axis], window.pads[axis], window.extent[axis]
-        first = min(self.out[axis], -(-pad // stride))
+        first = max(0, min(self.out[axis], -(-pad // stride)))
         last = (self.size[axis] + pad - extent) // stride + 1
         return first, max(first, min(self.out[axis], last))
 
-    def taps(self, axis: int, at: Expr) -> tuple[Expr, Expr]:
+    def taps(self, axis: int, at: Expr) -> Taps:
         """The taps [low, high) of the window at output position ``at`` that are inside the input."""
         window, kernel = self.window, self.window.kernel[axis]
         if self.interior(axis) == (0, self.out[axis]):
@@ -40,6 +53,12 @@ class Plane:
         low = tirx.max(0, tirx.floordiv(begin + dilation - 1, dilation))
         high = tirx.min(kernel, tirx.floordiv(begin + self.size[axis] + dilation - 1, dilation))
         return low, high
+
+    def inside(self, axis: int, at: int) -> int:
+        """How many taps of the window at an output position are inside the input."""
+        first = at * self.window.strides[axis] - self.window.pads[axis]
+        positions = range(first, first + self.window.extent[axis], self.window.dilations[axis])
+        return sum(0 <= position < self.size[axis] for position in positions)
 
     def source(self, axis: int, at: Expr, tap: Expr) -> Expr:
         """The input position that a tap reads."""
@@ -53,37 +72,39 @@ class Plane:
         inside = [(first + start + i * size, size) for start, count, size in parts for i in range(count)]
         return [*inside, *((column, 1) for column in range(self.out[1]) if not first <= column < last)]
 
-    def for_each_tile(self, pixels: int, emit: Callable[[Expr, int, tuple[Expr, Expr]], None]) -> None:
+    def for_each_tile(self, pixels: int, emit: Callable[[Expr, int, Taps], None], cut: Cut = runs) -> None:
         """Cover a row by ``emit(column, pixels, taps)``: full tiles inside, single pixels at the borders."""
-        first, last = self.interior(1)
-        for start, count, size in runs(last - first, pixels):
+        across = self.rank - 1
+        first, last = self.interior(across)
+        for start, count, size in cut(last - first, pixels):
             with loop("tile", 0, count) as tile:
-                emit(first + start + tile * size, size, (0, self.window.kernel[1]))
-        border = first + self.out[1] - last
+                emit(first + start + tile * size, size, (0, self.window.kernel[across]))
+        border = first + self.out[across] - last
         if border:
             with loop("border", 0, border) as b:
                 inside = last - first
-                column = b if last == self.out[1] else tirx.Select(b < first, b, b + inside) if first else b + inside
-                emit(column, 1, self.taps(1, column))
+                column = (
+                    b if last == self.out[across] else tirx.Select(b < first, b, b + inside) if first else b + inside
+                )
+                emit(column, 1, self.taps(across, column))
 
 
 def plane_window(window: Window) -> Window:
-    """A window over one axis as one over (1, axis)."""
-    if window.rank == 2:
+    """A window over one axis as one over (1, axis); others stay."""
+    if window.rank > 1:
         return window
     (k,), (s,), (low, high), (d,) = window.kernel, window.strides, window.pads, window.dilations
     return Window((1, k), (1, s), (0, low, 0, high), (1, d))
 
 
 def plane_of(spatial_in: tuple[int, ...], spatial_out: tuple[int, ...], window: Window) -> Plane:
-    """The plane of a window over one or two axes."""
-    height, width = (1, *spatial_in)[-2:]
-    out_height, out_width = (1, *spatial_out)[-2:]
-    return Plane((height, width), (out_height, out_width), plane_window(window))
+    """The plane of a window over one or two axes, or the volume of one over three."""
+    size, out = ((1, *sizes)[-max(2, len(sizes)) :] for sizes in (spatial_in, spatial_out))
+    return Plane(size, out, plane_window(window))
 
 
 def as_plane(tensor: Tensor) -> Tensor:
-    """A tensor [n, c, l] or [n, c, h, w] as [n, c, h, w]."""
+    """A tensor [n, c, l] as [n, c, 1, l]; others stay."""
     return tensor.insert_axis(2) if len(tensor.shape) == 3 else tensor
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from graphopt.errors import Unsupported
 from graphopt.ir import Array, Op
 from graphopt.ops import IntegerProduct, overflowing
+from graphopt.rewrite import Decline
 from graphopt.targets.tir import Expr, cast
 
 
@@ -38,3 +39,14 @@ def prove_no_overflow(op: Op, weight: Array, bias: Array, dtype: str, where: str
     if isinstance(op, IntegerProduct) and (channel := overflowing(weight, bias, dtype)) is not None:
         what = f"the accumulator of channel {channel} may overflow"
         raise Unsupported(what, where=where or None, advice="keep this layer in float32")
+
+
+def folded_bias(weight: Array, bias: Array, zero_point: int, dtype: str) -> Array:
+    """The bias of sums that take elements as they are; raises ``Decline`` if these may need more than 32 bits."""
+    limits, magnitudes = np.iinfo(dtype), np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1)
+    folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+    if not limits.min <= zero_point <= limits.max:
+        raise Decline("its zero point is no element")
+    if (np.abs(folded) + magnitudes * max(-limits.min, limits.max)).max() >= 1 << 31:
+        raise Decline("sums without the zero point may need more than 32 bits")
+    return np.asarray(folded.astype(np.int32))

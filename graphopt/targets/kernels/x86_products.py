@@ -19,15 +19,17 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS, pair_in_lanes
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.quantized import folded_bias, prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.strips import PaddedStrips
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.x86_depthwise import depthwise_by_pairs
-from graphopt.targets.kernels.x86_widened import WidenedStrips, folded_bias
 from graphopt.targets.schedule import Segment, choose_tile, padded_segments, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 from graphopt.targets.weights import expect_whole
 
 POINTWISE = Window.of((1, 1), (), ())
+STRIP_BYTES = 1 << 15
+"""Of a strip: what stays in the first cache, or at worst in the second."""
 WIDENED_BYTES = 3 << 13
 """The most that the widened weights of a block take."""
 LEAST_TILES = 4
@@ -88,7 +90,8 @@ def products_kernel(
     group = int(getattr(task.op, "group", 1))
     outputs, zero_point = len(weight) // group, zero_point_of(task.op)
     tile = choose_tile(task.target, plane.out[1], outputs)
-    strips = WidenedStrips(plane, group * weight.shape[1], zero_point, task.target.lanes, tile.pixels)
+    lanes = 2 * task.target.lanes
+    strips = PaddedStrips(plane, group * weight.shape[1], zero_point, "int16", lanes, tile.pixels, STRIP_BYTES)
     bias = folded_bias(weight, bias, zero_point, task.inputs[0].type.dtype)
     kernel = PairedProducts(
         strips, group, outputs, padded_segments(outputs, task.target.lanes, tile.vectors), view, tile.pixels
@@ -108,7 +111,7 @@ def products_kernel(
 class PairedProducts:
     """The loops: batch, strip, group, block of channels, row, tile of pixels, taps."""
 
-    strips: WidenedStrips
+    strips: PaddedStrips
     group: int
     outputs: int
     segments: list[Segment]

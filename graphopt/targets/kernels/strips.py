@@ -1,6 +1,6 @@
-"""Strips of a plane of 8 bits, widened to 16 bits into scratch, with padding, which is the zero point.
+"""Strips of a plane, copied into scratch with their padding, and widened to another dtype if need be.
 
-So windows are whole everywhere, and all channels of a row of taps stand side by side: PMADDWD takes two at once.
+So windows are whole everywhere, and all channels of a row of taps stand side by side.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
-from graphopt.ir import Array
-from graphopt.rewrite import Decline
+from graphopt.ops import Window
 from graphopt.targets.kernels.base import Scratch
-from graphopt.targets.kernels.geometry import Plane
+from graphopt.targets.kernels.geometry import Place, Plane
 from graphopt.targets.schedule import channel_segments
 from graphopt.targets.tir import Expr, Point, Tensor, cast, loop, when
 
-STRIP_BYTES = 1 << 15
-"""Of a strip, where it is more than the least: what stays in the first cache, or at worst in the second."""
 LEAST_PIXELS = 24
 """Of a strip of the result, so that weights are read from far not too often."""
 MOST_INTERLEAVED = 4
@@ -27,30 +24,25 @@ SLACK = 2
 """Elements behind a strip that may be read, and count nothing."""
 
 
-def folded_bias(weight: Array, bias: Array, zero_point: int, dtype: str) -> Array:
-    """The bias of sums that take elements as they are; raises ``Decline`` if these may need more than 32 bits."""
-    limits, magnitudes = np.iinfo(dtype), np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1)
-    folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
-    if not limits.min <= zero_point <= limits.max:
-        raise Decline("its zero point is no element")
-    if (np.abs(folded) + magnitudes * max(-limits.min, limits.max)).max() >= 1 << 31:
-        raise Decline("sums without the zero point may need more than 32 bits")
-    return np.asarray(folded.astype(np.int32))
-
-
 @dataclass(frozen=True)
-class WidenedStrips:
+class PaddedStrips:
     """Strips of ``size`` rows of the result, or of pixels if the plane is one row; ``channels`` of each pixel.
 
-    Along an axis whose windows have one tap, only what the windows read is in the strip.
+    Along an axis whose windows have one tap, only what the windows read is in the strip. Elements are of ``dtype``, and
+    are copied in vectors of ``lanes``; padding is ``fill_value``.
     """
 
     plane: Plane
     channels: int
-    zero_point: int
+    fill_value: int
+    dtype: str
     lanes: int
     pixels: int
     """Of a tile: strips of pixels are of whole tiles."""
+    room: int
+    """The bytes of a strip, where it is more than the least."""
+    lines: int = 1
+    """Strips of rows are of a multiple of these."""
 
     @property
     def axis(self) -> int:
@@ -61,12 +53,12 @@ class WidenedStrips:
     def size(self) -> int:
         """Rows or pixels of the result in a strip."""
         across = self.plane.out[1 - self.axis]
-        line = 2 * self.channels * self.width(1 - self.axis, across)
+        line = np.dtype(self.dtype).itemsize * self.channels * self.width(1 - self.axis, across)
         shared = self.width(self.axis, 1) - self.stride(self.axis)
-        fitting = (STRIP_BYTES // line - shared) // self.stride(self.axis)
+        fitting = (self.room // line - shared) // self.stride(self.axis)
         size = max(1, fitting, -(-LEAST_PIXELS // across))
-        if self.axis == 1:  # whole tiles, of about as many as there would be
-            size = -(-size // self.pixels) * self.pixels
+        whole = self.pixels if self.axis == 1 else self.lines
+        size = -(-size // whole) * whole
         return min(self.plane.out[self.axis], size)
 
     def step(self, axis: int) -> int:
@@ -90,9 +82,31 @@ class WidenedStrips:
         """Elements of a row of the strip."""
         return self.width(1, self.rows_and_columns(self.size)[1]) * self.channels
 
+    def elements(self, size: int) -> int:
+        """Of a strip of a size."""
+        return self.width(0, self.rows_and_columns(size)[0]) * self.row
+
     @property
     def scratch(self) -> Scratch:
-        return Scratch("int16", self.width(0, self.rows_and_columns(self.size)[0]) * self.row + SLACK)
+        return Scratch(self.dtype, self.elements(self.size) + SLACK)
+
+    def plane_of(self, size: int) -> Plane:
+        """The windows of a strip of a size over what is in scratch: none reads padding of its own."""
+        out = self.rows_and_columns(size)
+        window = self.plane.window
+        strides, dilations = (self.stride(0), self.stride(1)), window.dilations
+        inside = self.width(0, out[0]), self.width(1, out[1])
+        return Plane(inside, out, Window(window.kernel, strides, (0,) * 4, dilations))
+
+    def view(self, strip: Tensor) -> Tensor:
+        """A strip as [n, c, h, w], of one sample for every n."""
+        inside = self.plane_of(self.size).size
+        return Tensor(strip.buffer, self.dtype, (1, self.channels, *inside), (0, 1, self.row, self.channels))
+
+    def place(self, first: Expr, at: Place) -> Place:
+        """Where the result has a place of the strip that begins at row or pixel ``first``."""
+        y, x = at
+        return (first + y, x) if self.axis == 0 else (y, first + x)
 
     def address(self, y: Expr, x: Expr, taps: tuple[Expr, Expr]) -> Expr:
         """Where the channels of a tap begin, of the window at row ``y`` and column ``x`` of the strip."""
@@ -124,13 +138,13 @@ class WidenedStrips:
         start = start + before * channels
         side_by_side = channels == 1 or x.strides[1] == 1
         if side_by_side and step == 1 and (x.shape[3] == 1 or x.strides[3] == channels):
-            self.widen(strip, x, start, (*at, source), inside * channels)
+            self.copy(strip, x, start, (*at, source), inside * channels)
             return
         if side_by_side:
             with loop("column", 0, inside) as column:
-                self.widen(strip, x, start + column * channels, (*at, source + column * step), channels)
+                self.copy(strip, x, start + column * channels, (*at, source + column * step), channels)
             return
-        lanes = 2 * self.lanes if step == x.strides[3] == 1 and channels <= MOST_INTERLEAVED else 1
+        lanes = self.lanes if step == x.strides[3] == 1 and channels <= MOST_INTERLEAVED else 1
         for segment in channel_segments(inside, lanes, 1):
             with loop("column", 0, segment.blocks) as i:
                 column = segment.start + i * segment.lanes
@@ -142,29 +156,29 @@ class WidenedStrips:
         channels = self.channels
         if pixels == 1:
             with loop("c", 0, channels) as c:
-                strip.store(Point((start + c,)), cast(x.load(Point((at[0], c, *at[1:]))), "int16"))
+                strip.store(Point((start + c,)), cast(x.load(Point((at[0], c, *at[1:]))), self.dtype))
             return
         planes = [x.load(Point((at[0], c, *at[1:]), 3, pixels)) for c in range(channels)]
         for part in range(channels):
             elements = range(part * pixels, (part + 1) * pixels)
             joined = tirx.Shuffle(planes, [e % channels * pixels + e // channels for e in elements])
-            strip.store(Point((start + part * pixels,), 0, pixels), cast(joined, "int16"))
+            strip.store(Point((start + part * pixels,), 0, pixels), cast(joined, self.dtype))
 
-    def widen(self, strip: Tensor, x: Tensor, start: Expr, at: tuple[Expr, ...], count: int) -> None:
+    def copy(self, strip: Tensor, x: Tensor, start: Expr, at: tuple[Expr, ...], count: int) -> None:
         """So many elements side by side, from a pixel's first on."""
         n, y, column = at
         source = x.address((n, 0, y, column))
         line = Tensor(x.buffer, x.dtype, (x.shape[0],), (1,))
-        for segment in channel_segments(count, 2 * self.lanes, 1):
+        for segment in channel_segments(count, self.lanes, 1):
             with loop("i", 0, segment.blocks) as i:
                 offset = segment.start + i * segment.lanes
                 vector = line.load(Point((source + offset,), 0, segment.lanes))
-                strip.store(Point((start + offset,), 0, segment.lanes), cast(vector, "int16"))
+                strip.store(Point((start + offset,), 0, segment.lanes), cast(vector, self.dtype))
 
     def fill(self, strip: Tensor, start: Expr, count: int) -> None:
         """So many elements of padding."""
-        for segment in channel_segments(count, 2 * self.lanes, 1):
-            kind = "int16" if segment.lanes == 1 else f"int16x{segment.lanes}"
+        for segment in channel_segments(count, self.lanes, 1):
+            kind = self.dtype if segment.lanes == 1 else f"{self.dtype}x{segment.lanes}"
             with loop("i", 0, segment.blocks) as i:
                 place = start + segment.start + i * segment.lanes
-                strip.store(Point((place,), 0, segment.lanes), tirx.const(self.zero_point, kind))
+                strip.store(Point((place,), 0, segment.lanes), tirx.const(self.fill_value, kind))
