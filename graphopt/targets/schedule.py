@@ -55,6 +55,18 @@ def choose_tile(target: Target, row: int, channels: int, integers: bool = False)
     return RegisterTile(balanced(row, pixels), wide)
 
 
+MOST_COLUMN_VECTORS = 8
+"""Side by side in a tile of a few rows: enough sums at once, so that none waits for the one before."""
+
+
+def choose_product_tile(target: Target, rows: int, columns: int) -> RegisterTile:
+    """A tile of a matrix product: few rows get many vectors of columns, many rows two, or one if there is only one."""
+    vectors = -(-columns // target.lanes)
+    spare = target.registers - 2  # beside sums and columns: an element of the rows, and a product
+    tall = balanced(rows, min(rows, spare // 2 - 1 if vectors > 1 else spare - 1))
+    return RegisterTile(tall, max(1, min(vectors, MOST_COLUMN_VECTORS, spare // (tall + 1))))
+
+
 def balanced(total: int, most: int) -> int:
     """The size, at most ``most``, that cuts ``total`` into the fewest parts, as equal as possible."""
     return -(-total // -(-total // most))
@@ -77,6 +89,20 @@ def channel_segments(channels: int, lanes: int, vectors: int) -> list[Segment]:
                 start += blocks * size * lanes
         lanes //= 2
     return segments
+
+
+LEAST_LANES = 4
+"""Of the narrowest vector."""
+
+
+def padded_segments(channels: int, lanes: int, vectors: int) -> list[Segment]:
+    """Channels in blocks of vectors; the last block may have lanes that count nothing, and has as few as it needs."""
+    full, left = divmod(channels, vectors * lanes)
+    blocks = [Segment(0, full, vectors, lanes)] * bool(full)
+    if left:
+        narrow = min(lanes, max(LEAST_LANES, 1 << (left - 1).bit_length()))
+        blocks.append(Segment(channels - left, 1, -(-left // narrow), narrow))
+    return blocks
 
 
 def runs(total: int, size: int) -> list[tuple[int, int, int]]:

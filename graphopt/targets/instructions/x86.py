@@ -14,9 +14,6 @@ from tvm import tirx
 from graphopt.ir import Array
 from graphopt.targets.tir import Expr
 
-LEAST_LANES = 4
-"""Of the narrowest vector."""
-
 
 @dataclass(frozen=True)
 class VectorInstruction:

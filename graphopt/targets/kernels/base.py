@@ -75,12 +75,17 @@ class Task(Generic[OpT]):
         layout = layouts.get(value) or row_major(value.type.static_shape)
         return Tensor(None, value.type.dtype, layout.shape, layout.strides)
 
+    @property
+    def place(self) -> Tensor:
+        """Where the head's result is stored, as a tensor without a buffer, unless the region ends in a pooling."""
+        return Tensor(None, self.region.head.type.dtype, self.out.shape, self.out.strides)
+
     def allows(self, view: View) -> bool:
         """Whether a view works for the result and for every operand of the epilogue."""
         shape = self.region.head.type.static_shape
         tensors = [self.strided(v).broadcast(shape) for v in self.region.epilogue_operands]
         if self.region.tail is None:
-            tensors.append(Tensor(None, "float32", self.out.shape, self.out.strides))
+            tensors.append(self.place)
         return all(view(t) is not None for t in tensors)
 
 

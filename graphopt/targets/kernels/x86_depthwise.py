@@ -17,13 +17,13 @@ from tvm import tirx
 
 from graphopt.ir import Array, Op
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions.x86 import LEAST_LANES, MULTIPLY_ADD_PAIRS
+from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.x86_widened import folded_bias
-from graphopt.targets.schedule import RegisterTile, Segment, balanced, even, powers_of_two, runs
+from graphopt.targets.schedule import LEAST_LANES, RegisterTile, Segment, balanced, even, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, lanes_of, loop, when
 
 STRIP_BYTES = 1 << 15

@@ -16,8 +16,15 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS, pair_in_lanes
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.x86_depthwise import pairs_of
-from graphopt.targets.kernels.x86_products import cut
-from graphopt.targets.schedule import RegisterTile, Segment, channel_segments, choose_tile, powers_of_two, runs
+from graphopt.targets.schedule import (
+    RegisterTile,
+    Segment,
+    channel_segments,
+    choose_tile,
+    padded_segments,
+    powers_of_two,
+    runs,
+)
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
 MOST_ROWS = 96
@@ -33,7 +40,7 @@ def matmul_by_pairs(task: Task[MatMulInteger]) -> Kernel:
     *batch, m, n = task.result.type.static_shape
     tile = choose_tile(task.target, m, n)
     kernel = MatMulPairs(
-        tuple(batch), m, a.shape[-1], n, cut(n, task.target.lanes, tile.vectors), tile, task.target.lanes
+        tuple(batch), m, a.shape[-1], n, padded_segments(n, task.target.lanes, tile.vectors), tile, task.target.lanes
     )
     return Kernel("matmul", lambda frame: kernel.emit(frame, task.op), {}, tile=tile, scratch=kernel.scratch)
 

@@ -16,14 +16,14 @@ from tvm import tirx
 from graphopt.ir import Array, Op
 from graphopt.ops import ConvInteger, LinearInteger, Window
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions.x86 import LEAST_LANES, MULTIPLY_ADD_PAIRS, pair_in_lanes
+from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS, pair_in_lanes
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.x86_depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.x86_widened import WidenedStrips, folded_bias
-from graphopt.targets.schedule import Segment, choose_tile, powers_of_two, runs
+from graphopt.targets.schedule import Segment, choose_tile, padded_segments, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 POINTWISE = Window.of((1, 1), (), ())
@@ -90,7 +90,9 @@ def products_kernel(
     tile = choose_tile(task.target, plane.out[1], outputs)
     strips = WidenedStrips(plane, group * weight.shape[1], zero_point, task.target.lanes, tile.pixels)
     bias = folded_bias(weight, bias, zero_point, task.inputs[0].type.dtype)
-    kernel = PairedProducts(strips, group, outputs, cut(outputs, task.target.lanes, tile.vectors), view, tile.pixels)
+    kernel = PairedProducts(
+        strips, group, outputs, padded_segments(outputs, task.target.lanes, tile.vectors), view, tile.pixels
+    )
     packed = {"weight": kernel.packed(kernel.in_pairs(weight)), "bias": kernel.packed(bias)}
     return Kernel(
         name,
@@ -100,16 +102,6 @@ def products_kernel(
         tile=tile,
         scratch=kernel.scratch,
     )
-
-
-def cut(channels: int, lanes: int, vectors: int) -> list[Segment]:
-    """Channels in blocks of vectors; the last block may have lanes that count nothing, and has as few as it needs."""
-    full, left = divmod(channels, vectors * lanes)
-    blocks = [Segment(0, full, vectors, lanes)] * bool(full)
-    if left:
-        narrow = min(lanes, max(LEAST_LANES, 1 << (left - 1).bit_length()))
-        blocks.append(Segment(channels - left, 1, -(-left // narrow), narrow))
-    return blocks
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Programs and their peers timed side by side in one process: process CPU time, calls that alternate, medians."""
+"""What benchmarks of this machine share: a program's library, a model in ONNX Runtime, and calls that alternate.
+
+Times are process CPU time, medians of runs that alternate, so that noise hits all alike.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
+import graphopt
+from graphopt.ir import Array, Graph
 from graphopt.runtime import Program
 from graphopt.runtime.buffers import aligned
 
@@ -32,14 +39,14 @@ class Library:
         self.run_(*self.pointers, ctypes.c_void_p(self.workspace.ctypes.data), None)
 
 
-def alternating(runs: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+def alternating(runs: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """The median CPU seconds of a call of each."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     repeats = {}
     for name, run in runs.items():
         run()
         repeats[name] = max(1, int(SECONDS / cpu_seconds(run, 3)))
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for name, run in runs.items():
             run()
             times[name].append(cpu_seconds(run, repeats[name]))
@@ -51,3 +58,16 @@ def cpu_seconds(run: Callable[[], object], repeats: int) -> float:
     for _ in range(repeats):
         run()
     return max(1e-7, (time.process_time() - started) / repeats)
+
+
+def session(graph: Graph) -> Callable[..., Array] | None:
+    """ONNX Runtime on a model, if it is installed: a function from its inputs, in their order, to its first output."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    made = onnxruntime.InferenceSession(graphopt.to_onnx(graph).SerializeToString(), options)
+    names = [port.name for port in made.get_inputs()]
+    return lambda *arrays: np.asarray(made.run(None, dict(zip(names, arrays, strict=True)))[0])
