@@ -1,7 +1,9 @@
 """Weights in flash: how each form packs them, and how a kernel reads them back.
 
 A kernel lays the weights of a layer in the order in which it reads them. What of each is stored is up to the form of
-the constant (``graphopt.ops.stored_form``); the kernel sees numbers in the dtype of its accumulator.
+the constant (``graphopt.ops.stored_form``); the kernel sees numbers in the dtype of its accumulator. Kernels by
+instructions that want whole weights in words of their own (two of 16 bits, with the scaling of a channel between them)
+pack these themselves.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ class CommonSubexpressions(Pass, name="cse", contract=Exact()):
     """Merge all nodes that apply an equal operator to the same values.
 
     Operators are equal if they have the same class and attributes. Constants of equal dtype, shape and bytes count as
-    the same value, but they are not merged: each stays a parameter with its name (the lowering stores equal ones once).
-    The operands of commutative operators may stand in any order. Names are not compared; the first node keeps its own
-    and gains the origins of those merged into it. Graph inputs, and nodes inside fused operators, are never merged.
+    the same value, unless only one is compact, but they are not merged: each stays a parameter with its name (the
+    lowering stores equal ones once). The operands of commutative operators may stand in any order. Names are not
+    compared; the first node keeps its own and gains the origins of those merged into it. Graph inputs, and nodes inside
+    fused operators, are never merged.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
