@@ -47,7 +47,7 @@ BOUNDS = {
     "expm1": 1.0,
     "log": 1.0,
     "sigmoid": 2.2,
-    "tanh": 2.6,
+    "tanh": 2.8,
     "erf": 2.3,
     "silu": 3.0,
     "gelu": 2.0,
