@@ -39,7 +39,10 @@ BINARY = {
 # operators whose operands compilers want in parentheses wherever they are not atoms
 GUARDED = {">>", "<<", "&", "^", "|", "||"}
 MATHS = {"fabs", "sqrt", "exp", "tanh", "pow", "isnan"}
-OF_MATH_H = re.compile(rf"\b(?:{'|'.join(sorted(MATHS))})f?\(|\b(?:INFINITY|NAN)\b")
+LIBRARY = {"acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "floor", "fmod", "log"}
+LIBRARY |= {"nearbyint", "sin", "sinh", "tan"}
+"""What TVM calls by its name in C."""
+OF_MATH_H = re.compile(rf"\b(?:{'|'.join(sorted(MATHS | LIBRARY))})f?\(|\b(?:INFINITY|NAN)\b")
 """What printed text takes from <math.h>."""
 PROMOTED = {"int8", "uint8", "int16", "uint16"}
 ATOM, UNARY, TERNARY = 20, 14, 2

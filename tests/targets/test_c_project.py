@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from graphopt import compile
 from graphopt.errors import InvalidInput
-from graphopt.ir import Graph, arg, bind_batch, constant
-from graphopt.ops import Add, Cast, LayerNorm, Linear, Mul, Relu, ShiftLeft, ShiftRight, Sigmoid, Softmax, Tanh
+from graphopt.ir import REGISTRY, Graph, arg, bind_batch, constant
+from graphopt.ops import Add, Cast, LayerNorm, Linear, Mul, Relu, ShiftLeft, ShiftRight, Sigmoid, Softmax, Tanh, math
 from graphopt.passes import Fuse, Quantize, optimize
 from graphopt.passes.contract import random_inputs
 from graphopt.runtime.build import BOARDS, run_tool
@@ -63,6 +63,15 @@ def test_compiles_without_a_warning(compiler: str, level: str, tmp_path: Path) -
     folder = write_project(compile(small_net(), "cortex-m4"), tmp_path / "p")
     sources = ["model.c", "model_weights.c", "model_static.c", "main.c"]
     build(folder, sources, *STRICT, level, compiler=compiler)
+
+
+def test_functions_of_the_library_are_declared(tmp_path: Path) -> None:
+    """Each in a program of its own: what another includes would hide it."""
+    for name in math.__all__:
+        x = arg("x", "float32", (1, 2))
+        program = compile(Graph((x,), (REGISTRY[name.lower()]()(x),)), "cortex-m4")
+        folder = write_project(program, tmp_path / name)
+        run_tool(["gcc", *STRICT, "-c", "model.c", "-o", "object.o"], folder)
 
 
 @settings(max_examples=8)
