@@ -1,4 +1,4 @@
-"""Matrix products of float32 on this machine: graphopt and ONNX Runtime, one thread each, by turns in one process.
+"""Matrix products of float32, and transformers, on this machine: graphopt and ONNX Runtime, one thread each, by turns.
 
     python benchmarks/matmul.py [TARGET] [PART OF A NAME]
 
@@ -10,19 +10,20 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
+from nets import minilm, vit
 from rich.console import Console
 from rich.table import Table
 from timing import Library, alternating, session
 
 import graphopt
-from graphopt.ir import Graph, Value, arg, constant, worst_difference
+from graphopt.ir import Array, Graph, Value, arg, constant, worst_difference
 from graphopt.ops import Linear, MatMul, Transpose
 
 
@@ -90,31 +91,54 @@ LAYERS = {
 CASES = ATTENTION | SQUARE | LAYERS
 
 
-def main(target: str = "host", part: str = "") -> None:
-    table = Table(title=f"GMAC/s of float32 matrix products on {target}, one thread")
-    for column in ("product", "batch of m x k x n", "right operand", "graphopt", "ONNX Runtime", "ratio", "difference"):
-        table.add_column(column, justify="left" if column in ("product", "right operand") else "right", no_wrap=True)
+NETS = {"ViT": vit, "MiniLM": minilm}
+
+
+def table_of(title: str, *columns: str) -> Table:
+    table = Table(title=title)
+    for column in (*columns, "graphopt", "ONNX Runtime", "ratio", "difference"):
+        table.add_column(column, justify="left" if column in columns else "right", no_wrap=True)
+    return table
+
+
+def timed(graph: Graph, target: str, inputs: Sequence[Array] | None = None) -> tuple[dict[str, float], float]:
+    """The seconds of a call by who ran it, and how far results are apart; of random inputs if none are given."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        for name, case in CASES.items():
-            if part not in name:
-                continue
-            graph = case.graph(rng)
-            library = Library(graphopt.compile(graphopt.optimize(graph), target), Path(folder))
-            for port in library.ports[0]:
-                port[...] = rng.standard_normal(port.shape)
-            runs: dict[str, Callable[[], object]] = {"graphopt": library}
-            peer = session(graph)
-            if peer is not None:
-                runs["ONNX Runtime"] = partial(peer, *library.ports[0])
-            speeds = {who: case.macs / seconds / 1e9 for who, seconds in alternating(runs).items()}
-            row = [name, str(case), case.stored, f"{speeds['graphopt']:.1f}"]
-            if peer is not None:
-                difference = worst_difference(library.ports[1][0], peer(*library.ports[0]))
-                row += [f"{speeds['ONNX Runtime']:.1f}", f"{speeds['graphopt'] / speeds['ONNX Runtime']:.2f}"]
-                row.append(f"{difference:.1e}")
-            table.add_row(*row)
-    Console(width=130).print(table)
+        library = Library(graphopt.compile(graphopt.optimize(graph), target), Path(folder))
+        for i, port in enumerate(library.ports[0]):
+            port[...] = rng.standard_normal(port.shape) if inputs is None else inputs[i]
+        runs: dict[str, Callable[[], object]] = {"graphopt": library}
+        peer = session(graph)
+        if peer is None:
+            return alternating(runs), 0.0
+        seconds = alternating({**runs, "ONNX Runtime": partial(peer, *library.ports[0])})
+        return seconds, worst_difference(library.ports[1][0], peer(*library.ports[0]))
+
+
+def figures(seconds: dict[str, float], difference: float, macs: int = 0) -> list[str]:
+    """The cells of a row: GMAC/s of products, else milliseconds, the ratio of speeds, the difference."""
+    shown = [f"{macs / t / 1e9:.1f}" if macs else f"{t * 1e3:.2f}" for t in seconds.values()]
+    if len(shown) == 1:
+        return shown
+    return [*shown, f"{seconds['ONNX Runtime'] / seconds['graphopt']:.2f}", f"{difference:.1e}"]
+
+
+def main(target: str = "host", part: str = "") -> None:
+    console = Console(width=130)
+    products = table_of(f"GMAC/s of products on {target}, one thread", "product", "batch of m x k x n", "right operand")
+    for name, case in CASES.items():
+        if part in name:
+            graph = case.graph(np.random.default_rng(0))
+            products.add_row(name, str(case), case.stored, *figures(*timed(graph, target), macs=case.macs))
+    console.print(products)
+    nets = table_of(f"milliseconds on {target}, one thread", "net")
+    for name, net in NETS.items():
+        if part in name:
+            model, inputs = net()
+            graph = graphopt.trace(model, inputs)
+            nets.add_row(name, *figures(*timed(graph, target, [x.numpy() for x in inputs])))
+    console.print(nets)
 
 
 if __name__ == "__main__":

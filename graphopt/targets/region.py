@@ -161,7 +161,8 @@ def is_elementwise(node: Node, supported: set[type[Op]]) -> bool:
     if len(node.types) != 1:
         return False
     try:
-        return node.op.decompose(*node.inputs) is not None and region_of(node, supported).anchor is None
+        region = region_of(node, supported) if node.op.decompose(*node.inputs) is not None else None
+        return region is not None and region.anchor is None and not region.moves
     except Unsupported:
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphopt.ir import Op
+from graphopt.ir import Op, TensorType
 from graphopt.ops import Reshape, Slice, Transpose
 from graphopt.targets.tir import Tensor
 
@@ -23,7 +23,7 @@ def view(op: Op, x: Tensor) -> Tensor | None:
             strides[axis] *= step
             return replace(x, shape=tuple(shape), strides=tuple(strides), offset=x.offset + start * x.strides[axis])
         case Reshape(shape=shape):
-            return reshaped(x, tuple(int(str(d)) for d in shape))
+            return reshaped(x, TensorType(x.dtype, shape).static_shape)
         case _:
             return None
 

@@ -13,8 +13,22 @@ import torch
 from compiling import NATIVE, Weights, assert_close, check_program, in_long_runs
 
 import graphopt
-from graphopt.ir import Graph, Value, constant
-from graphopt.ops import Add, Expand, MatMul, MatMulInteger, Mul, Relu, Requantize, Reshape, Slice, Split, Transpose
+from graphopt.errors import Unsupported
+from graphopt.ir import Graph, Value, arg, constant
+from graphopt.ops import (
+    Add,
+    Expand,
+    Fused,
+    MatMul,
+    MatMulInteger,
+    Mul,
+    Relu,
+    Requantize,
+    Reshape,
+    Slice,
+    Split,
+    Transpose,
+)
 from graphopt.passes import Fuse
 from graphopt.runtime import Program
 
@@ -151,6 +165,14 @@ def test_moves_around_products(make: Callable[[Weights], list[Value]], target: s
     program = check_program(Fuse()(g.graph(*make(g))), target)
     if target != "cortex-m4":
         assert [row["operators"] for row in program.manifest["kernels"]] == MOVED[make]
+
+
+def test_a_fused_move_without_strides_is_refused() -> None:
+    x = arg("x", "float32", (4, 6))
+    inner = arg("x", "float32", (4, 6))
+    body = Graph((inner,), (Relu()(Reshape(shape=(24,))(Transpose(perm=(1, 0))(inner))),))
+    with pytest.raises(Unsupported, match="do not fuse it"):
+        graphopt.compile(Graph((x,), (Fused(body=body)(x),)))
 
 
 @pytest.mark.parametrize("net", ["minilm", *in_long_runs("vit")])

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as builder
 from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Array, Constant, Node, Op, Value
 from graphopt.ir.registry import Table
+from graphopt.ops import Transpose
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.lookup import RuleChoice, choose
 from graphopt.targets.plan import Overlap
@@ -85,8 +86,11 @@ class Task(Generic[OpT]):
 
     def unturned(self, out: Tensor) -> Tensor:
         """The result of the region, with the axes of the head."""
-        turn = self.region.turn
-        return out if turn is None else permuted(out, tuple(np.argsort(turn.op.perm).tolist()))
+        match self.region.turn and self.region.turn.op:
+            case Transpose(perm=perm):
+                return permuted(out, tuple(np.argsort(perm).tolist()))
+            case _:
+                return out
 
     def allows(self, view: View) -> bool:
         """Whether a view works for the result and for every operand of the epilogue."""

@@ -15,16 +15,23 @@ from graphopt.ops import MatMul
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.dots import DotProducts
-from graphopt.targets.kernels.packing import PackedColumns
+from graphopt.targets.kernels.packing import BLOCK, PackedColumns
 from graphopt.targets.kernels.product_form import ProductForm, form_of
 from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile, TiledProduct
-from graphopt.targets.schedule import Segment, channel_segments, choose_product_tile, padded_segments
+from graphopt.targets.schedule import (
+    RegisterTile,
+    Segment,
+    balanced,
+    channel_segments,
+    choose_product_tile,
+    padded_segments,
+)
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Locals, Point, loop
 
-IN_PLACE_ROWS = 12
+IN_PLACE_ROWS = 32
 """So few rows read the right operand in place: to pack it would cost more than it gives."""
-DOT_ROWS = 3
+DOT_ROWS = 8
 """So few rows are products along the depth, where it is side by side."""
 STRIP_BYTES = 1 << 18
 """Of the rows of the left operand that use a block before the next one is packed: what the second cache holds."""
@@ -40,8 +47,9 @@ def matmul_by_tiles(task: Task[MatMul]) -> Kernel:
     form = form_of(task)
     *_, down, along = form.right(*map(task.strided, task.inputs)).strides
     if form.rows <= DOT_ROWS and down == 1 and (along != 1 or form.columns == 1):
-        dots = DotProducts(form, task.target.lanes)
-        return Kernel("matmul_dots", dots.emit, {}, scratch=dots.scratch)
+        tile = RegisterTile(balanced(form.rows, min(form.rows, task.target.registers // BLOCK - 1)), BLOCK)
+        dots = DotProducts(form, task.target.lanes, tile)
+        return Kernel("matmul_dots", dots.emit, {}, tile=tile, scratch=dots.scratch)
     product = tiled(form, task.target, packs=along != 1 or form.rows > IN_PLACE_ROWS)
     return Kernel("matmul", product.emit, {}, tile=product.tile, scratch=product.scratch)
 
