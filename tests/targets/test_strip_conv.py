@@ -46,7 +46,7 @@ def test_lines_tails_and_many_channels(target: str) -> None:
 def test_where_it_pays() -> None:
     """A narrow plane with many channels has much border; a wide one with few has not."""
     g = Weights()
-    graph = g.graph(conv(g, g.x(1, 64, 7, 7), 64), conv(g, g.x(1, 8, 8, 160), 8))
+    graph = g.graph(conv(g, g.x(1, 64, 7, 7), 64, "dilated"), conv(g, g.x(1, 8, 8, 160), 8))
     rows = compile(graph, NATIVE[0]).manifest["kernels"]
     assert ["conv_of_strips" in row["rule"] for row in rows] == [True, False]
     assert any("a copy of its input would save" in why for why in rows[1]["others"])

@@ -16,6 +16,7 @@ from graphopt.targets.kernels.nest import pool_nest, reduce_nest
 from graphopt.targets.kernels.order import windowed_reads
 from graphopt.targets.kernels.quantized import folded_zero_point, widened
 from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.kernels.tiled import PackedWeights, Placing, Start, as_it_is, biased, finishing
 from graphopt.targets.scalars import limits
 from graphopt.targets.schedule import RegisterTile, Segment, balanced, channel_segments
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, largest, loop
@@ -43,22 +44,25 @@ def depthwise_kernel(task: Task[Op], plane: Plane, weight: Array, bias: Array) -
     bias, zero_point = folded_zero_point(task.op, weight, bias, any(plane.window.pads))
     storage, dtype, codegen = storage_of(task.inputs[1]), task.result.type.dtype, task.target.codegen
     packed = {**storage.pack(weight, lambda data: data[:, 0].transpose(1, 2, 0)), "bias": bias}
-    columns, channels = plane.window.kernel[1], len(weight)
 
     def combine(frame: Frame) -> Combine:
-        biases = frame.packed["bias"]
-
-        def step(acc: Expr, x: Expr, tap: tuple[Expr, Expr], at: Point) -> Expr:
-            element = (tap[0] * columns + tap[1]) * channels + at.index[0]
-            weight = storage.load(frame.packed, WeightPlace(element, at.lanes), dtype, codegen)
-            return acc + widened(x, zero_point, dtype=dtype) * weight
-
-        return Combine(biases.load, step, lambda acc, count: acc)
+        weights = PackedWeights(frame.packed, storage, dtype, codegen)
+        return weighted(weights, plane.window.kernel[1], len(weight), biased(frame.packed["bias"]), zero_point)
 
     name = "depthwise_{}x{}".format(*plane.window.kernel)
     tile = window_tile(task, plane)
     reads = windowed_reads(task, plane, tile.pixels)
     return Kernel(name, lambda f: emit_windows(f, plane, combine(f)), packed, task.inputs[1:], tile, reads)
+
+
+def weighted(weights: PackedWeights, columns: int, channels: int, start: Start, zero_point: int) -> Combine:
+    """Sums of elements by weights [kh, kw, c]."""
+
+    def step(acc: Expr, x: Expr, tap: tuple[Expr, Expr], at: Point) -> Expr:
+        element = weights.start + (tap[0] * columns + tap[1]) * channels + at.index[0]
+        return acc + widened(x, zero_point, dtype=weights.dtype) * weights.load(WeightPlace(element, at.lanes))
+
+    return Combine(lambda at: start(at.index[0], at.lanes), step, lambda acc, count: acc)
 
 
 @kernel_rule(SumPool, MaxPool, AveragePool)
@@ -134,7 +138,7 @@ def window_tile(task: Task[Op], plane: Plane) -> RegisterTile:
     return RegisterTile(balanced(inside, max(1, min(MAX_PIXELS, task.target.registers // 4))), 1)
 
 
-def emit_windows(frame: Frame, plane: Plane, combine: Combine) -> None:
+def emit_windows(frame: Frame, plane: Plane, combine: Combine, place: Placing = as_it_is) -> None:
     """Loops over batch, channel vectors, rows and tiles of pixels; the columns of a window are written out."""
     x = as_plane(frame.tensors[frame.task.inputs[0]])
     lanes = frame.task.target.lanes
@@ -143,7 +147,7 @@ def emit_windows(frame: Frame, plane: Plane, combine: Combine) -> None:
         for segment in channel_segments(x.shape[1], lanes, 1):
             with loop("block", 0, segment.blocks) as block, loop("y", 0, plane.out[0]) as y:
                 channel = segment.start + block * segment.lanes
-                Windows(frame, plane, combine, x, segment, n, channel).emit_row(y, pixels)
+                Windows(frame, plane, combine, x, segment, n, channel, place).emit_row(y, pixels)
 
 
 @dataclass(frozen=True)
@@ -157,10 +161,11 @@ class Windows:
     segment: Segment
     n: Expr
     channel: Expr
+    place: Placing
 
     def emit_row(self, y: Expr, pixels: int) -> None:
         rows = self.plane.taps(0, y)
-        tail, epilogue = Tail(self.frame, as_plane), self.frame.epilogue(as_plane)
+        store = finishing(self.frame, as_plane, Tail(self.frame, as_plane), self.place)
         lanes, plane = self.segment.lanes, self.plane
         channels = Point((self.channel,), 0, lanes)
 
@@ -173,7 +178,7 @@ class Windows:
             count = (rows[1] - rows[0]) * (columns[1] - columns[0])
             for p in range(size):
                 point = Point((self.n, self.channel, y, column + p), 1, lanes)
-                tail.store(point, epilogue(self.combine.finish(acc[p], count), point))
+                store(point, self.combine.finish(acc[p], count))
 
         plane.for_each_tile(pixels, tile)
 

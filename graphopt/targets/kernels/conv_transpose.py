@@ -19,11 +19,13 @@ from graphopt.ir import Array
 from graphopt.ops import ConvTranspose, ConvTransposeInteger, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
+from graphopt.targets.kernels.channelwise import emit_windows, weighted, window_tile
 from graphopt.targets.kernels.geometry import Place, Plane, as_plane, plane_window
 from graphopt.targets.kernels.quantized import folded_zero_point, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.tiled import Channels, PackedWeights, TiledConv, biased, finishing, pack_weights
 from graphopt.targets.schedule import RegisterTile, Segment, channel_segments, choose_tile
+from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Tensor, loop
 from graphopt.targets.weights import storage_of
 
@@ -137,6 +139,11 @@ def conv_transpose_kernel(task: Task[ConvTranspose | ConvTransposeInteger]) -> K
     return Kernel(task.op.name, emit, packed, replaced=(w, b), tile=parts[0].tile)
 
 
+def is_depthwise(target: Target, channels: Channels, plane: Plane) -> bool:
+    """Whether vectors are of channels of one pixel, each with its own weights."""
+    return target.lanes > 1 and channels.group_in == channels.group_out == 1 and plane.rank == 2
+
+
 @dataclass(frozen=True)
 class Part:
     """Phases whose windows are alike, and their packed weights.
@@ -162,6 +169,7 @@ class Part:
         bias: Array,
     ) -> Part:
         """The phases of weights [o, i, *k]; raises ``Unsupported`` if sums of integers may overflow."""
+        depthwise = is_depthwise(task.target, channels, phases.plane)
         first, last = phases.plane.interior(phases.plane.rank - 1)
         integers = "int" in task.result.type.dtype
         tile = choose_tile(task.target, max(1, last - first), channels.group_out, integers)
@@ -170,13 +178,15 @@ class Part:
         for part in phases.each_weight(weight):
             prove_no_overflow(task.op, part, bias, task.inputs[0].type.dtype, task.region.node.name)
             folded, zero_point = folded_zero_point(task.op, part, bias, phases.padded)
-            weights.append(pack_weights(part, channels, segments))
+            packed = part[:, 0].transpose(1, 2, 0).ravel() if depthwise else pack_weights(part, channels, segments)
+            weights.append(packed)
             biases.append(folded if zero_point_of(task.op) else bias[:0])
+        tile = window_tile(task, phases.plane) if depthwise else tile
         return cls(phases, channels, tile, segments, np.concatenate(weights), np.concatenate(biases), zero_point)
 
     def emit(self, frame: Frame, weights: PackedWeights, bias: Tensor, first_bias: int) -> None:
         """The loops over phases, and of each its convolution; it is given where its weights and its bias begin."""
-        x, tail = as_plane(frame.tensors[frame.task.inputs[0]]), Tail(frame, as_plane)
+        x = as_plane(frame.tensors[frame.task.inputs[0]])
         counts = [len(axis.taps) for axis in self.phases.axes]
         with ExitStack() as loops:
             phase = tuple(loops.enter_context(loop("phase", 0, count)) for count in counts)
@@ -186,7 +196,12 @@ class Part:
             each = math.prod(counts)
             weights = replace(weights, start=weights.start + index * (len(self.weight) // each))
             start = biased(bias, first_bias + index * (len(self.bias) // each))
-            store = finishing(frame, as_plane, tail, partial(self.phases.place, phase))
-            plane, pixels = self.phases.plane, self.tile.pixels
-            loops_ = TiledConv(x, self.channels, plane, pixels, weights, start, store, self.zero_point)
-            loops_.emit(x.shape[0], self.segments)
+            place, plane = partial(self.phases.place, phase), self.phases.plane
+            if is_depthwise(frame.task.target, self.channels, plane):
+                columns, channels = plane.window.kernel[1], self.channels.group
+                emit_windows(frame, plane, weighted(weights, columns, channels, start, self.zero_point), place)
+                return
+            store = finishing(frame, as_plane, Tail(frame, as_plane), place)
+            pixels = self.tile.pixels
+            tiled = TiledConv(x, self.channels, plane, pixels, weights, start, store, self.zero_point)
+            tiled.emit(x.shape[0], self.segments)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from graphopt.ops import Conv
+from graphopt.ops import Conv, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
@@ -45,6 +45,8 @@ def conv_of_strips(task: Task[Conv]) -> Kernel:
     if channels.group_in == channels.group_out == 1:
         raise Decline("each group is one channel")
     plane, weight = plane_of(tuple(size), tuple(out), task.op.window(w.type)), w.constant
+    if plane.window == Window.of((1, 1), (), ()):
+        raise Decline("its pixels stand in a row as they are")
     tiling = Tiling.of(task.target, plane, channels.group_out)
     strips = PaddedStrips(plane, c, 0, "float32", task.target.lanes, tiling.tile.pixels, STRIP_BYTES)
     copy = copy_cost(strips, side_by_side=as_plane(task.strided(x)).strides[1] == 1)

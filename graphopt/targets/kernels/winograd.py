@@ -158,7 +158,7 @@ class Winograd:
         lanes, channels = self.target.lanes, Channels(1, self.inputs, self.outputs)
         tiling = Tiling.of(self.target, self.plane, self.outputs)
         blocks = self.inputs * -(-self.outputs // (lanes * tiling.tile.vectors))
-        direct = min(direct_cost(self.target, self.plane, channels), 9 * tiling.cost) * blocks
+        direct = blocks * float(min(direct_cost(self.target, self.plane, channels), 9 * tiling.cost))
         direct += self.from_far(9, 1)
         strips = runs(self.even.out[0], self.strips.size)
         cost = copy_cost(self.strips, side_by_side) + self.from_far(PLACES, sum(count for _, count, _ in strips))
