@@ -209,10 +209,7 @@ class Lowering:
         return {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
-            if self.in_arena(held)
-            and self.last_reader[storage(value)] in nodes
-            and buffers.count(held) == 1
-            and held not in self.outputs
+            if self.gives_way(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
         }
 
     def layer(self, node: Node) -> Layer | None:
@@ -275,7 +272,7 @@ class Lowering:
         for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
             if (
                 inner in region.pointwise_operands
-                and self.in_arena(held)
+                and self.gives_way(held)
                 and self.in_arena(result)
                 and self.last_reader[storage(operand)] is region.node
                 and buffers.count(held) == 1
@@ -296,7 +293,7 @@ class Lowering:
         return {
             inner: held
             for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True)
-            if self.in_arena(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
+            if self.gives_way(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
         }
 
     def held(self, value: Value) -> Value:
@@ -309,6 +306,10 @@ class Lowering:
     def in_arena(self, value: Value) -> bool:
         port = isinstance(value.op, Input) or value in self.outputs
         return not isinstance(value.op, Constant) and (self.options.in_arena or not port)
+
+    def gives_way(self, held: Value) -> bool:
+        """Whether a result may lie over a buffer after its last reader; that of an output is the caller's to read."""
+        return self.in_arena(held) and held not in self.outputs
 
     def constant(self, node: str, name: str, data: Array) -> int:
         """The index of a constant; equal ones are stored once."""
