@@ -260,7 +260,7 @@ class Lowering:
     ) -> None:
         text = ", ".join(n.op.name for n in region.compute)
         macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
-        arguments = (*read, *made.constants)
+        arguments: tuple[Piece | int, ...] = (*read, *made.constants)
         node = self.graph.names[region.node]
         self.calls.append(
             UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn)
