@@ -15,9 +15,12 @@ from graphopt.targets.ports import Port
 
 @dataclass(frozen=True)
 class Piece:
-    """What a call reads or writes of a value: from ``start`` bytes on in its buffer, from ``first`` on in the value."""
+    """What a call reads or writes of a value: from ``start`` bytes on in its buffer, from ``first`` on in the value.
 
-    value: Value
+    What is no value of the graph has a name.
+    """
+
+    value: Value | str
     start: int = 0
     first: int = 0
 
@@ -44,7 +47,8 @@ class UnplacedCall:
     @property
     def values(self) -> tuple[Value, ...]:
         """The result and the arguments that are no constants of the kernel."""
-        return (self.result.value, *(a.value for a in self.arguments if isinstance(a, Piece)))
+        pieces = (self.result, *(a for a in self.arguments if isinstance(a, Piece)))
+        return tuple(piece.value for piece in pieces if isinstance(piece.value, Value))
 
 
 @dataclass(frozen=True)

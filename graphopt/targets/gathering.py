@@ -50,6 +50,10 @@ def copy_outputs(graph: Graph) -> Graph:
     return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
 
 
+Forms = tuple[tuple[str, RuleChoice[None]], ...]
+"""By which rules operators took forms of the target, as ``formed`` has them."""
+
+
 @dataclass(frozen=True)
 class MadeKernel:
     """The function of a kernel by name, the indices of its constants, and what else of it a call needs."""
@@ -78,6 +82,8 @@ class Lowering:
         self.constant_list: list[tuple[str, Array]] = []
         self.calls: list[UnplacedCall] = []
         self.steps = 0
+        self.sums: list[Lifetime] = []
+        """Of the layers that collect theirs row by row."""
         self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
         self.last_reader = {storage(v): n for n in self.computing for v in n.inputs}
         self.overlaps: dict[tuple[Value, Value], Overlap] = {}
@@ -126,9 +132,13 @@ class Lowering:
         number, known = self.streams.index(stream), dict[object, MadeKernel]()
         for place, layer in enumerate(stream.layers):
             self.held_bytes[layer.result] = stream.held[place] * row_bytes(layer.result)
+            if layer.sums is not None:
+                name = f"{self.graph.names[layer.region.node]} sums"
+                self.sums.append(Lifetime(name, layer.sums.nbytes, first, last))
             whole = [v for v in layer.region.operands if v not in stream.places]
             for value in [*whole, *([layer.result] if stream.kept(place) else [])]:
-                self.alive[self.held(value)] = (first, last)
+                held = self.held(value)
+                self.alive[held] = min(first, self.alive.get(held, (first, last))[0]), last
         for count, turn in enumerate(stream.turns):
             for place, layer in enumerate(stream.layers):
                 at = (number, turn.cycle)
@@ -137,24 +147,34 @@ class Lowering:
                 if not rows:
                     continue
                 needed = [layer.needed(inner, rows) for inner, _ in layer.inputs]
-                key = place, len(rows), layer.pads(rows), *map(len, needed)
+                ends = layer.collects and (rows.start == 0, rows.stop == layer.height)
+                key = place, len(rows), layer.pads(rows), ends, *map(len, needed)
                 if key not in known:
                     known[key] = self.made(*self.banded(layer, rows))
                 pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
                 result = self.piece(stream, turn, layer.result, rows)
+                if layer.collects:
+                    sums = Piece(f"{self.graph.names[layer.region.node]} sums")
+                    done = rows.stop == layer.height
+                    pieces += [sums] if rows.start and done else []
+                    result = Piece(layer.result) if done else sums
                 self.call(known[key], layer.banded(rows), pieces, result, first + place, at)
         self.cover_rows(stream)
         self.steps = last + 1
 
-    def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], tuple[str, ...]]:
+    def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], Forms]:
         """The task of some rows of a layer."""
         region, forms = formed(layer.banded(rows), self.target)
+        out = self.layouts[layer.result]
         heights = [v.type.static_shape[ROWS] for v in region.body.inputs]
-        layouts = tuple(with_rows(self.layouts[v], h) for v, h in zip(region.operands, heights, strict=True))
-        return Task(region, self.target, layouts, with_rows(self.layouts[layer.result], len(rows))), forms
+        layouts = tuple(with_rows(self.layouts.get(v, out), h) for v, h in zip(region.operands, heights, strict=True))
+        if layer.collects:
+            shared = region.body.inputs[1] if rows.start and rows.stop < layer.height else None
+            return Task(region, self.target, layouts, out, shared), forms
+        return Task(region, self.target, layouts, with_rows(out, len(rows))), forms
 
     def piece(self, stream: Stream, turn: Turn, value: Value, rows: range) -> Piece:
-        """Where some rows of a value are in a turn: what is of the stream, but its result, begins with the first held."""
+        """Where some rows of a value are in a turn: within the stream, a buffer begins with the first row held."""
         place, first = stream.places.get(value), rows.start * row_bytes(value)
         if place is None or place == len(stream.layers) - 1:
             return Piece(value, first, first)
@@ -171,8 +191,8 @@ class Lowering:
         old = self.piece(stream, stream.turns[count - 1], value, rows)
         new = self.piece(stream, turn, value, rows)
         how = Chosen("rows that are held on", "", "", ())
-        call = self.named(built), (old,), (), new, self.graph.names[value.node], "move", how, 0, step
-        self.calls.append(UnplacedCall(*call, (self.streams.index(stream), turn.cycle)))
+        name, node, at = self.named(built), self.graph.names[value.node], (self.streams.index(stream), turn.cycle)
+        self.calls.append(UnplacedCall(name, (old,), (), new, node, "move", how, 0, step, at))
 
     def cover_rows(self, stream: Stream) -> None:
         """The result of a stream may come to lie over operands of its layers that nothing else reads later."""
@@ -188,18 +208,18 @@ class Lowering:
         return {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
-            if self.in_arena(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
+            if self.gives_way(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
         }
 
     def layer(self, node: Node) -> Layer | None:
         """A node as a layer of streams, if it can be one."""
         return layer_of(self.region(node)[0], self.layouts)
 
-    def region(self, node: Node) -> tuple[Region, tuple[str, ...]]:
+    def region(self, node: Node) -> tuple[Region, Forms]:
         """The region of a node, and what its forms say."""
         return formed(region_of(node, lowered_operators()), self.target)
 
-    def made(self, task: Task[Op], forms: tuple[str, ...]) -> MadeKernel:
+    def made(self, task: Task[Op], forms: Forms) -> MadeKernel:
         """Choose and build the kernel of a task; equal kernels are one function."""
         choice = choose_kernel(task) if task.region.anchor else elementwise_kernel(task)
         kernel = choice.result
@@ -235,7 +255,7 @@ class Lowering:
     ) -> None:
         text = ", ".join(n.op.name for n in region.compute)
         macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
-        arguments = (*read, *made.constants)
+        arguments: tuple[Piece | int, ...] = (*read, *made.constants)
         node = self.graph.names[region.node]
         self.calls.append(
             UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn)
@@ -247,7 +267,7 @@ class Lowering:
         for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
             if (
                 inner in region.pointwise_operands
-                and self.in_arena(held)
+                and self.gives_way(held)
                 and self.in_arena(result)
                 and self.last_reader[storage(operand)] is region.node
                 and buffers.count(held) == 1
@@ -268,7 +288,7 @@ class Lowering:
         return {
             inner: held
             for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True)
-            if self.in_arena(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
+            if self.gives_way(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
         }
 
     def held(self, value: Value) -> Value:
@@ -282,6 +302,10 @@ class Lowering:
         port = isinstance(value.op, Input) or value in self.outputs
         return not isinstance(value.op, Constant) and (self.options.in_arena or not port)
 
+    def gives_way(self, held: Value) -> bool:
+        """Whether a result may lie over a buffer after its last reader; that of an output is the caller's to read."""
+        return self.in_arena(held) and held not in self.outputs
+
     def constant(self, node: str, name: str, data: Array) -> int:
         """The index of a constant; equal ones are stored once."""
         key = (f"{data.dtype}{data.shape}", data.tobytes())
@@ -292,7 +316,7 @@ class Lowering:
         return self.constants[key]
 
     def finish(self) -> Lowered:
-        lifetimes = [*self.lifetimes(), *self.scratch_lifetimes()]
+        lifetimes = [*self.lifetimes(), *self.sums, *self.scratch_lifetimes()]
         names = self.graph.names
         plan = plan_arena(lifetimes, self.target.alignment, self.named_overlaps())
         live = occupied_bytes(lifetimes, plan.offsets, self.steps)
@@ -316,6 +340,8 @@ class Lowering:
 
     def placed(self, call: UnplacedCall, offsets: Mapping[str, int], live: int) -> KernelCall:
         def at(piece: Piece) -> BufferPlace:
+            if isinstance(piece.value, str):
+                return BufferPlace("arena", offsets[piece.value])
             return self.place(piece.value, offsets).moved(piece.start)
 
         places = [BufferPlace("constant", a) if isinstance(a, int) else at(a) for a in call.arguments]

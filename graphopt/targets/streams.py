@@ -90,6 +90,8 @@ class Choice:
                 uses = self.whole.graph.uses
                 if stop - first > 1 and all(v not in outputs and inside.issuperset(uses[v]) for v in between):
                     found.append((first, stop))
+                if layer.collects:  # nothing of its result is there before the end
+                    break
         return found
 
     def floor(self, first: int, stop: int) -> int:
@@ -113,7 +115,7 @@ class Choice:
         """The bytes of the fullest step of a stream."""
         whole, names, last = self.whole, self.whole.graph.names, len(stream.layers) - 1
         buffers: dict[str, Lifetime] = {}
-        for place, layer in enumerate(stream.layers):
+        for layer in stream.layers:
             for value in layer.region.operands:
                 held = whole.held(value)
                 if value not in stream.places and whole.in_arena(held):
@@ -133,6 +135,11 @@ class Choice:
             Lifetime(b.name, b.size, b.first - first, b.last - first)
             for b in self.scratch
             if first <= b.first <= first + last
+        ]
+        scratch += [
+            Lifetime(f"{names[layer.region.node]} sums", layer.sums.nbytes, 0, last)
+            for layer in stream.layers
+            if layer.sums is not None
         ]
         result = names[stream.layers[-1].result.node]
         overlaps = {(names[v.node], result): Overlap(gap) for v, gap in whole.gaps(stream).items()}
@@ -159,8 +166,8 @@ class Choice:
         for first, end in self.spans:
             if end == stop and max(self.steps[first:stop]) > bound:
                 fitting = (part for rows in HEIGHTS if (part := self.part(first, stop, rows)).nbytes <= bound)
-                part = next(fitting, None) if self.floor(first, stop) <= bound else None
-                yield from [part] if part else []
+                found = next(fitting, None) if self.floor(first, stop) <= bound else None
+                yield from [found] if found else []
 
     def least(self, instructions: float) -> list[Part]:
         """The parts that hold the fewest bytes of those that add no more than so many instructions."""
