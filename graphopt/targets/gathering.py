@@ -16,6 +16,7 @@ from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kern
 from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.kernels.row_moves import rows_mover
 from graphopt.targets.layout import assign_layouts
+from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
 from graphopt.targets.ports import AS_THEY_ARE, Port, PortOptions
