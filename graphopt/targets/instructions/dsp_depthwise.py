@@ -17,6 +17,7 @@ from graphopt.ir import Array
 from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.dsp import GUARD
 from graphopt.targets.instructions.dsp_products import RESTORED, SAVED, SAVED_BYTES, scaled
+from graphopt.targets.instructions.products import pair
 
 MOST_PIXELS = 5
 """Five accumulators, what they read, and two pointers are all registers."""
@@ -59,6 +60,13 @@ class Tile:
     def tap(self, row: int, word: int, phase: int) -> int:
         """The place of a pair of weights: by rows, words and phases."""
         return (row * self.words + word) * self.phases + phase
+
+    def packed(self, weight: Array) -> Array:
+        """Weights [..., rows, columns] as the words of taps that the routine reads, int32 [..., taps]."""
+        pads = [(0, 0)] * (weight.ndim - 1)
+        shifted = [np.pad(weight, [*pads, (i, 2 * self.words - self.columns - i)]) for i in range(self.phases)]
+        pairs = [pair(row[..., ::2], row[..., 1::2]) for row in shifted]
+        return np.stack(pairs, axis=-1).reshape(*weight.shape[:-2], self.taps)
 
 
 @cache

@@ -8,7 +8,7 @@ as scratch holds; the last rows of a strip are the first of the next, and each e
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tvm import tirx
@@ -85,12 +85,13 @@ def as_swapped(tensor: Tensor) -> Tensor:
 class DepthwiseStrips(ABC):
     """The loops of a depthwise convolution: channels, strips of rows in scratch, tiles of pixels by a routine.
 
-    In scratch padding is ``zero_point``.
+    In scratch padding is ``zero_point``. The rows of all ``depth`` channels of a window take turns there.
     """
 
     plane: Plane
     view: View
     zero_point: int
+    depth: int = field(default=1, kw_only=True)
 
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
@@ -111,6 +112,11 @@ class DepthwiseStrips(ABC):
     @abstractmethod
     def row(self) -> int:
         """Elements of a row with its padding, and what a routine reads beyond it."""
+
+    @property
+    def line(self) -> int:
+        """Elements of the rows of all channels of a window."""
+        return self.depth * self.row
 
     @property
     @abstractmethod
@@ -143,7 +149,7 @@ class DepthwiseStrips(ABC):
     @property
     def strip(self) -> int:
         """Rows of the result in a strip."""
-        rows = STRIP_BYTES // (np.dtype(self.dtype).itemsize * self.row) - self.overlap
+        rows = STRIP_BYTES // (np.dtype(self.dtype).itemsize * self.line) - self.overlap
         most = max(1, rows // self.plane.window.strides[0])
         return balanced(self.plane.out[0], min(most, self.plane.out[0]))
 
@@ -153,14 +159,26 @@ class DepthwiseStrips(ABC):
 
     @property
     def scratch(self) -> dict[str, Scratch]:
-        rows = Scratch(self.dtype, self.rows_for(self.strip) * self.row)
-        return {"taps": Scratch("int32", self.words), "rows": rows}
+        return {"taps": Scratch("int32", self.words), **self.scratch_of_rows}
+
+    @property
+    def scratch_of_rows(self) -> dict[str, Scratch]:
+        return {"rows": Scratch(self.dtype, self.rows_for(self.strip) * self.line)}
+
+    def padded_rows(self, frame: Frame) -> PaddedRows:
+        """The rows in scratch, with their padding."""
+        rows = PaddedRows(self.plane, self.row, self.zero_point, self.copied, frame.scratch["rows"])
+        rows.fill_columns(self.rows_for(self.strip) * self.depth)
+        return rows
+
+    def taps(self, frame: Frame, c: Expr) -> Expr:
+        """A pointer to what a routine needs of a channel."""
+        return frame.scratch["taps"].at(0)
 
     def emit(self, frame: Frame) -> None:
         x, y = self.view(frame.tensors[frame.task.inputs[0]]), self.view(frame.out)
         assert x is not None and y is not None
-        rows = PaddedRows(self.plane, self.row, self.zero_point, self.copied, frame.scratch["rows"])
-        rows.fill_columns(self.rows_for(self.strip))
+        rows = self.padded_rows(frame)
         with loop("n", 0, x.shape[0]) as n, loop("c", 0, x.shape[1]) as c:
             self.gather_taps(frame, c)
             rows.copy(x, (n, c), 0, 0, self.overlap)
@@ -178,7 +196,7 @@ class DepthwiseStrips(ABC):
             if size >= count:  # a routine goes down the rows, or along them, whichever are more
                 with loop("tile", 0, count) as tile:
                     column = start + tile * pixels
-                    down = self.plane.window.strides[0] * self.row, y.strides[2], size
+                    down = self.plane.window.strides[0] * self.line, y.strides[2], size
                     self.run(frame, y, (*at, first, column), 0, column, pixels, down)
             else:
                 with loop("y", 0, size) as line:
@@ -197,9 +215,9 @@ class DepthwiseStrips(ABC):
     ) -> None:
         """The routine, from a place of the result on; ``repeat``: how far in the rows and in the result, how often."""
         strides, dilations = self.plane.window.strides, self.plane.window.dilations
-        rows = frame.scratch["rows"].at(line * strides[0] * self.row + column * strides[1])
+        rows = frame.scratch["rows"].at(line * strides[0] * self.line + column * strides[1])
         pitch = dilations[0] * self.row
-        self.routine(pixels).run(rows, frame.scratch["taps"].at(0), y.at(*at), y.strides[3], pitch, *repeat)
+        self.routine(pixels).run(rows, self.taps(frame, at[1]), y.at(*at), y.strides[3], pitch, *repeat)
 
 
 @dataclass(frozen=True)
@@ -285,13 +303,26 @@ class DepthwisePairs(DepthwiseStrips):
 
 @dataclass(frozen=True)
 class PaddedRows:
-    """Rows of one channel in scratch, ``row`` elements each, with their padding; a routine ``copied`` them there."""
+    """Rows of one channel in scratch, ``row`` elements each, with their padding; a routine ``copied`` them there.
+
+    If ``depth`` channels take turns, it is the rows of one of them.
+    """
 
     plane: Plane
     row: int
     zero_point: int
     copied: Instruction
     buffer: Tensor
+    depth: int = 1
+    channel: Expr = 0
+
+    def of(self, channel: Expr, depth: int) -> PaddedRows:
+        """The rows of a channel among so many."""
+        return replace(self, channel=channel, depth=depth)
+
+    def place(self, line: Expr) -> Expr:
+        """Where a row begins."""
+        return (line * self.depth + self.channel) * self.row
 
     @property
     def width(self) -> int:
@@ -300,7 +331,7 @@ class PaddedRows:
 
     def fill(self, line: Expr, first: Expr, last: Expr) -> None:
         with loop("i", first, last) as i:
-            self.buffer.store(Point((line * self.row + i,)), tirx.const(self.zero_point, self.buffer.dtype))
+            self.buffer.store(Point((self.place(line) + i,)), tirx.const(self.zero_point, self.buffer.dtype))
 
     def fill_columns(self, lines: int) -> None:
         """The padding at the ends of rows, which stays."""
@@ -325,17 +356,18 @@ class PaddedRows:
         if x.dtype == "int8" and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
             with when(True if (low, high) == (first, last) else low < high):
                 source = x.at(*at, begin + low, 0)
-                target = self.buffer.at(low * self.row + left)
-                self.copied.run(target, source, x.strides[3], self.width, high - low, self.row - self.width)
+                target = self.buffer.at(self.place(low) + left)
+                skipped = self.depth * self.row - self.width
+                self.copied.run(target, source, x.strides[3], self.width, high - low, skipped)
             return
         if x.dtype == "int8":
             with loop("line", low, high) as line:
-                target = self.buffer.at(line * self.row + left)
+                target = self.buffer.at(self.place(line) + left)
                 self.copied.run(target, x.at(*at, begin + line, 0), x.strides[3], self.width, 1, 0)
             return
         with loop("line", low, high) as line, loop("i", 0, self.width) as i:
             element = cast(x.load(Point((*at, begin + line, i))), "int16")
-            self.buffer.store(Point((line * self.row + left + i,)), element)
+            self.buffer.store(Point((self.place(line) + left + i,)), element)
 
     def move_up(self, lines: int, by: int) -> None:
         """The last rows of a strip to the top, from ``by`` rows below."""

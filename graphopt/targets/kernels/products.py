@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +31,7 @@ from graphopt.targets.kernels.mve_addition import Addition, addition_of
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.order import result_of
+from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
 from graphopt.targets.kernels.tail import Tail
@@ -46,7 +48,8 @@ class ProductSet:
     """The products of an instruction set.
 
     ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted
-    up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel.
+    up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel; where windows have few
+    channels, ``planar``, if that does not decline.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
@@ -54,6 +57,7 @@ class ProductSet:
     windows: Callable[[Plane, int, tuple[int, ...], int], Windows]
     stream: Callable[[Array, Array, Array, int], Array]
     depthwise: Callable[[Task[ConvInteger], Plane, Array, Array], Kernel]
+    planar: Callable[[Task[ConvInteger], str, Plane, Array], Kernel] | None = None
     bits: int = 0
     least_weight: int = -128
 
@@ -85,11 +89,15 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
         raise Decline("it has groups")
     weight = weights_of(task, by)
     weight = weight.reshape(*weight.shape[:2], *plane.window.kernel)
+    name = "conv_{}x{}".format(*plane.window.kernel)
+    if by.planar is not None:
+        with suppress(Decline):
+            return by.planar(task, name, plane, weight)
     pointwise = plane.window == POINTWISE and task.region.tail is None
     if pointwise and as_row(task.strided(x)) is not None and task.allows(as_row):
         pixels = plane.out[0] * plane.out[1]
-        return products_kernel(task, "conv_1x1", n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row, by)
-    return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, as_plane, by)
+        return products_kernel(task, name, n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row, by)
+    return products_kernel(task, name, n, plane, weight, as_plane, by)
 
 
 def multiplied(task: Task[LinearInteger], by: ProductSet) -> Kernel:
@@ -339,6 +347,7 @@ PAIRS = ProductSet(
     ExpandedWindows,
     products.stream,
     depthwise_by_pairs,
+    planar_by_pairs,
     bits=products.FACTOR_BITS,
     least_weight=products.LEAST_WEIGHT,
 )
