@@ -28,12 +28,16 @@ FRAME = 20
 
 @dataclass(frozen=True)
 class Tile:
-    """``pixels`` side by side, by windows of (rows, columns) taps that begin ``stride`` apart."""
+    """``pixels`` side by side, by windows of (rows, columns) taps that begin ``stride`` apart.
+
+    If it is ``alone`` in its row, the next row begins where the tile ends.
+    """
 
     rows: int
     columns: int
     stride: int
     pixels: int
+    alone: bool = False
 
     @property
     def phases(self) -> int:
@@ -49,6 +53,11 @@ class Tile:
     def taps(self) -> int:
         """The words of all rows of taps."""
         return self.rows * self.words * self.phases
+
+    @property
+    def length(self) -> int:
+        """The words of a row that all windows take."""
+        return self.start(self.pixels - 1)[0] + self.words
 
     def start(self, pixel: int) -> tuple[int, int]:
         """The word in which the window of a pixel begins, and the half of it."""
@@ -72,7 +81,7 @@ class Tile:
 @cache
 def depthwise_routine(tile: Tile) -> Instruction:
     """The routine of a tile. Its taps are: the bias, the pairs of weights, then multiplier, addend and shift."""
-    row = str(4 * (tile.start(tile.pixels - 1)[0] + tile.words))
+    row = str(4 * tile.length)
     spans = {
         "rows": Span(row, (("count", "2 * advance"), (str(tile.rows), "2 * pitch"))),
         "taps": Span(str(4 * (tile.taps + 4))),
@@ -80,7 +89,7 @@ def depthwise_routine(tile: Tile) -> Instruction:
     }
     portable = instruction(
         Instruction(
-            f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}",
+            f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}" + "_alone" * tile.alone,
             None,
             {
                 "rows": "const int16*",
@@ -137,9 +146,9 @@ def assembly_of(tile: Tile) -> str:
     sums = REGISTERS[: tile.pixels]
     lines = [
         *entry(tile.rows, 1),
-        f"ldr {sums[0]}, [r1], #4",
-        *(f"mov {other}, {sums[0]}" for other in sums[1:]),
-        *(line for _ in range(tile.rows) for line in [*row_of_taps(tile, sums), "add r0, r0, lr"]),
+        f"ldr {sums[-1]}, [r1], #4",  # the bias, from which all sums start
+        *row_of_taps(tile, sums, sums[-1]),
+        *(line for _ in range(1, tile.rows) for line in row_of_taps(tile, sums)),
         *ending(1 + tile.taps, sums, scaled),
     ]
     return "\n".join(lines)
@@ -164,19 +173,25 @@ def entry(rows: int, bits: int) -> list[str]:
     ]
 
 
-def row_of_taps(tile: Tile, sums: list[str]) -> list[str]:
-    """The products of one row of taps, word by word; r0 points to the row, r1 to its weights, and goes on."""
+def row_of_taps(tile: Tile, sums: list[str], start: str | None = None) -> list[str]:
+    """The products of one row of taps, word by word; r0 points to the row, r1 to its weights, and both go on.
+
+    Sums go on too, or begin with what is in the register ``start``.
+    """
     free = REGISTERS[tile.pixels :]
     # of the elements, a word of taps needs as many words as its windows begin in
     needed = tile.start(tile.pixels - 1)[0] + 1
     batch = 2 if len(free) >= needed + 1 + 2 * tile.phases and tile.words > 1 else 1
+    follows = tile.alone and len(free) + 1 >= tile.length + batch * tile.phases
+    if follows:  # the pitch is not needed
+        free = [*free, "lr"]
     held, weights = free[: len(free) - batch * tile.phases], free[len(free) - batch * tile.phases :]
-    total = tile.start(tile.pixels - 1)[0] + tile.words
-    first = min(total, len(held))
-    lines = [load(held[:first], "r0", "")]
+    first = min(tile.length, len(held))
+    lines = [load(held[:first], "r0", "!" * follows)]
     place = {word: held[word] for word in range(first)}
+    begun = set[str]() if start else set(sums)
     for word in range(tile.words):
-        for wanted in range(word, min(word + needed, total)):
+        for wanted in range(word, min(word + needed, tile.length)):
             if wanted not in place:
                 place[wanted] = place.pop(min(place))
                 lines.append(f"ldr {place[wanted]}, [r0, #{4 * wanted}]")
@@ -187,8 +202,10 @@ def row_of_taps(tile: Tile, sums: list[str]) -> list[str]:
             begin, phase = tile.start(pixel)
             if tile.is_tap(phase, word):
                 weight = weights[word % batch * tile.phases + phase]
-                lines.append(f"smlad {total_of}, {place[begin + word]}, {weight}, {total_of}")
-    return lines
+                added = total_of if total_of in begun else start
+                lines.append(f"smlad {total_of}, {place[begin + word]}, {weight}, {added}")
+                begun.add(total_of)
+    return lines if follows else [*lines, "add r0, r0, lr"]
 
 
 def load(registers: list[str], pointer: str, writes_back: str) -> str:

@@ -232,7 +232,8 @@ class DepthwisePairs(DepthwiseStrips):
     def tile(self, pixels: int) -> Tile:
         window = self.plane.window
         rows, columns = window.kernel
-        return Tile(rows, columns, window.strides[1], pixels)
+        alone = pixels == self.plane.out[1] and window.dilations[0] == 1
+        return Tile(rows, columns, window.strides[1], pixels, alone)
 
     @property
     def row(self) -> int:
