@@ -47,11 +47,20 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
     for pair in ((-3, 7), (32767, -32768)):
         x = np.array(pair, np.int16)
         yield Case(portable.PAIR_AT, (x,), (np.asarray([portable.PAIR_AT.meaning(x)], np.int32),))
-    for words, step in ((1, 2), (2, 4), (5, 2), (8, 4)):
-        source = int8(rng, 4 * words)
-        target = np.zeros((words, step), np.int32)
-        target[:, :2] = products.expanded(source)
-        yield Case(products.EXPAND_WORDS, (None, source, words, step), (target.ravel(),))
+    for words in (1, 2, 5, 8):
+        first, second = int8(rng, 4 * words), int8(rng, 4 * words)
+        yield Case(products.EXPAND_WORDS, (None, first, words), (products.expanded(first).ravel(),))
+        both = products.EXPAND_PAIR.meaning(first, second)
+        yield Case(products.EXPAND_PAIR, (None, first, second, words), (both.ravel(),))
+    for blocks, lines, skipped, distance in ((1, 1, 0, 2), (2, 3, 4, 2), (5, 2, 0, 10), (6, 3, 8, 4)):
+        step = 2 * blocks + skipped
+        source = rng.integers(-(1 << 31), 1 << 31, (lines - 1) * step + 2 * blocks + distance).astype(np.int32)
+        two = [
+            np.concatenate([source[at + i * step :][: 2 * blocks] for i in range(lines)]).reshape(-1, 2)
+            for at in (0, distance)
+        ]
+        pair = products.GATHER_PAIR.meaning(*two)
+        yield Case(products.GATHER_PAIR, (None, source, distance, blocks, lines, skipped), (pair.ravel(),))
     for length, count, step in ((1, 1, 0), (3, 3, 10), (4, 2, 4), (7, 3, 9), (12, 5, 13), (6, 2, 20)):
         source = int8(rng, step * (count - 1) + length)
         runs = np.concatenate([source[i * step : i * step + length] for i in range(count)])

@@ -7,38 +7,99 @@ from memory that is aligned to words; elements that may not be are loaded by LDR
 from __future__ import annotations
 
 from graphopt.targets.instructions.dsp import GUARD
-from graphopt.targets.instructions.products import EXPAND_WORDS, MULTIPLY_PAIRS, MULTIPLY_ROW, SUM_PAIRS, SUM_ROW
+from graphopt.targets.instructions.products import (
+    EXPAND_PAIR,
+    EXPAND_WORDS,
+    GATHER_PAIR,
+    MULTIPLY_PAIRS,
+    MULTIPLY_ROW,
+    SUM_PAIRS,
+    SUM_ROW,
+)
 
 SAVED = "push {r4-r11, lr}"
 RESTORED = "pop {r4-r11, pc}"
 SAVED_BYTES = 36
 
-EXPAND_ONE = """\
-ldr r4, [r1], #4
-sxtb16 r5, r4, ror #8
-ssub16 r5, r5, r12
-and r6, lr, r4, lsl #8
-ssub16 r6, r6, r5
-strd r5, r6, [r0]
-add r0, r0, r3, lsl #2
+
+def expanding(pairs: list[tuple[str, str]]) -> str:
+    """Of elements in the second register of each pair: the odd ones into the first, the even ones into the second."""
+    return "\n".join(
+        [
+            *(f"sxtb16 {odd}, {word}, ror #8" for odd, word in pairs),
+            *(f"ssub16 {odd}, {odd}, r12" for odd, _ in pairs),
+            *(f"and {word}, lr, {word}, lsl #8" for _, word in pairs),
+            *(f"ssub16 {word}, {word}, {odd}" for odd, word in pairs),
+            "",
+        ]
+    )
+
+
+def in_twos(count: str, one: str, two: str) -> str:
+    """What is done to each of a count of things, to one alone if it is odd, and then to two at once."""
+    return f"""\
+lsrs {count}, {count}, #1
+bcc 2f
+{one}2:
+beq 4f
+3:
+{two}subs {count}, {count}, #1
+bne 3b
+4:
+"""
+
+
+CONSTANTS = "mov r12, #0x007f007f\nmov lr, #0xff00ff00\n"
+ONE_WORD = f"ldr r5, [r1], #4\n{expanding([('r4', 'r5')])}stm r0!, {{r4, r5}}\n"
+TWO_WORDS = f"""\
+ldr r5, [r1], #4
+ldr r7, [r1], #4
+{expanding([("r4", "r5"), ("r6", "r7")])}stm r0!, {{r4-r7}}
+"""
+ONE_OF_EACH = f"""\
+ldr r5, [r1], #4
+ldr r7, [r2], #4
+{expanding([("r4", "r5"), ("r6", "r7")])}stm r0!, {{r4-r7}}
+"""
+TWO_OF_EACH = f"""\
+ldr r5, [r1], #4
+ldr r9, [r1], #4
+ldr r7, [r2], #4
+ldr r11, [r2], #4
+{expanding([("r4", "r5"), ("r6", "r7"), ("r8", "r9"), ("r10", "r11")])}stm r0!, {{r4-r11}}
 """
 
 EXPAND_WORDS.on(
     "dsp",
+    f"push {{r4-r7, lr}}\n{CONSTANTS}{in_twos('r2', ONE_WORD, TWO_WORDS)}pop {{r4-r7, pc}}",
+    guard=GUARD,
+    naked=True,
+)
+
+EXPAND_PAIR.on(
+    "dsp",
+    f"{SAVED}\n{CONSTANTS}{in_twos('r3', ONE_OF_EACH, TWO_OF_EACH)}{RESTORED}",
+    guard=GUARD,
+    naked=True,
+)
+
+ONE_BLOCK = "ldm r1!, {r4, r5}\nldm r2!, {r6, r7}\nstm r0!, {r4-r7}\n"
+TWO_BLOCKS = "ldm r1!, {r4, r5, r8, r9}\nldm r2!, {r6, r7, r10, r11}\nstm r0!, {r4-r11}\n"
+
+GATHER_PAIR.on(
+    "dsp",
     f"""\
-push {{r4-r6, lr}}
-mov r12, #0x007f007f
-mov lr, #0xff00ff00
-lsrs r4, r2, #1
+{SAVED}
 add r2, r1, r2, lsl #2
-bcc 2f
+ldr r12, [sp, #{SAVED_BYTES}]
 1:
-{EXPAND_ONE}2:
-cmp r1, r2
-bhs 3f
-{EXPAND_ONE}b 1b
-3:
-pop {{r4-r6, pc}}""",
+mov lr, r3
+{in_twos("lr", ONE_BLOCK, TWO_BLOCKS)}ldr r4, [sp, #{SAVED_BYTES + 4}]
+add r1, r1, r4, lsl #2
+add r2, r2, r4, lsl #2
+subs r12, r12, #1
+bne 1b
+{RESTORED}""",
     guard=GUARD,
     naked=True,
 )

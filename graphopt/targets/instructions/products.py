@@ -71,25 +71,79 @@ def stream(weight: Array, bias: Array, scaling: Array, side_by_side: int) -> Arr
     return np.ascontiguousarray(np.concatenate([starts, blocks, scalings], axis=1, dtype=np.int32)).ravel()
 
 
+EXPANDED = """\
+        const int32_t x1 = {x}[4 * i + 1] - 127, x3 = {x}[4 * i + 3] - 127;
+        target[{at}] = (int32_t)((uint32_t)x3 << 16 | ((uint32_t)x1 & 0xffffu));
+        target[{at} + 1] = (int32_t)((uint32_t)(256 * {x}[4 * i + 2] - x3) << 16
+            | ((uint32_t)(256 * {x}[4 * i] - x1) & 0xffffu));
+"""
+"""The C for one word of elements."""
+
 EXPAND_WORDS = instruction(
     Instruction(
         "expand_words",
         None,
-        {"target": "int32*", "source": "const int8*", "words": "int32", "step": "int32"},
+        {"target": "int32*", "source": "const int8*", "words": "int32"},
         "void",
-        """\
-    for (int32_t i = 0; i < words; ++i) {
-        const int8_t *const x = source + 4 * i;
-        const int32_t x1 = x[1] - 127, x3 = x[3] - 127;
-        target[i * step] = (int32_t)((uint32_t)x3 << 16 | ((uint32_t)x1 & 0xffffu));
-        target[i * step + 1] = (int32_t)((uint32_t)(256 * x[2] - x3) << 16 | ((uint32_t)(256 * x[0] - x1) & 0xffffu));
-    }""",
+        f"    for (int32_t i = 0; i < words; ++i) {{\n{EXPANDED.format(x='source', at='2 * i')}    }}",
         lambda source: expanded(source),
         comment="""\
-Expands words of four elements each to two words of two pairs, step words apart: (x1 - 127, x3 - 127), and 256 times
-   (x0, x2) less that.""",
+Expands words of four elements each to two words of two pairs: (x1 - 127, x3 - 127), and 256 times (x0, x2) less that.""",
         depth=BLOCK,
-        spans={"target": Span("8", (("words", "4 * step"),)), "source": Span("4 * words")},
+        spans={"target": Span("8 * words"), "source": Span("4 * words")},
+    )
+)
+
+EXPAND_PAIR = instruction(
+    Instruction(
+        "expand_pair",
+        None,
+        {"target": "int32*", "first": "const int8*", "second": "const int8*", "words": "int32"},
+        "void",
+        "\n".join(
+            [
+                "    for (int32_t i = 0; i < words; ++i) {",
+                f"        {{\n{EXPANDED.format(x='first', at='4 * i')}        }}",
+                EXPANDED.format(x="second", at="4 * i + 2") + "    }",
+            ]
+        ),
+        lambda first, second: np.stack([expanded(first), expanded(second)], axis=1),
+        comment="Expands the words of two pixels in the same way, in turn.",
+        depth=BLOCK,
+        spans={"target": Span("16 * words"), "first": Span("4 * words"), "second": Span("4 * words")},
+    )
+)
+
+GATHER_PAIR = instruction(
+    Instruction(
+        "gather_pair",
+        None,
+        {
+            "target": "int32*",
+            "source": "const int32*",
+            **dict.fromkeys(("distance", "blocks", "runs", "skipped"), "int32"),
+        },
+        "void",
+        """\
+    for (int32_t run = 0; run < runs; ++run) {
+        for (int32_t i = 0; i < blocks; ++i) {
+            *target++ = source[0];
+            *target++ = source[1];
+            *target++ = source[distance];
+            *target++ = source[distance + 1];
+            source += 2;
+        }
+        source += skipped;
+    }""",
+        lambda first, second: np.stack([first, second], axis=1),
+        comment="""\
+Copies the expanded words of two pixels, which are a distance apart, block by block in turn: runs of blocks, between which
+   words are skipped.""",
+        depth=BLOCK,
+        spans={
+            "target": Span("16 * blocks * runs"),
+            "source": Span("8 * blocks", (("runs", "8 * blocks + 4 * skipped"), ("2", "4 * distance"))),
+        },
     )
 )
 

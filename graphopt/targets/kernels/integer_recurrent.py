@@ -117,7 +117,7 @@ class RowProducts:
     def run(self, frame: Frame, n: Expr) -> None:
         """The sums of all rows, of the sample n."""
         window = frame.scratch[f"{self.name}_window"].at(0)
-        products.EXPAND_WORDS.run(window, self.bytes(frame).at(*self.place(n, 0).index), self.blocks, 2)
+        products.EXPAND_WORDS.run(window, self.bytes(frame).at(*self.place(n, 0).index), self.blocks)
         weights, sums = frame.packed[self.name].at(0), self.sums(frame).at(0)
         products.SUM_ROW.run(window, weights, sums, self.blocks, self.groups)
 

@@ -33,10 +33,11 @@ from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.row_windows import expanded_windows
 from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
-from graphopt.targets.kernels.windows import ExpandedWindows, Tile, Windows
+from graphopt.targets.kernels.windows import Tile, Windows
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
@@ -344,7 +345,7 @@ PAIRS = ProductSet(
         (True, False): products.SUM_ROW,
     },
     GroupProducts,
-    ExpandedWindows,
+    expanded_windows,
     products.stream,
     depthwise_by_pairs,
     planar_by_pairs,
