@@ -124,15 +124,18 @@ def scaled(accumulator: str, multiplier: str, addend: str, shift: str) -> list[s
     ]
 
 
+TURN = 4
+"""Pairs of blocks in a turn of the loop."""
+
+
 def loops(two_blocks: str, one_block: str) -> str:
-    """All blocks, four in a turn; [sp, #12] has where to begin, [sp, #16] where to go on after an odd block."""
+    """All blocks; [sp, #12] has where to begin, [sp, #16] where to go on after an odd block."""
     return f"""\
 ldr pc, [sp, #12]
 2:
 {one_block}ldr pc, [sp, #16]
 3:
-{two_blocks}4:
-{two_blocks}ldr r6, [sp, #8]
+{two_blocks * TURN}ldr r6, [sp, #8]
 cmp r0, r6
 bne 3b
 5:
@@ -140,22 +143,23 @@ ldr r0, [sp, #20]
 """
 
 
-def entry(bytes_of_block: int) -> str:
-    """Where x ends, and where the loop over its blocks is entered; r4 has the blocks, and r6 to r8 are free.
+def entry(bytes_of_block: int, two_blocks: str) -> str:
+    """Where x ends, and where the loop over its blocks is entered; r4 has the blocks, and r6 to r9 are free.
 
-    A block that is left over comes first, and then the second half of a turn if the pairs of blocks are odd.
+    A block that is left over comes first, and then the pairs that do not fill a turn, by a jump into it.
     """
+    # every instruction of a turn has four bytes
     return f"""\
 add r6, r0, r4, lsl #{bytes_of_block.bit_length() - 1}
 str r6, [sp, #8]
 str r0, [sp, #20]
 adr r7, 3f
-adr r8, 4f
-tst r4, #2
-it ne
-movne r7, r8
 adr r8, 5f
 lsrs r6, r4, #1
+rsb r6, r6, #0
+and r6, r6, #{TURN - 1}
+mov r9, #{4 * two_blocks.count(chr(10))}
+mla r7, r6, r9, r7
 it eq
 moveq r7, r8
 orr r7, r7, #1
@@ -183,7 +187,7 @@ def of_pairs(stored: str, bytes_of_result: int) -> str:
 sub sp, sp, #28
 ldrd r4, r5, [sp, #{SAVED_BYTES + 28}]
 strd r2, r3, [sp]
-{entry(16)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
+{entry(16, two)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
 str r2, [sp, #24]
 1:
 ldm r1!, {{r2, r3}}
@@ -257,7 +261,7 @@ sub sp, sp, #28
 mov r4, r3
 ldr r5, [sp, #{SAVED_BYTES + 28}]
 str r2, [sp]
-{entry(8)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
+{entry(8, two)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
 str r2, [sp, #24]
 1:
 ldm r1!, {{r2-r5}}

@@ -88,7 +88,8 @@ EXPAND_WORDS = instruction(
         f"    for (int32_t i = 0; i < words; ++i) {{\n{EXPANDED.format(x='source', at='2 * i')}    }}",
         lambda source: expanded(source),
         comment="""\
-Expands words of four elements each to two words of two pairs: (x1 - 127, x3 - 127), and 256 times (x0, x2) less that.""",
+Expands words of four elements each to two words of two pairs: (x1 - 127, x3 - 127), and 256 times (x0, x2) less
+   that.""",
         depth=BLOCK,
         spans={"target": Span("8 * words"), "source": Span("4 * words")},
     )
@@ -137,8 +138,8 @@ GATHER_PAIR = instruction(
     }""",
         lambda first, second: np.stack([first, second], axis=1),
         comment="""\
-Copies the expanded words of two pixels, which are a distance apart, block by block in turn: runs of blocks, between which
-   words are skipped.""",
+Copies the expanded words of two pixels, which are a distance apart, block by block in turn: runs of blocks, between
+   which words are skipped.""",
         depth=BLOCK,
         spans={
             "target": Span("16 * blocks * runs"),
