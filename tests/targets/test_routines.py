@@ -70,6 +70,11 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
         rows = np.zeros((lines, width + gap), np.int16)
         rows[:, :width] = source[::step].reshape(lines, width)
         yield Case(portable.WIDEN_ROWS, (None, source, step, width, lines, gap), (rows.ravel(),))
+        source = int8(rng, step * (width * lines - 1) + 2)
+        two = np.zeros((2, lines, width + gap), np.int16)
+        for i in range(2):
+            two[i, :, :width] = source[i::step][: width * lines].reshape(lines, width)
+        yield Case(portable.WIDEN_TWO, (None, None, source, step, width, lines, gap), (two[0].ravel(), two[1].ravel()))
 
 
 def sums(rng: np.random.Generator) -> Iterator[Case]:

@@ -195,6 +195,35 @@ WIDEN_ROWS = instruction(
     )
 )
 
+WIDEN_TWO = instruction(
+    Instruction(
+        "widen_two",
+        None,
+        {
+            "first": "int16*",
+            "second": "int16*",
+            "source": "const int8*",
+            **dict.fromkeys(("step", "width", "lines", "gap"), "int32"),
+        },
+        "void",
+        """\
+    for (int32_t line = 0; line < lines; ++line) {
+        for (int32_t i = 0; i < width; ++i, source += step) {
+            *first++ = source[0];
+            *second++ = source[1];
+        }
+        first += gap;
+        second += gap;
+    }""",
+        lambda source: source.astype(np.int16),
+        comment="Widens pairs of elements that are step apart to rows of the first and the second, with a gap behind each.",
+        spans={
+            **dict.fromkeys(("first", "second"), Span("2 * width", (("lines", "2 * (width + gap)"),))),
+            "source": Span("2", (("lines * width", "step"),)),
+        },
+    )
+)
+
 COPY_RUNS = instruction(
     Instruction(
         "copy_runs",

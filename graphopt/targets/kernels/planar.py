@@ -16,7 +16,7 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.dsp_depthwise import Tile
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
-from graphopt.targets.kernels.depthwise import MOST_STRIDE, DepthwisePairs
+from graphopt.targets.kernels.depthwise import MOST_STRIDE, Channel, DepthwisePairs
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
@@ -65,8 +65,8 @@ class PlanarConv(DepthwisePairs):
     def scratch(self) -> dict[str, Scratch]:
         return self.scratch_of_rows
 
-    def taps(self, frame: Frame, c: Expr) -> Expr:
-        return frame.packed["taps"].at(c, 0)
+    def taps(self, frame: Frame, at: Channel) -> Expr:
+        return frame.packed["taps"].at(at[1], 0)
 
     def emit(self, frame: Frame) -> None:
         x, y = self.view(frame.tensors[frame.task.inputs[0]]), self.view(frame.out)
@@ -84,6 +84,6 @@ class PlanarConv(DepthwisePairs):
                     first, step = start + i * size, size * self.plane.window.strides[0]
                     copy(n, first * self.plane.window.strides[0], self.overlap, self.rows_for(size))
                     with loop("o", 0, y.shape[1]) as o:
-                        self.emit_strip(frame, y, (n, o), first, size)
+                        self.emit_strip(frame, y, (n, o, 0), first, size)
                     if self.strip < self.plane.out[0]:
                         rows.move_up(self.overlap * self.depth, step * self.depth)

@@ -81,10 +81,10 @@ class DepthwiseElements(DepthwiseStrips):
     def routine(self, pixels: int) -> Instruction:
         return depthwise_routine(self.tile(pixels))
 
-    def gather_taps(self, frame: Frame, c: Expr) -> None:
+    def gather_taps(self, frame: Frame, c: Expr, place: Expr) -> None:
         count, taps = self.tile(1).taps, frame.scratch["taps"]
-        taps.store(Point((0,)), frame.packed["bias"].load(Point((c,))))
+        taps.store(Point((place,)), frame.packed["bias"].load(Point((c,))))
         with loop("tap", 0, count) as tap:
-            taps.store(Point((1 + tap,)), cast(frame.packed["weight"].load(Point((c, tap))), "int32"))
+            taps.store(Point((place + 1 + tap,)), cast(frame.packed["weight"].load(Point((c, tap))), "int32"))
         for i in range(3):
-            taps.store(Point((count + 1 + i,)), frame.packed["scaling"].load(Point((c, i))))
+            taps.store(Point((place + count + 1 + i,)), frame.packed["scaling"].load(Point((c, i))))
