@@ -3,6 +3,7 @@
 from graphopt.targets.instructions.portable import (
     ADD_PRODUCTS,
     COPY_RUNS,
+    MOVE_ROWS,
     MULTIPLY_UPPER,
     PAIR_AT,
     WIDEN_ROWS,
@@ -128,6 +129,32 @@ bne 1b
 pop {r4-r10, pc}""",
     guard=GUARD,
     naked=True,
+)
+
+MOVE_ROWS["int16"].on(
+    "dsp",
+    """\
+push {r4-r6, lr}
+subs r2, r2, #8
+blt 2f
+1:
+ldm r1!, {r3-r6}
+stm r0!, {r3-r6}
+subs r2, r2, #8
+bge 1b
+2:
+adds r2, r2, #8
+beq 4f
+3:
+ldrsh r3, [r1], #2
+strh r3, [r0], #2
+subs r2, r2, #1
+bne 3b
+4:
+pop {r4-r6, pc}""",
+    guard=GUARD,
+    naked=True,
+    comment="Moves elements to lower places, both at even ones; the two may overlap.",
 )
 
 COPY_RUNS.on(

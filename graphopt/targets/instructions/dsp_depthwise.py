@@ -116,6 +116,50 @@ Tiles of {tile.pixels} pixels, step apart, of windows in rows that are pitch apa
     return portable
 
 
+@cache
+def taps_routine(tile: Tile) -> Instruction:
+    """The routine that packs the bias and the weights of a channel into taps."""
+    shape = f"{tile.rows}x{tile.columns}" + "_twice" * (tile.phases > 1)
+    words = [
+        f"taps[{tile.words * tile.phases} * ky + {1 + tile.tap(0, word, phase)}] = {packed_pair(tile, word, phase)};"
+        for word in range(tile.words)
+        for phase in range(tile.phases)
+    ]
+    return instruction(
+        Instruction(
+            f"pack_taps_{shape}",
+            None,
+            {"taps": "int32*", "weight": "const int8*", "bias": "const int32*"},
+            "void",
+            "\n".join(
+                [
+                    "    taps[0] = bias[0];",
+                    f"    for (int32_t ky = 0; ky < {tile.rows}; ++ky, weight += {tile.columns}) {{",
+                    *(f"        {line}" for line in words),
+                    "    }",
+                ]
+            ),
+            lambda weight, bias: np.append(bias, tile.packed(weight)),
+            comment="""\
+The bias and the weights of a channel as taps: pairs of 16 bits"""
+            + (", for windows that begin at even places, and at odd ones." if tile.phases > 1 else "."),
+            spans={
+                "taps": Span(str(4 * (1 + tile.taps))),
+                "weight": Span(str(tile.rows * tile.columns)),
+                "bias": Span("4"),
+            },
+        )
+    )
+
+
+def packed_pair(tile: Tile, word: int, phase: int) -> str:
+    """The C of a pair of weights of one row."""
+    low, high = (i if 0 <= i < tile.columns else None for i in (2 * word - phase, 2 * word - phase + 1))
+    below = "" if low is None else f"(uint16_t)weight[{low}]"
+    above = "" if high is None else f"(uint32_t)weight[{high}] << 16"
+    return f"(int32_t)({' | '.join(filter(None, [above, below])) or 0})"
+
+
 def meant(windows: Array, weights: Array, bias: Array, scaling: Array) -> Array:
     """Of windows [..., taps] and the weights [taps] of a channel: its sums, scaled."""
     acc = bias + windows.astype(np.int64) @ weights.astype(np.int64)

@@ -216,13 +216,50 @@ WIDEN_TWO = instruction(
         second += gap;
     }""",
         lambda source: source.astype(np.int16),
-        comment="Widens pairs of elements that are step apart to rows of the first and the second, with a gap behind each.",
+        comment="Widens pairs of elements that are step apart to rows of the first and the second, with gaps behind.",
         spans={
             **dict.fromkeys(("first", "second"), Span("2 * width", (("lines", "2 * (width + gap)"),))),
             "source": Span("2", (("lines * width", "step"),)),
         },
     )
 )
+
+
+FILL_ROWS: dict[str, Instruction] = {}
+MOVE_ROWS: dict[str, Instruction] = {}
+for _dtype, _bytes in (("int16", 2), ("uint8", 1)):
+    FILL_ROWS[_dtype] = instruction(
+        Instruction(
+            f"fill_rows_{_dtype}",
+            None,
+            {"target": f"{_dtype}*", **dict.fromkeys(("value", "width", "lines", "pitch"), "int32")},
+            "void",
+            f"""\
+    for (int32_t line = 0; line < lines; ++line) {{
+        for (int32_t i = 0; i < width; ++i) {{
+            target[line * pitch + i] = ({C_TYPES[_dtype]})value;
+        }}
+    }}""",
+            lambda value: value,
+            comment="Sets as many elements as the width of each of some rows.",
+            spans={"target": Span(f"{_bytes} * width", (("lines", f"{_bytes} * pitch"),))},
+        )
+    )
+    MOVE_ROWS[_dtype] = instruction(
+        Instruction(
+            f"move_rows_{_dtype}",
+            None,
+            {"target": f"{_dtype}*", "source": f"const {_dtype}*", "count": "int32"},
+            "void",
+            """\
+    for (int32_t i = 0; i < count; ++i) {
+        target[i] = source[i];
+    }""",
+            lambda source: source,
+            comment="Moves elements to lower places; the two may overlap.",
+            spans=dict.fromkeys(("target", "source"), Span(f"{_bytes} * count")),
+        )
+    )
 
 COPY_RUNS = instruction(
     Instruction(

@@ -19,7 +19,14 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions import dsp_depthwise
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.dsp_depthwise import Tile
-from graphopt.targets.instructions.portable import ADD_PRODUCTS, PAIR_AT, WIDEN_ROWS, WIDEN_TWO
+from graphopt.targets.instructions.portable import (
+    ADD_PRODUCTS,
+    FILL_ROWS,
+    MOVE_ROWS,
+    PAIR_AT,
+    WIDEN_ROWS,
+    WIDEN_TWO,
+)
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
@@ -33,6 +40,8 @@ PIXELS = 4
 
 STRIP_BYTES = {1: 1024, 2: 1536}
 """Of the rows of a strip of so many channels, where they are more than one window."""
+SCALING = 3
+"""Numbers by which a sum is scaled."""
 MOST_STRIDE = 2
 """Of windows side by side that routines know."""
 
@@ -184,9 +193,9 @@ class DepthwiseStrips(ABC):
 
     def padded_rows(self, frame: Frame) -> PaddedRows:
         """The rows in scratch, with their padding."""
-        buffer, planes = frame.scratch["rows"], range(0, self.group * self.rows_of_channel, self.rows_of_channel)
-        rows = PaddedRows(self.plane, self.row, self.zero_point, self.copied, buffer, tuple(planes))
-        rows.fill_columns(self.rows_for(self.strip) * self.depth)
+        planes = tuple(slot * self.rows_of_channel for slot in range(self.group))
+        rows = PaddedRows(self.plane, self.row, self.zero_point, self.copied, frame.scratch["rows"], planes)
+        rows.fill_columns(self.group * self.rows_for(self.strip) * self.depth)
         return rows
 
     def taps(self, frame: Frame, at: Channel) -> Expr:
@@ -268,7 +277,7 @@ class DepthwisePairs(DepthwiseStrips):
 
     @property
     def words(self) -> int:
-        return self.tile(self.pixels).taps + 4
+        return 1 + self.tile(self.pixels).taps + SCALING
 
     @property
     def copied(self) -> Instruction:
@@ -310,22 +319,13 @@ class DepthwisePairs(DepthwiseStrips):
             out.store(point, epilogue(acc[p], point))
 
     def gather_taps(self, frame: Frame, c: Expr, place: Expr) -> None:
-        tile, taps = self.tile(self.pixels), frame.scratch["taps"]
-        taps.store(Point((place,)), frame.packed["bias"].load(Point((c,))))
-        with loop("ky", 0, tile.rows) as ky:
-            for word in range(tile.words):
-                for phase in range(tile.phases):
-                    low, high = (self.weight(frame, c, ky, 2 * word - phase + i) for i in (0, 1))
-                    pair = tirx.bitwise_or(tirx.bitwise_and(low, 0xFFFF), tirx.shift_left(high, 16))
-                    tap = 1 + (ky * tile.words + word) * tile.phases + phase
-                    taps.store(Point((place + tap,)), pair)
+        taps = frame.scratch["taps"]
+        weight, bias = frame.packed["weight"].at(c, 0, 0), frame.packed["bias"].at(c)
+        dsp_depthwise.taps_routine(self.tile(self.pixels)).run(taps.at(place), weight, bias)
         if self.scales:
-            for i in range(3):
-                taps.store(Point((place + tile.taps + 1 + i,)), frame.packed["scaling"].load(Point((c, i))))
-
-    def weight(self, frame: Frame, c: Expr, ky: Expr, kx: int) -> Expr:
-        inside = 0 <= kx < self.plane.window.kernel[1]
-        return cast(frame.packed["weight"].load(Point((c, ky, kx))), "int32") if inside else tirx.const(0, "int32")
+            for i in range(SCALING):
+                number = frame.packed["scaling"].load(Point((c, i)))
+                taps.store(Point((place + self.words - SCALING + i,)), number)
 
 
 @dataclass(frozen=True)
@@ -362,19 +362,17 @@ class PaddedRows:
         """Pointers to a place in all planes."""
         return [self.buffer.at(plane + place) for plane in self.planes]
 
-    def fill(self, line: Expr, first: Expr, last: Expr) -> None:
-        with loop("i", first, last) as i:
-            for plane in self.planes:
-                at = Point((plane + self.place(line) + i,))
-                self.buffer.store(at, tirx.const(self.zero_point, self.buffer.dtype))
+    def fill(self, place: Expr, width: Expr, lines: Expr) -> None:
+        """Padding of so many rows, from a place in the first on."""
+        pitch = self.depth * self.row
+        FILL_ROWS[self.buffer.dtype].run(self.buffer.at(place), self.zero_point, width, lines, pitch)
 
     def fill_columns(self, lines: int) -> None:
         """The padding at the ends of rows, which stays."""
         left = min(self.plane.window.pads[1], self.row)  # windows may be in the padding as a whole
-        with loop("line", 0, lines) as line:
-            for first, last in ((0, left), (left + self.width, self.row)):
-                if first < last:
-                    self.fill(line, first, last)
+        for first, last in ((0, left), (left + self.width, self.row)):
+            if first < last:
+                self.fill(first, last - first, lines)
 
     def copy(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: int, last: int) -> None:
         """Rows of scratch from ``first`` to ``last``, which hold those of the padded input from ``top`` on."""
@@ -386,8 +384,8 @@ class PaddedRows:
         if plane.interior(0) != (0, plane.out[0]):
             low, high = tirx.max(first, -begin), tirx.min(last, plane.size[0] - begin)
             for start, stop in ((first, tirx.min(low, last)), (tirx.max(high, first), last)):
-                with loop("line", start, stop) as line:
-                    self.fill(line, left, left + self.width)
+                with when(start < stop), loop("slot", 0, len(self.planes)) as slot:
+                    self.fill(slot * self.planes[-1] + self.place(start) + left, self.width, stop - start)
         if x.dtype == "int8" and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
             with when(True if (low, high) == (first, last) else low < high):
                 source = x.at(*at, begin + low, 0)
@@ -407,6 +405,7 @@ class PaddedRows:
     def move_up(self, lines: int, by: int) -> None:
         """The last rows of a strip to the top, from ``by`` rows below."""
         if lines:
-            with loop("i", 0, lines * self.row) as i:
-                for plane in self.planes:
-                    self.buffer.store(Point((plane + i,)), self.buffer.load(Point((plane + by * self.row + i,))))
+            with loop("slot", 0, len(self.planes)) as slot:
+                place = slot * self.planes[-1]
+                source = self.buffer.at(place + by * self.row)
+                MOVE_ROWS[self.buffer.dtype].run(self.buffer.at(place), source, lines * self.row)
