@@ -109,7 +109,14 @@ def definition(one: Instruction) -> str:
     if one.naked:
         return f"{comment}#if {one.guard}\n{NAKED}\n{function(one)}\n#else\n{function(twin)}\n#endif"
     body = f"#if {one.guard}\n{one.body}\n#else\n{twin.body}\n#endif" if one.guard else one.body
-    return comment + function(replace(one, body=body))
+    return comment + (f"{APART}\n" if one.result == "void" else "") + function(replace(one, body=body))
+
+
+APART = """\
+#if defined(__GNUC__)
+__attribute__((noinline))
+#endif"""
+"""Of a routine, which kernels share: in each of them, it would be as many bytes again."""
 
 
 NAKED = """\

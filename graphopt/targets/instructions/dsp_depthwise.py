@@ -125,7 +125,7 @@ def taps_routine(tile: Tile) -> Instruction:
         for word in range(tile.words)
         for phase in range(tile.phases)
     ]
-    return instruction(
+    portable = instruction(
         Instruction(
             f"pack_taps_{shape}",
             None,
@@ -150,6 +150,36 @@ The bias and the weights of a channel as taps: pairs of 16 bits"""
             },
         )
     )
+    if tile.columns <= MOST_PACKED:
+        portable.on("dsp", packing(tile), guard=GUARD, naked=True)
+    return portable
+
+
+MOST_PACKED = 4
+"""Weights of a row that are in registers with the words of their pairs."""
+
+
+def packing(tile: Tile) -> str:
+    weights = [f"r{4 + i}" for i in range(tile.columns)]
+    words = [*(f"r{i}" for i in range(4 + tile.columns, 13)), "lr"][: tile.words * tile.phases]
+    lines = [
+        "push {r4-r11, lr}",
+        "ldr r2, [r2]",
+        "str r2, [r0], #4",
+        f"mov r3, #{tile.rows}",
+        "1:",
+        *(f"ldrsb {weight}, [r1], #1" for weight in weights),
+    ]
+    for i, target in enumerate(words):
+        word, phase = divmod(i, tile.phases)
+        low, high = (weights[k] if 0 <= k < tile.columns else None for k in (2 * word - phase, 2 * word - phase + 1))
+        if low and high:
+            lines.append(f"pkhbt {target}, {low}, {high}, lsl #16")
+        else:
+            lines.append(
+                f"uxth {target}, {low}" if low else f"lsl {target}, {high}, #16" if high else f"mov {target}, #0"
+            )
+    return "\n".join([*lines, f"stm r0!, {{{', '.join(words)}}}", "subs r3, r3, #1", "bne 1b", RESTORED])
 
 
 def packed_pair(tile: Tile, word: int, phase: int) -> str:

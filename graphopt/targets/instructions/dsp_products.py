@@ -124,18 +124,14 @@ def scaled(accumulator: str, multiplier: str, addend: str, shift: str) -> list[s
     ]
 
 
-TURN = 4
-"""Pairs of blocks in a turn of the loop."""
-
-
-def loops(two_blocks: str, one_block: str) -> str:
-    """All blocks; [sp, #12] has where to begin, [sp, #16] where to go on after an odd block."""
+def loops(two_blocks: str, one_block: str, turn: int) -> str:
+    """All blocks, so many pairs in a turn; [sp, #12] has where to begin, [sp, #16] where to go on after an odd one."""
     return f"""\
 ldr pc, [sp, #12]
 2:
 {one_block}ldr pc, [sp, #16]
 3:
-{two_blocks * TURN}ldr r6, [sp, #8]
+{two_blocks * turn}ldr r6, [sp, #8]
 cmp r0, r6
 bne 3b
 5:
@@ -143,7 +139,7 @@ ldr r0, [sp, #20]
 """
 
 
-def entry(bytes_of_block: int, two_blocks: str) -> str:
+def entry(bytes_of_block: int, two_blocks: str, turn: int) -> str:
     """Where x ends, and where the loop over its blocks is entered; r4 has the blocks, and r6 to r9 are free.
 
     A block that is left over comes first, and then the pairs that do not fill a turn, by a jump into it.
@@ -157,7 +153,7 @@ adr r7, 3f
 adr r8, 5f
 lsrs r6, r4, #1
 rsb r6, r6, #0
-and r6, r6, #{TURN - 1}
+and r6, r6, #{turn - 1}
 mov r9, #{4 * two_blocks.count(chr(10))}
 mla r7, r6, r9, r7
 it eq
@@ -172,6 +168,8 @@ str r7, [sp, #12]
 """
 
 
+TURN_OF_PAIRS, TURN_OF_ROW = 4, 2
+"""Pairs of blocks in a turn of the loops."""
 PAIR = [("r6", "r7"), ("r8", "r9")]
 SUMS_OF_PAIRS = ["r2", "r3", "r4", "r5"]
 
@@ -187,13 +185,13 @@ def of_pairs(stored: str, bytes_of_result: int) -> str:
 sub sp, sp, #28
 ldrd r4, r5, [sp, #{SAVED_BYTES + 28}]
 strd r2, r3, [sp]
-{entry(16, two)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
+{entry(16, two, TURN_OF_PAIRS)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
 str r2, [sp, #24]
 1:
 ldm r1!, {{r2, r3}}
 mov r4, r2
 mov r5, r3
-{loops(two, one)}{stored}ldr r6, [sp, #24]
+{loops(two, one, TURN_OF_PAIRS)}{stored}ldr r6, [sp, #24]
 cmp r12, r6
 bne 1b
 add sp, sp, #28
@@ -261,11 +259,11 @@ sub sp, sp, #28
 mov r4, r3
 ldr r5, [sp, #{SAVED_BYTES + 28}]
 str r2, [sp]
-{entry(8, two)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
+{entry(8, two, TURN_OF_ROW)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
 str r2, [sp, #24]
 1:
 ldm r1!, {{r2-r5}}
-{loops(two, one)}ldr r12, [sp]
+{loops(two, one, TURN_OF_ROW)}ldr r12, [sp]
 {stored}str r12, [sp]
 ldr r6, [sp, #24]
 cmp r12, r6

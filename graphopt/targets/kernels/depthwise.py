@@ -174,6 +174,10 @@ class DepthwiseStrips(ABC):
         most = max(1, rows // self.plane.window.strides[0])
         return balanced(self.plane.out[0], min(most, self.plane.out[0]))
 
+    def kept(self, first: Expr) -> Expr:
+        """The rows that a strip, from this row of the result on, has of the one before."""
+        return 0 if self.strip == self.plane.out[0] else tirx.Select(first > 0, self.overlap, 0)
+
     def rows_for(self, strip: int) -> int:
         """Rows of the input that so many rows of the result need."""
         return (strip - 1) * self.plane.window.strides[0] + self.plane.window.extent[0]
@@ -210,11 +214,11 @@ class DepthwiseStrips(ABC):
             c = block * self.group
             with loop("slot", 0, self.group) as slot:
                 self.gather_taps(frame, c + slot, slot * self.words)
-            rows.copy(x, (n, c), 0, 0, self.overlap)
             for start, count, size in runs(self.plane.out[0], self.strip):
                 with loop("strip", 0, count) as i:
                     first = start + i * size
-                    rows.copy(x, (n, c), first * self.plane.window.strides[0], self.overlap, self.rows_for(size))
+                    top = first * self.plane.window.strides[0]
+                    rows.copy(x, (n, c), top, self.kept(first), self.rows_for(size))
                     with loop("slot", 0, self.group) as slot:
                         self.emit_strip(frame, y, (n, c + slot, slot), first, size)
                     if self.strip < self.plane.out[0]:
@@ -374,9 +378,9 @@ class PaddedRows:
             if first < last:
                 self.fill(first, last - first, lines)
 
-    def copy(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: int, last: int) -> None:
+    def copy(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: Expr, last: int) -> None:
         """Rows of scratch from ``first`` to ``last``, which hold those of the padded input from ``top`` on."""
-        if first == last or not self.width:
+        if not self.width:
             return
         plane, left = self.plane, self.plane.window.pads[1]
         begin = top - plane.window.pads[0]
@@ -387,7 +391,7 @@ class PaddedRows:
                 with when(start < stop), loop("slot", 0, len(self.planes)) as slot:
                     self.fill(slot * self.planes[-1] + self.place(start) + left, self.width, stop - start)
         if x.dtype == "int8" and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
-            with when(True if (low, high) == (first, last) else low < high):
+            with when(low < high):
                 source = x.at(*at, begin + low, 0)
                 skipped = self.depth * self.row - self.width
                 sizes = x.strides[3], self.width, high - low, skipped

@@ -73,17 +73,15 @@ class PlanarConv(DepthwisePairs):
         assert x is not None and y is not None
         rows = self.padded_rows(frame)
 
-        def copy(n: Expr, top: Expr, first: int, last: int) -> None:
-            with loop("c", 0, self.depth) as c:
-                rows.of(c, self.depth).copy(x, (n, c), top, first, last)
-
+        stride = self.plane.window.strides[0]
         with loop("n", 0, x.shape[0]) as n:
-            copy(n, 0, 0, self.overlap)
             for start, count, size in runs(self.plane.out[0], self.strip):
                 with loop("strip", 0, count) as i:
-                    first, step = start + i * size, size * self.plane.window.strides[0]
-                    copy(n, first * self.plane.window.strides[0], self.overlap, self.rows_for(size))
+                    first = start + i * size
+                    with loop("c", 0, self.depth) as c:
+                        taking_turns = rows.of(c, self.depth)
+                        taking_turns.copy(x, (n, c), first * stride, self.kept(first), self.rows_for(size))
                     with loop("o", 0, y.shape[1]) as o:
                         self.emit_strip(frame, y, (n, o, 0), first, size)
                     if self.strip < self.plane.out[0]:
-                        rows.move_up(self.overlap * self.depth, step * self.depth)
+                        rows.move_up(self.overlap * self.depth, size * stride * self.depth)
