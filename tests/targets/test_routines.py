@@ -15,7 +15,7 @@ from graphopt.ir import Array
 from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
-from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine
+from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
 
 Argument = Array | int | None
 
@@ -47,6 +47,15 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
     for pair in ((-3, 7), (32767, -32768)):
         x = np.array(pair, np.int16)
         yield Case(portable.PAIR_AT, (x,), (np.asarray([portable.PAIR_AT.meaning(x)], np.int32),))
+    for width, lines, pitch in ((1, 1, 4), (3, 4, 5), (5, 2, 5)):
+        rows = np.zeros((lines, pitch), np.int16)
+        rows[:, :width] = -7
+        yield Case(
+            portable.FILL_ROWS["int16"], (None, -7, width, lines, pitch), (rows.ravel()[: (lines - 1) * pitch + width],)
+        )
+    for count in (1, 6, 8, 21):
+        source = rng.integers(-255, 256, count).astype(np.int16)
+        yield Case(portable.MOVE_ROWS["int16"], (None, source, count), (source,))
     for words in (1, 2, 5, 8):
         first, second = int8(rng, 4 * words), int8(rng, 4 * words)
         yield Case(products.EXPAND_WORDS, (None, first, words), (products.expanded(first).ravel(),))
@@ -98,6 +107,8 @@ PIXELS = {
     False: ((products.SUM_PAIRS, 2), (products.SUM_ROW, 1)),
 }
 TILES = [
+    *(Tile(3, 3, stride, pixels, alone=True) for stride in (1, 2) for pixels in (1, 3, 5)),
+    Tile(10, 4, 2, 5, alone=True),
     *(Tile(3, 3, stride, pixels) for stride in (1, 2) for pixels in range(1, 6)),
     *(Tile(rows, columns, 1, 4) for rows, columns in ((1, 1), (1, 2), (1, 4), (1, 15), (2, 7), (5, 5))),
     *(Tile(rows, columns, 2, 4) for rows, columns in ((1, 3), (5, 5), (2, 6))),
@@ -112,13 +123,11 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
         rows = rng.integers(-255, 256, (tile.rows + count - 1, pitch)).astype(np.int16)
         weight = int8(rng, tile.rows, tile.columns)
         bias, scaling = int(rng.integers(-9000, 9000)), scalings(rng, 1)[0]
-        taps = np.zeros(tile.taps, np.int64)
-        for row in range(tile.rows):
-            for column in range(tile.columns):
-                for phase in range(tile.phases):
-                    word, half = divmod(column + phase, 2)
-                    taps[tile.tap(row, word, phase)] |= (int(weight[row, column]) & 0xFFFF) << 16 * half
-        words = np.concatenate([[bias], taps.astype(np.uint32).view(np.int32), scaling]).astype(np.int32)
+        packing = taps_routine(tile)
+        packed = packing.meaning(weight, bias).astype(np.int32)
+        if tile.pixels in (1, 4):
+            yield Case(packing, (None, weight, np.array([bias], np.int32)), (packed,))
+        words = np.concatenate([packed, scaling]).astype(np.int32)
         routine = depthwise_routine(tile)
         y = np.zeros((count, tile.pixels, step), np.int8)
         for i in range(count):

@@ -175,10 +175,10 @@ def packing(tile: Tile) -> str:
         low, high = (weights[k] if 0 <= k < tile.columns else None for k in (2 * word - phase, 2 * word - phase + 1))
         if low and high:
             lines.append(f"pkhbt {target}, {low}, {high}, lsl #16")
+        elif low:
+            lines.append(f"uxth {target}, {low}")
         else:
-            lines.append(
-                f"uxth {target}, {low}" if low else f"lsl {target}, {high}, #16" if high else f"mov {target}, #0"
-            )
+            lines.append(f"lsl {target}, {high}, #16" if high else f"mov {target}, #0")
     return "\n".join([*lines, f"stm r0!, {{{', '.join(words)}}}", "subs r3, r3, #1", "bne 1b", RESTORED])
 
 
