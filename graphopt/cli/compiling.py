@@ -82,6 +82,9 @@ def compile_command(
     io_in_arena: Annotated[
         bool, typer.Option("--io-in-arena", help="inputs and outputs are places in the workspace")
     ] = False,
+    optimize: Annotated[
+        str | None, typer.Option("--optimize", help="balanced, or speed: weights may take up to twice their bytes")
+    ] = None,
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
     load: LoadOption = None,
@@ -110,7 +113,15 @@ def compile_command(
         small = Pipeline(chosen, check=check)(graph, context)
         ports = dict.fromkeys(nhwc or [], "nhwc")
         program = compile(
-            small, target, name=name, batch=batch, io=io, layout=ports, io_in_arena=io_in_arena, stack=True
+            small,
+            target,
+            name=name,
+            batch=batch,
+            io=io,
+            layout=ports,
+            io_in_arena=io_in_arena,
+            optimize=optimize,
+            stack=True,
         )
         saved = program.save(output)
         report = describe_program(program)

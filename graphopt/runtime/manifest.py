@@ -265,6 +265,12 @@ CHECK = fields(
         "outputs": listed(PORT),
         "kernels": listed(KERNEL),
     },
-    {"stack_bytes": SIZE, "generator": one_of(GENERATOR), "files": mapped(FILE_NAME, DIGEST), "seal": DIGEST},
+    {
+        "optimize": one_of("balanced", "speed"),
+        "stack_bytes": SIZE,
+        "generator": one_of(GENERATOR),
+        "files": mapped(FILE_NAME, DIGEST),
+        "seal": DIGEST,
+    },
 )
 """The fields of a manifest. A name may be any text, since models have any; it is made printable for output."""

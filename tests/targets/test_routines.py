@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +58,10 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(portable.MOVE_ROWS["int16"], (None, source, count), (source,))
     for words in (1, 2, 5, 8):
         first, second = int8(rng, 4 * words), int8(rng, 4 * words)
-        yield Case(products.EXPAND_WORDS, (None, first, words), (products.expanded(first).ravel(),))
-        both = products.EXPAND_PAIR.meaning(first, second)
-        yield Case(products.EXPAND_PAIR, (None, first, second, words), (both.ravel(),))
+        for form in (products.PACKED, products.WIDE):
+            yield Case(form.elements[1], (None, first, words), (form.of(first).ravel(),))
+            both = form.elements[2].meaning(first, second)
+            yield Case(form.elements[2], (None, first, second, words), (both.ravel(),))
     for blocks, lines, skipped, distance in ((1, 1, 0, 2), (2, 3, 4, 2), (5, 2, 0, 10), (6, 3, 8, 4)):
         step = 2 * blocks + skipped
         source = rng.integers(-(1 << 31), 1 << 31, (lines - 1) * step + 2 * blocks + distance).astype(np.int32)
@@ -88,24 +89,20 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
 
 def sums(rng: np.random.Generator) -> Iterator[Case]:
     """Of one to ten blocks, so that loops over four are entered everywhere."""
-    for blocks in (*range(1, 11), 33):
-        for scaled in (True, False):
-            channels, depth = int(rng.integers(1, 9)), 4 * blocks
-            weight, bias = int8(rng, channels, depth, least=-127), rng.integers(-9000, 9000, channels)
-            scaling = scalings(rng, channels)
-            scaling = scaling * [1, 256, 1] + [0, 0, 8] if scaled else scaling[:, :0]
-            for routine, pixels in PIXELS[scaled]:
-                x = products.expanded(int8(rng, pixels, depth)).transpose(1, 0, 2)
-                stream = products.stream(weight, bias, scaling.astype(np.int32), routine.lanes)
-                found = routine.meaning(x, stream)
-                groups = found.shape[1] // routine.lanes
-                yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
+    for blocks, scaled, form in product((*range(1, 11), 33), (True, False), (products.PACKED, products.WIDE)):
+        channels, depth = int(rng.integers(1, 9)), 4 * blocks
+        weight, bias = int8(rng, channels, depth, least=form.least_weight), rng.integers(-9000, 9000, channels)
+        scaling = scalings(rng, channels)
+        scaling = scaling * [1, 1 << form.bits, 1] + [0, 0, form.bits] if scaled else scaling[:, :0]
+        for pixels in (1, 2):
+            routine = form.routines[pixels == 1, scaled]
+            x = form.of(int8(rng, pixels, depth)).transpose(1, 0, 2)
+            stream = form.stream(weight, bias, scaling.astype(np.int32), routine.lanes)
+            found = routine.meaning(x, stream)
+            groups = found.shape[1] // routine.lanes
+            yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
 
 
-PIXELS = {
-    True: ((products.MULTIPLY_PAIRS, 2), (products.MULTIPLY_ROW, 1)),
-    False: ((products.SUM_PAIRS, 2), (products.SUM_ROW, 1)),
-}
 TILES = [
     *(Tile(3, 3, stride, pixels, alone=True) for stride in (1, 2) for pixels in (1, 3, 5)),
     Tile(10, 4, 2, 5, alone=True),

@@ -6,24 +6,22 @@ from memory that is aligned to words; elements that may not be are loaded by LDR
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphopt.targets.instructions.dsp import GUARD
-from graphopt.targets.instructions.products import (
-    EXPAND_PAIR,
-    EXPAND_WORDS,
-    GATHER_PAIR,
-    MULTIPLY_PAIRS,
-    MULTIPLY_ROW,
-    SUM_PAIRS,
-    SUM_ROW,
-)
+from graphopt.targets.instructions.products import GATHER_PAIR, PACKED, WIDE
 
 SAVED = "push {r4-r11, lr}"
 RESTORED = "pop {r4-r11, pc}"
 SAVED_BYTES = 36
 
 
-def expanding(pairs: list[tuple[str, str]]) -> str:
-    """Of elements in the second register of each pair: the odd ones into the first, the even ones into the second."""
+Pairs = list[tuple[str, str]]
+"""Registers of the two words of elements; the second has the elements at first."""
+
+
+def expanding(pairs: Pairs) -> str:
+    """The odd elements into the first register of each pair, the even ones into the second."""
     return "\n".join(
         [
             *(f"sxtb16 {odd}, {word}, ror #8" for odd, word in pairs),
@@ -33,6 +31,12 @@ def expanding(pairs: list[tuple[str, str]]) -> str:
             "",
         ]
     )
+
+
+def widening(pairs: Pairs) -> str:
+    """The even elements into the first register of each pair, the odd ones into the second."""
+    lines = [(f"sxtb16 {even}, {word}", f"sxtb16 {word}, {word}, ror #8") for even, word in pairs]
+    return "\n".join([*(line for both in lines for line in both), ""])
 
 
 def in_twos(count: str, one: str, two: str) -> str:
@@ -50,38 +54,24 @@ bne 3b
 
 
 CONSTANTS = "mov r12, #0x007f007f\nmov lr, #0xff00ff00\n"
-ONE_WORD = f"ldr r5, [r1], #4\n{expanding([('r4', 'r5')])}stm r0!, {{r4, r5}}\n"
-TWO_WORDS = f"""\
-ldr r5, [r1], #4
-ldr r7, [r1], #4
-{expanding([("r4", "r5"), ("r6", "r7")])}stm r0!, {{r4-r7}}
-"""
-ONE_OF_EACH = f"""\
-ldr r5, [r1], #4
-ldr r7, [r2], #4
-{expanding([("r4", "r5"), ("r6", "r7")])}stm r0!, {{r4-r7}}
-"""
-TWO_OF_EACH = f"""\
+ELEMENTS = ((PACKED, expanding, CONSTANTS), (WIDE, widening, ""))
+for _form, _brought, _constants in ELEMENTS:
+    _two, _four = _brought([("r4", "r5"), ("r6", "r7")]), _brought([(f"r{i}", f"r{i + 1}") for i in (4, 6, 8, 10)])
+    _one = f"ldr r5, [r1], #4\n{_brought([('r4', 'r5')])}stm r0!, {{r4, r5}}\n"
+    _words = in_twos("r2", _one, f"ldr r5, [r1], #4\nldr r7, [r1], #4\n{_two}stm r0!, {{r4-r7}}\n")
+    _form.elements[1].on("dsp", f"push {{r4-r7, lr}}\n{_constants}{_words}pop {{r4-r7, pc}}", guard=GUARD, naked=True)
+    _words = in_twos(
+        "r3",
+        f"ldr r5, [r1], #4\nldr r7, [r2], #4\n{_two}stm r0!, {{r4-r7}}\n",
+        f"""\
 ldr r5, [r1], #4
 ldr r9, [r1], #4
 ldr r7, [r2], #4
 ldr r11, [r2], #4
-{expanding([("r4", "r5"), ("r6", "r7"), ("r8", "r9"), ("r10", "r11")])}stm r0!, {{r4-r11}}
-"""
-
-EXPAND_WORDS.on(
-    "dsp",
-    f"push {{r4-r7, lr}}\n{CONSTANTS}{in_twos('r2', ONE_WORD, TWO_WORDS)}pop {{r4-r7, pc}}",
-    guard=GUARD,
-    naked=True,
-)
-
-EXPAND_PAIR.on(
-    "dsp",
-    f"{SAVED}\n{CONSTANTS}{in_twos('r3', ONE_OF_EACH, TWO_OF_EACH)}{RESTORED}",
-    guard=GUARD,
-    naked=True,
-)
+{_four}stm r0!, {{r4-r11}}
+""",
+    )
+    _form.elements[2].on("dsp", f"{SAVED}\n{_constants}{_words}{RESTORED}", guard=GUARD, naked=True)
 
 ONE_BLOCK = "ldm r1!, {r4, r5}\nldm r2!, {r6, r7}\nstm r0!, {r4-r7}\n"
 TWO_BLOCKS = "ldm r1!, {r4, r5, r8, r9}\nldm r2!, {r6, r7, r10, r11}\nstm r0!, {r4-r11}\n"
@@ -105,9 +95,14 @@ bne 1b
 )
 
 
+def all_pairs(elements: Sequence[object], weights: Sequence[object]) -> list[tuple[int, int]]:
+    """A pixel and a channel for each accumulator."""
+    return [(p, c) for p in range(len(elements)) for c in range(len(weights))]
+
+
 def products(accumulators: list[str], elements: list[tuple[str, str]], weights: list[str]) -> str:
     """A block of products: of the two words of each pixel and a word of each channel, pixel by pixel accumulators."""
-    pairs = [(p, c) for p in range(len(elements)) for c in range(len(weights))]
+    pairs = all_pairs(elements, weights)
     sums = dict(zip(pairs, accumulators, strict=True))
 
     def step(word: int) -> list[str]:
@@ -168,18 +163,38 @@ str r7, [sp, #12]
 """
 
 
+def wide_products(accumulators: list[str], elements: list[tuple[str, str]], weights: list[list[str]]) -> str:
+    """A block of products with wide weights, each word of them for all channels; the second follows the first."""
+    found = [
+        f"smlad {acc}, {elements[p][word]}, {weights[word][c]}, {acc}"
+        for word in range(2)
+        for acc, (p, c) in zip(accumulators, all_pairs(elements, weights[0]), strict=True)
+    ]
+    return "\n".join([*found, ""])
+
+
 TURN_OF_PAIRS, TURN_OF_ROW = 4, 2
 """Pairs of blocks in a turn of the loops."""
 PAIR = [("r6", "r7"), ("r8", "r9")]
-SUMS_OF_PAIRS = ["r2", "r3", "r4", "r5"]
+SUMS = ["r2", "r3", "r4", "r5"]
+SHIFTED_DOWN = "".join(f"asr {acc}, {acc}, #8\n" for acc in SUMS)
 
 
-def of_pairs(stored: str, bytes_of_result: int) -> str:
-    """Two pixels by two channels: r2 and r3 are the sums of the first pixel, r4 and r5 those of the second."""
-    even = products(SUMS_OF_PAIRS, PAIR, ["r10", "r11"])
-    odd = products(SUMS_OF_PAIRS, PAIR, ["r12", "lr"])
+def blocks_of_pairs(wide: bool) -> tuple[str, str]:
+    """Two blocks, and one, of two pixels by two channels."""
+    if wide:
+        products_of_block = wide_products(SUMS, PAIR, [["r10", "r11"], ["r12", "lr"]])
+        one = f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10-r12, lr}}\n{products_of_block}"
+        return one * 2, one
+    even = products(SUMS, PAIR, ["r10", "r11"])
+    odd = products(SUMS, PAIR, ["r12", "lr"])
     two = f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10-r12, lr}}\n{even}ldm r0!, {{r6-r9}}\n{odd}"
-    one = f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10, r11}}\n{even}"
+    return two, f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10, r11}}\n{even}"
+
+
+def of_pairs(wide: bool, stored: str, bytes_of_result: int) -> str:
+    """Two pixels by two channels: r2 and r3 are the sums of the first pixel, r4 and r5 those of the second."""
+    two, one = blocks_of_pairs(wide)
     return f"""\
 {SAVED}
 sub sp, sp, #28
@@ -198,61 +213,49 @@ add sp, sp, #28
 {RESTORED}"""
 
 
-MULTIPLY_PAIRS.on(
-    "dsp",
-    of_pairs(
-        "\n".join(
-            [
-                "ldm r1!, {r6-r11}",
-                *(
-                    line
-                    for c, s in zip(SUMS_OF_PAIRS, ["r6, r7, r8", "r9, r10, r11"] * 2, strict=True)
-                    for line in scaled(c, *s.split(", "))
-                ),
-                "ldrd r12, lr, [sp]",
-                "strb r2, [r12], #1",
-                "strb r3, [r12], #1",
-                "strb r4, [lr], #1",
-                "strb r5, [lr], #1",
-                "strd r12, lr, [sp]",
-                "",
-            ]
+SCALED_PAIRS = "\n".join(
+    [
+        "ldm r1!, {r6-r11}",
+        *(
+            line
+            for c, s in zip(SUMS, ["r6, r7, r8", "r9, r10, r11"] * 2, strict=True)
+            for line in scaled(c, *s.split(", "))
         ),
-        1,
-    ),
-    guard=GUARD,
-    naked=True,
+        "ldrd r12, lr, [sp]",
+        "strb r2, [r12], #1",
+        "strb r3, [r12], #1",
+        "strb r4, [lr], #1",
+        "strb r5, [lr], #1",
+        "strd r12, lr, [sp]",
+        "",
+    ]
 )
-
-SUM_PAIRS.on(
-    "dsp",
-    of_pairs(
-        """\
-asr r2, r2, #8
-asr r3, r3, #8
-asr r4, r4, #8
-asr r5, r5, #8
+SUMS_OF_PAIRS = """\
 ldrd r12, lr, [sp]
 stm r12!, {r2, r3}
 stm lr!, {r4, r5}
 strd r12, lr, [sp]
-""",
-        4,
-    ),
-    guard=GUARD,
-    naked=True,
-)
-
-SUMS_OF_ROW = ["r2", "r3", "r4", "r5"]
+"""
 
 
-def of_row(stored: str, bytes_of_result: int) -> str:
-    """One pixel by four channels, whose sums are r2 to r5."""
+def blocks_of_row(wide: bool) -> tuple[str, str]:
+    """Two blocks, and one, of one pixel by four channels."""
     weights = ["r6", "r7", "r8", "r9"]
     load = "ldm r1!, {r6-r9}\n"
-    first, second = (products(SUMS_OF_ROW, [x], weights) for x in (("r10", "r11"), ("r12", "lr")))
-    two = f"ldm r0!, {{r10-r12, lr}}\n{load}{first}{load}{second}"
-    one = f"ldm r0!, {{r10, r11}}\n{load}{first}"
+
+    def block(elements: tuple[str, str]) -> str:
+        if not wide:
+            return load + products(SUMS, [elements], weights)
+        steps = [[f"smlad {acc}, {x}, {w}, {acc}" for acc, w in zip(SUMS, weights, strict=True)] for x in elements]
+        return "".join(load + "\n".join([*step, ""]) for step in steps)
+
+    first, second = block(("r10", "r11")), block(("r12", "lr"))
+    return f"ldm r0!, {{r10-r12, lr}}\n{first}{second}", f"ldm r0!, {{r10, r11}}\n{first}"
+
+
+def of_row(wide: bool, stored: str, bytes_of_result: int) -> str:
+    """One pixel by four channels, whose sums are r2 to r5."""
+    two, one = blocks_of_row(wide)
     return f"""\
 {SAVED}
 sub sp, sp, #28
@@ -272,22 +275,12 @@ add sp, sp, #28
 {RESTORED}"""
 
 
-MULTIPLY_ROW.on(
-    "dsp",
-    of_row(
-        "".join(
-            "\n".join(["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8"), f"strb {acc}, [r12], #1", ""])
-            for acc in SUMS_OF_ROW
-        ),
-        1,
-    ),
-    guard=GUARD,
-    naked=True,
+SCALED_ROW = "".join(
+    "\n".join(["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8"), f"strb {acc}, [r12], #1", ""]) for acc in SUMS
 )
-
-SUM_ROW.on(
-    "dsp",
-    of_row("asr r2, r2, #8\nasr r3, r3, #8\nasr r4, r4, #8\nasr r5, r5, #8\nstm r12!, {r2-r5}\n", 4),
-    guard=GUARD,
-    naked=True,
-)
+for _form in (PACKED, WIDE):
+    _wide, _down = _form is WIDE, SHIFTED_DOWN * (_form is PACKED)
+    _form.routines[False, True].on("dsp", of_pairs(_wide, SCALED_PAIRS, 1), guard=GUARD, naked=True)
+    _form.routines[False, False].on("dsp", of_pairs(_wide, _down + SUMS_OF_PAIRS, 4), guard=GUARD, naked=True)
+    _form.routines[True, True].on("dsp", of_row(_wide, SCALED_ROW, 1), guard=GUARD, naked=True)
+    _form.routines[True, False].on("dsp", of_row(_wide, _down + "stm r12!, {r2-r5}\n", 4), guard=GUARD, naked=True)

@@ -13,7 +13,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array, Op, Value
-from graphopt.targets.instructions.products import BLOCK, EXPAND_PAIR, EXPAND_WORDS, PIXELS
+from graphopt.targets.instructions.products import BLOCK, PIXELS, Form
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.order import pixel_reads
@@ -33,6 +33,7 @@ class ExpandedWindows(ABC):
     channels: int
     strides: tuple[int, ...]
     zero_point: int
+    form: Form
 
     @property
     def pixels(self) -> int:
@@ -97,7 +98,7 @@ class SeparateWindows(ExpandedWindows):
 
     def expand(self, frame: Frame, sources: list[Expr]) -> None:
         window = frame.scratch["window"].at(0)
-        (EXPAND_WORDS if self.pixels == 1 else EXPAND_PAIR).run(window, *sources, self.blocks)
+        self.form.elements[self.pixels].run(window, *sources, self.blocks)
 
 
 class StandingWindows(SeparateWindows):

@@ -337,21 +337,21 @@ class WholeProducts(ProductsConv):
         self.routine(tile.pixels).run(tile.window, weights, result, *steps, self.depth, self.channels)
 
 
-PAIRS = ProductSet(
-    {
-        (False, True): products.MULTIPLY_PAIRS,
-        (False, False): products.SUM_PAIRS,
-        (True, True): products.MULTIPLY_ROW,
-        (True, False): products.SUM_ROW,
-    },
-    GroupProducts,
-    expanded_windows,
-    products.stream,
-    depthwise_by_pairs,
-    planar_by_pairs,
-    bits=products.FACTOR_BITS,
-    least_weight=products.LEAST_WEIGHT,
-)
+def by_pairs(form: products.Form) -> ProductSet:
+    """The products of cores that multiply two pairs of 16 bits at once."""
+    return ProductSet(
+        form.routines,
+        GroupProducts,
+        partial(expanded_windows, form=form),
+        form.stream,
+        depthwise_by_pairs,
+        planar_by_pairs,
+        form.bits,
+        form.least_weight,
+    )
+
+
+PAIRS = {"balanced": by_pairs(products.PACKED), "speed": by_pairs(products.WIDE)}
 VECTORS = ProductSet(
     {
         (False, True): mve_products.MULTIPLY_WINDOWS,
@@ -384,7 +384,7 @@ ARMV6M = by_elements(BY_CHANNEL, by_element=False)
 @kernel_rule(ConvInteger, isa="dsp")
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return convolved(task, PAIRS)
+    return convolved(task, PAIRS[task.target.optimize])
 
 
 @kernel_rule(ConvInteger, isa="mve")
@@ -406,7 +406,7 @@ def conv_by_armv6m(task: Task[ConvInteger]) -> Kernel:
 @kernel_rule(LinearInteger, isa="dsp")
 def linear_by_products(task: Task[LinearInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return multiplied(task, PAIRS)
+    return multiplied(task, PAIRS[task.target.optimize])
 
 
 @kernel_rule(LinearInteger, isa="mve")

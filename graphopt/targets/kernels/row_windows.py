@@ -8,7 +8,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Op, Value
-from graphopt.targets.instructions.products import BLOCK, EXPAND_WORDS, GATHER_PAIR, PIXELS, expanded
+from graphopt.targets.instructions.products import BLOCK, GATHER_PAIR, PIXELS, Form
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.expanded import WORDS, ExpandedWindows, StandingWindows
 from graphopt.targets.kernels.geometry import Plane
@@ -95,21 +95,21 @@ class RowWindows(ExpandedWindows):
                 with when(low < high if across else True):
                     target = frame.scratch["rows"].at(place + low * self.tap)
                     words = (high - low) * (self.tap // WORDS)
-                    EXPAND_WORDS.run(target, x.at(n, 0, row, column + low), words)
+                    self.form.elements[1].run(target, x.at(n, 0, row, column + low), words)
             if inside is not True:
                 with when(tirx.Not(inside)):
                     self.fill(frame, place, 0, count)
 
     def fill(self, frame: Frame, place: Expr, low: Expr, high: Expr) -> None:
         """Columns of padding."""
-        words = expanded(np.full(BLOCK, self.zero_point, np.int8))[0]
+        words = self.form.of(np.full(BLOCK, self.zero_point, np.int8))[0]
         with loop("i", 0, (high - low) * (self.tap // WORDS)) as i:
             for word in range(WORDS):
                 at = Point((place + low * self.tap + i * WORDS + word,))
                 frame.scratch["rows"].store(at, tirx.const(int(words[word]), "int32"))
 
 
-def expanded_windows(plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int) -> Windows:
+def expanded_windows(plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, form: Form) -> Windows:
     """Windows as they are expanded with the fewest instructions."""
     window = plane.window
     blocks = channels % BLOCK == 0 and strides[1] == 1
@@ -119,4 +119,4 @@ def expanded_windows(plane: Plane, channels: int, strides: tuple[int, ...], zero
         kind = StandingWindows
     elif blocks and window.dilations[1] == 1 and strides[3] == channels and plane.out[1] % PIXELS == 0:
         kind = RowWindows
-    return kind(plane, channels, strides, zero_point)
+    return kind(plane, channels, strides, zero_point, form)
