@@ -2,6 +2,7 @@
 
 from graphopt.targets.instructions.portable import (
     ADD_PRODUCTS,
+    CLIP_BYTES,
     COPY_RUNS,
     MOVE_ROWS,
     MULTIPLY_UPPER,
@@ -21,6 +22,44 @@ MULTIPLY_UPPER.on(
     return sum;""",
     guard="defined(__ARM_FEATURE_DSP)",
     comment="The upper half of a * b in 64 bits, plus c.",
+)
+
+CLIP_BYTES.on(
+    "dsp",
+    """\
+push {r4, lr}
+and r1, r1, #255
+and r2, r2, #255
+mov r4, #0x01010101
+mul r1, r1, r4
+mul r2, r2, r4
+subs r3, r3, #4
+blt 2f
+1:
+ldr r4, [r0]
+ssub8 r12, r4, r1
+sel r4, r4, r1
+ssub8 r12, r2, r4
+sel r4, r4, r2
+str r4, [r0], #4
+subs r3, r3, #4
+bge 1b
+2:
+adds r3, r3, #4
+beq 4f
+3:
+ldrb r4, [r0]
+ssub8 r12, r4, r1
+sel r4, r4, r1
+ssub8 r12, r2, r4
+sel r4, r4, r2
+strb r4, [r0], #1
+subs r3, r3, #1
+bne 3b
+4:
+pop {r4, pc}""",
+    guard=GUARD,
+    naked=True,
 )
 
 ADD_PRODUCTS.on(

@@ -131,6 +131,23 @@ CLIP_INT8 = instruction(
 )
 
 
+CLIP_BYTES = instruction(
+    Instruction(
+        "clip_bytes",
+        None,
+        {"y": "int8*", **dict.fromkeys(("low", "high", "count"), "int32")},
+        "void",
+        """\
+    for (int32_t i = 0; i < count; ++i) {
+        y[i] = (int8_t)(y[i] < low ? low : y[i] > high ? high : y[i]);
+    }""",
+        lambda y, low, high: np.clip(y, low, high),
+        comment="Brings elements to the nearest between two limits.",
+        spans={"y": Span("count")},
+    )
+)
+
+
 def products_added(a: Array, b: Array, total: Array) -> Array:
     low, high = (x.astype(np.int16).astype(np.int64) for x in (a, b)), ((x >> 16).astype(np.int64) for x in (a, b))
     return np.asarray(total + np.prod(list(low), axis=0) + np.prod(list(high), axis=0))

@@ -31,7 +31,7 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, zero_point_of
-from graphopt.targets.kernels.scaling import parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, balanced, runs
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop, when
 
@@ -77,7 +77,9 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
         packed["scaling"], absorbed = scaling.astype(np.int32), parameters_of(task)
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
-    return Kernel(name, kernel.emit, packed, (w, b), RegisterTile(kernel.pixels, 1), reads, kernel.scratch, absorbed)
+    tile = RegisterTile(kernel.pixels, 1)
+    made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed)
+    return limited(made, task) if kernel.scales else made
 
 
 def by_twos(x: Tensor) -> bool:

@@ -20,7 +20,7 @@ from graphopt.targets.kernels.depthwise import MOST_STRIDE, Channel, DepthwisePa
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.scaling import parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, runs
 from graphopt.targets.tir import Expr, loop
 
@@ -51,7 +51,8 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
     packed = {"taps": np.hstack([starts, tile.packed(rows), scaling.astype(np.int32)])}
     reads = row_reads(task, plane, as_plane, kernel.strip) if x in task.covered else {}
     shape = RegisterTile(kernel.pixels, 1)
-    return Kernel(name, kernel.emit, packed, (w, b), shape, reads, kernel.scratch, parameters_of(task))
+    made = Kernel(name, kernel.emit, packed, (w, b), shape, reads, kernel.scratch, parameters_of(task))
+    return limited(made, task)
 
 
 class PlanarConv(DepthwisePairs):

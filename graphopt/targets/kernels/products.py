@@ -34,10 +34,18 @@ from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.row_windows import expanded_windows
-from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
+from graphopt.targets.kernels.scaling import (
+    bounds_by_channel,
+    limited,
+    limits_of,
+    narrowing_of,
+    parameters_of,
+    shifted_up,
+)
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
 from graphopt.targets.kernels.windows import Tile, Windows
+from graphopt.targets.scalars import clamp
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
@@ -138,7 +146,8 @@ def products_kernel(
     windows = by.windows(plane, weight.shape[1], seen.strides, zero_point)
     rows = windows.in_order(weight)
     scales = scaling is not None
-    direct, addition = scales and stored_by_pixels(task, view), addition_of(task, view) if scales else None
+    direct = scales and stored_by_pixels(task, view)
+    addition = addition_of(task, view) if scales and limits_of(task) is None else None
     kernel = by.loops(by, plane, view, windows, len(rows), rows.shape[1], scales, direct, addition)
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
@@ -147,7 +156,8 @@ def products_kernel(
     reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)
-    return Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed)
+    made = Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed)
+    return limited(made, task) if direct else made
 
 
 def stored_by_pixels(task: Task[Op], view: View) -> bool:
@@ -240,10 +250,12 @@ class ProductsConv(ABC):
     def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
         """What follows of the epilogue, on results in scratch."""
         epilogue, results = frame.epilogue(self.view, int(self.scales)), frame.scratch["results"]
+        limits = limits_of(frame.task) if self.scales else None
         for slot in range(tile.pixels):
             with loop("o", 0, self.channels) as o:
                 point = Point((n, o, *tile.at(slot)))
-                tail.store(point, epilogue(results.load(Point((slot * self.row + o,))), point))
+                value = results.load(Point((slot * self.row + o,)))
+                tail.store(point, epilogue(value if limits is None else clamp(value, *limits), point))
 
 
 class GroupProducts(ProductsConv):

@@ -24,7 +24,7 @@ from graphopt.targets.kernels.depthwise import DepthwiseStrips, as_swapped, swap
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import bits_of, grouped_factors, zero_point_of
-from graphopt.targets.kernels.scaling import parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, cast, loop
 
@@ -55,7 +55,8 @@ def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, 
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
     tile = RegisterTile(kernel.pixels, 1)
-    return Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, parameters_of(task))
+    made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, parameters_of(task))
+    return limited(made, task)
 
 
 class DepthwiseElements(DepthwiseStrips):
