@@ -47,6 +47,10 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
     for pair in ((-3, 7), (32767, -32768)):
         x = np.array(pair, np.int16)
         yield Case(portable.PAIR_AT, (x,), (np.asarray([portable.PAIR_AT.meaning(x)], np.int32),))
+    table = np.sort(rng.integers(-(1 << 15), 1 << 15, 513)).astype(np.int16)
+    for at in (-(1 << 17), -(1 << 15), -1, 0, 77, (1 << 15) - 1, 1 << 17):
+        found = portable.INTERPOLATE.meaning(table, np.array([at]))
+        yield Case(portable.INTERPOLATE, (table, at), (found.astype(np.int32),))
     for width, lines, pitch in ((1, 1, 4), (3, 4, 5), (5, 2, 5)):
         rows = np.zeros((lines, pitch), np.int16)
         rows[:, :width] = -7
@@ -103,6 +107,16 @@ def sums(rng: np.random.Generator) -> Iterator[Case]:
             yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
 
 
+def scaled_to_int16(rng: np.random.Generator) -> Iterator[Case]:
+    for blocks in (1, 2, 5):
+        weight, bias = int8(rng, 5, 4 * blocks, least=-127), rng.integers(-9000, 9000, 5)
+        scaling = (scalings(rng, 5) * [1, 256, 1] + [0, 0, 1]).astype(np.int32)
+        x = products.expanded(int8(rng, 1, 4 * blocks)).transpose(1, 0, 2)
+        stream = products.stream(weight, bias, scaling, products.SCALE_ROW.lanes)
+        found = products.SCALE_ROW.meaning(x, stream)
+        yield Case(products.SCALE_ROW, (x, stream, None, blocks, 2), tuple(found))
+
+
 TILES = [
     *(Tile(3, 3, stride, pixels, alone=True) for stride in (1, 2) for pixels in (1, 3, 5)),
     Tile(10, 4, 2, 5, alone=True),
@@ -137,7 +151,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 
 def cases() -> list[Case]:
     rng = np.random.default_rng(0)
-    return [*copies(rng), *sums(rng), *depthwise(rng)]
+    return [*copies(rng), *sums(rng), *scaled_to_int16(rng), *depthwise(rng)]
 
 
 def statements(case: Case) -> list[str]:

@@ -4,6 +4,7 @@ from graphopt.targets.instructions.portable import (
     ADD_PRODUCTS,
     CLIP_BYTES,
     COPY_RUNS,
+    INTERPOLATE,
     MOVE_ROWS,
     MULTIPLY_UPPER,
     PAIR_AT,
@@ -79,6 +80,18 @@ PAIR_AT.on(
     return pair;""",
     guard=GUARD,
     comment="Two elements side by side in one word, the first in the lower half.",
+    includes=("string.h",),
+)
+
+INTERPOLATE.on(
+    "dsp",
+    """\
+    int32_t place, pair, between;
+    __asm__("ssat %0, #16, %1" : "=r"(place) : "r"(x));
+    memcpy(&pair, table + 256 + (place >> 7), sizeof pair);
+    __asm__("smlad %0, %1, %2, %3" : "=r"(between) : "r"(pair), "r"((place & 127) * 65535 + 128), "r"(64));
+    return between >> 7;""",
+    guard=GUARD,
     includes=("string.h",),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.targets.instructions.dsp import GUARD
-from graphopt.targets.instructions.products import GATHER_PAIR, PACKED, WIDE
+from graphopt.targets.instructions.products import GATHER_PAIR, PACKED, SCALE_ROW, WIDE
 
 SAVED = "push {r4-r11, lr}"
 RESTORED = "pop {r4-r11, pc}"
@@ -111,11 +111,11 @@ def products(accumulators: list[str], elements: list[tuple[str, str]], weights: 
     return "\n".join([*step(0), *(f"sxtb16 {w}, {w}" for w in weights), *step(1), ""])
 
 
-def scaled(accumulator: str, multiplier: str, addend: str, shift: str) -> list[str]:
+def scaled(accumulator: str, multiplier: str, addend: str, shift: str, bits: int = 8) -> list[str]:
     return [
         f"smmla {accumulator}, {accumulator}, {multiplier}, {addend}",
         f"asr {accumulator}, {accumulator}, {shift}",
-        f"ssat {accumulator}, #8, {accumulator}",
+        f"ssat {accumulator}, #{bits}, {accumulator}",
     ]
 
 
@@ -275,12 +275,19 @@ add sp, sp, #28
 {RESTORED}"""
 
 
-SCALED_ROW = "".join(
-    "\n".join(["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8"), f"strb {acc}, [r12], #1", ""]) for acc in SUMS
-)
+def scaled_row(store: str, size: int) -> str:
+    """Scales the sums of a row, and stores results of so many bytes."""
+    each = (
+        ["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8", 8 * size), f"{store} {acc}, [r12], #{size}", ""]
+        for acc in SUMS
+    )
+    return "".join("\n".join(lines) for lines in each)
+
+
 for _form in (PACKED, WIDE):
     _wide, _down = _form is WIDE, SHIFTED_DOWN * (_form is PACKED)
     _form.routines[False, True].on("dsp", of_pairs(_wide, SCALED_PAIRS, 1), guard=GUARD, naked=True)
     _form.routines[False, False].on("dsp", of_pairs(_wide, _down + SUMS_OF_PAIRS, 4), guard=GUARD, naked=True)
-    _form.routines[True, True].on("dsp", of_row(_wide, SCALED_ROW, 1), guard=GUARD, naked=True)
+    _form.routines[True, True].on("dsp", of_row(_wide, scaled_row("strb", 1), 1), guard=GUARD, naked=True)
     _form.routines[True, False].on("dsp", of_row(_wide, _down + "stm r12!, {r2-r5}\n", 4), guard=GUARD, naked=True)
+SCALE_ROW.on("dsp", of_row(False, scaled_row("strh", 2), 2), guard=GUARD, naked=True)

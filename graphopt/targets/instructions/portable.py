@@ -131,6 +131,42 @@ CLIP_INT8 = instruction(
 )
 
 
+CLIP_INT16 = instruction(
+    Instruction(
+        "clip_int16",
+        None,
+        {"x": "int32"},
+        "int32",
+        "    return x < -32768 ? -32768 : x > 32767 ? 32767 : x;",
+        lambda x: np.clip(x, -(1 << 15), (1 << 15) - 1),
+        comment="The nearest number that int16 has.",
+    )
+)
+
+
+def interpolated(table: Array, x: Array) -> Array:
+    place = np.clip(x, -(1 << 15), (1 << 15) - 1) + (1 << 15)
+    low, high = (table[(place >> 7) + i].astype(np.int32) for i in (0, 1))
+    return np.asarray(low + ((high - low) * (place & 127) + 64 >> 7))
+
+
+INTERPOLATE = instruction(
+    Instruction(
+        "interpolate",
+        None,
+        {"table": "const int16*", "x": "int32"},
+        "int32",
+        """\
+    const int32_t place = (x < -32768 ? -32768 : x > 32767 ? 32767 : x) + 32768;
+    const int16_t *const entry = table + (place >> 7);
+    return entry[0] + (((entry[1] - entry[0]) * (place & 127) + 64) >> 7);""",
+        interpolated,
+        comment="""\
+The function of a table of 513 entries, 128 apart, between the two at the nearest int16.""",
+        spans={"table": Span("1026")},
+    )
+)
+
 CLIP_BYTES = instruction(
     Instruction(
         "clip_bytes",

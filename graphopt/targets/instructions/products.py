@@ -192,9 +192,10 @@ Copies the expanded words of two pixels, which are a distance apart, block by bl
 )
 
 
-def twin(results: list[str], side_by_side: int, scaled: bool, wide: bool) -> str:
+def twin(results: list[str], side_by_side: int, scaled: bool, wide: bool, to: str) -> str:
     """The C of a routine: sums of one pixel for each result, by groups of channels."""
     pixels, words = len(results), "2 * blocks" if wide else "blocks"
+    low, high = np.iinfo(to).min, np.iinfo(to).max
     lines = [
         "    for (int32_t group = 0; group < groups; ++group) {",
         f"        for (int32_t c = 0; c < {side_by_side}; ++c) {{",
@@ -213,7 +214,7 @@ def twin(results: list[str], side_by_side: int, scaled: bool, wide: bool) -> str
             upper = f"(int32_t)((int64_t)(int32_t)sum{p} * s[0] >> 32)"
             lines += [
                 f"            const int32_t y{p} = ({upper} + s[1]) >> s[2];",
-                f"            {at} = (int8_t)(y{p} < -128 ? -128 : y{p} > 127 ? 127 : y{p});",
+                f"            {at} = ({to}_t)(y{p} < {low} ? {low} : y{p} > {high} ? {high} : y{p});",
             ]
         else:
             lines += [f"            {at} = (int32_t)sum{p}{'' if wide else f' >> {FACTOR_BITS}'};"]
@@ -236,7 +237,7 @@ def block_of(total: str, side_by_side: int, wide: bool) -> list[str]:
     ]
 
 
-def sums(x: Array, w: Array, side_by_side: int, scaled: bool, wide: bool) -> Array:
+def sums(x: Array, w: Array, side_by_side: int, scaled: bool, wide: bool, to: str) -> Array:
     """What a routine gives, [pixels, channels], of expanded elements [blocks, pixels, 2] and a ``stream``."""
     words = 2 if wide else 1
     groups = w.reshape(-1, side_by_side * (words * len(x) + (4 if scaled else 1)))
@@ -248,35 +249,41 @@ def sums(x: Array, w: Array, side_by_side: int, scaled: bool, wide: bool) -> Arr
     acc = (found + groups[:, :side_by_side]).astype(np.uint64).astype(np.uint32).view(np.int32).astype(np.int64)
     if scaled:
         multiplier, addend, shift = np.moveaxis(groups[:, -3 * side_by_side :].reshape(-1, side_by_side, 3), 2, 0)
-        acc = np.clip(((acc * multiplier >> 32) + addend) >> shift, -128, 127)
+        limits = np.iinfo(to)
+        acc = np.clip(((acc * multiplier >> 32) + addend) >> shift, limits.min, limits.max)
     elif not wide:
         acc = acc >> FACTOR_BITS
-    return np.asarray(acc.reshape(len(acc), -1).astype(np.int8 if scaled else np.int32))
+    return np.asarray(acc.reshape(len(acc), -1).astype(to if scaled else np.int32))
 
 
-def routine(pixels: int, scaled: bool, wide: bool) -> Instruction:
-    """A routine over groups of channels, of one pixel or two."""
+VERBS = {"int8": "multiply", "int16": "scale", "int32": "sum"}
+"""What routines do, by what they give, as their names say it."""
+
+
+def routine(pixels: int, scaled: bool, wide: bool, to: str = "int8") -> Instruction:
+    """A routine over groups of channels, of one pixel or two; it scales sums to a dtype."""
     names, lanes = (["y"], CHANNELS_OF_ROW) if pixels == 1 else (["first", "second"], CHANNELS_OF_PAIRS)
-    kind, size = ("int8*", 1) if scaled else ("int32*", 4)
+    dtype = to if scaled else "int32"
+    size = np.dtype(dtype).itemsize
     words = f"{lanes} * groups * ({'2 * blocks' if wide else 'blocks'} + {4 if scaled else 1})"
     operands = "widened elements x and wide weights w" if wide else "expanded elements x and packed weights w"
     what = "four channels\n   of one pixel" if pixels == 1 else "two channels\n   of two pixels"
     comment = f"Sums of products of {operands}, block by block, for groups of {what}"
-    comment += "; each sum is scaled to 8 bits." if scaled else "."
+    comment += f"; each sum is scaled to {8 * size} bits." if scaled else "."
     return instruction(
         Instruction(
-            f"{'multiply' if scaled else 'sum'}_{'wide_' * wide}{'row' if pixels == 1 else 'pairs'}",
+            f"{VERBS[dtype]}_{'wide_' * wide}{'row' if pixels == 1 else 'pairs'}",
             None,
             {
                 "x": "const int32*",
                 "w": "const int32*",
-                **dict.fromkeys(names, kind),
+                **dict.fromkeys(names, f"{dtype}*"),
                 "blocks": "int32",
                 "groups": "int32",
             },
             "void",
-            twin(names, lanes, scaled, wide),
-            lambda x, w: sums(x, w, lanes, scaled, wide),
+            twin(names, lanes, scaled, wide, to),
+            lambda x, w: sums(x, w, lanes, scaled, wide, to),
             comment=comment,
             depth=BLOCK,
             lanes=lanes,
@@ -312,3 +319,4 @@ def routines(wide: bool) -> dict[tuple[bool, bool], Instruction]:
 PACKED = Form(expanded, {1: EXPAND_WORDS, 2: EXPAND_PAIR}, routines(wide=False), stream, FACTOR_BITS, LEAST_WEIGHT)
 WIDE = Form(widened, {1: WIDEN_WORDS, 2: WIDEN_PAIR}, routines(wide=True), partial(stream, wide=True), 0, -128)
 SUM_ROW = PACKED.routines[True, False]
+SCALE_ROW = routine(1, True, wide=False, to="int16")

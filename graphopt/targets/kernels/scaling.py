@@ -74,21 +74,22 @@ def bounds_by_channel(task: Task[Op], channels: int) -> Array:
     return np.stack([np.broadcast_to(np.ravel(ends), (channels,)) for ends in bounds_of(task.result)], axis=1)
 
 
-def shifted_up(scaling: Array, bounds: Array, bits: int) -> Array:
-    """The scaling of sums that are shifted up by so many bits, int32.
+def shifted_up(scaling: Array, bounds: Array, bits: int, to: str = "int8") -> Array:
+    """The scaling to a dtype of sums that are shifted up by so many bits, int32.
 
     It is scaled by as much more: the upper half of the product with the multiplier, plus the addend that is shifted up
     too, is the same before the last shift, which rounds down. A channel that gives one number for all of its sums (a
     dead one, whose bias may be of any size) is that number, times 0. Raises ``Decline`` where no constants fit.
     """
-    rows = np.hstack([scaling, bounds]).tolist()
-    return np.array([one_shifted_up(m, a, s, least, most, bits) for m, a, s, least, most in rows], np.int32)
+    rows, limits = np.hstack([scaling, bounds]).tolist(), (int(np.iinfo(to).min), int(np.iinfo(to).max))
+    return np.array([one_shifted_up(m, a, s, least, most, bits, limits) for m, a, s, least, most in rows], np.int32)
 
 
 def one_shifted_up(
-    multiplier: int, addend: int, shift: int, least: int, greatest: int, bits: int
+    multiplier: int, addend: int, shift: int, least: int, greatest: int, bits: int, limits: tuple[int, int]
 ) -> tuple[int, int, int]:
-    ends = {min(max(((acc * multiplier >> 32) + addend) >> shift, -128), 127) for acc in (least, greatest)}
+    low, high = limits
+    ends = {min(max(((acc * multiplier >> 32) + addend) >> shift, low), high) for acc in (least, greatest)}
     if len(ends) == 1:
         return 0, ends.pop(), 0
     most = MOST_ADDEND >> bits
