@@ -23,7 +23,7 @@ from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STA
 from graphopt.rewrite import Decline
 from graphopt.targets.forms import form_of
 from graphopt.targets.instructions import Instruction, products
-from graphopt.targets.instructions.portable import INTERPOLATE
+from graphopt.targets.instructions.portable import CLIP_INT8, INTERPOLATE
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.recurrent import ACCUMULATORS, Emitter, GateBlock, State, pack
 from graphopt.targets.kernels.scaling import shifted_up
@@ -31,7 +31,7 @@ from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.requantize import RequantizeUpper
 from graphopt.targets.scalars import clamp
 from graphopt.targets.schedule import Segment, channel_segments
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, at_most, cast, loop
 
 SATURATED = Requantize(low=-(1 << 15), high=(1 << 15) - 1, to="int16")
 ZERO = tirx.const(0, "int32")
@@ -223,11 +223,6 @@ def saturated(x: Expr) -> Expr:
     return cast(clamp(x, -(1 << 15), (1 << 15) - 1), "int32")
 
 
-def narrowed(x: Expr) -> Expr:
-    """A hidden state in 8 bits."""
-    return clamp(rounded(x, STATE_BITS - COPY_BITS), -(1 << 31), 127)
-
-
 class IntegerEmitter(Emitter[IntegerT]):
     """``channel`` writes what one channel does with its accumulators; the last row is the copy that is multiplied.
 
@@ -279,7 +274,7 @@ class IntegerEmitter(Emitter[IntegerT]):
     def write_copy(self, n: Expr, state: State) -> None:
         tensor, at = state
         with loop("c", 0, self.hidden) as c:
-            narrow = kept("narrow", narrowed(cast(tensor.load(Point((*at, c))), "int32")))
+            narrow = kept("narrow", self.narrowed(cast(tensor.load(Point((*at, c))), "int32")))
             self.out.store(Point((self.copy, n, c)), cast(narrow, "int16"))
             if self.by is not None:
                 self.by.bytes(self.frame).store(self.by.place(n, c), cast(narrow, "int8"))
@@ -341,6 +336,11 @@ class IntegerEmitter(Emitter[IntegerT]):
         """The function of a table at sat(x + product)."""
         return self.interpolated(table, cast(x, "int32") + product)
 
+    def narrowed(self, x: Expr) -> Expr:
+        """A hidden state in 8 bits, as int32."""
+        narrow = rounded(x, STATE_BITS - COPY_BITS)  # no less than -128
+        return CLIP_INT8.call(narrow) if self.frame.task.target.codegen == "c" else at_most(narrow, 127)
+
     def interpolated(self, table: Tensor, x: Expr) -> Expr:
         """The function of a table at the nearest int16."""
         if self.frame.task.target.codegen == "c":
@@ -393,7 +393,9 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
                 z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
                 self.store(self.row(t), n, c, z)
                 kept_back = (
-                    narrowed(rounded(reset * self.load(states[0], c), STATE_BITS)) if states else tirx.const(0, "int32")
+                    self.narrowed(rounded(reset * self.load(states[0], c), STATE_BITS))
+                    if states
+                    else tirx.const(0, "int32")
                 )
                 self.store(self.behind, n, c, kept_back)
 
