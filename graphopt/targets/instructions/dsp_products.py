@@ -213,14 +213,12 @@ add sp, sp, #28
 {RESTORED}"""
 
 
+NUMBERS = [("r6", "r7", "r8"), ("r9", "r10", "r11")]
+"""Of two channels: multiplier, addend and shift."""
 SCALED_PAIRS = "\n".join(
     [
         "ldm r1!, {r6-r11}",
-        *(
-            line
-            for c, s in zip(SUMS, ["r6, r7, r8", "r9, r10, r11"] * 2, strict=True)
-            for line in scaled(c, *s.split(", "))
-        ),
+        *(line for acc, numbers in zip(SUMS, NUMBERS * 2, strict=True) for line in scaled(acc, *numbers)),
         "ldrd r12, lr, [sp]",
         "strb r2, [r12], #1",
         "strb r3, [r12], #1",

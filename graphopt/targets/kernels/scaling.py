@@ -86,7 +86,13 @@ def shifted_up(scaling: Array, bounds: Array, bits: int, to: str = "int8") -> Ar
 
 
 def one_shifted_up(
-    multiplier: int, addend: int, shift: int, least: int, greatest: int, bits: int, limits: tuple[int, int]
+    multiplier: int,
+    addend: int,
+    shift: int,
+    least: int,
+    greatest: int,
+    bits: int,
+    limits: tuple[int, int] = (-128, 127),
 ) -> tuple[int, int, int]:
     low, high = limits
     ends = {min(max(((acc * multiplier >> 32) + addend) >> shift, low), high) for acc in (least, greatest)}
