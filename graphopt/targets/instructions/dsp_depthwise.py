@@ -148,6 +148,7 @@ The bias and the weights of a channel as taps: pairs of 16 bits"""
                 "weight": Span(str(tile.rows * tile.columns)),
                 "bias": Span("4"),
             },
+            apart=True,
         )
     )
     if tile.columns <= MOST_PACKED:

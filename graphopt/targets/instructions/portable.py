@@ -296,6 +296,7 @@ for _dtype, _bytes in (("int16", 2), ("uint8", 1)):
             lambda value: value,
             comment="Sets as many elements as the width of each of some rows.",
             spans={"target": Span(f"{_bytes} * width", (("lines", f"{_bytes} * pitch"),))},
+            apart=_dtype == "int16",
         )
     )
     MOVE_ROWS[_dtype] = instruction(
