@@ -85,6 +85,9 @@ def compile_command(
     ram: Annotated[
         int | None, typer.Option("--ram", metavar="BYTES", help="a budget for the workspace, in place of the target's")
     ] = None,
+    optimize: Annotated[
+        str | None, typer.Option("--optimize", help="balanced, or speed: weights may take up to twice their bytes")
+    ] = None,
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
     load: LoadOption = None,
@@ -113,7 +116,16 @@ def compile_command(
         small = Pipeline(chosen, check=check)(graph, context)
         ports = dict.fromkeys(nhwc or [], "nhwc")
         program = compile(
-            small, target, name=name, batch=batch, io=io, layout=ports, io_in_arena=io_in_arena, ram=ram, stack=True
+            small,
+            target,
+            name=name,
+            batch=batch,
+            io=io,
+            layout=ports,
+            io_in_arena=io_in_arena,
+            ram=ram,
+            optimize=optimize,
+            stack=True,
         )
         saved = program.save(output)
         report = describe_program(program)

@@ -275,6 +275,7 @@ CHECK = fields(
             fields({"first": text, "last": text, "rows": text, "instructions": whole(-MAX_MACS, MAX_MACS)})
         ),
         "loops": listed(listed(whole(1, MAX_TURNS))),
+        "optimize": one_of("balanced", "speed"),
         "stack_bytes": SIZE,
         "generator": one_of(GENERATOR),
         "files": mapped(FILE_NAME, DIGEST),

@@ -261,6 +261,7 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
         "graphopt": version("graphopt"),
         "target": target.name,
         "codegen": target.codegen,
+        "optimize": target.optimize,
         "toolchain": asdict(target.toolchain),
         "runner": asdict(target.runner),
         "cflags": list(OPTIMIZE),

@@ -14,7 +14,7 @@ from graphopt.runtime.manifest import sealed
 from graphopt.runtime.program import Program
 from graphopt.targets.import_tvm import import_tvm
 from graphopt.targets.reserved import RESERVED
-from graphopt.targets.target import Target, get_target
+from graphopt.targets.target import OPTIMIZE, Target, get_target
 
 IO = ("native", "float32")
 """The choices for the inputs and outputs of a quantized program."""
@@ -40,6 +40,7 @@ def compile(
     layout: Mapping[str, str] | None = None,
     io_in_arena: bool = False,
     ram: int | None = None,
+    optimize: str | None = None,
     stack: bool = False,
 ) -> Program:
     """Compile a graph for a target, with N bound to ``batch``.
@@ -50,8 +51,9 @@ def compile(
     ``io_in_arena`` inputs and outputs are places in the workspace, where buffers of the model lie over them: the header
     says where (``<name>_input``, ``<name>_output``), and pointers to elsewhere are copied from and to. ``ram`` is a
     budget in bytes for the workspace, in place of the target's: the smaller, the more layers of a C project go by rows
-    (docs/microcontrollers.md), at the price that the manifest names. With ``stack``
-    the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No C compiler is
+    (docs/microcontrollers.md), at the price that the manifest names. With ``optimize="speed"`` weights may take up to
+    twice their bytes where that saves instructions; the target's own choice is "balanced", unless it says otherwise.
+    With ``stack`` the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No C compiler is
     needed. If the linker of a Linux target is missing, the program has an object file and C sources in place of its
     library; they are linked when it first runs, or by their Makefile. Raises ``Unsupported`` with every node that
     cannot be lowered, ``InvalidInput`` for a layout of no port, ``BudgetExceeded`` if the program does not fit, and
@@ -70,6 +72,10 @@ def compile(
         if ram < 0:
             raise InvalidInput(f"ram = {ram} is negative")
         machine = replace(machine, ram=ram)
+    if optimize is not None:
+        if optimize not in OPTIMIZE:
+            raise InvalidInput(f"optimize = {optimize!r} is none of {', '.join(OPTIMIZE)}")
+        machine = replace(machine, optimize=optimize)
     if io not in IO:
         raise InvalidInput(f"io = {io!r} is none of {', '.join(IO)}")
     verify(graph)

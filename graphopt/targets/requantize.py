@@ -58,11 +58,13 @@ class RequantizeUpper(Op):
 
 @scalar_rule(RequantizeUpper)
 def requantize_upper(op: RequantizeUpper, acc: Expr, multiplier: Expr, addend: Expr, shift: Expr) -> Expr:
-    """All of int8 is an instruction of its own; of other limits compilers make USAT where they can."""
+    """All of int8 or int16 is an instruction of its own; of other limits compilers make USAT where they can."""
     upper = portable.MULTIPLY_UPPER.call(acc, multiplier, addend)
     scaled = tirx.shift_right(upper, cast(shift, "int32"))
     if (op.low, op.high, op.to) == (-128, 127, "int8"):
         return cast(portable.CLIP_INT8.call(scaled), op.to)
+    if (op.low, op.high, op.to) == (-(1 << 15), (1 << 15) - 1, "int16"):
+        return cast(portable.CLIP_INT16.call(scaled), op.to)
     low, high = (tirx.const(n, "int32") for n in (op.low, op.high))
     return cast(tirx.min(tirx.max(scaled, low), high), op.to)
 

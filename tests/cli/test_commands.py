@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -252,6 +253,11 @@ def test_light_commands_import_nothing_heavy(words: list[str]) -> None:
 def test_help_names_every_command(shell: Shell) -> None:
     text = shell("--help")
     assert all(word in text for word in ("compile", "opt", "run", "inspect", "targets", "passes", "doctor"))
+
+
+def test_what_a_program_is_compiled_for(shell: Shell, model: Path, tmp_path: Path) -> None:
+    shell("compile", model, "-o", tmp_path / "out", "-t", "cortex-m4", "--optimize", "speed")
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["optimize"] == "speed"
 
 
 def test_ports_with_their_channels_last(shell: Shell, model: Path, tmp_path: Path) -> None:

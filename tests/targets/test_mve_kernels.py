@@ -110,6 +110,15 @@ class Layers:
         return Graph((x,), (y, last))
 
 
+def sums() -> Graph:
+    """Products of one row and of several that stay sums."""
+    rng = np.random.default_rng(0)
+    weight = constant(rng.integers(-127, 128, (7, 21)).astype(np.int8))
+    rows = [arg(f"rows{count}", "int8", (count, 21)) for count in (1, 5)]
+    bias = constant(np.arange(7, dtype=np.int32))
+    return Graph(tuple(rows), tuple(LinearInteger(zero_point=3)(x, weight, bias) for x in rows))
+
+
 def check(graph: Graph) -> graphopt.Program:
     """All of the outputs that the operators have."""
     fused = Fuse()(graph)
@@ -130,7 +139,7 @@ ROUTINES = {
 
 
 def test_drawn_layers() -> None:
-    program = check(joined(Layers(seed).net() for seed in (1, 2, 3, 4, 13, 14)))
+    program = check(joined([*(Layers(seed).net() for seed in (1, 2, 3, 4, 13, 14)), sums()]))
     text = program.files[f"{program.manifest['name']}.c"].decode()
     assert set(re.findall(r"\w+(?=\()", text)) >= ROUTINES
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from graphopt.ir import Array
 from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
-from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine
+from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
 
 Argument = Array | int | None
 
@@ -47,11 +47,34 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
     for pair in ((-3, 7), (32767, -32768)):
         x = np.array(pair, np.int16)
         yield Case(portable.PAIR_AT, (x,), (np.asarray([portable.PAIR_AT.meaning(x)], np.int32),))
-    for words, step in ((1, 2), (2, 4), (5, 2), (8, 4)):
-        source = int8(rng, 4 * words)
-        target = np.zeros((words, step), np.int32)
-        target[:, :2] = products.expanded(source)
-        yield Case(products.EXPAND_WORDS, (None, source, words, step), (target.ravel(),))
+    table = np.sort(rng.integers(-(1 << 15), 1 << 15, 513)).astype(np.int16)
+    for at in (-(1 << 17), -(1 << 15), -1, 0, 77, (1 << 15) - 1, 1 << 17):
+        found = portable.INTERPOLATE.meaning(table, np.array([at]))
+        yield Case(portable.INTERPOLATE, (table, at), (found.astype(np.int32),))
+    for width, lines, pitch in ((1, 1, 4), (3, 4, 5), (5, 2, 5)):
+        rows = np.zeros((lines, pitch), np.int16)
+        rows[:, :width] = -7
+        yield Case(
+            portable.FILL_ROWS["int16"], (None, -7, width, lines, pitch), (rows.ravel()[: (lines - 1) * pitch + width],)
+        )
+    for count in (1, 6, 8, 21):
+        source = rng.integers(-255, 256, count).astype(np.int16)
+        yield Case(portable.MOVE_ROWS["int16"], (None, source, count), (source,))
+    for words in (1, 2, 5, 8):
+        first, second = int8(rng, 4 * words), int8(rng, 4 * words)
+        for form in (products.PACKED, products.WIDE):
+            yield Case(form.elements[1], (None, first, words), (form.of(first).ravel(),))
+            both = form.elements[2].meaning(first, second)
+            yield Case(form.elements[2], (None, first, second, words), (both.ravel(),))
+    for blocks, lines, skipped, distance in ((1, 1, 0, 2), (2, 3, 4, 2), (5, 2, 0, 10), (6, 3, 8, 4)):
+        step = 2 * blocks + skipped
+        source = rng.integers(-(1 << 31), 1 << 31, (lines - 1) * step + 2 * blocks + distance).astype(np.int32)
+        two = [
+            np.concatenate([source[at + i * step :][: 2 * blocks] for i in range(lines)]).reshape(-1, 2)
+            for at in (0, distance)
+        ]
+        pair = products.GATHER_PAIR.meaning(*two)
+        yield Case(products.GATHER_PAIR, (None, source, distance, blocks, lines, skipped), (pair.ravel(),))
     for length, count, step in ((1, 1, 0), (3, 3, 10), (4, 2, 4), (7, 3, 9), (12, 5, 13), (6, 2, 20)):
         source = int8(rng, step * (count - 1) + length)
         runs = np.concatenate([source[i * step : i * step + length] for i in range(count)])
@@ -61,29 +84,42 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
         rows = np.zeros((lines, width + gap), np.int16)
         rows[:, :width] = source[::step].reshape(lines, width)
         yield Case(portable.WIDEN_ROWS, (None, source, step, width, lines, gap), (rows.ravel(),))
+        source = int8(rng, step * (width * lines - 1) + 2)
+        two = np.zeros((2, lines, width + gap), np.int16)
+        for i in range(2):
+            two[i, :, :width] = source[i::step][: width * lines].reshape(lines, width)
+        yield Case(portable.WIDEN_TWO, (None, None, source, step, width, lines, gap), (two[0].ravel(), two[1].ravel()))
 
 
 def sums(rng: np.random.Generator) -> Iterator[Case]:
     """Of one to ten blocks, so that loops over four are entered everywhere."""
-    for blocks in (*range(1, 11), 33):
-        for scaled in (True, False):
-            channels, depth = int(rng.integers(1, 9)), 4 * blocks
-            weight, bias = int8(rng, channels, depth, least=-127), rng.integers(-9000, 9000, channels)
-            scaling = scalings(rng, channels)
-            scaling = scaling * [1, 256, 1] + [0, 0, 8] if scaled else scaling[:, :0]
-            for routine, pixels in PIXELS[scaled]:
-                x = products.expanded(int8(rng, pixels, depth)).transpose(1, 0, 2)
-                stream = products.stream(weight, bias, scaling.astype(np.int32), routine.lanes)
-                found = routine.meaning(x, stream)
-                groups = found.shape[1] // routine.lanes
-                yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
+    for blocks, scaled, form in product((*range(1, 11), 33), (True, False), (products.PACKED, products.WIDE)):
+        channels, depth = int(rng.integers(1, 9)), 4 * blocks
+        weight, bias = int8(rng, channels, depth, least=form.least_weight), rng.integers(-9000, 9000, channels)
+        scaling = scalings(rng, channels)
+        scaling = scaling * [1, 1 << form.bits, 1] + [0, 0, form.bits] if scaled else scaling[:, :0]
+        for pixels in (1, 2):
+            routine = form.routines[pixels == 1, scaled]
+            x = form.of(int8(rng, pixels, depth)).transpose(1, 0, 2)
+            stream = form.stream(weight, bias, scaling.astype(np.int32), routine.lanes)
+            found = routine.meaning(x, stream)
+            groups = found.shape[1] // routine.lanes
+            yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
 
 
-PIXELS = {
-    True: ((products.MULTIPLY_PAIRS, 2), (products.MULTIPLY_ROW, 1)),
-    False: ((products.SUM_PAIRS, 2), (products.SUM_ROW, 1)),
-}
+def scaled_to_int16(rng: np.random.Generator) -> Iterator[Case]:
+    for blocks in (1, 2, 5):
+        weight, bias = int8(rng, 5, 4 * blocks, least=-127), rng.integers(-9000, 9000, 5)
+        scaling = (scalings(rng, 5) * [1, 256, 1] + [0, 0, 1]).astype(np.int32)
+        x = products.expanded(int8(rng, 1, 4 * blocks)).transpose(1, 0, 2)
+        stream = products.stream(weight, bias, scaling, products.SCALE_ROW.lanes)
+        found = products.SCALE_ROW.meaning(x, stream)
+        yield Case(products.SCALE_ROW, (x, stream, None, blocks, 2), tuple(found))
+
+
 TILES = [
+    *(Tile(3, 3, stride, pixels, alone=True) for stride in (1, 2) for pixels in (1, 3, 5)),
+    Tile(10, 4, 2, 5, alone=True),
     *(Tile(3, 3, stride, pixels) for stride in (1, 2) for pixels in range(1, 6)),
     *(Tile(rows, columns, 1, 4) for rows, columns in ((1, 1), (1, 2), (1, 4), (1, 15), (2, 7), (5, 5))),
     *(Tile(rows, columns, 2, 4) for rows, columns in ((1, 3), (5, 5), (2, 6))),
@@ -98,13 +134,11 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
         rows = rng.integers(-255, 256, (tile.rows + count - 1, pitch)).astype(np.int16)
         weight = int8(rng, tile.rows, tile.columns)
         bias, scaling = int(rng.integers(-9000, 9000)), scalings(rng, 1)[0]
-        taps = np.zeros(tile.taps, np.int64)
-        for row in range(tile.rows):
-            for column in range(tile.columns):
-                for phase in range(tile.phases):
-                    word, half = divmod(column + phase, 2)
-                    taps[tile.tap(row, word, phase)] |= (int(weight[row, column]) & 0xFFFF) << 16 * half
-        words = np.concatenate([[bias], taps.astype(np.uint32).view(np.int32), scaling]).astype(np.int32)
+        packing = taps_routine(tile)
+        packed = packing.meaning(weight, bias).astype(np.int32)
+        if tile.pixels in (1, 4):
+            yield Case(packing, (None, weight, np.array([bias], np.int32)), (packed,))
+        words = np.concatenate([packed, scaling]).astype(np.int32)
         routine = depthwise_routine(tile)
         y = np.zeros((count, tile.pixels, step), np.int8)
         for i in range(count):
@@ -117,7 +151,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 
 def cases() -> list[Case]:
     rng = np.random.default_rng(0)
-    return [*copies(rng), *sums(rng), *depthwise(rng)]
+    return [*copies(rng), *sums(rng), *scaled_to_int16(rng), *depthwise(rng)]
 
 
 def statements(case: Case) -> list[str]:

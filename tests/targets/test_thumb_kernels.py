@@ -11,7 +11,7 @@ from compiling import joined
 from mlperf import quantized
 from tagged import run_tagged
 from targets.test_dsp_kernels import SIZES, linear, walk
-from targets.test_mve_kernels import Layers
+from targets.test_mve_kernels import Layers, sums
 
 import graphopt
 from graphopt.ir import Graph
@@ -37,7 +37,7 @@ def check(graph: Graph, target: str) -> graphopt.Program:
 
 @pytest.mark.parametrize("target", ORDERS)
 def test_drawn_layers(target: str) -> None:
-    program = check(joined(Layers(seed).net() for seed in (1, 3, 13, 14, 250)), target)
+    program = check(joined([*(Layers(seed).net() for seed in (1, 3, 13, 14, 250)), sums()]), target)
     called = set(re.findall(r"\w+(?=\()", program.files[f"{program.manifest['name']}.c"].decode()))
     windows = ("window", "windows")
     wanted = {f"{kind}_{size}_by_{ORDERS[target]}" for kind in ("multiply", "sum") for size in windows}

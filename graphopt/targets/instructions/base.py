@@ -47,7 +47,7 @@ class Instruction:
 
     A *routine* has pointers among its operands, "const int32*" to what it reads and "int8*" to what it writes, and is
     called as a statement. ``spans`` has what it reads or writes from each pointer on. A ``naked`` body is assembly
-    alone, a line each, which finds its operands by the calling convention.
+    alone, a line each, which finds its operands by the calling convention. One ``apart`` is never inlined.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Instruction:
     includes: tuple[str, ...] = ()
     spans: Mapping[str, Span] = field(default_factory=dict)
     naked: bool = False
+    apart: bool = False
 
     def run(self, *operands: Expr) -> None:
         """Write a call of a routine, as a statement."""
@@ -109,7 +110,14 @@ def definition(one: Instruction) -> str:
     if one.naked:
         return f"{comment}#if {one.guard}\n{NAKED}\n{function(one)}\n#else\n{function(twin)}\n#endif"
     body = f"#if {one.guard}\n{one.body}\n#else\n{twin.body}\n#endif" if one.guard else one.body
-    return comment + function(replace(one, body=body))
+    return comment + (f"{APART}\n" if one.apart else "") + function(replace(one, body=body))
+
+
+APART = """\
+#if defined(__GNUC__)
+__attribute__((noinline))
+#endif"""
+"""Of a routine, which kernels share: in each of them, it would be as many bytes again."""
 
 
 NAKED = """\

@@ -1,6 +1,16 @@
 """The DSP extension of ARMv7E-M and ARMv8-M."""
 
-from graphopt.targets.instructions.portable import ADD_PRODUCTS, COPY_RUNS, MULTIPLY_UPPER, PAIR_AT, WIDEN_ROWS
+from graphopt.targets.instructions.portable import (
+    ADD_PRODUCTS,
+    CLIP_BYTES,
+    COPY_RUNS,
+    INTERPOLATE,
+    MOVE_ROWS,
+    MULTIPLY_UPPER,
+    PAIR_AT,
+    WIDEN_ROWS,
+    WIDEN_TWO,
+)
 
 GUARD = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)"
 """Of what is written in Thumb-2, or reads halves of words."""
@@ -13,6 +23,44 @@ MULTIPLY_UPPER.on(
     return sum;""",
     guard="defined(__ARM_FEATURE_DSP)",
     comment="The upper half of a * b in 64 bits, plus c.",
+)
+
+CLIP_BYTES.on(
+    "dsp",
+    """\
+push {r4, lr}
+and r1, r1, #255
+and r2, r2, #255
+mov r4, #0x01010101
+mul r1, r1, r4
+mul r2, r2, r4
+subs r3, r3, #4
+blt 2f
+1:
+ldr r4, [r0]
+ssub8 r12, r4, r1
+sel r4, r4, r1
+ssub8 r12, r2, r4
+sel r4, r4, r2
+str r4, [r0], #4
+subs r3, r3, #4
+bge 1b
+2:
+adds r3, r3, #4
+beq 4f
+3:
+ldrb r4, [r0]
+ssub8 r12, r4, r1
+sel r4, r4, r1
+ssub8 r12, r2, r4
+sel r4, r4, r2
+strb r4, [r0], #1
+subs r3, r3, #1
+bne 3b
+4:
+pop {r4, pc}""",
+    guard=GUARD,
+    naked=True,
 )
 
 ADD_PRODUCTS.on(
@@ -32,6 +80,18 @@ PAIR_AT.on(
     return pair;""",
     guard=GUARD,
     comment="Two elements side by side in one word, the first in the lower half.",
+    includes=("string.h",),
+)
+
+INTERPOLATE.on(
+    "dsp",
+    """\
+    int32_t place, pair, between;
+    __asm__("ssat %0, #16, %1" : "=r"(place) : "r"(x));
+    memcpy(&pair, table + 256 + (place >> 7), sizeof pair);
+    __asm__("smlad %0, %1, %2, %3" : "=r"(between) : "r"(pair), "r"((place & 127) * 65535 + 128), "r"(64));
+    return between >> 7;""",
+    guard=GUARD,
     includes=("string.h",),
 )
 
@@ -72,6 +132,81 @@ bne 1b
 pop {r4-r9, pc}""",
     guard=GUARD,
     naked=True,
+)
+
+WIDEN_TWO.on(
+    "dsp",
+    """\
+push {r4-r10, lr}
+ldrd r10, r8, [sp, #32]
+ldr r9, [sp, #40]
+add r12, r3, r3, lsl #1
+1:
+subs lr, r10, #4
+blt 3f
+2:
+ldrh r4, [r2]
+ldrh r5, [r2, r3]
+ldrh r6, [r2, r3, lsl #1]
+ldrh r7, [r2, r12]
+add r2, r2, r3, lsl #2
+orr r4, r4, r5, lsl #16
+orr r6, r6, r7, lsl #16
+sxtb16 r5, r4
+sxtb16 r4, r4, ror #8
+sxtb16 r7, r6
+sxtb16 r6, r6, ror #8
+str r5, [r0], #4
+str r4, [r1], #4
+str r7, [r0], #4
+str r6, [r1], #4
+subs lr, lr, #4
+bge 2b
+3:
+adds lr, lr, #4
+beq 5f
+4:
+ldrsb r4, [r2]
+ldrsb r5, [r2, #1]
+add r2, r2, r3
+strh r4, [r0], #2
+strh r5, [r1], #2
+subs lr, lr, #1
+bne 4b
+5:
+add r0, r0, r9, lsl #1
+add r1, r1, r9, lsl #1
+subs r8, r8, #1
+bne 1b
+pop {r4-r10, pc}""",
+    guard=GUARD,
+    naked=True,
+)
+
+MOVE_ROWS["int16"].on(
+    "dsp",
+    """\
+push {r4-r6, lr}
+subs r2, r2, #8
+blt 2f
+1:
+ldm r1!, {r3-r6}
+stm r0!, {r3-r6}
+subs r2, r2, #8
+bge 1b
+2:
+adds r2, r2, #8
+beq 4f
+3:
+ldrsh r3, [r1], #2
+strh r3, [r0], #2
+subs r2, r2, #1
+bne 3b
+4:
+pop {r4-r6, pc}""",
+    guard=GUARD,
+    naked=True,
+    comment="Moves elements to lower places, both at even ones; the two may overlap.",
 )
 
 COPY_RUNS.on(

@@ -17,6 +17,7 @@ from graphopt.ir import Array
 from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.dsp import GUARD
 from graphopt.targets.instructions.dsp_products import RESTORED, SAVED, SAVED_BYTES, scaled
+from graphopt.targets.instructions.products import pair
 
 MOST_PIXELS = 5
 """Five accumulators, what they read, and two pointers are all registers."""
@@ -27,12 +28,16 @@ FRAME = 20
 
 @dataclass(frozen=True)
 class Tile:
-    """``pixels`` side by side, by windows of (rows, columns) taps that begin ``stride`` apart."""
+    """``pixels`` side by side, by windows of (rows, columns) taps that begin ``stride`` apart.
+
+    If it is ``alone`` in its row, the next row begins where the tile ends.
+    """
 
     rows: int
     columns: int
     stride: int
     pixels: int
+    alone: bool = False
 
     @property
     def phases(self) -> int:
@@ -49,6 +54,11 @@ class Tile:
         """The words of all rows of taps."""
         return self.rows * self.words * self.phases
 
+    @property
+    def length(self) -> int:
+        """The words of a row that all windows take."""
+        return self.start(self.pixels - 1)[0] + self.words
+
     def start(self, pixel: int) -> tuple[int, int]:
         """The word in which the window of a pixel begins, and the half of it."""
         return divmod(pixel * self.stride, 2)
@@ -60,11 +70,18 @@ class Tile:
         """The place of a pair of weights: by rows, words and phases."""
         return (row * self.words + word) * self.phases + phase
 
+    def packed(self, weight: Array) -> Array:
+        """Weights [..., rows, columns] as the words of taps that the routine reads, int32 [..., taps]."""
+        pads = [(0, 0)] * (weight.ndim - 1)
+        shifted = [np.pad(weight, [*pads, (i, 2 * self.words - self.columns - i)]) for i in range(self.phases)]
+        pairs = [pair(row[..., ::2], row[..., 1::2]) for row in shifted]
+        return np.stack(pairs, axis=-1).reshape(*weight.shape[:-2], self.taps)
+
 
 @cache
 def depthwise_routine(tile: Tile) -> Instruction:
     """The routine of a tile. Its taps are: the bias, the pairs of weights, then multiplier, addend and shift."""
-    row = str(4 * (tile.start(tile.pixels - 1)[0] + tile.words))
+    row = str(4 * tile.length)
     spans = {
         "rows": Span(row, (("count", "2 * advance"), (str(tile.rows), "2 * pitch"))),
         "taps": Span(str(4 * (tile.taps + 4))),
@@ -72,7 +89,7 @@ def depthwise_routine(tile: Tile) -> Instruction:
     }
     portable = instruction(
         Instruction(
-            f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}",
+            f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}" + "_alone" * tile.alone,
             None,
             {
                 "rows": "const int16*",
@@ -97,6 +114,81 @@ Tiles of {tile.pixels} pixels, step apart, of windows in rows that are pitch apa
     )
     portable.on("dsp", assembly_of(tile), guard=GUARD, naked=True)
     return portable
+
+
+@cache
+def taps_routine(tile: Tile) -> Instruction:
+    """The routine that packs the bias and the weights of a channel into taps."""
+    shape = f"{tile.rows}x{tile.columns}" + "_twice" * (tile.phases > 1)
+    words = [
+        f"taps[{tile.words * tile.phases} * ky + {1 + tile.tap(0, word, phase)}] = {packed_pair(tile, word, phase)};"
+        for word in range(tile.words)
+        for phase in range(tile.phases)
+    ]
+    portable = instruction(
+        Instruction(
+            f"pack_taps_{shape}",
+            None,
+            {"taps": "int32*", "weight": "const int8*", "bias": "const int32*"},
+            "void",
+            "\n".join(
+                [
+                    "    taps[0] = bias[0];",
+                    f"    for (int32_t ky = 0; ky < {tile.rows}; ++ky, weight += {tile.columns}) {{",
+                    *(f"        {line}" for line in words),
+                    "    }",
+                ]
+            ),
+            lambda weight, bias: np.append(bias, tile.packed(weight)),
+            comment="""\
+The bias and the weights of a channel as taps: pairs of 16 bits"""
+            + (", for windows that begin at even places, and at odd ones." if tile.phases > 1 else "."),
+            spans={
+                "taps": Span(str(4 * (1 + tile.taps))),
+                "weight": Span(str(tile.rows * tile.columns)),
+                "bias": Span("4"),
+            },
+            apart=True,
+        )
+    )
+    if tile.columns <= MOST_PACKED:
+        portable.on("dsp", packing(tile), guard=GUARD, naked=True)
+    return portable
+
+
+MOST_PACKED = 4
+"""Weights of a row that are in registers with the words of their pairs."""
+
+
+def packing(tile: Tile) -> str:
+    weights = [f"r{4 + i}" for i in range(tile.columns)]
+    words = [*(f"r{i}" for i in range(4 + tile.columns, 13)), "lr"][: tile.words * tile.phases]
+    lines = [
+        "push {r4-r11, lr}",
+        "ldr r2, [r2]",
+        "str r2, [r0], #4",
+        f"mov r3, #{tile.rows}",
+        "1:",
+        *(f"ldrsb {weight}, [r1], #1" for weight in weights),
+    ]
+    for i, target in enumerate(words):
+        word, phase = divmod(i, tile.phases)
+        low, high = (weights[k] if 0 <= k < tile.columns else None for k in (2 * word - phase, 2 * word - phase + 1))
+        if low and high:
+            lines.append(f"pkhbt {target}, {low}, {high}, lsl #16")
+        elif low:
+            lines.append(f"uxth {target}, {low}")
+        else:
+            lines.append(f"lsl {target}, {high}, #16" if high else f"mov {target}, #0")
+    return "\n".join([*lines, f"stm r0!, {{{', '.join(words)}}}", "subs r3, r3, #1", "bne 1b", RESTORED])
+
+
+def packed_pair(tile: Tile, word: int, phase: int) -> str:
+    """The C of a pair of weights of one row."""
+    low, high = (i if 0 <= i < tile.columns else None for i in (2 * word - phase, 2 * word - phase + 1))
+    below = "" if low is None else f"(uint16_t)weight[{low}]"
+    above = "" if high is None else f"(uint32_t)weight[{high}] << 16"
+    return f"(int32_t)({' | '.join(filter(None, [above, below])) or 0})"
 
 
 def meant(windows: Array, weights: Array, bias: Array, scaling: Array) -> Array:
@@ -129,9 +221,9 @@ def assembly_of(tile: Tile) -> str:
     sums = REGISTERS[: tile.pixels]
     lines = [
         *entry(tile.rows, 1),
-        f"ldr {sums[0]}, [r1], #4",
-        *(f"mov {other}, {sums[0]}" for other in sums[1:]),
-        *(line for _ in range(tile.rows) for line in [*row_of_taps(tile, sums), "add r0, r0, lr"]),
+        f"ldr {sums[-1]}, [r1], #4",  # the bias, from which all sums start
+        *row_of_taps(tile, sums, sums[-1]),
+        *(line for _ in range(1, tile.rows) for line in row_of_taps(tile, sums)),
         *ending(1 + tile.taps, sums, scaled),
     ]
     return "\n".join(lines)
@@ -156,19 +248,25 @@ def entry(rows: int, bits: int) -> list[str]:
     ]
 
 
-def row_of_taps(tile: Tile, sums: list[str]) -> list[str]:
-    """The products of one row of taps, word by word; r0 points to the row, r1 to its weights, and goes on."""
+def row_of_taps(tile: Tile, sums: list[str], start: str | None = None) -> list[str]:
+    """The products of one row of taps, word by word; r0 points to the row, r1 to its weights, and both go on.
+
+    Sums go on too, or begin with what is in the register ``start``.
+    """
     free = REGISTERS[tile.pixels :]
     # of the elements, a word of taps needs as many words as its windows begin in
     needed = tile.start(tile.pixels - 1)[0] + 1
     batch = 2 if len(free) >= needed + 1 + 2 * tile.phases and tile.words > 1 else 1
+    follows = tile.alone and len(free) + 1 >= tile.length + batch * tile.phases
+    if follows:  # the pitch is not needed
+        free = [*free, "lr"]
     held, weights = free[: len(free) - batch * tile.phases], free[len(free) - batch * tile.phases :]
-    total = tile.start(tile.pixels - 1)[0] + tile.words
-    first = min(total, len(held))
-    lines = [load(held[:first], "r0", "")]
+    first = min(tile.length, len(held))
+    lines = [load(held[:first], "r0", "!" * follows)]
     place = {word: held[word] for word in range(first)}
+    begun = set[str]() if start else set(sums)
     for word in range(tile.words):
-        for wanted in range(word, min(word + needed, total)):
+        for wanted in range(word, min(word + needed, tile.length)):
             if wanted not in place:
                 place[wanted] = place.pop(min(place))
                 lines.append(f"ldr {place[wanted]}, [r0, #{4 * wanted}]")
@@ -179,8 +277,10 @@ def row_of_taps(tile: Tile, sums: list[str]) -> list[str]:
             begin, phase = tile.start(pixel)
             if tile.is_tap(phase, word):
                 weight = weights[word % batch * tile.phases + phase]
-                lines.append(f"smlad {total_of}, {place[begin + word]}, {weight}, {total_of}")
-    return lines
+                added = total_of if total_of in begun else start
+                lines.append(f"smlad {total_of}, {place[begin + word]}, {weight}, {added}")
+                begun.add(total_of)
+    return lines if follows else [*lines, "add r0, r0, lr"]
 
 
 def load(registers: list[str], pointer: str, writes_back: str) -> str:

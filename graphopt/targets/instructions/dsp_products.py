@@ -6,47 +6,103 @@ from memory that is aligned to words; elements that may not be are loaded by LDR
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphopt.targets.instructions.dsp import GUARD
-from graphopt.targets.instructions.products import EXPAND_WORDS, MULTIPLY_PAIRS, MULTIPLY_ROW, SUM_PAIRS, SUM_ROW
+from graphopt.targets.instructions.products import GATHER_PAIR, PACKED, SCALE_ROW, WIDE
 
 SAVED = "push {r4-r11, lr}"
 RESTORED = "pop {r4-r11, pc}"
 SAVED_BYTES = 36
 
-EXPAND_ONE = """\
-ldr r4, [r1], #4
-sxtb16 r5, r4, ror #8
-ssub16 r5, r5, r12
-and r6, lr, r4, lsl #8
-ssub16 r6, r6, r5
-strd r5, r6, [r0]
-add r0, r0, r3, lsl #2
+
+Pairs = list[tuple[str, str]]
+"""Registers of the two words of elements; the second has the elements at first."""
+
+
+def expanding(pairs: Pairs) -> str:
+    """The odd elements into the first register of each pair, the even ones into the second."""
+    return "\n".join(
+        [
+            *(f"sxtb16 {odd}, {word}, ror #8" for odd, word in pairs),
+            *(f"ssub16 {odd}, {odd}, r12" for odd, _ in pairs),
+            *(f"and {word}, lr, {word}, lsl #8" for _, word in pairs),
+            *(f"ssub16 {word}, {word}, {odd}" for odd, word in pairs),
+            "",
+        ]
+    )
+
+
+def widening(pairs: Pairs) -> str:
+    """The even elements into the first register of each pair, the odd ones into the second."""
+    lines = [(f"sxtb16 {even}, {word}", f"sxtb16 {word}, {word}, ror #8") for even, word in pairs]
+    return "\n".join([*(line for both in lines for line in both), ""])
+
+
+def in_twos(count: str, one: str, two: str) -> str:
+    """What is done to each of a count of things, to one alone if it is odd, and then to two at once."""
+    return f"""\
+lsrs {count}, {count}, #1
+bcc 2f
+{one}2:
+beq 4f
+3:
+{two}subs {count}, {count}, #1
+bne 3b
+4:
 """
 
-EXPAND_WORDS.on(
+
+CONSTANTS = "mov r12, #0x007f007f\nmov lr, #0xff00ff00\n"
+ELEMENTS = ((PACKED, expanding, CONSTANTS), (WIDE, widening, ""))
+for _form, _brought, _constants in ELEMENTS:
+    _two, _four = _brought([("r4", "r5"), ("r6", "r7")]), _brought([(f"r{i}", f"r{i + 1}") for i in (4, 6, 8, 10)])
+    _one = f"ldr r5, [r1], #4\n{_brought([('r4', 'r5')])}stm r0!, {{r4, r5}}\n"
+    _words = in_twos("r2", _one, f"ldr r5, [r1], #4\nldr r7, [r1], #4\n{_two}stm r0!, {{r4-r7}}\n")
+    _form.elements[1].on("dsp", f"push {{r4-r7, lr}}\n{_constants}{_words}pop {{r4-r7, pc}}", guard=GUARD, naked=True)
+    _words = in_twos(
+        "r3",
+        f"ldr r5, [r1], #4\nldr r7, [r2], #4\n{_two}stm r0!, {{r4-r7}}\n",
+        f"""\
+ldr r5, [r1], #4
+ldr r9, [r1], #4
+ldr r7, [r2], #4
+ldr r11, [r2], #4
+{_four}stm r0!, {{r4-r11}}
+""",
+    )
+    _form.elements[2].on("dsp", f"{SAVED}\n{_constants}{_words}{RESTORED}", guard=GUARD, naked=True)
+
+ONE_BLOCK = "ldm r1!, {r4, r5}\nldm r2!, {r6, r7}\nstm r0!, {r4-r7}\n"
+TWO_BLOCKS = "ldm r1!, {r4, r5, r8, r9}\nldm r2!, {r6, r7, r10, r11}\nstm r0!, {r4-r11}\n"
+
+GATHER_PAIR.on(
     "dsp",
     f"""\
-push {{r4-r6, lr}}
-mov r12, #0x007f007f
-mov lr, #0xff00ff00
-lsrs r4, r2, #1
+{SAVED}
 add r2, r1, r2, lsl #2
-bcc 2f
+ldr r12, [sp, #{SAVED_BYTES}]
 1:
-{EXPAND_ONE}2:
-cmp r1, r2
-bhs 3f
-{EXPAND_ONE}b 1b
-3:
-pop {{r4-r6, pc}}""",
+mov lr, r3
+{in_twos("lr", ONE_BLOCK, TWO_BLOCKS)}ldr r4, [sp, #{SAVED_BYTES + 4}]
+add r1, r1, r4, lsl #2
+add r2, r2, r4, lsl #2
+subs r12, r12, #1
+bne 1b
+{RESTORED}""",
     guard=GUARD,
     naked=True,
 )
 
 
+def all_pairs(elements: Sequence[object], weights: Sequence[object]) -> list[tuple[int, int]]:
+    """A pixel and a channel for each accumulator."""
+    return [(p, c) for p in range(len(elements)) for c in range(len(weights))]
+
+
 def products(accumulators: list[str], elements: list[tuple[str, str]], weights: list[str]) -> str:
     """A block of products: of the two words of each pixel and a word of each channel, pixel by pixel accumulators."""
-    pairs = [(p, c) for p in range(len(elements)) for c in range(len(weights))]
+    pairs = all_pairs(elements, weights)
     sums = dict(zip(pairs, accumulators, strict=True))
 
     def step(word: int) -> list[str]:
@@ -55,23 +111,22 @@ def products(accumulators: list[str], elements: list[tuple[str, str]], weights: 
     return "\n".join([*step(0), *(f"sxtb16 {w}, {w}" for w in weights), *step(1), ""])
 
 
-def scaled(accumulator: str, multiplier: str, addend: str, shift: str) -> list[str]:
+def scaled(accumulator: str, multiplier: str, addend: str, shift: str, bits: int = 8) -> list[str]:
     return [
         f"smmla {accumulator}, {accumulator}, {multiplier}, {addend}",
         f"asr {accumulator}, {accumulator}, {shift}",
-        f"ssat {accumulator}, #8, {accumulator}",
+        f"ssat {accumulator}, #{bits}, {accumulator}",
     ]
 
 
-def loops(two_blocks: str, one_block: str) -> str:
-    """All blocks, four in a turn; [sp, #12] has where to begin, [sp, #16] where to go on after an odd block."""
+def loops(two_blocks: str, one_block: str, turn: int) -> str:
+    """All blocks, so many pairs in a turn; [sp, #12] has where to begin, [sp, #16] where to go on after an odd one."""
     return f"""\
 ldr pc, [sp, #12]
 2:
 {one_block}ldr pc, [sp, #16]
 3:
-{two_blocks}4:
-{two_blocks}ldr r6, [sp, #8]
+{two_blocks * turn}ldr r6, [sp, #8]
 cmp r0, r6
 bne 3b
 5:
@@ -79,22 +134,23 @@ ldr r0, [sp, #20]
 """
 
 
-def entry(bytes_of_block: int) -> str:
-    """Where x ends, and where the loop over its blocks is entered; r4 has the blocks, and r6 to r8 are free.
+def entry(bytes_of_block: int, two_blocks: str, turn: int) -> str:
+    """Where x ends, and where the loop over its blocks is entered; r4 has the blocks, and r6 to r9 are free.
 
-    A block that is left over comes first, and then the second half of a turn if the pairs of blocks are odd.
+    A block that is left over comes first, and then the pairs that do not fill a turn, by a jump into it.
     """
+    # every instruction of a turn has four bytes
     return f"""\
 add r6, r0, r4, lsl #{bytes_of_block.bit_length() - 1}
 str r6, [sp, #8]
 str r0, [sp, #20]
 adr r7, 3f
-adr r8, 4f
-tst r4, #2
-it ne
-movne r7, r8
 adr r8, 5f
 lsrs r6, r4, #1
+rsb r6, r6, #0
+and r6, r6, #{turn - 1}
+mov r9, #{4 * two_blocks.count(chr(10))}
+mla r7, r6, r9, r7
 it eq
 moveq r7, r8
 orr r7, r7, #1
@@ -107,100 +163,108 @@ str r7, [sp, #12]
 """
 
 
+def wide_products(accumulators: list[str], elements: list[tuple[str, str]], weights: list[list[str]]) -> str:
+    """A block of products with wide weights, each word of them for all channels; the second follows the first."""
+    found = [
+        f"smlad {acc}, {elements[p][word]}, {weights[word][c]}, {acc}"
+        for word in range(2)
+        for acc, (p, c) in zip(accumulators, all_pairs(elements, weights[0]), strict=True)
+    ]
+    return "\n".join([*found, ""])
+
+
+TURN_OF_PAIRS, TURN_OF_ROW = 4, 2
+"""Pairs of blocks in a turn of the loops."""
 PAIR = [("r6", "r7"), ("r8", "r9")]
-SUMS_OF_PAIRS = ["r2", "r3", "r4", "r5"]
+SUMS = ["r2", "r3", "r4", "r5"]
+SHIFTED_DOWN = "".join(f"asr {acc}, {acc}, #8\n" for acc in SUMS)
 
 
-def of_pairs(stored: str, bytes_of_result: int) -> str:
-    """Two pixels by two channels: r2 and r3 are the sums of the first pixel, r4 and r5 those of the second."""
-    even = products(SUMS_OF_PAIRS, PAIR, ["r10", "r11"])
-    odd = products(SUMS_OF_PAIRS, PAIR, ["r12", "lr"])
+def blocks_of_pairs(wide: bool) -> tuple[str, str]:
+    """Two blocks, and one, of two pixels by two channels."""
+    if wide:
+        products_of_block = wide_products(SUMS, PAIR, [["r10", "r11"], ["r12", "lr"]])
+        one = f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10-r12, lr}}\n{products_of_block}"
+        return one * 2, one
+    even = products(SUMS, PAIR, ["r10", "r11"])
+    odd = products(SUMS, PAIR, ["r12", "lr"])
     two = f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10-r12, lr}}\n{even}ldm r0!, {{r6-r9}}\n{odd}"
-    one = f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10, r11}}\n{even}"
+    return two, f"ldm r0!, {{r6-r9}}\nldm r1!, {{r10, r11}}\n{even}"
+
+
+def of_pairs(wide: bool, stored: str, bytes_of_result: int) -> str:
+    """Two pixels by two channels: r2 and r3 are the sums of the first pixel, r4 and r5 those of the second."""
+    two, one = blocks_of_pairs(wide)
     return f"""\
 {SAVED}
 sub sp, sp, #28
 ldrd r4, r5, [sp, #{SAVED_BYTES + 28}]
 strd r2, r3, [sp]
-{entry(16)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
+{entry(16, two, TURN_OF_PAIRS)}add r2, r2, r5, lsl #{bytes_of_result.bit_length()}
 str r2, [sp, #24]
 1:
 ldm r1!, {{r2, r3}}
 mov r4, r2
 mov r5, r3
-{loops(two, one)}{stored}ldr r6, [sp, #24]
+{loops(two, one, TURN_OF_PAIRS)}{stored}ldr r6, [sp, #24]
 cmp r12, r6
 bne 1b
 add sp, sp, #28
 {RESTORED}"""
 
 
-MULTIPLY_PAIRS.on(
-    "dsp",
-    of_pairs(
-        "\n".join(
-            [
-                "ldm r1!, {r6-r11}",
-                *(
-                    line
-                    for c, s in zip(SUMS_OF_PAIRS, ["r6, r7, r8", "r9, r10, r11"] * 2, strict=True)
-                    for line in scaled(c, *s.split(", "))
-                ),
-                "ldrd r12, lr, [sp]",
-                "strb r2, [r12], #1",
-                "strb r3, [r12], #1",
-                "strb r4, [lr], #1",
-                "strb r5, [lr], #1",
-                "strd r12, lr, [sp]",
-                "",
-            ]
-        ),
-        1,
-    ),
-    guard=GUARD,
-    naked=True,
+NUMBERS = [("r6", "r7", "r8"), ("r9", "r10", "r11")]
+"""Of two channels: multiplier, addend and shift."""
+SCALED_PAIRS = "\n".join(
+    [
+        "ldm r1!, {r6-r11}",
+        *(line for acc, numbers in zip(SUMS, NUMBERS * 2, strict=True) for line in scaled(acc, *numbers)),
+        "ldrd r12, lr, [sp]",
+        "strb r2, [r12], #1",
+        "strb r3, [r12], #1",
+        "strb r4, [lr], #1",
+        "strb r5, [lr], #1",
+        "strd r12, lr, [sp]",
+        "",
+    ]
 )
-
-SUM_PAIRS.on(
-    "dsp",
-    of_pairs(
-        """\
-asr r2, r2, #8
-asr r3, r3, #8
-asr r4, r4, #8
-asr r5, r5, #8
+SUMS_OF_PAIRS = """\
 ldrd r12, lr, [sp]
 stm r12!, {r2, r3}
 stm lr!, {r4, r5}
 strd r12, lr, [sp]
-""",
-        4,
-    ),
-    guard=GUARD,
-    naked=True,
-)
-
-SUMS_OF_ROW = ["r2", "r3", "r4", "r5"]
+"""
 
 
-def of_row(stored: str, bytes_of_result: int) -> str:
-    """One pixel by four channels, whose sums are r2 to r5."""
+def blocks_of_row(wide: bool) -> tuple[str, str]:
+    """Two blocks, and one, of one pixel by four channels."""
     weights = ["r6", "r7", "r8", "r9"]
     load = "ldm r1!, {r6-r9}\n"
-    first, second = (products(SUMS_OF_ROW, [x], weights) for x in (("r10", "r11"), ("r12", "lr")))
-    two = f"ldm r0!, {{r10-r12, lr}}\n{load}{first}{load}{second}"
-    one = f"ldm r0!, {{r10, r11}}\n{load}{first}"
+
+    def block(elements: tuple[str, str]) -> str:
+        if not wide:
+            return load + products(SUMS, [elements], weights)
+        steps = [[f"smlad {acc}, {x}, {w}, {acc}" for acc, w in zip(SUMS, weights, strict=True)] for x in elements]
+        return "".join(load + "\n".join([*step, ""]) for step in steps)
+
+    first, second = block(("r10", "r11")), block(("r12", "lr"))
+    return f"ldm r0!, {{r10-r12, lr}}\n{first}{second}", f"ldm r0!, {{r10, r11}}\n{first}"
+
+
+def of_row(wide: bool, stored: str, bytes_of_result: int) -> str:
+    """One pixel by four channels, whose sums are r2 to r5."""
+    two, one = blocks_of_row(wide)
     return f"""\
 {SAVED}
 sub sp, sp, #28
 mov r4, r3
 ldr r5, [sp, #{SAVED_BYTES + 28}]
 str r2, [sp]
-{entry(8)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
+{entry(8, two, TURN_OF_ROW)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
 str r2, [sp, #24]
 1:
 ldm r1!, {{r2-r5}}
-{loops(two, one)}ldr r12, [sp]
+{loops(two, one, TURN_OF_ROW)}ldr r12, [sp]
 {stored}str r12, [sp]
 ldr r6, [sp, #24]
 cmp r12, r6
@@ -209,22 +273,19 @@ add sp, sp, #28
 {RESTORED}"""
 
 
-MULTIPLY_ROW.on(
-    "dsp",
-    of_row(
-        "".join(
-            "\n".join(["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8"), f"strb {acc}, [r12], #1", ""])
-            for acc in SUMS_OF_ROW
-        ),
-        1,
-    ),
-    guard=GUARD,
-    naked=True,
-)
+def scaled_row(store: str, size: int) -> str:
+    """Scales the sums of a row, and stores results of so many bytes."""
+    each = (
+        ["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8", 8 * size), f"{store} {acc}, [r12], #{size}", ""]
+        for acc in SUMS
+    )
+    return "".join("\n".join(lines) for lines in each)
 
-SUM_ROW.on(
-    "dsp",
-    of_row("asr r2, r2, #8\nasr r3, r3, #8\nasr r4, r4, #8\nasr r5, r5, #8\nstm r12!, {r2-r5}\n", 4),
-    guard=GUARD,
-    naked=True,
-)
+
+for _form in (PACKED, WIDE):
+    _wide, _down = _form is WIDE, SHIFTED_DOWN * (_form is PACKED)
+    _form.routines[False, True].on("dsp", of_pairs(_wide, SCALED_PAIRS, 1), guard=GUARD, naked=True)
+    _form.routines[False, False].on("dsp", of_pairs(_wide, _down + SUMS_OF_PAIRS, 4), guard=GUARD, naked=True)
+    _form.routines[True, True].on("dsp", of_row(_wide, scaled_row("strb", 1), 1), guard=GUARD, naked=True)
+    _form.routines[True, False].on("dsp", of_row(_wide, _down + "stm r12!, {r2-r5}\n", 4), guard=GUARD, naked=True)
+SCALE_ROW.on("dsp", of_row(False, scaled_row("strh", 2), 2), guard=GUARD, naked=True)

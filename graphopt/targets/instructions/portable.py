@@ -168,6 +168,59 @@ The root of x < 2^52, rounded down: that of a double where the core has it, else
 )
 
 
+CLIP_INT16 = instruction(
+    Instruction(
+        "clip_int16",
+        None,
+        {"x": "int32"},
+        "int32",
+        "    return x < -32768 ? -32768 : x > 32767 ? 32767 : x;",
+        lambda x: np.clip(x, -(1 << 15), (1 << 15) - 1),
+        comment="The nearest number that int16 has.",
+    )
+)
+
+
+def interpolated(table: Array, x: Array) -> Array:
+    place = np.clip(x, -(1 << 15), (1 << 15) - 1) + (1 << 15)
+    low, high = (table[(place >> 7) + i].astype(np.int32) for i in (0, 1))
+    return np.asarray(low + ((high - low) * (place & 127) + 64 >> 7))
+
+
+INTERPOLATE = instruction(
+    Instruction(
+        "interpolate",
+        None,
+        {"table": "const int16*", "x": "int32"},
+        "int32",
+        """\
+    const int32_t place = (x < -32768 ? -32768 : x > 32767 ? 32767 : x) + 32768;
+    const int16_t *const entry = table + (place >> 7);
+    return entry[0] + (((entry[1] - entry[0]) * (place & 127) + 64) >> 7);""",
+        interpolated,
+        comment="""\
+The function of a table of 513 entries, 128 apart, between the two at the nearest int16.""",
+        spans={"table": Span("1026")},
+    )
+)
+
+CLIP_BYTES = instruction(
+    Instruction(
+        "clip_bytes",
+        None,
+        {"y": "int8*", **dict.fromkeys(("low", "high", "count"), "int32")},
+        "void",
+        """\
+    for (int32_t i = 0; i < count; ++i) {
+        y[i] = (int8_t)(y[i] < low ? low : y[i] > high ? high : y[i]);
+    }""",
+        lambda y, low, high: np.clip(y, low, high),
+        comment="Brings elements to the nearest between two limits.",
+        spans={"y": Span("count")},
+    )
+)
+
+
 def products_added(a: Array, b: Array, total: Array) -> Array:
     low, high = (x.astype(np.int16).astype(np.int64) for x in (a, b)), ((x >> 16).astype(np.int64) for x in (a, b))
     return np.asarray(total + np.prod(list(low), axis=0) + np.prod(list(high), axis=0))
@@ -231,6 +284,73 @@ WIDEN_ROWS = instruction(
         },
     )
 )
+
+WIDEN_TWO = instruction(
+    Instruction(
+        "widen_two",
+        None,
+        {
+            "first": "int16*",
+            "second": "int16*",
+            "source": "const int8*",
+            **dict.fromkeys(("step", "width", "lines", "gap"), "int32"),
+        },
+        "void",
+        """\
+    for (int32_t line = 0; line < lines; ++line) {
+        for (int32_t i = 0; i < width; ++i, source += step) {
+            *first++ = source[0];
+            *second++ = source[1];
+        }
+        first += gap;
+        second += gap;
+    }""",
+        lambda source: source.astype(np.int16),
+        comment="Widens pairs of elements that are step apart to rows of the first and the second, with gaps behind.",
+        spans={
+            **dict.fromkeys(("first", "second"), Span("2 * width", (("lines", "2 * (width + gap)"),))),
+            "source": Span("2", (("lines * width", "step"),)),
+        },
+    )
+)
+
+
+FILL_ROWS: dict[str, Instruction] = {}
+MOVE_ROWS: dict[str, Instruction] = {}
+for _dtype, _bytes in (("int16", 2), ("uint8", 1)):
+    FILL_ROWS[_dtype] = instruction(
+        Instruction(
+            f"fill_rows_{_dtype}",
+            None,
+            {"target": f"{_dtype}*", **dict.fromkeys(("value", "width", "lines", "pitch"), "int32")},
+            "void",
+            f"""\
+    for (int32_t line = 0; line < lines; ++line) {{
+        for (int32_t i = 0; i < width; ++i) {{
+            target[line * pitch + i] = ({C_TYPES[_dtype]})value;
+        }}
+    }}""",
+            lambda value: value,
+            comment="Sets as many elements as the width of each of some rows.",
+            spans={"target": Span(f"{_bytes} * width", (("lines", f"{_bytes} * pitch"),))},
+            apart=_dtype == "int16",
+        )
+    )
+    MOVE_ROWS[_dtype] = instruction(
+        Instruction(
+            f"move_rows_{_dtype}",
+            None,
+            {"target": f"{_dtype}*", "source": f"const {_dtype}*", "count": "int32"},
+            "void",
+            """\
+    for (int32_t i = 0; i < count; ++i) {
+        target[i] = source[i];
+    }""",
+            lambda source: source,
+            comment="Moves elements to lower places; the two may overlap.",
+            spans=dict.fromkeys(("target", "source"), Span(f"{_bytes} * count")),
+        )
+    )
 
 COPY_RUNS = instruction(
     Instruction(

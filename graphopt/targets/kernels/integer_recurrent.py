@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -20,14 +20,18 @@ from graphopt.ops import (
     overflowing,
 )
 from graphopt.ops.integer_recurrent import COPY_BITS, ENTRY_BITS, GATE_BITS, STATE_BITS
+from graphopt.rewrite import Decline
 from graphopt.targets.forms import form_of
-from graphopt.targets.instructions import products
+from graphopt.targets.instructions import Instruction, products
+from graphopt.targets.instructions.portable import CLIP_INT8, INTERPOLATE
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.recurrent import ACCUMULATORS, Emitter, GateBlock, State, pack
+from graphopt.targets.kernels.scaling import shifted_up
 from graphopt.targets.lookup import RuleChoice
+from graphopt.targets.requantize import RequantizeUpper
 from graphopt.targets.scalars import clamp
 from graphopt.targets.schedule import Segment, channel_segments
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, at_most, cast, loop
 
 SATURATED = Requantize(low=-(1 << 15), high=(1 << 15) - 1, to="int16")
 ZERO = tirx.const(0, "int32")
@@ -73,13 +77,30 @@ class RowProducts:
     """The products of 8 bits with the weights of all gates, by a routine: of states or inputs of ``batch`` samples.
 
     ``name`` is in those of its constants and its scratch, but for the sums, which states and inputs have one after the
-    other.
+    other. With ``scaling`` they are requantized by the routine, to int16, and kept apart.
     """
 
     name: str
     rows: int
     depth: int
     batch: int
+    scaling: Array | None = None
+
+    @property
+    def routine(self) -> Instruction:
+        return products.SUM_ROW if self.scaling is None else products.SCALE_ROW
+
+    def scaled(self, weights: Array, bias: Array, form: Value | None) -> RowProducts:
+        """With the requantisation by the routine, if it has this form, and if it can be exact there."""
+        if form is None or not isinstance(form.node.op, RequantizeUpper):
+            return self
+        numbers = np.stack([every_row(v, self.rows) for v in form.node.inputs[1:]], axis=1).astype(np.int64)
+        most = np.abs(weights.astype(np.int64)).sum(axis=1) * 128 + np.abs(bias)
+        bounds = np.stack([-most, most], axis=1)
+        try:
+            return replace(self, scaling=shifted_up(numbers, bounds, products.FACTOR_BITS, "int16"))
+        except Decline:
+            return self
 
     @property
     def blocks(self) -> int:
@@ -87,7 +108,12 @@ class RowProducts:
 
     @property
     def groups(self) -> int:
-        return -(-self.rows // products.SUM_ROW.lanes)
+        return -(-self.rows // self.routine.lanes)
+
+    @property
+    def results(self) -> str:
+        """The scratch of the sums."""
+        return "sums" if self.scaling is None else f"{self.name}_scaled"
 
     @property
     def scratch(self) -> Mapping[str, Scratch]:
@@ -95,17 +121,18 @@ class RowProducts:
         return {
             f"{self.name}_bytes": Scratch("int8", self.batch * self.blocks * products.BLOCK),
             f"{self.name}_window": Scratch("int32", 2 * self.blocks),
-            "sums": Scratch("int32", self.groups * products.SUM_ROW.lanes),
+            self.results: Scratch("int32" if self.scaling is None else "int16", self.groups * self.routine.lanes),
         }
 
     def bytes(self, frame: Frame) -> Tensor:
         return frame.scratch[f"{self.name}_bytes"]
 
     def sums(self, frame: Frame) -> Tensor:
-        return frame.scratch["sums"]
+        return frame.scratch[self.results]
 
     def stream(self, weights: Array, bias: Array) -> Array:
-        return products.stream(weights, bias, np.zeros((self.rows, 0), np.int32), products.SUM_ROW.lanes)
+        scaling = np.zeros((self.rows, 0), np.int32) if self.scaling is None else self.scaling
+        return products.stream(weights, bias, scaling, self.routine.lanes)
 
     def place(self, n: Expr, c: Expr) -> Point:
         return Point((n * (self.blocks * products.BLOCK) + c,))
@@ -117,9 +144,9 @@ class RowProducts:
     def run(self, frame: Frame, n: Expr) -> None:
         """The sums of all rows, of the sample n."""
         window = frame.scratch[f"{self.name}_window"].at(0)
-        products.EXPAND_WORDS.run(window, self.bytes(frame).at(*self.place(n, 0).index), self.blocks, 2)
+        products.EXPAND_WORDS.run(window, self.bytes(frame).at(*self.place(n, 0).index), self.blocks)
         weights, sums = frame.packed[self.name].at(0), self.sums(frame).at(0)
-        products.SUM_ROW.run(window, weights, sums, self.blocks, self.groups)
+        self.routine.run(window, weights, sums, self.blocks, self.groups)
 
 
 class StepGates(Protocol):
@@ -157,8 +184,9 @@ def integer_kernel(
     segments = channel_segments(weights.shape[1], task.target.lanes, max(1, ACCUMULATORS // op.gates))
     scales = op.split(operands)[0]
     form: RuleChoice[Value] = form_of(SATURATED, task.target, arg("acc", "int32", (1, len(weights))), *scales)
+    by = None if by is None else by.scaled(weights, bias, form.result)
     packed = {"recurrent": pack(weights, op.gates, segments) if by is None else by.stream(weights, bias)}
-    if form.result is not None:
+    if form.result is not None and (by is None or by.scaling is None):
         packed |= {f"scale{i}": every_row(v, len(weights)) for i, v in enumerate(form.result.node.inputs[1:])}
     scratch = {} if by is None else dict(by.scratch)
     if inputs is not None:
@@ -195,11 +223,6 @@ def saturated(x: Expr) -> Expr:
     return cast(clamp(x, -(1 << 15), (1 << 15) - 1), "int32")
 
 
-def narrowed(x: Expr) -> Expr:
-    """A hidden state in 8 bits."""
-    return clamp(rounded(x, STATE_BITS - COPY_BITS), -(1 << 31), 127)
-
-
 class IntegerEmitter(Emitter[IntegerT]):
     """``channel`` writes what one channel does with its accumulators; the last row is the copy that is multiplied.
 
@@ -225,7 +248,8 @@ class IntegerEmitter(Emitter[IntegerT]):
         scales, tables, _, _ = op.split(operands)
         self.requantize: Op = SATURATED if form.result is None else form.result.op
         packed = [tensor for name, tensor in frame.packed.items() if name.startswith("scale")]
-        self.scales = packed or [frame.tensors[v] for v in scales]
+        by_routine = by is not None and by.scaling is not None
+        self.scales = [] if by_routine else packed or [frame.tensors[v] for v in scales]
         self.sigmoid_table, self.tanh_table = frame.tensors[tables[0]], frame.tensors[tables[-1]]
 
     def operands(self, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
@@ -250,7 +274,7 @@ class IntegerEmitter(Emitter[IntegerT]):
     def write_copy(self, n: Expr, state: State) -> None:
         tensor, at = state
         with loop("c", 0, self.hidden) as c:
-            narrow = kept("narrow", narrowed(cast(tensor.load(Point((*at, c))), "int32")))
+            narrow = kept("narrow", self.narrowed(cast(tensor.load(Point((*at, c))), "int32")))
             self.out.store(Point((self.copy, n, c)), cast(narrow, "int16"))
             if self.by is not None:
                 self.by.bytes(self.frame).store(self.by.place(n, c), cast(narrow, "int8"))
@@ -302,16 +326,26 @@ class IntegerEmitter(Emitter[IntegerT]):
 
     def rescaled(self, acc: Expr, gate: int, c: Expr) -> Expr:
         """A product in the units of gates, saturated."""
+        if self.by is not None and self.by.scaling is not None:
+            return kept("product", cast(acc, "int32"))
         row = Point((gate * self.hidden + c,))
         acc = self.scalar(self.requantize, acc, *(scale.load(row) for scale in self.scales))
         return kept("product", cast(acc, "int32"))
 
     def activated(self, table: Tensor, x: Expr, product: Expr) -> Expr:
         """The function of a table at sat(x + product)."""
-        return self.interpolated(table, saturated(cast(x, "int32") + product))
+        return self.interpolated(table, cast(x, "int32") + product)
+
+    def narrowed(self, x: Expr) -> Expr:
+        """A hidden state in 8 bits, as int32."""
+        narrow = rounded(x, STATE_BITS - COPY_BITS)  # no less than -128
+        return CLIP_INT8.call(narrow) if self.frame.task.target.codegen == "c" else at_most(narrow, 127)
 
     def interpolated(self, table: Tensor, x: Expr) -> Expr:
-        place = kept("place", x + (1 << 15))
+        """The function of a table at the nearest int16."""
+        if self.frame.task.target.codegen == "c":
+            return kept("value", INTERPOLATE.call(table.at(0), x))
+        place = kept("place", saturated(x) + (1 << 15))
         entry = kept("entry", place >> ENTRY_BITS)
         low = kept("low", cast(table.load(Point((entry,))), "int32"))
         high = cast(table.load(Point((entry + 1,))), "int32")
@@ -341,7 +375,7 @@ class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
         new = (i * g) >> (STATE_BITS - op.cell)
         cell = kept("cell", saturated(rounded(f * states[1] + new if states else new, STATE_BITS)))
         self.store(self.behind, n, c, cell)
-        squashed = self.interpolated(self.tanh_table, saturated(cell * (1 << (GATE_BITS - op.cell))))
+        squashed = self.interpolated(self.tanh_table, cell * (1 << (GATE_BITS - op.cell)))
         self.store(self.row(t), n, c, rounded(o * squashed, STATE_BITS))
 
 
@@ -359,7 +393,9 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
                 z, reset = (self.early(t, n, c, gates, gate) for gate in (0, 1))
                 self.store(self.row(t), n, c, z)
                 kept_back = (
-                    narrowed(rounded(reset * self.load(states[0], c), STATE_BITS)) if states else tirx.const(0, "int32")
+                    self.narrowed(rounded(reset * self.load(states[0], c), STATE_BITS))
+                    if states
+                    else tirx.const(0, "int32")
                 )
                 self.store(self.behind, n, c, kept_back)
 

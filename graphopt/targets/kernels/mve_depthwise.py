@@ -23,7 +23,7 @@ from graphopt.targets.kernels.depthwise import as_swapped, swapped
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
-from graphopt.targets.kernels.scaling import parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, balanced, runs
 from graphopt.targets.tir import Expr, Tensor, loop, when
 from graphopt.targets.weights import expect_whole
@@ -62,7 +62,7 @@ def depthwise_by_vectors(task: Task[ConvInteger], plane: Plane, weight: Array, b
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, 0) if x in task.covered else {}
     tile, absorbed = RegisterTile(2, LANES), parameters_of(task)
-    return Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed)
+    return limited(Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed), task)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,12 @@ def run_reads(task: Task[Op], plane: Plane, view: View, run: int) -> Mapping[Val
     return part_reads(task, plane, view, np.add.outer(plane.out[1] * np.arange(plane.out[0]), ends).ravel())
 
 
+def row_reads(task: Task[Op], plane: Plane, view: View, rows: int) -> Mapping[Value, Overlap]:
+    """Of one that goes over so many rows at once, in the same way."""
+    ends = np.minimum(np.arange(rows, plane.out[0] + rows, rows), plane.out[0])
+    return part_reads(task, plane, view, plane.out[1] * ends)
+
+
 def part_reads(task: Task[Op], plane: Plane, view: View, ends: Array) -> Mapping[Value, Overlap]:
     """Of a kernel that goes over parts of the pixels, each up to one of ``ends``: reads windows, then writes."""
     operand, result = views(task, view)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,11 +31,21 @@ from graphopt.targets.kernels.mve_addition import Addition, addition_of
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.order import result_of
+from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.scaling import bounds_by_channel, narrowing_of, parameters_of, shifted_up
+from graphopt.targets.kernels.row_windows import expanded_windows
+from graphopt.targets.kernels.scaling import (
+    bounds_by_channel,
+    limited,
+    limits_of,
+    narrowing_of,
+    parameters_of,
+    shifted_up,
+)
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
-from graphopt.targets.kernels.windows import ExpandedWindows, Tile, Windows
+from graphopt.targets.kernels.windows import Tile, Windows
+from graphopt.targets.scalars import clamp
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 from graphopt.targets.weights import expect_whole
@@ -47,7 +58,8 @@ class ProductSet:
     """The products of an instruction set.
 
     ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted
-    up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel.
+    up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel; where windows have few
+    channels, ``planar``, if that does not decline.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
@@ -55,6 +67,7 @@ class ProductSet:
     windows: Callable[[Plane, int, tuple[int, ...], int], Windows]
     stream: Callable[[Array, Array, Array, int], Array]
     depthwise: Callable[[Task[ConvInteger], Plane, Array, Array], Kernel]
+    planar: Callable[[Task[ConvInteger], str, Plane, Array], Kernel] | None = None
     bits: int = 0
     least_weight: int = -128
 
@@ -86,11 +99,15 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
         raise Decline("it has groups")
     weight = weights_of(task, by)
     weight = weight.reshape(*weight.shape[:2], *plane.window.kernel)
+    name = "conv_{}x{}".format(*plane.window.kernel)
+    if by.planar is not None:
+        with suppress(Decline):
+            return by.planar(task, name, plane, weight)
     pointwise = plane.window == POINTWISE and task.region.tail is None
     if pointwise and as_row(task.strided(x)) is not None and task.allows(as_row):
         pixels = plane.out[0] * plane.out[1]
-        return products_kernel(task, "conv_1x1", n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row, by)
-    return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, as_plane, by)
+        return products_kernel(task, name, n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row, by)
+    return products_kernel(task, name, n, plane, weight, as_plane, by)
 
 
 def multiplied(task: Task[LinearInteger], by: ProductSet) -> Kernel:
@@ -129,7 +146,8 @@ def products_kernel(
     windows = by.windows(plane, weight.shape[1], seen.strides, zero_point)
     rows = windows.in_order(weight)
     scales = scaling is not None
-    direct, addition = scales and stored_by_pixels(task, view), addition_of(task, view) if scales else None
+    direct = scales and stored_by_pixels(task, view)
+    addition = addition_of(task, view) if scales and limits_of(task) is None else None
     kernel = by.loops(by, plane, view, windows, len(rows), rows.shape[1], scales, direct, addition)
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
@@ -139,7 +157,8 @@ def products_kernel(
     over = windows.over(task) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)
-    return Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed, over)
+    made = Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed, over)
+    return limited(made, task) if direct else made
 
 
 def stored_by_pixels(task: Task[Op], view: View) -> bool:
@@ -232,10 +251,12 @@ class ProductsConv(ABC):
     def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
         """What follows of the epilogue, on results in scratch."""
         epilogue, results = frame.epilogue(self.view, int(self.scales)), frame.scratch["results"]
+        limits = limits_of(frame.task) if self.scales else None
         for slot in range(tile.pixels):
             with loop("o", 0, self.channels) as o:
                 point = Point((n, o, *tile.at(slot)))
-                tail.store(point, epilogue(results.load(Point((slot * self.row + o,))), point))
+                value = results.load(Point((slot * self.row + o,)))
+                tail.store(point, epilogue(value if limits is None else clamp(value, *limits), point))
 
 
 class GroupProducts(ProductsConv):
@@ -332,20 +353,21 @@ class WholeProducts(ProductsConv):
         self.routine(tile.pixels).run(tile.window, weights, result, *steps, self.depth, self.channels)
 
 
-PAIRS = ProductSet(
-    {
-        (False, True): products.MULTIPLY_PAIRS,
-        (False, False): products.SUM_PAIRS,
-        (True, True): products.MULTIPLY_ROW,
-        (True, False): products.SUM_ROW,
-    },
-    GroupProducts,
-    ExpandedWindows,
-    products.stream,
-    depthwise_by_pairs,
-    bits=products.FACTOR_BITS,
-    least_weight=products.LEAST_WEIGHT,
-)
+def by_pairs(form: products.Form) -> ProductSet:
+    """The products of cores that multiply two pairs of 16 bits at once."""
+    return ProductSet(
+        form.routines,
+        GroupProducts,
+        partial(expanded_windows, form=form),
+        form.stream,
+        depthwise_by_pairs,
+        planar_by_pairs,
+        form.bits,
+        form.least_weight,
+    )
+
+
+PAIRS = {"balanced": by_pairs(products.PACKED), "speed": by_pairs(products.WIDE)}
 VECTORS = ProductSet(
     {
         (False, True): mve_products.MULTIPLY_WINDOWS,
@@ -378,7 +400,7 @@ ARMV6M = by_elements(BY_CHANNEL, by_element=False)
 @kernel_rule(ConvInteger, isa="dsp")
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return convolved(task, PAIRS)
+    return convolved(task, PAIRS[task.target.optimize])
 
 
 @kernel_rule(ConvInteger, isa="mve")
@@ -400,7 +422,7 @@ def conv_by_armv6m(task: Task[ConvInteger]) -> Kernel:
 @kernel_rule(LinearInteger, isa="dsp")
 def linear_by_products(task: Task[LinearInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return multiplied(task, PAIRS)
+    return multiplied(task, PAIRS[task.target.optimize])
 
 
 @kernel_rule(LinearInteger, isa="mve")

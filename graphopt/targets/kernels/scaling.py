@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from graphopt.ir import Array, Node, Op, Value
-from graphopt.targets.kernels.base import Task
+from graphopt.targets.instructions.portable import CLIP_BYTES
+from graphopt.targets.kernels.base import Frame, Kernel, Task
 from graphopt.targets.requantize import MOST_ADDEND, RequantizeUpper, bounds_of, constants_of
+from graphopt.targets.tir import Tensor
 
 
 def scaling_of(task: Task[Op], channels: int) -> Array | None:
@@ -18,7 +22,7 @@ def scaling_of(task: Task[Op], channels: int) -> Array | None:
 def narrowing_of(task: Task[Op], channels: int) -> Array | None:
     """The same where an epilogue begins so, whatever follows."""
     first, *others = task.region.epilogue or (None,)
-    numbers = None if first is None else numbers_of(first)
+    numbers = None if first is None else numbers_of(first, limited=True)
     if first is None or numbers is None or first.inputs[0] is not task.result:
         return None
     if any(task.result in node.inputs for node in others):
@@ -26,13 +30,36 @@ def narrowing_of(task: Task[Op], channels: int) -> Array | None:
     return np.stack([np.broadcast_to(n, (channels,)) for n in numbers], axis=1).astype(np.int64)
 
 
-def numbers_of(node: Node) -> list[Array] | None:
-    """Multiplier, addend and shift of a requantisation to all of int8 by constants; None of any other node."""
+def numbers_of(node: Node, limited: bool = False) -> list[Array] | None:
+    """Multiplier, addend and shift of a requantisation to int8 by constants, to all of it or ``limited``; else None."""
     op = node.op
-    if not isinstance(op, RequantizeUpper) or (op.low, op.high, op.to) != (-128, 127, "int8"):
+    if not isinstance(op, RequantizeUpper) or op.to != "int8" or not (limited or is_whole(op)):
         return None
     data = [np.ravel(part.constant) for part in node.inputs[1:] if part.constant is not None]
     return data if len(data) == 3 else None
+
+
+def is_whole(op: RequantizeUpper) -> bool:
+    return op.low <= -128 and op.high >= 127
+
+
+def limits_of(task: Task[Op]) -> tuple[int, int] | None:
+    """The limits of the requantisation that ``narrowing_of`` takes, which routines leave out; None for all of int8."""
+    op = task.region.epilogue[0].op
+    return None if not isinstance(op, RequantizeUpper) or is_whole(op) else (op.low, op.high)
+
+
+def limited(kernel: Kernel, task: Task[Op]) -> Kernel:
+    """A kernel whose results are scaled by routines, and their limits, where these are the last that is done."""
+    limits = limits_of(task)
+    if limits is None or len(task.region.epilogue) > 1 or task.region.tail is not None:
+        return kernel
+
+    def emit(frame: Frame) -> None:
+        kernel.emit(frame)
+        CLIP_BYTES.run(Tensor(frame.out.buffer, "int8", (task.out.size,), (1,)).at(0), *limits, task.out.size)
+
+    return replace(kernel, emit=emit)
 
 
 def parameters_of(task: Task[Op]) -> tuple[Value, ...]:
@@ -47,21 +74,28 @@ def bounds_by_channel(task: Task[Op], channels: int) -> Array:
     return np.stack([np.broadcast_to(np.ravel(ends), (channels,)) for ends in bounds_of(task.result)], axis=1)
 
 
-def shifted_up(scaling: Array, bounds: Array, bits: int) -> Array:
-    """The scaling of sums that are shifted up by so many bits, int32.
+def shifted_up(scaling: Array, bounds: Array, bits: int, to: str = "int8") -> Array:
+    """The scaling to a dtype of sums that are shifted up by so many bits, int32.
 
     It is scaled by as much more: the upper half of the product with the multiplier, plus the addend that is shifted up
     too, is the same before the last shift, which rounds down. A channel that gives one number for all of its sums (a
     dead one, whose bias may be of any size) is that number, times 0. Raises ``Decline`` where no constants fit.
     """
-    rows = np.hstack([scaling, bounds]).tolist()
-    return np.array([one_shifted_up(m, a, s, least, most, bits) for m, a, s, least, most in rows], np.int32)
+    rows, limits = np.hstack([scaling, bounds]).tolist(), (int(np.iinfo(to).min), int(np.iinfo(to).max))
+    return np.array([one_shifted_up(m, a, s, least, most, bits, limits) for m, a, s, least, most in rows], np.int32)
 
 
 def one_shifted_up(
-    multiplier: int, addend: int, shift: int, least: int, greatest: int, bits: int
+    multiplier: int,
+    addend: int,
+    shift: int,
+    least: int,
+    greatest: int,
+    bits: int,
+    limits: tuple[int, int] = (-128, 127),
 ) -> tuple[int, int, int]:
-    ends = {min(max(((acc * multiplier >> 32) + addend) >> shift, -128), 127) for acc in (least, greatest)}
+    low, high = limits
+    ends = {min(max(((acc * multiplier >> 32) + addend) >> shift, low), high) for acc in (least, greatest)}
     if len(ends) == 1:
         return 0, ends.pop(), 0
     most = MOST_ADDEND >> bits

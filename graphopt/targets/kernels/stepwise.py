@@ -31,7 +31,8 @@ def stepwise_by_routine(task: Task[StepwiseSequence]) -> Kernel:
     check_exact(weight, bias)
     rows, depth = weight.shape
     states = state_products(task, task.op.sequence, operands_of(task))
-    return kernel_of(task, states, RowProducts("inputs", rows, depth, 1) if depth >= products.BLOCK else None)
+    inputs = RowProducts("inputs", rows, depth, 1).scaled(weight, bias, InputGates(task, None).form)
+    return kernel_of(task, states, inputs if depth >= products.BLOCK or inputs.scaling is not None else None)
 
 
 def kernel_of(task: Task[StepwiseSequence], states: RowProducts | None, inputs: RowProducts | None) -> Kernel:
@@ -74,11 +75,15 @@ class InputGates:
 
     @property
     def scratch(self) -> Mapping[str, Scratch]:
+        if self.by is not None and self.by.scaling is not None:
+            return self.by.scratch
         return {"gates": Scratch("int16", self.rows), **(self.by.scratch if self.by else {})}
 
     @property
     def packed(self) -> Mapping[str, Array]:
         weight, bias = folded_weights(self.task)
+        if self.by is not None and self.by.scaling is not None:
+            return {self.by.name: self.by.stream(weight, bias)}
         numbers = self.task.inputs[3:5] if self.form is None else self.form.node.inputs[1:]
         named = {f"gate_scale{i}": every_row(v, self.rows) for i, v in enumerate(numbers)}
         if self.by is not None:
@@ -87,7 +92,9 @@ class InputGates:
 
     def tensor(self, frame: Frame) -> Tensor:
         shape = self.task.op.steps, self.samples, self.rows
-        return Tensor(frame.scratch["gates"].buffer, "int16", shape, (0, 0, 1))
+        scaled = self.by is not None and self.by.scaling is not None
+        gates = self.by.sums(frame) if self.by is not None and scaled else frame.scratch["gates"]
+        return Tensor(gates.buffer, "int16", shape, (0, 0, 1))
 
     def clear(self, frame: Frame) -> None:
         """What no step writes."""
@@ -101,6 +108,8 @@ class InputGates:
             with loop("k", 0, depth) as k:
                 self.by.bytes(frame).store(Point((k,)), x.load(Point((sample, k))))
             self.by.run(frame, 0)
+            if self.by.scaling is not None:
+                return
         op = GATES if self.form is None else self.form.op
         scales = [tensor for name, tensor in frame.packed.items() if name.startswith("gate_scale")]
         with loop("row", 0, self.rows) as row:

@@ -24,7 +24,7 @@ from graphopt.targets.kernels.depthwise import DepthwiseStrips, as_swapped, swap
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
-from graphopt.targets.kernels.scaling import parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Point, cast, loop
 from graphopt.targets.weights import expect_whole
@@ -57,7 +57,8 @@ def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, 
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
     tile = RegisterTile(kernel.pixels, 1)
-    return Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, parameters_of(task))
+    made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, parameters_of(task))
+    return limited(made, task)
 
 
 class DepthwiseElements(DepthwiseStrips):
@@ -83,10 +84,10 @@ class DepthwiseElements(DepthwiseStrips):
     def routine(self, pixels: int) -> Instruction:
         return depthwise_routine(self.tile(pixels))
 
-    def gather_taps(self, frame: Frame, c: Expr) -> None:
+    def gather_taps(self, frame: Frame, c: Expr, place: Expr) -> None:
         count, taps = self.tile(1).taps, frame.scratch["taps"]
-        taps.store(Point((0,)), frame.packed["bias"].load(Point((c,))))
+        taps.store(Point((place,)), frame.packed["bias"].load(Point((c,))))
         with loop("tap", 0, count) as tap:
-            taps.store(Point((1 + tap,)), cast(frame.packed["weight"].load(Point((c, tap))), "int32"))
+            taps.store(Point((place + 1 + tap,)), cast(frame.packed["weight"].load(Point((c, tap))), "int32"))
         for i in range(3):
-            taps.store(Point((count + 1 + i,)), frame.packed["scaling"].load(Point((c, i))))
+            taps.store(Point((place + count + 1 + i,)), frame.packed["scaling"].load(Point((c, i))))

@@ -1,0 +1,88 @@
+"""Convolution of few channels, as the first layer of a net is one: by the routines of depthwise convolution.
+
+The rows of all channels take turns in scratch, so a window is as many rows of taps as it has rows and channels, one at
+the same distance from the next. A routine sums pixels side by side of one channel of the result; its taps, which all
+pixels share, are constants in the form that it reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from graphopt.ir import Array
+from graphopt.ops import ConvInteger
+from graphopt.rewrite import Decline
+from graphopt.targets.instructions.dsp_depthwise import Tile
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
+from graphopt.targets.kernels.depthwise import MOST_STRIDE, Channel, DepthwisePairs
+from graphopt.targets.kernels.geometry import Plane, as_plane
+from graphopt.targets.kernels.order import row_reads
+from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
+from graphopt.targets.schedule import RegisterTile, runs
+from graphopt.targets.tir import Expr, loop
+
+MOST_CHANNELS = 4
+MOST_PRODUCTS = 120
+"""Pairs of products that a routine has written out for a tile."""
+
+
+def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Array) -> Kernel:
+    """The kernel of a convolution over a plane, weight [o, c, kh, kw]."""
+    x, w, b = task.inputs
+    scaling = scaling_of(task, len(weight))
+    window, channels = plane.window, weight.shape[1]
+    if scaling is None or x.type.dtype != "int8" or b.constant is None:
+        raise Decline("it takes int8, and gives int8")
+    if channels > MOST_CHANNELS or window.kernel[1] == 1:
+        raise Decline(f"it takes windows of up to {MOST_CHANNELS} channels, and of more than one column")
+    if window.strides[1] > MOST_STRIDE or window.dilations != (1, 1):
+        raise Decline(f"it takes strides up to {MOST_STRIDE}, and no dilations")
+    kernel = PlanarConv(plane, as_plane, zero_point_of(task.op), True, depth=channels)
+    tile = kernel.tile(kernel.pixels)
+    if tile.rows * tile.words * tile.pixels > MOST_PRODUCTS:
+        raise Decline("its windows have too many taps")
+    prove_no_overflow(task.op, weight, b.constant, x.type.dtype, task.region.node.name)
+    zeros = kernel.zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+    starts = (b.constant - zeros).astype(np.uint64).astype(np.uint32).view(np.int32)[:, None]
+    rows = weight.transpose(0, 2, 1, 3).reshape(len(weight), tile.rows, tile.columns)
+    packed = {"taps": np.hstack([starts, tile.packed(rows), scaling.astype(np.int32)])}
+    reads = row_reads(task, plane, as_plane, kernel.strip) if x in task.covered else {}
+    shape = RegisterTile(kernel.pixels, 1)
+    made = Kernel(name, kernel.emit, packed, (w, b), shape, reads, kernel.scratch, parameters_of(task))
+    return limited(made, task)
+
+
+class PlanarConv(DepthwisePairs):
+    """Strips of rows of all channels, then channels of the result, then tiles of pixels by a routine."""
+
+    def tile(self, pixels: int) -> Tile:
+        tile = super().tile(pixels)
+        return replace(tile, rows=tile.rows * self.depth)
+
+    @property
+    def scratch(self) -> dict[str, Scratch]:
+        return self.scratch_of_rows
+
+    def taps(self, frame: Frame, at: Channel) -> Expr:
+        return frame.packed["taps"].at(at[1], 0)
+
+    def emit(self, frame: Frame) -> None:
+        x, y = self.view(frame.tensors[frame.task.inputs[0]]), self.view(frame.out)
+        assert x is not None and y is not None
+        rows = self.padded_rows(frame)
+
+        stride = self.plane.window.strides[0]
+        with loop("n", 0, x.shape[0]) as n:
+            for start, count, size in runs(self.plane.out[0], self.strip):
+                with loop("strip", 0, count) as i:
+                    first = start + i * size
+                    with loop("c", 0, self.depth) as c:
+                        taking_turns = rows.of(c, self.depth)
+                        taking_turns.copy(x, (n, c), first * stride, self.kept(first), self.rows_for(size))
+                    with loop("o", 0, y.shape[1]) as o:
+                        self.emit_strip(frame, y, (n, o, 0), first, size)
+                    if self.strip < self.plane.out[0]:
+                        rows.move_up(self.overlap * self.depth, size * stride * self.depth)
