@@ -8,8 +8,9 @@ from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, 
 from graphopt.ops.elementwise import broadcast
 from graphopt.ops.integer import sample_quantized
 from graphopt.ops.logic import Cast
+from graphopt.ops.shape import Concat, Reshape, Slice
 
-__all__ = ["Lookup", "Requantize"]
+__all__ = ["ChannelLookup", "Lookup", "Requantize"]
 
 NARROW = ("int8", "uint8", "int16")
 
@@ -92,3 +93,35 @@ class Lookup(Op, name="lookup"):
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
         q = sample_quantized(draw, x)
         return None if q is None else cls()(q, draw.weights(256))
+
+
+class ChannelLookup(Op, name="channel_lookup"):
+    """table[c, x - lowest of x's dtype] in channel c, axis 1; x is int8 or uint8, table [channels, 256] of any dtype."""
+
+    traits = Trait.PER_SAMPLE
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        x, table = inputs
+        fits = x.dtype in ("int8", "uint8") and x.rank > 1 and table.shape == (x.shape[1], 256)
+        expect(fits, f"{self.name} of {x} in {table}")
+        return x.with_dtype(table.dtype)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        x, table = inputs
+        channels = np.arange(x.shape[1]).reshape(-1, *[1] * (x.ndim - 2))
+        return np.asarray(table[channels, x.astype(np.int64) - np.iinfo(x.dtype).min])
+
+    def decompose(self, *inputs: Value) -> tuple[Value, ...]:
+        """One lookup a channel."""
+        x, table = inputs
+        channels = table.type.static_shape[0]
+        rows = [Reshape(shape=(256,))(Slice(axis=0, start=c, stop=c + 1)(table)) for c in range(channels)]
+        parts = [Lookup()(Slice(axis=1, start=c, stop=c + 1)(x), row) for c, row in enumerate(rows)]
+        return (Concat(axis=1)(*parts),)
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        q = sample_quantized(draw, x)
+        if q is None or q.type.rank < 2 or not isinstance(q.type.shape[1], int):
+            return None
+        return cls()(q, draw.weights(q.type.shape[1], 256))

@@ -23,7 +23,7 @@ from graphopt.targets.codegen_c import OF_MATH_H, c_literal, print_function
 from graphopt.targets.instructions import Instruction, definition, used
 from graphopt.targets.kernels import Built
 from graphopt.targets.naming import identifier, label, unique
-from graphopt.targets.ports import Port
+from graphopt.targets.ports import ProgramPort
 from graphopt.targets.target import Target
 
 OPTIMIZE = ("-O2", "-ffp-contract=off")
@@ -151,7 +151,7 @@ def batch_workspace(lowered: Lowered, alignment: int) -> int:
     return sum(-(-size // alignment) * alignment for size in sizes)
 
 
-def port_context(port: Port) -> dict[str, object]:
+def port_context(port: ProgramPort) -> dict[str, object]:
     shape = port.type.static_shape
     size = int(np.prod(shape))
     return {
@@ -251,7 +251,7 @@ def manifest_file(
 def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict[str, object]:
     """What the runtime needs to know to build, load and run the artifact, and what a report shows."""
 
-    def port(p: Port) -> dict[str, object]:
+    def port(p: ProgramPort) -> dict[str, object]:
         known: dict[str, object] = {"name": p.name, "dtype": p.type.dtype, "shape": list(p.type.static_shape)}
         return known if p.scale is None else {**known, "scale": p.scale, "zero_point": p.zero_point}
 

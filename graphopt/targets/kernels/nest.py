@@ -32,6 +32,7 @@ from graphopt.ops import (
     Window,
 )
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
+from graphopt.targets.kernels.order import point_reads
 from graphopt.targets.kernels.quantized import widened, zero_point_of
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.scalars import constant, limits
@@ -286,4 +287,5 @@ def linear_nest(task: Task[Linear | LinearInteger]) -> Kernel:
 def elementwise_nest(task: Task[Op]) -> Kernel:
     """A region without an anchor, which has only an epilogue."""
     name = task.region.compute[-1].op.name
-    return Kernel(name, lambda frame: emit_nest(frame, lambda index: None), {})
+    reads = point_reads(task)
+    return Kernel(name, lambda frame: emit_nest(frame, lambda index: None), {}, reads=reads)
