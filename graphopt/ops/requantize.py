@@ -96,7 +96,7 @@ class Lookup(Op, name="lookup"):
 
 
 class ChannelLookup(Op, name="channel_lookup"):
-    """table[c, x - lowest of x's dtype] in channel c, axis 1; x is int8 or uint8, table [channels, 256] of any dtype."""
+    """table[c, x - lowest of x's dtype] in channel c, on axis 1; x is int8 or uint8, table [channels, 256]."""
 
     traits = Trait.PER_SAMPLE
 

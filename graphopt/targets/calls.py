@@ -10,7 +10,7 @@ from graphopt.ir import Array, Value
 from graphopt.targets.debug import Chosen
 from graphopt.targets.kernels import Built
 from graphopt.targets.plan import Plan
-from graphopt.targets.ports import ProgramPort
+from graphopt.targets.ports import PlacedPort
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class Loop:
 class Lowered:
     """All that code generation needs. ``kernels`` has each distinct function once."""
 
-    inputs: tuple[ProgramPort, ...]
-    outputs: tuple[ProgramPort, ...]
+    inputs: tuple[PlacedPort, ...]
+    outputs: tuple[PlacedPort, ...]
     kernels: dict[str, Built]
     loops: tuple[Loop, ...]
     constants: tuple[tuple[str, Array], ...]

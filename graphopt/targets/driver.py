@@ -51,8 +51,8 @@ def compile(
     (``io="float32"``). ``ports={"input": Port(layout="nhwc", dtype="uint8", scale=1/255)}`` takes what a camera gives:
     channels last, and bytes that stand for reals; ``layout={"input": "nhwc"}`` is short for the first alone. With
     ``io_in_arena`` inputs and outputs are places in the workspace, where buffers of the model lie over them: the header
-    says where (``<name>_input``, ``<name>_output``), and pointers to elsewhere are copied from and to. ``ram`` is a budget
-    in bytes for the workspace, in place of the target's: the smaller, the more layers of a C project go by rows
+    says where (``<name>_input``, ``<name>_output``), and pointers to elsewhere are copied from and to. ``ram`` is a
+    budget in bytes for the workspace, in place of the target's: the smaller, the more layers of a C project go by rows
     (docs/microcontrollers.md), at the price that the manifest names. With ``stack``
     the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No C compiler is
     needed. If the linker of a Linux target is missing, the program has an object file and C sources in place of its

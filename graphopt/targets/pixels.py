@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphopt.ir import Array, Graph, Input, Node, Value, arg, constant, rebuild
+from graphopt.ir import Array, Graph, Node, Value, arg, constant, rebuild
 from graphopt.ops import Cast, ChannelLookup, Div, Lookup, Mul, Quantize, Sub
 from graphopt.passes import Context, Fuse
 from graphopt.passes.quantize.unsigned_to_signed import moved, offset
@@ -92,7 +92,8 @@ def table_of(node: Node, value: Value, port: Port) -> Array | None:
     real = normalized(pixels, port, value.type.dtype)
     meaning = Graph((pixels,), (node.op(real, constant(scale), constant(zero)),))
     every = np.broadcast_to(EVERY_BYTE.reshape(256, *[1] * (len(shape) - 1)), shape)
-    return np.ascontiguousarray(meaning(every)[0].reshape(256, -1).T)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(meaning(every)[0].reshape(256, -1).T)
 
 
 def looked_up(pixels: Value, table: Array, node: Node) -> Value:

@@ -16,8 +16,8 @@ LAYOUTS = ("nchw", "nhwc")
 BYTES = "uint8"
 """The dtype of pixels."""
 
-MOST = float(2**126)
-"""The greatest factor or divisor; its reciprocal is a normal number of float32 too."""
+MOST, LEAST = 2.0**126, 2.0**-126
+"""The greatest number of a port, and the least factor or divisor: normal numbers of float32, as their reciprocals."""
 
 Numbers = float | Sequence[float]
 """One number, or one of each channel."""
@@ -27,10 +27,10 @@ Numbers = float | Sequence[float]
 class Port:
     """An input or output as the caller has it.
 
-    ``layout`` is "nchw", the order of the model, or "nhwc", its channels last. With ``dtype="uint8"`` an input of floats
-    takes bytes p, which stand for (p * scale - mean) / std, where ``mean`` and ``std`` are numbers or have one of each
-    channel. Every operation is rounded to the dtype of the input, and a scale below one is a division by 1 / scale: so
-    1/255 is p / 255, as image libraries compute it.
+    ``layout`` is "nchw", the order of the model, or "nhwc", its channels last. With ``dtype="uint8"`` an input takes
+    bytes p in place of floats. They stand for (p * scale - mean) / std, where ``mean`` and ``std`` are numbers or have
+    one of each channel. Every operation is rounded to the dtype of the model's input, and a scale below one is a
+    division by 1 / scale: so 1/255 is p / 255, as image libraries compute it.
 
     Raises ``InvalidInput`` for numbers that are none, or not of float32, and for a scale or std of 0; ``Unsupported``
     for another dtype.
@@ -48,12 +48,11 @@ class Port:
         if self.dtype not in (None, BYTES):
             advice = f"leave it out, or give {BYTES}; io= chooses between integers of a quantized program and float32"
             raise Unsupported(f"{self.dtype!r} is no dtype of a port", advice=advice)
-        for what, divisors in (("scale", (self.factor,)), ("std", self.stds)):
-            if not all(1 / MOST <= abs(one) <= MOST for one in divisors):
-                raise InvalidInput(f"{divisors} divide nothing in float32", where=f"{what} of a port")
-        if min(self.stds) < 0:
-            raise InvalidInput(f"{min(self.stds)} is negative", where="std of a port")
-        if self.dtype is None and self.is_scaled:
+        if abs(self.factor) < LEAST:
+            raise InvalidInput(f"{self.scale!r} is too small", where="scale of a port")
+        if min(self.stds) < LEAST:
+            raise InvalidInput(f"{self.std!r} is too small, or negative", where="std of a port")
+        if self.is_scaled and self.dtype is None:
             advice = f"give dtype={BYTES!r} too, or leave them out"
             raise InvalidInput("scale, mean and std are of bytes, and the port takes none", advice=advice)
 
@@ -76,9 +75,26 @@ class Port:
         return numbers(self.std, "std")
 
     @property
+    def formula(self) -> str:
+        """What a byte p stands for, as text."""
+        scale, (mean, *means), (std, *stds) = self.factor, self.means, self.stds
+        text = "p" if scale == 1 else f"p / {short(1 / scale)}" if abs(scale) < 1 else f"p * {short(scale)}"
+        if means or mean:
+            text = f"{text} - mean" if means else f"{text} {'+' if mean < 0 else '-'} {short(abs(mean))}"
+            text = f"({text})" if stds or std != 1 else text
+        text = f"{text} / {'std' if stds else short(std)}" if stds or std != 1 else text
+        several = [("mean", self.means)] * bool(means) + [("std", self.stds)] * bool(stds)
+        return "; ".join([text, *(f"{what} {', '.join(map(short, values))}" for what, values in several)])
+
+    @property
     def is_scaled(self) -> bool:
         """Whether bytes stand for other numbers than themselves."""
-        return self.factor != 1 or any(self.means) or any(s != 1 for s in self.stds)
+        return any(self.means) or any(one != 1 for one in (self.factor, *self.stds))
+
+
+def short(number: float) -> str:
+    """The shortest decimal of a float32."""
+    return str(np.float32(number)).removesuffix(".0")
 
 
 def numbers(given: Numbers, what: str) -> tuple[float, ...]:
@@ -86,10 +102,9 @@ def numbers(given: Numbers, what: str) -> tuple[float, ...]:
     several = given if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) else (given,)
     if not len(several) or not all(isinstance(one, Real) and not isinstance(one, bool) for one in several):
         raise InvalidInput(f"{given!r} is no number, and no sequence of them", where=f"{what} of a port")
-    found = tuple(map(float, several))
-    if not all(abs(one) <= np.finfo(np.float32).max for one in found):
-        raise InvalidInput(f"{given!r} is not finite in float32", where=f"{what} of a port")
-    return found
+    if not all(-MOST <= one <= MOST for one in several):
+        raise InvalidInput(f"{given!r} is beyond float32", where=f"{what} of a port")
+    return tuple(map(float, several))
 
 
 def checked_ports(graph: Graph, ports: Mapping[str, Port] | None, layout: Mapping[str, str] | None) -> dict[str, Port]:

@@ -11,7 +11,7 @@ from graphopt.targets.port import Port
 
 
 @dataclass(frozen=True)
-class ProgramPort:
+class PlacedPort:
     """An input or output of the program, row-major; channels may stand last (``PortOptions``).
 
     With a ``scale``, its integers stand for (integer - zero_point) * scale; those of ``pixels`` for what it says. With
@@ -86,11 +86,11 @@ def scalar_parameters(node: Node) -> Parameters | None:
 
 
 def with_meaning(
-    ports: Sequence[ProgramPort], parameters: Mapping[str, Parameters], wished: Mapping[str, Port]
-) -> tuple[ProgramPort, ...]:
+    ports: Sequence[PlacedPort], parameters: Mapping[str, Parameters], wished: Mapping[str, Port]
+) -> tuple[PlacedPort, ...]:
     """The ports of a program with what their integers stand for, by name."""
 
-    def told(port: ProgramPort) -> ProgramPort:
+    def told(port: PlacedPort) -> PlacedPort:
         if port.name in parameters:
             scale, zero_point = parameters[port.name]
             return replace(port, scale=scale, zero_point=zero_point)
