@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from graphopt.ir import Array, Graph, Node, Value, arg, constant, rebuild
-from graphopt.ops import Cast, ChannelLookup, Div, Lookup, Mul, Quantize, Sub
+from graphopt.ops import Cast, ChannelLookup, Div, FlipSign, Lookup, Mul, Quantize, Sub
 from graphopt.passes import Context, Fuse
-from graphopt.passes.quantize.unsigned_to_signed import moved, offset
 from graphopt.targets.port import BYTES, Port
 
 EVERY_BYTE = np.arange(256, dtype=np.uint8)
-FLIPPED = (EVERY_BYTE.astype(np.int16) - offset(BYTES)).astype(np.int8)
-"""The table of bytes that become int8 by an exclusive or of their highest bit."""
+FLIPPED = FlipSign().evaluate(EVERY_BYTE)
+"""The table of bytes that become int8 by less than a table."""
 
 
 def with_pixels(graph: Graph, ports: Mapping[str, Port]) -> Graph:
@@ -102,7 +101,7 @@ def looked_up(pixels: Value, table: Array, node: Node) -> Value:
     if (table[:1] != table).any():
         return ChannelLookup()(pixels, constant(table, f"{node.name}.table"), **names)
     if table.dtype == FLIPPED.dtype and (table[0] == FLIPPED).all():
-        return alone(pixels, moved(pixels, "int8"), node.name)
+        return FlipSign()(pixels, **names)
     if table.dtype == EVERY_BYTE.dtype and (table[0] == EVERY_BYTE).all():
         return pixels
     return Lookup()(pixels, constant(table[0], f"{node.name}.table"), **names)
