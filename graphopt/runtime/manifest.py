@@ -158,12 +158,12 @@ def whole(low: int, high: int) -> Check:
 
 def positive(value: Any, where: str) -> None:
     limits = np.finfo(np.float32)
-    number = type(value) in (int, float) and limits.smallest_subnormal <= value <= limits.max
+    number = type(value) in (int, float) and float(limits.smallest_subnormal) <= value <= float(limits.max)
     expect(number, where, value, "a positive number of float32")
 
 
 def number(value: Any, where: str) -> None:
-    finite = type(value) in (int, float) and abs(value) <= np.finfo(np.float32).max
+    finite = type(value) in (int, float) and abs(value) <= float(np.finfo(np.float32).max)
     expect(finite, where, value, "a number of float32")
 
 

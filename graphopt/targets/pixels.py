@@ -28,26 +28,29 @@ def with_pixels(graph: Graph, ports: Mapping[str, Port]) -> Graph:
 
 def of_pixels(graph: Graph, value: Value, port: Port) -> Graph:
     """The graph with one input of bytes: a quantize of it becomes a table, other readers get what bytes stand for."""
-    name, made = graph.names[value.node], list[Value]()
+    name, once = graph.names[value.node], list[Value]()
     pixels = arg(name, BYTES, value.type.shape)
 
     def reals() -> Value:
-        if not made:
-            made.append(alone(pixels, normalized(pixels, port, value.type.dtype), f"{name}.normalized"))
-        return made[0]
+        if not once:
+            once.append(alone(pixels, normalized(pixels, port, value.type.dtype), f"{name}.normalized"))
+        return once[0]
 
     def replaced(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node is value.node:
             return (pixels,)
-        if pixels not in inputs:
+        if value not in node.inputs:
             return None
         table = table_of(node, value, port)
         if table is not None:
             return (looked_up(pixels, table, node),)
-        return node.with_inputs([reals() if v == pixels else v for v in inputs]).results
+        return node.with_inputs(as_read(node.inputs, inputs)).results
+
+    def as_read(old: Sequence[Value], new: Sequence[Value]) -> list[Value]:
+        return [reals() if v == value else made for v, made in zip(old, new, strict=True)]
 
     found = rebuild(graph, replaced)
-    return replace(found, outputs=tuple(reals() if v == pixels else v for v in found.outputs))
+    return replace(found, outputs=tuple(as_read(graph.outputs, found.outputs)))
 
 
 def normalized(pixels: Value, port: Port, dtype: str) -> Value:

@@ -62,6 +62,7 @@ pop {{r4-r6, pc}}""",
 FLIP_SIGNS.on(
     "armv6-m",
     """\
+.syntax unified
 push {r4-r7, lr}
 movs r3, #0x80
 lsls r4, r3, #8
