@@ -1,4 +1,4 @@
-"""Running the plan of an arena, byte by byte: each byte knows which byte of which value it is, and each read which it wants.
+"""Running the plan of an arena, byte by byte: each byte knows what it is, and each read what it wants.
 
 The C of a program is printed with every access of a parameter as a macro, and runs here in one arena. A kernel that
 reads another byte than that of its operand, one that was overwritten or never written, ends it.
@@ -154,7 +154,7 @@ def run_tagged(
 ) -> str:
     """What a run of a program says of the first byte that is not what its reader wants; nothing if all are."""
     lowering, lowered = lowered_with_values(graph, target, streams)
-    buffers: dict[Value | str, int] = {}
+    buffers: dict[str, int] = {}
     offsets = (plan or lowered.plan).offsets
     functions = "\n".join(tagged(k, built) for k, built in lowered.kernels.items())
     body = []
@@ -164,14 +164,15 @@ def run_tagged(
         for k, (operand, parameter) in enumerate(
             zip(operands, lowered.kernels[plain.kernel].function.params, strict=True)
         ):
-            held = lowering.held(operand.value) if isinstance(operand, Piece) else None
-            if held is not None and lowering.in_arena(held):
-                assert isinstance(operand, Piece)
-                tags += [(buffers.setdefault(held, len(buffers)) << 32) + operand.first]
-                places += [f"arena + {offsets[lowering.graph.names[held.node]] + operand.start}"]
-            elif isinstance(operand, tuple):
-                tags += [buffers.setdefault(operand[0], len(buffers)) << 32]
-                places += [f"arena + {offsets[operand[0]]}"]
+            name = operand[0] if isinstance(operand, tuple) else None
+            if isinstance(operand, Piece):
+                held = lowering.held(operand.value) if isinstance(operand.value, Value) else None
+                name = operand.value if held is None else lowering.graph.names[held.node]
+                name = name if held is None or lowering.in_arena(held) else None
+            if name is not None:
+                first, start = (operand.first, operand.start) if isinstance(operand, Piece) else (0, 0)
+                tags += [(buffers.setdefault(name, len(buffers)) << 32) + first]
+                places += [f"arena + {offsets[name] + start}"]
             else:
                 body += [f"    static {C_TYPES[str(parameter.dtype)]} other_{i}_{k}[{int(parameter.shape[0])}];"]
                 tags, places = [*tags, -1], [*places, f"other_{i}_{k}"]

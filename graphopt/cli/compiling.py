@@ -90,6 +90,9 @@ def compile_command(
     io_in_arena: Annotated[
         bool, typer.Option("--io-in-arena", help="inputs and outputs are places in the workspace")
     ] = False,
+    ram: Annotated[
+        int | None, typer.Option("--ram", metavar="BYTES", help="a budget for the workspace, in place of the target's")
+    ] = None,
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
     load: LoadOption = None,
@@ -126,6 +129,7 @@ def compile_command(
             ports=read_ports(port or []),
             layout=dict.fromkeys(nhwc or [], "nhwc"),
             io_in_arena=io_in_arena,
+            ram=ram,
             stack=True,
         )
         saved = program.save(output)
@@ -141,6 +145,8 @@ def compile_command(
             show(tables.kernels_table(report))
         if explain:
             show(tables.choices_table(report))
+            if report.streams:
+                show(tables.streams_table(report))
         show_accuracy(accuracy)
     if program.unlinked:
         compiler = program.manifest["toolchain"]["compiler"]

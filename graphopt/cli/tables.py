@@ -31,6 +31,7 @@ def program_table(report: ProgramReport, folder: str) -> Table:
         ("code bytes", unknown if report.code_bytes is None else f"{report.code_bytes:,}"),
         ("weight bytes", f"{report.weight_bytes:,}"),
         ("workspace bytes", f"{report.workspace_bytes:,}"),
+        ("workspace bytes at least", "" if report.workspace_bound is None else f"{report.workspace_bound:,}"),
         ("stack bytes", "" if report.stack_bytes is None else f"{report.stack_bytes:,}"),
     ):
         if value:
@@ -58,11 +59,22 @@ def kernels_table(report: ProgramReport) -> Table:
 
 
 def choices_table(report: ProgramReport) -> Table:
-    """By which rule each kernel was made, and below it what its scalars got, and which rules declined and why."""
+    """By which rule each kernel was made, and below it what its scalars got, and which rules declined and why.
+
+    One that runs in several turns of a stream is told once.
+    """
     made = table("layer", "kernel", "rule", "tile", "layout")
-    for kernel in report.kernels:
-        words = (kernel.node, kernel.kernel, "\n".join((kernel.rule, *kernel.others)), kernel.tile, kernel.layout)
+    rows = [(k.node, k.kernel, "\n".join((k.rule, *k.others)), k.tile, k.layout) for k in report.kernels]
+    for words in dict.fromkeys(rows):
         made.add_row(*map(escape, words))
+    return made
+
+
+def streams_table(report: ProgramReport) -> Table:
+    """The layers that go by rows, and what that costs."""
+    made = table("from", "to", "rows in a turn>", "instructions more, about>")
+    for stream in report.streams:
+        made.add_row(escape(stream.first), escape(stream.last), stream.rows, f"{stream.instructions:,}")
     return made
 
 

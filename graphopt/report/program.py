@@ -55,9 +55,23 @@ class CallRow:
 
 
 @dataclass(frozen=True)
+class StreamRow:
+    """Layers that go by rows, from ``first`` to ``last``, which makes so many ``rows`` in a turn ("1/2": in two).
+
+    ``instructions`` is about what that adds.
+    """
+
+    first: str
+    last: str
+    rows: str
+    instructions: int
+
+
+@dataclass(frozen=True)
 class ProgramReport:
     """A program. ``code_bytes`` is None where the tools to compile it are missing; ``code_unknown`` says which.
 
+    ``workspace_bound`` are the bytes that its fullest step needs, below which no plan of the same buffers comes.
     ``stack_bytes`` is what a run of a C project takes at most, None where its compiler was not asked, or cannot tell.
     """
 
@@ -71,6 +85,8 @@ class ProgramReport:
     workspace_bytes: int
     kernels: tuple[CallRow, ...]
     stack_bytes: int | None = None
+    workspace_bound: int | None = None
+    streams: tuple[StreamRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,8 @@ def describe_program(program: Program) -> ProgramReport:
         workspace_bytes=manifest["workspace_bytes"],
         kernels=tuple(record(CallRow, row, "kernels") for row in manifest["kernels"]),
         stack_bytes=manifest.get("stack_bytes"),
+        workspace_bound=manifest.get("workspace_bound"),
+        streams=tuple(record(StreamRow, row, "streams") for row in manifest.get("streams", ())),
     )
 
 

@@ -281,6 +281,10 @@ CHECK = fields(
         "kernels": listed(KERNEL),
     },
     {
+        "workspace_bound": SIZE,
+        "streams": listed(
+            fields({"first": text, "last": text, "rows": text, "instructions": whole(-MAX_MACS, MAX_MACS)})
+        ),
         "loops": listed(listed(whole(1, MAX_TURNS))),
         "stack_bytes": SIZE,
         "generator": one_of(GENERATOR),

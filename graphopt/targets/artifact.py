@@ -275,12 +275,15 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
         "inputs": [port(p) for p in lowered.inputs],
         "outputs": [port(p) for p in lowered.outputs],
         "kernels": [kernel_row(call) for call in lowered.calls],
-        **(
-            {}
-            if len(lowered.calls) == len(lowered.loops)
-            else {"loops": [[run.turns, len(run.calls)] for run in lowered.loops]}
-        ),
+        "workspace_bound": lowered.plan.bound,
+        **(streams_of(lowered) if lowered.streams else {}),
     }
+
+
+def streams_of(lowered: Lowered) -> dict[str, object]:
+    """The layers that go by rows, and the turns of the loops over them."""
+    loops = [[loop.turns, len(loop.calls)] for loop in lowered.loops]
+    return {"streams": [asdict(stream) for stream in lowered.streams], "loops": loops}
 
 
 def kernel_row(call: KernelCall) -> dict[str, object]:

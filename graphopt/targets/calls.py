@@ -15,9 +15,12 @@ from graphopt.targets.ports import PlacedPort
 
 @dataclass(frozen=True)
 class Piece:
-    """What a call reads or writes of a value: from ``start`` bytes on in its buffer, from ``first`` on in the value."""
+    """What a call reads or writes of a value: from ``start`` bytes on in its buffer, from ``first`` on in the value.
 
-    value: Value
+    What is no value of the graph has a name.
+    """
+
+    value: Value | str
     start: int = 0
     first: int = 0
 
@@ -44,7 +47,8 @@ class UnplacedCall:
     @property
     def values(self) -> tuple[Value, ...]:
         """The result and the arguments that are no constants of the kernel."""
-        return (self.result.value, *(a.value for a in self.arguments if isinstance(a, Piece)))
+        pieces = (self.result, *(a for a in self.arguments if isinstance(a, Piece)))
+        return tuple(piece.value for piece in pieces if isinstance(piece.value, Value))
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,19 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class StreamNote:
+    """The layers, from ``first`` to ``last``, that go by rows: how many the last one makes in a turn.
+
+    ``instructions`` is about what they take more than one after the other.
+    """
+
+    first: str
+    last: str
+    rows: str
+    instructions: int
+
+
+@dataclass(frozen=True)
 class Lowered:
     """All that code generation needs. ``kernels`` has each distinct function once."""
 
@@ -101,6 +118,7 @@ class Lowered:
     loops: tuple[Loop, ...]
     constants: tuple[tuple[str, Array], ...]
     plan: Plan
+    streams: tuple[StreamNote, ...] = ()
 
     @property
     def calls(self) -> tuple[KernelCall, ...]:

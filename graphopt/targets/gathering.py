@@ -79,6 +79,8 @@ class Lowering:
         self.constant_list: list[tuple[str, Array]] = []
         self.calls: list[UnplacedCall] = []
         self.steps = 0
+        self.sums: list[Lifetime] = []
+        """Of the layers that collect theirs row by row."""
         self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
         self.last_reader = {storage(v): n for n in self.computing for v in n.inputs}
         self.overlaps: dict[tuple[Value, Value], Overlap] = {}
@@ -127,6 +129,9 @@ class Lowering:
         number, known = self.streams.index(stream), dict[object, MadeKernel]()
         for place, layer in enumerate(stream.layers):
             self.held_bytes[layer.result] = stream.held[place] * row_bytes(layer.result)
+            if layer.sums is not None:
+                name = f"{self.graph.names[layer.region.node]} sums"
+                self.sums.append(Lifetime(name, layer.sums.nbytes, first, last))
             whole = [v for v in layer.region.operands if v not in stream.places]
             for value in [*whole, *([layer.result] if stream.kept(place) else [])]:
                 self.alive[self.held(value)] = (first, last)
@@ -138,11 +143,17 @@ class Lowering:
                 if not rows:
                     continue
                 needed = [layer.needed(inner, rows) for inner, _ in layer.inputs]
-                key = place, len(rows), layer.pads(rows), *map(len, needed)
+                ends = layer.collects and (rows.start == 0, rows.stop == layer.height)
+                key = place, len(rows), layer.pads(rows), ends, *map(len, needed)
                 if key not in known:
                     known[key] = self.made(*self.banded(layer, rows))
                 pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
                 result = self.piece(stream, turn, layer.result, rows)
+                if layer.collects:
+                    sums = Piece(f"{self.graph.names[layer.region.node]} sums")
+                    done = rows.stop == layer.height
+                    pieces += [sums] if rows.start and done else []
+                    result = Piece(layer.result) if done else sums
                 self.call(known[key], layer.banded(rows), pieces, result, first + place, at)
         self.cover_rows(stream)
         self.steps = last + 1
@@ -150,12 +161,16 @@ class Lowering:
     def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], tuple[str, ...]]:
         """The task of some rows of a layer."""
         region, forms = formed(layer.banded(rows), self.target)
+        out = self.layouts[layer.result]
         heights = [v.type.static_shape[ROWS] for v in region.body.inputs]
-        layouts = tuple(with_rows(self.layouts[v], h) for v, h in zip(region.operands, heights, strict=True))
-        return Task(region, self.target, layouts, with_rows(self.layouts[layer.result], len(rows))), forms
+        layouts = tuple(with_rows(self.layouts.get(v, out), h) for v, h in zip(region.operands, heights, strict=True))
+        if layer.collects:
+            shared = region.body.inputs[1] if rows.start and rows.stop < layer.height else None
+            return Task(region, self.target, layouts, out, shared), forms
+        return Task(region, self.target, layouts, with_rows(out, len(rows))), forms
 
     def piece(self, stream: Stream, turn: Turn, value: Value, rows: range) -> Piece:
-        """Where some rows of a value are in a turn: what is of the stream, but its result, begins with the first held."""
+        """Where some rows of a value are in a turn: within the stream, a buffer begins with the first row held."""
         place, first = stream.places.get(value), rows.start * row_bytes(value)
         if place is None or place == len(stream.layers) - 1:
             return Piece(value, first, first)
@@ -297,7 +312,7 @@ class Lowering:
         return self.constants[key]
 
     def finish(self) -> Lowered:
-        lifetimes = [*self.lifetimes(), *self.scratch_lifetimes()]
+        lifetimes = [*self.lifetimes(), *self.sums, *self.scratch_lifetimes()]
         names = self.graph.names
         plan = plan_arena(lifetimes, self.target.alignment, self.named_overlaps())
         live = occupied_bytes(lifetimes, plan.offsets, self.steps)
@@ -321,6 +336,8 @@ class Lowering:
 
     def placed(self, call: UnplacedCall, offsets: Mapping[str, int], live: int) -> KernelCall:
         def at(piece: Piece) -> BufferPlace:
+            if isinstance(piece.value, str):
+                return BufferPlace("arena", offsets[piece.value])
             return self.place(piece.value, offsets).moved(piece.start)
 
         places = [BufferPlace("constant", a) if isinstance(a, int) else at(a) for a in call.arguments]

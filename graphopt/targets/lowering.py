@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, verify
-from graphopt.targets.calls import Lowered
+from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.region import is_elementwise, lowerable
@@ -41,21 +42,29 @@ def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
     What the buffers of a cut really need is known once they have places. If it is too much, the next cut needs less.
     """
     choice, ram = Choice(whole), whole.target.ram
-    best = least_of(lowered, with_streams(whole, choice.least(FREE * choice.total)))
+    best, parts = lowered, choice.least(FREE * choice.total)
+    if any(part.stream for part in parts):
+        best = least_of(lowered, with_streams(whole, parts))
     bound = ram or 0
     while ram is not None and best.plan.size > ram:
-        parts = choice.cheapest(bound)
-        made = with_streams(whole, parts or choice.least(math.inf))
+        fitting = choice.cheapest(bound)
+        made = with_streams(whole, fitting or choice.least(math.inf))
         best = least_of(best, made)
         bound -= max(GRAIN, made.plan.size - ram)
-        if parts is None:
+        if fitting is None:
             break
     return best
 
 
 def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:
     streams = [part.stream for part in parts if part.stream is not None]
-    return Lowering(whole.graph, whole.target, whole.options, streams).run()
+    made = Lowering(whole.graph, whole.target, whole.options, streams).run()
+    notes = []
+    for part in parts:
+        if part.stream is not None:
+            ends = (whole.graph.names[part.stream.layers[end].region.node] for end in (0, -1))
+            notes.append(StreamNote(*ends, str(part.stream.rows), part.instructions))
+    return replace(made, streams=tuple(notes))
 
 
 def least_of(*programs: Lowered) -> Lowered:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
-from graphopt.ir import Node, Op, Value, arg, rebuild
-from graphopt.ops import AveragePool, Conv, ConvInteger, MaxPool, Pool, SumPool
+from graphopt.ir import Graph, Node, Op, TensorType, Value, arg, rebuild
+from graphopt.ops import Add, AveragePool, Conv, ConvInteger, MaxPool, Pool, SumPool
 from graphopt.targets.layout import Layout
 from graphopt.targets.region import Region
 
@@ -45,9 +45,14 @@ def row_bytes(value: Value) -> int:
 
 @dataclass(frozen=True)
 class Layer:
-    """A region of which some rows can be computed alone."""
+    """A region of which some rows can be computed alone.
+
+    One that ``collects`` sums whole planes: it takes rows of its operand, which count as its own, and has its result
+    with the last.
+    """
 
     region: Region
+    collects: bool = False
 
     @property
     def result(self) -> Value:
@@ -57,7 +62,7 @@ class Layer:
     def window(self) -> tuple[int, int, int]:
         """Stride, extent and padding above, along the rows; those of an elementwise region are 1, 1, 0."""
         anchor = self.region.anchor
-        if anchor is None:
+        if anchor is None or self.collects:
             return 1, 1, 0
         shapes = [v.type for v in anchor.inputs[1:2]]
         window = anchor.op.window(*shapes)  # type: ignore[attr-defined]
@@ -68,6 +73,22 @@ class Layer:
         """The rows of the head that make one of the result."""
         tail = self.region.tail
         return tail.op.window().kernel[0] if tail is not None and isinstance(tail.op, Pool) else 1
+
+    @property
+    def height(self) -> int:
+        """The rows that it makes."""
+        return rows_of(self.region.operands[0]) if self.collects else rows_of(self.result)
+
+    @property
+    def sums(self) -> TensorType | None:
+        """What one that collects has of its result before the last row."""
+        return self.region.anchor.types[0] if self.collects and self.region.anchor is not None else None
+
+    def written(self, rows: range) -> int:
+        """Up to which byte the result is written once it has some rows."""
+        if self.collects:
+            return self.result.type.nbytes * (rows.stop == self.height)
+        return rows.stop * row_bytes(self.result)
 
     @property
     def inputs(self) -> Iterator[tuple[Value, Value]]:
@@ -108,6 +129,8 @@ class Layer:
     def banded(self, rows: range) -> Region:
         """The region that makes only some rows, of the rows of its operands that these need."""
         body, anchor = self.region.body, self.region.anchor
+        if self.collects:
+            return self.collecting(rows)
 
         def cut(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
             (value,) = node.results
@@ -120,6 +143,28 @@ class Layer:
             return padded(node.op, self.pads(rows)).apply(*inputs, name=node.name, origins=node.origins).results
 
         return replace(self.region, body=rebuild(body, cut))
+
+    def collecting(self, rows: range) -> Region:
+        """Of one that collects: the sums of some rows, added to those before them; the result, if they are the last."""
+        body, anchor = self.region.body, self.region.anchor
+        assert anchor is not None and isinstance(anchor.op, SumPool)
+        (x,), (sums,) = body.inputs, anchor.results
+        shape = [*x.type.static_shape]
+        shape[ROWS] = len(rows)
+        band = arg(x.node.name, x.type.dtype, shape)
+        before = [arg("sums", sums.type.dtype, sums.type.static_shape)] if rows.start else []
+        found = dataclasses.replace(anchor.op, kernel=tuple(shape[ROWS:]))(band, name=anchor.name)
+        total = Add()(found, *before) if before else found
+        if rows.stop < self.height:
+            return replace(
+                self.region, body=Graph((band, *before), (total,)), operands=(*self.region.operands, *before)
+            )
+
+        def after(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+            return (total,) if node is anchor else None
+
+        ends = rebuild(Graph((x,), body.outputs), after).outputs
+        return replace(self.region, body=Graph((band, *before), ends), operands=(*self.region.operands, *before))
 
 
 def padded(op: Op, pads: tuple[int, int]) -> Op:
@@ -144,6 +189,8 @@ def layer_of(region: Region, layouts: Mapping[Value, Layout]) -> Layer | None:
         x, *others = anchor.inputs
         if not isinstance(anchor.op, SLIDING) or not all_constant(others) or x in region.epilogue_operands:
             return None
+        if collects(region):
+            return Layer(region, collects=True) if by_rows(layouts[region.operands[0]]) else None
         layer = Layer(region)
         stride, extent, pad = layer.window
         below = (rows_of(head) - 1) * stride + extent - pad - rows_of(x)
@@ -159,6 +206,15 @@ def layer_of(region: Region, layouts: Mapping[Value, Layout]) -> Layer | None:
     if not all(by_rows(layouts[v]) for v in (result, *region.operands)):
         return None
     return Layer(region)
+
+
+def collects(region: Region) -> bool:
+    """Whether a region sums whole planes of one operand, in 32 bits."""
+    anchor = region.anchor
+    if anchor is None or not isinstance(anchor.op, SumPool) or region.tail is not None or len(region.operands) != 1:
+        return False
+    plane = anchor.inputs[0].type.static_shape[ROWS:]
+    return anchor.op.kernel == plane and not any(anchor.op.pads) and anchor.types[0].dtype == "int32"
 
 
 def all_constant(values: Sequence[Value]) -> bool:
@@ -194,7 +250,7 @@ class Stream:
 
         The first turns fill what is held, and the last layer makes nothing in them.
         """
-        heights = [rows_of(layer.result) for layer in self.layers]
+        heights = [layer.height for layer in self.layers]
         end = self.rows
         while max(self.ends(end - self.rows)) > 0:
             end -= self.rows
@@ -254,6 +310,6 @@ class Stream:
                         start = layer.needed(inner, rows).start * row_bytes(value)
                         later[value] = min(start, later.get(value, start))
                 if layer is self.layers[-1]:
-                    written = rows.stop * row_bytes(layer.result)
+                    written = layer.written(rows)
                     gaps |= {value: max(gaps.get(value, 0), written - start) for value, start in later.items()}
         return {value: gaps.get(value, 0) for value in later}

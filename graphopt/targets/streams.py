@@ -61,8 +61,9 @@ class Choice:
         self.whole = whole
         self.layers = [whole.layer(node) for node in whole.computing]
         self.buffers, self.scratch = whole.lifetimes(), whole.scratch_lifetimes()
-        overlaps = whole.named_overlaps()
-        self.steps = step_bytes([*self.buffers, *self.scratch], self.sizes([*self.buffers, *self.scratch]), overlaps)
+        lifetimes = [*self.buffers, *self.scratch]
+        steps = step_bytes(lifetimes, self.sizes(lifetimes), whole.named_overlaps())
+        self.steps = steps + [0] * (len(self.layers) - len(steps))
         self.known: dict[tuple[int, int, Fraction], Part] = {}
 
     def sizes(self, lifetimes: list[Lifetime]) -> dict[str, int]:
@@ -89,6 +90,8 @@ class Choice:
                 uses = self.whole.graph.uses
                 if stop - first > 1 and all(v not in outputs and inside.issuperset(uses[v]) for v in between):
                     found.append((first, stop))
+                if layer.collects:  # nothing of its result is there before the end
+                    break
         return found
 
     def floor(self, first: int, stop: int) -> int:
@@ -112,7 +115,7 @@ class Choice:
         """The bytes of the fullest step of a stream."""
         whole, names, last = self.whole, self.whole.graph.names, len(stream.layers) - 1
         buffers: dict[str, Lifetime] = {}
-        for place, layer in enumerate(stream.layers):
+        for layer in stream.layers:
             for value in layer.region.operands:
                 held = whole.held(value)
                 if value not in stream.places and whole.in_arena(held):
@@ -132,6 +135,11 @@ class Choice:
             Lifetime(b.name, b.size, b.first - first, b.last - first)
             for b in self.scratch
             if first <= b.first <= first + last
+        ]
+        scratch += [
+            Lifetime(f"{names[layer.region.node]} sums", layer.sums.nbytes, 0, last)
+            for layer in stream.layers
+            if layer.sums is not None
         ]
         result = names[stream.layers[-1].result.node]
         overlaps = {(names[v.node], result): Overlap(gap) for v, gap in whole.gaps(stream).items()}
@@ -163,7 +171,7 @@ class Choice:
 
     def least(self, instructions: float) -> list[Part]:
         """The parts that hold the fewest bytes of those that add no more than so many instructions."""
-        low, high = 0, max(self.steps)
+        low, high = 0, max(self.steps, default=0)
         best = self.cheapest(high) or []
         while high - low > GRAIN:
             bound = (low + high) // 2

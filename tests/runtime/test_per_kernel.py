@@ -49,8 +49,10 @@ def test_the_calls_are_all_but_the_driver(target: str) -> None:
 
 def test_nobody_counts_elsewhere() -> None:
     assert measured("host")[1].per_kernel is None
-    assert calls_of("region 9\ncall 5\nregion 77\ncall 5\n", 2) is None
-    assert calls_of("region 9\ncall 5\ncall 6\nregion 77\ncall 5\ncall 6\nregion 77\n", 2) == (5, 6)
+    assert calls_of("region 9\ncall 5\nregion 77\ncall 5\n", [(1, 2)]) is None
+    assert calls_of("region 9\ncall 5\ncall 6\nregion 77\ncall 5\ncall 6\nregion 77\n", [(1, 2)]) == (5, 6)
+    turns = "".join(f"call {n}\n" for n in (1, 20, 300, 20, 300, 4000))
+    assert calls_of(f"region 9\n{turns}region 77\n", [(1, 1), (2, 2), (1, 1)]) == (1, 40, 600, 4000)
 
 
 def test_bench_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,8 @@
-"""Streams of rows: the same numbers as planes, whatever the shapes, and every byte held until its last reader has it."""
+"""Streams of rows: the same numbers as planes, whatever the shapes, and each byte is held until it was read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,17 +13,17 @@ import pytest
 from compiling import check_program
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tagged import lowered_with_values, run_tagged
+from tagged import run_tagged
 from targets.test_overlap import Draw, conv, layer, narrowed
 
 import graphopt
 from graphopt.errors import BudgetExceeded
 from graphopt.ir import Graph, Value, arg, evaluate
-from graphopt.ops import Add, Relu, WeightedSum
+from graphopt.ops import Add, Relu, SumPool, WeightedSum
 from graphopt.passes import Fuse
 from graphopt.targets import get_target
 from graphopt.targets.gathering import Lowering
-from graphopt.targets.rows import Layer, Stream, rows_of
+from graphopt.targets.rows import Layer, Stream
 
 M4 = get_target("cortex-m4")
 HEIGHTS = st.sampled_from([Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(2), Fraction(3)])
@@ -42,7 +42,7 @@ def residual(x: Value, draw: Draw) -> Value:
     return added(y, x if stride == 1 else conv(x, channels, 1, 2, (0,) * 4, depthwise=False))
 
 
-def net(draw: Draw, layers: int = 4) -> Graph:
+def drawn_net(draw: Draw, layers: int = 4) -> Graph:
     """Layers over planes and residual blocks, between convolutions of single pixels."""
     x = arg("x", "int8" if draw(0, 2) else "float32", (1, draw(1, 9), draw(6, 15), draw(3, 8)))
     y = conv(x, draw(1, 9), 1, 1, (0,) * 4, depthwise=False)
@@ -55,6 +55,7 @@ def streams_of(graph: Graph, rows: Fraction) -> Sequence[Stream]:
     """The longest stream of a graph whose first and last layers are whole."""
     lowering = Lowering(graph, M4)
     layers = [one for node in lowering.computing[1:-1] if (one := lowering.layer(node)) is not None]
+    layers = layers[: next((i for i, one in enumerate(layers, 1) if one.collects), len(layers))]
     while len(layers) > 1 and not closed(graph, layers):
         layers.pop()
     return [Stream(tuple(layers), rows)] if len(layers) > 1 else []
@@ -69,7 +70,7 @@ def closed(graph: Graph, layers: Sequence[Layer]) -> bool:
 @settings(max_examples=8)
 @given(data=st.data(), rows=HEIGHTS)
 def test_drawn_streams(data: st.DataObject, rows: Fraction, tmp_path_factory: pytest.TempPathFactory) -> None:
-    graph = net(lambda low, high: data.draw(st.integers(low, high)))
+    graph = drawn_net(lambda low, high: data.draw(st.integers(low, high)))
     folder = tmp_path_factory.mktemp("tagged")
     assert run_tagged(graph, M4, folder, streams=lambda g: streams_of(g, rows)) == ""
 
@@ -78,7 +79,7 @@ def test_drawn_streams(data: st.DataObject, rows: Fraction, tmp_path_factory: py
 @settings(max_examples=300)
 @given(data=st.data(), rows=HEIGHTS)
 def test_many_streams(data: st.DataObject, rows: Fraction, tmp_path_factory: pytest.TempPathFactory) -> None:
-    graph = net(lambda low, high: data.draw(st.integers(low, high)), 6)
+    graph = drawn_net(lambda low, high: data.draw(st.integers(low, high)), 6)
     folder = tmp_path_factory.mktemp("tagged")
     assert run_tagged(graph, M4, folder, streams=lambda g: streams_of(g, rows)) == ""
 
@@ -87,7 +88,7 @@ def test_many_streams(data: st.DataObject, rows: Fraction, tmp_path_factory: pyt
 @given(data=st.data(), rows=HEIGHTS)
 def test_bands_are_what_planes_have_there(data: st.DataObject, rows: Fraction) -> None:
     """Each layer makes each of its rows once, or none that nobody needs, of rows that are held then."""
-    graph = net(lambda low, high: data.draw(st.integers(low, high)))
+    graph = drawn_net(lambda low, high: data.draw(st.integers(low, high)))
     streams = streams_of(graph, rows)
     assume(streams)
     (stream,) = streams
@@ -101,7 +102,7 @@ def test_bands_are_what_planes_have_there(data: st.DataObject, rows: Fraction) -
         for place, (one, band) in enumerate(zip(stream.layers, turn.made, strict=True)):
             assert band.start == made[place] and (not band or band.stop - turn.first[place] <= stream.held[place])
             made[place] = band.stop
-            if not band:
+            if not band or one.collects:
                 continue
             needed = [one.needed(inner, band) for inner, _ in one.inputs]
             for (_, v), span in zip(one.inputs, needed, strict=True):
@@ -113,7 +114,7 @@ def test_bands_are_what_planes_have_there(data: st.DataObject, rows: Fraction) -
             np.testing.assert_allclose(
                 got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max() * (got.dtype == np.float32)
             )
-    assert made[-1] == rows_of(stream.layers[-1].result)
+    assert made[-1] == stream.layers[-1].height
 
 
 def block(dtype: str = "int8") -> Graph:
@@ -130,6 +131,18 @@ def whole_stream(graph: Graph) -> Sequence[Stream]:
     return [Stream(tuple(one for node in lowering.computing if (one := lowering.layer(node))), Fraction(1))]
 
 
+def summed() -> Graph:
+    """Layers that end in the sum of a plane, which is read as a vector."""
+    x = arg("x", "int8", (1, 1, 9, 5))
+    y = conv(conv(x, 8, 3, 1, (1,) * 4, depthwise=False), 8, 3, 1, (1,) * 4, depthwise=True)
+    return Fuse()(Graph((x,), (narrowed(SumPool(kernel=(9, 5))(y)),)))
+
+
+@pytest.mark.parametrize("rows", [Fraction(1), Fraction(4), Fraction(9)])
+def test_planes_are_summed_row_by_row(rows: Fraction, tmp_path: Path) -> None:
+    assert run_tagged(summed(), M4, tmp_path, streams=lambda g: [replace(s, rows=rows) for s in whole_stream(g)]) == ""
+
+
 def test_rows_that_are_not_kept_from_turn_to_turn_are_caught(tmp_path: Path) -> None:
     assert run_tagged(block(), M4, tmp_path, streams=whole_stream) == ""
     with patch.object(Stream, "kept", lambda stream, place: place == len(stream.layers) - 1):
@@ -143,10 +156,11 @@ def least(graph: Graph, target: str) -> int:
     return int(caught.value.what.partition(" ")[0].replace(",", ""))
 
 
+@pytest.mark.parametrize("net", [block, summed])
 @pytest.mark.parametrize("target", ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m55"])
-def test_programs_give_the_same(target: str) -> None:
-    bytes_ = least(block(), target)
-    program = check_program(block(), replace(get_target(target), ram=bytes_))
+def test_programs_give_the_same(target: str, net: Callable[[], Graph]) -> None:
+    bytes_ = least(net(), target)
+    program = check_program(net(), replace(get_target(target), ram=bytes_))
     assert program.manifest["workspace_bytes"] == bytes_ and "loops" in program.manifest
 
 

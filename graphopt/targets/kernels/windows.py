@@ -135,7 +135,7 @@ class ExpandedWindows:
         return pixel_reads(task, self.plane, view, self.pixels)
 
     def over(self, task: Task[Op]) -> Mapping[str, Mapping[Value, Overlap]]:
-        """The only window may lie over the operand, if it is expanded as a whole: each word is read before two are written.
+        """The only window may lie over the operand, if it is expanded as a whole: a word is read, then two are written.
 
         The last word is read where the last two are written, and those before it further above.
         """
