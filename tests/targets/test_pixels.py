@@ -153,7 +153,7 @@ def test_batches_sessions_and_floats(tmp_path: Path) -> None:
     with program.session() as session:
         np.testing.assert_array_equal(session.run(pixels), many)
     np.testing.assert_array_equal(program.run(image=pixels[3:4]), many[3:4])
-    with pytest.raises(InvalidInput, match="float32.* given, uint8.* needed"):
+    with pytest.raises(InvalidInput, match=r"float32.* given, uint8.* needed"):
         program.run(pixels.astype(np.float32))
 
 
@@ -181,7 +181,7 @@ def test_the_files_say_what_bytes_stand_for() -> None:
 def test_a_manifest_with_strange_pixels(pixels: Any) -> None:
     program = graphopt.compile(net(4), ports={"image": Port(dtype="uint8")})
     manifest = {**program.manifest, "inputs": [{**program.manifest["inputs"][0], "pixels": pixels}]}
-    with pytest.raises(InvalidInput, match="pixels|image"):
+    with pytest.raises(InvalidInput, match=r"pixels|image"):
         _ = Program({**program.files, "manifest.json": json.dumps(manifest).encode()}).manifest
 
 

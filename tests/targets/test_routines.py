@@ -16,6 +16,7 @@ from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine
+from graphopt.targets.instructions.pixels import FLIP_SIGNS
 
 Argument = Array | int | None
 
@@ -61,6 +62,13 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
         rows = np.zeros((lines, width + gap), np.int16)
         rows[:, :width] = source[::step].reshape(lines, width)
         yield Case(portable.WIDEN_ROWS, (None, source, step, width, lines, gap), (rows.ravel(),))
+
+
+def flips(rng: np.random.Generator) -> Iterator[Case]:
+    """Of any number of bytes: words, those that are left, and no whole word."""
+    for count in (1, 3, 15, 16, 17, 64, 93):
+        source = rng.integers(0, 256, count).astype(np.uint8)
+        yield Case(FLIP_SIGNS, (None, source, count), ((source.astype(np.int16) - 128).astype(np.int8),))
 
 
 def sums(rng: np.random.Generator) -> Iterator[Case]:
@@ -117,7 +125,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 
 def cases() -> list[Case]:
     rng = np.random.default_rng(0)
-    return [*copies(rng), *sums(rng), *depthwise(rng)]
+    return [*copies(rng), *flips(rng), *sums(rng), *depthwise(rng)]
 
 
 def statements(case: Case) -> list[str]:
