@@ -14,6 +14,9 @@ FORM = "write image=nhwc:uint8:1/255, or image=nhwc:uint8:1/255:mean=0.485,0.456
 KINDS = (("layout", "n[a-z]+"), ("dtype", "[a-z]+[0-9]+"), ("scale", "[^=]+"), ("mean", "mean=.*"), ("std", "std=.*"))
 """What a part is, by the first pattern that it matches."""
 
+IDLE = (("scale", "1"), ("mean", "0"), ("std", "1"))
+"""The numbers of a port of which nothing is said."""
+
 
 def read_ports(given: list[str]) -> dict[str, Port]:
     """Ports by name; raises ``InvalidInput`` with the option that cannot be read."""
@@ -39,9 +42,8 @@ def read_port(parts: list[str]) -> Port:
         if kind is None or kind in found:
             raise InvalidInput(f"{part!r} cannot be read", advice=FORM)
         found[kind] = part
-    several = {kind: read_numbers(found[kind].partition("=")[2]) for kind in ("mean", "std") if kind in found}
-    scale = {"scale": read_numbers(found["scale"])[0]} if "scale" in found else {}
-    return Port(found.get("layout", "nchw"), found.get("dtype"), **scale, **several)
+    (scale, *_), mean, std = (read_numbers(found.get(kind, idle).rpartition("=")[2]) for kind, idle in IDLE)
+    return Port(found.get("layout", "nchw"), found.get("dtype"), scale, mean, std)
 
 
 def read_numbers(text: str) -> list[float]:
