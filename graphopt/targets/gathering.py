@@ -51,6 +51,10 @@ def copy_outputs(graph: Graph) -> Graph:
     return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
 
 
+Forms = tuple[tuple[str, RuleChoice[None]], ...]
+"""By which rules operators took forms of the target, as ``formed`` has them."""
+
+
 @dataclass(frozen=True)
 class MadeKernel:
     """The function of a kernel by name, the indices of its constants, and what else of it a call needs."""
@@ -134,7 +138,8 @@ class Lowering:
                 self.sums.append(Lifetime(name, layer.sums.nbytes, first, last))
             whole = [v for v in layer.region.operands if v not in stream.places]
             for value in [*whole, *([layer.result] if stream.kept(place) else [])]:
-                self.alive[self.held(value)] = (first, last)
+                held = self.held(value)
+                self.alive[held] = min(first, self.alive.get(held, (first, last))[0]), last
         for count, turn in enumerate(stream.turns):
             for place, layer in enumerate(stream.layers):
                 at = (number, turn.cycle)
@@ -158,7 +163,7 @@ class Lowering:
         self.cover_rows(stream)
         self.steps = last + 1
 
-    def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], tuple[str, ...]]:
+    def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], Forms]:
         """The task of some rows of a layer."""
         region, forms = formed(layer.banded(rows), self.target)
         out = self.layouts[layer.result]
@@ -187,8 +192,8 @@ class Lowering:
         old = self.piece(stream, stream.turns[count - 1], value, rows)
         new = self.piece(stream, turn, value, rows)
         how = Chosen("rows that are held on", "", "", ())
-        call = self.named(built), (old,), (), new, self.graph.names[value.node], "move", how, 0, step
-        self.calls.append(UnplacedCall(*call, (self.streams.index(stream), turn.cycle)))
+        name, node, at = self.named(built), self.graph.names[value.node], (self.streams.index(stream), turn.cycle)
+        self.calls.append(UnplacedCall(name, (old,), (), new, node, "move", how, 0, step, at))
 
     def cover_rows(self, stream: Stream) -> None:
         """The result of a stream may come to lie over operands of its layers that nothing else reads later."""
@@ -204,18 +209,18 @@ class Lowering:
         return {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
-            if self.in_arena(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
+            if self.gives_way(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
         }
 
     def layer(self, node: Node) -> Layer | None:
         """A node as a layer of streams, if it can be one."""
         return layer_of(self.region(node)[0], self.layouts)
 
-    def region(self, node: Node) -> tuple[Region, tuple[str, ...]]:
+    def region(self, node: Node) -> tuple[Region, Forms]:
         """The region of a node, and what its forms say."""
         return formed(region_of(node, lowered_operators()), self.target)
 
-    def made(self, task: Task[Op], forms: tuple[str, ...]) -> MadeKernel:
+    def made(self, task: Task[Op], forms: Forms) -> MadeKernel:
         """Choose and build the kernel of a task; equal kernels are one function."""
         choice = (
             choose_kernel(task)
@@ -255,7 +260,7 @@ class Lowering:
     ) -> None:
         text = ", ".join(n.op.name for n in region.compute)
         macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
-        arguments = (*read, *made.constants)
+        arguments: tuple[Piece | int, ...] = (*read, *made.constants)
         node = self.graph.names[region.node]
         self.calls.append(
             UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn)
@@ -267,7 +272,7 @@ class Lowering:
         for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
             if (
                 inner in region.pointwise_operands
-                and self.in_arena(held)
+                and self.gives_way(held)
                 and self.in_arena(result)
                 and self.last_reader[storage(operand)] is region.node
                 and buffers.count(held) == 1
@@ -288,7 +293,7 @@ class Lowering:
         return {
             inner: held
             for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True)
-            if self.in_arena(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
+            if self.gives_way(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
         }
 
     def held(self, value: Value) -> Value:
@@ -301,6 +306,10 @@ class Lowering:
     def in_arena(self, value: Value) -> bool:
         port = isinstance(value.op, Input) or value in self.outputs
         return not isinstance(value.op, Constant) and (self.options.in_arena or not port)
+
+    def gives_way(self, held: Value) -> bool:
+        """Whether a result may lie over a buffer after its last reader; that of an output is the caller's to read."""
+        return self.in_arena(held) and held not in self.outputs
 
     def constant(self, node: str, name: str, data: Array) -> int:
         """The index of a constant; equal ones are stored once."""

@@ -62,8 +62,8 @@ def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:
     notes = []
     for part in parts:
         if part.stream is not None:
-            ends = (whole.graph.names[part.stream.layers[end].region.node] for end in (0, -1))
-            notes.append(StreamNote(*ends, str(part.stream.rows), part.instructions))
+            first, last = (whole.graph.names[part.stream.layers[end].region.node] for end in (0, -1))
+            notes.append(StreamNote(first, last, str(part.stream.rows), part.instructions))
     return replace(made, streams=tuple(notes))
 
 

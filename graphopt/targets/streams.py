@@ -166,8 +166,8 @@ class Choice:
         for first, end in self.spans:
             if end == stop and max(self.steps[first:stop]) > bound:
                 fitting = (part for rows in HEIGHTS if (part := self.part(first, stop, rows)).nbytes <= bound)
-                part = next(fitting, None) if self.floor(first, stop) <= bound else None
-                yield from [part] if part else []
+                found = next(fitting, None) if self.floor(first, stop) <= bound else None
+                yield from [found] if found else []
 
     def least(self, instructions: float) -> list[Part]:
         """The parts that hold the fewest bytes of those that add no more than so many instructions."""

@@ -143,6 +143,18 @@ def test_planes_are_summed_row_by_row(rows: Fraction, tmp_path: Path) -> None:
     assert run_tagged(summed(), M4, tmp_path, streams=lambda g: [replace(s, rows=rows) for s in whole_stream(g)]) == ""
 
 
+def test_what_lies_between_two_streams_is_whole(tmp_path: Path) -> None:
+    def two(graph: Graph) -> Sequence[Stream]:
+        (stream,) = whole_stream(graph)
+        return [Stream(stream.layers[:3], Fraction(1)), Stream(stream.layers[3:], Fraction(2))]
+
+    x = arg("x", "int8", (1, 1, 9, 5))
+    y = x
+    for channels in (8, 8, 8, 6, 6, 1):
+        y = conv(y, channels, 3, 1, (1,) * 4, depthwise=False)
+    assert run_tagged(Fuse()(Graph((x,), (y,))), M4, tmp_path, streams=two) == ""
+
+
 def test_rows_that_are_not_kept_from_turn_to_turn_are_caught(tmp_path: Path) -> None:
     assert run_tagged(block(), M4, tmp_path, streams=whole_stream) == ""
     with patch.object(Stream, "kept", lambda stream, place: place == len(stream.layers) - 1):
