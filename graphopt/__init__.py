@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from graphopt.passes import optimize as optimize
     from graphopt.plugins import load_plugins as load_plugins
     from graphopt.runtime import Program as Program
+    from graphopt.targets import Port as Port
     from graphopt.targets import Target as Target
     from graphopt.targets import compile as compile
     from graphopt.targets import get_target as get_target
@@ -44,6 +45,7 @@ PUBLIC = {
     "Graph": "graphopt.ir",
     "GraphoptError": "graphopt.errors",
     "Pipeline": "graphopt.passes",
+    "Port": "graphopt.targets",
     "Program": "graphopt.runtime",
     "Target": "graphopt.targets",
     "analyze_quantization": "graphopt.passes",

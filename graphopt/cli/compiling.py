@@ -76,6 +76,14 @@ def compile_command(
     data: DataOption = None,
     labels: LabelsOption = None,
     io: Annotated[str, typer.Option("--io", help="what a quantized program takes: native or float32")] = "native",
+    port: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--port",
+            metavar="NAME=WHAT",
+            help="a port as the caller has it: image=nhwc:uint8:1/255, perhaps with :mean=... and :std=... behind it",
+        ),
+    ] = None,
     nhwc: Annotated[
         list[str] | None, typer.Option("--nhwc", metavar="PORT", help="an input or output with its channels last")
     ] = None,
@@ -100,6 +108,7 @@ def compile_command(
 ) -> None:
     """Compile a model: a shared library for Linux, a C project for a microcontroller."""
     from graphopt.cli.evaluate import measure_accuracy, show_accuracy
+    from graphopt.cli.ports import read_ports
     from graphopt.cli.samples import Preparation, read_samples
     from graphopt.passes import Context, Pipeline
     from graphopt.report import describe_program
@@ -114,14 +123,14 @@ def compile_command(
     context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
     with working(f"compiling for {target}"):
         small = Pipeline(chosen, check=check)(graph, context)
-        ports = dict.fromkeys(nhwc or [], "nhwc")
         program = compile(
             small,
             target,
             name=name,
             batch=batch,
             io=io,
-            layout=ports,
+            ports=read_ports(port or []),
+            layout=dict.fromkeys(nhwc or [], "nhwc"),
             io_in_arena=io_in_arena,
             ram=ram,
             optimize=optimize,

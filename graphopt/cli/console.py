@@ -21,8 +21,8 @@ from graphopt.records import to_json
 UNFOLDED = 1 << 16
 """Columns, where no terminal limits them."""
 
-out = Console(width=None if sys.stdout.isatty() else UNFOLDED)
-err = Console(stderr=True, width=None if sys.stderr.isatty() else UNFOLDED)
+out = Console(emoji=False, width=None if sys.stdout.isatty() else UNFOLDED)
+err = Console(emoji=False, stderr=True, width=None if sys.stderr.isatty() else UNFOLDED)
 
 
 class CleanTable(Table):

@@ -41,6 +41,9 @@ def program_table(report: ProgramReport, folder: str) -> Table:
 
 def port_text(port: ProgramPort) -> str:
     text = f"{port.dtype}{list(port.shape)}"
+    if port.pixels is not None:
+        means, stds = (", ".join(f"{n:.6g}" for n in numbers) for numbers in (port.pixels.mean, port.pixels.std))
+        return escape(f"{text}, pixels: scale {port.pixels.scale:.6g}, mean {means}, std {stds}")
     return escape(text if port.scale is None else f"{text}, scale {port.scale:.6g}, zero point {port.zero_point}")
 
 

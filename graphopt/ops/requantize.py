@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.ir import Array, Op, Sampler, TensorType, Trait, Value, constant, expect
-from graphopt.ops.elementwise import broadcast
+from graphopt.ops.elementwise import Add, broadcast
 from graphopt.ops.integer import sample_quantized
 from graphopt.ops.logic import Cast
+from graphopt.ops.shape import Concat, Reshape, Slice
 
-__all__ = ["Lookup", "Requantize"]
+__all__ = ["ChannelLookup", "FlipSign", "Lookup", "Requantize"]
 
 NARROW = ("int8", "uint8", "int16")
 
@@ -92,3 +93,60 @@ class Lookup(Op, name="lookup"):
     def sample(cls, draw: Sampler, x: Value) -> Value | None:
         q = sample_quantized(draw, x)
         return None if q is None else cls()(q, draw.weights(256))
+
+
+class ChannelLookup(Op, name="channel_lookup"):
+    """table[c, x - lowest of x's dtype] in channel c, on axis 1; x is int8 or uint8, table [channels, 256]."""
+
+    traits = Trait.PER_SAMPLE
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        x, table = inputs
+        fits = x.dtype in ("int8", "uint8") and x.rank > 1 and table.shape == (x.shape[1], 256)
+        expect(fits, f"{self.name} of {x} in {table}")
+        return x.with_dtype(table.dtype)
+
+    def evaluate(self, *inputs: Array) -> Array:
+        x, table = inputs
+        channels = np.arange(x.shape[1]).reshape(-1, *[1] * (x.ndim - 2))
+        return np.asarray(table[channels, x.astype(np.int64) - np.iinfo(x.dtype).min])
+
+    def decompose(self, *inputs: Value) -> tuple[Value, ...]:
+        """One lookup a channel."""
+        x, table = inputs
+        channels = table.type.static_shape[0]
+        rows = [Reshape(shape=(256,))(Slice(axis=0, start=c, stop=c + 1)(table)) for c in range(channels)]
+        parts = [Lookup()(Slice(axis=1, start=c, stop=c + 1)(x), row) for c, row in enumerate(rows)]
+        return (Concat(axis=1)(*parts),)
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        q = sample_quantized(draw, x)
+        if q is None or q.type.rank < 2 or not isinstance(q.type.shape[1], int):
+            return None
+        return cls()(q, draw.weights(q.type.shape[1], 256))
+
+
+class FlipSign(Op, name="flip_sign"):
+    """x with its highest bit flipped: uint8 x as the int8 x - 128, and int8 x as the uint8 x + 128."""
+
+    traits = Trait.ELEMENTWISE | Trait.PER_SAMPLE
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        (x,) = inputs
+        expect(x.dtype in ("int8", "uint8"), f"{self.name} of {x}")
+        return x.with_dtype("int8" if x.dtype == "uint8" else "uint8")
+
+    def evaluate(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.asarray((x.view(np.uint8) ^ 0x80).view("int8" if x.dtype == np.uint8 else "uint8"))
+
+    def decompose(self, *inputs: Value) -> tuple[Value, ...]:
+        (x,) = inputs
+        step = constant(np.asarray(-128 if x.type.dtype == "uint8" else 128, np.int32))
+        return (Cast(to=self.infer(x.type).dtype)(Add()(Cast(to="int32")(x), step)),)
+
+    @classmethod
+    def sample(cls, draw: Sampler, x: Value) -> Value | None:
+        q = sample_quantized(draw, x)
+        return None if q is None else cls()(cls()(q) if draw.integer(0, 1) else q)

@@ -12,6 +12,15 @@ from graphopt.runtime import Program, Run
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """What bytes p stand for: (p * scale - mean) / std, with numbers of each channel or one of all."""
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class ProgramPort:
     """An input or output; if a scale is given, real values are ``scale * (integer - zero_point)``."""
 
@@ -20,6 +29,7 @@ class ProgramPort:
     shape: tuple[int, ...]
     scale: float | None = None
     zero_point: int | None = None
+    pixels: Pixels | None = None
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,10 @@ def check_port(port: Mapping[str, Any], batched: bool) -> None:
     expect(math.prod(shape) * np.dtype(port["dtype"]).itemsize <= MAX_BYTES, where, shape, "a shape that fits memory")
     expect(bool(shape) or not batched, where, shape, "a shape with a batch")
     expect(("scale" in port) == ("zero_point" in port), where, port, "a scale with a zero point")
+    if "pixels" in port:
+        expect(port["dtype"] == "uint8" and "scale" not in port, where, port["dtype"], "uint8, the dtype of pixels")
+        parts = [port["pixels"][what] for what in ("mean", "std")]
+        expect(port["pixels"]["scale"] != 0 and all(parts), where, port["pixels"], "a scale, means and deviations")
     if "scale" in port:
         expect(port["dtype"] in INTEGERS, where, port["dtype"], "an integer that can be quantized to")
         limits = np.iinfo(port["dtype"])
@@ -154,8 +158,13 @@ def whole(low: int, high: int) -> Check:
 
 def positive(value: Any, where: str) -> None:
     limits = np.finfo(np.float32)
-    number = type(value) in (int, float) and limits.smallest_subnormal <= value <= limits.max
+    number = type(value) in (int, float) and float(limits.smallest_subnormal) <= value <= float(limits.max)
     expect(number, where, value, "a positive number of float32")
+
+
+def number(value: Any, where: str) -> None:
+    finite = type(value) in (int, float) and abs(value) <= float(np.finfo(np.float32).max)
+    expect(finite, where, value, "a number of float32")
 
 
 def power_of_two(value: Any, where: str) -> None:
@@ -225,9 +234,11 @@ DIGEST = matching("[0-9a-f]{64}", "a SHA-256")
 FILE_NAME = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}", "the name of a file")
 PREFIX = matching("[a-z][a-z0-9_]{0,30}", "a C prefix")
 MEMORY = fields({"origin": whole(0, (1 << 32) - 1), "size": whole(1, 1 << 32)})
+PIXELS = fields({"scale": number, "mean": listed(number), "std": listed(positive)})
+"""Of bytes p that stand for (p * scale - mean) / std, with numbers of each channel or one of all."""
 PORT = fields(
     {"name": text, "dtype": one_of(*DTYPES), "shape": listed(whole(1, MAX_BYTES))},
-    {"scale": positive, "zero_point": whole(-(1 << 31), (1 << 31) - 1)},
+    {"scale": positive, "zero_point": whole(-(1 << 31), (1 << 31) - 1), "pixels": PIXELS},
 )
 KERNEL = fields(
     {"node": text, "kernel": text, "operators": text},

@@ -2,6 +2,7 @@
 
 from graphopt.targets.cost import TargetCost
 from graphopt.targets.driver import compile
+from graphopt.targets.port import Port
 from graphopt.targets.target import Target, builtin_targets, get_target, known_targets
 
-__all__ = ["Target", "TargetCost", "builtin_targets", "compile", "get_target", "known_targets"]
+__all__ = ["Port", "Target", "TargetCost", "builtin_targets", "compile", "get_target", "known_targets"]

@@ -23,7 +23,7 @@ from graphopt.targets.codegen_c import OF_MATH_H, print_function
 from graphopt.targets.instructions import Instruction, definition, used
 from graphopt.targets.kernels import Built
 from graphopt.targets.naming import identifier, label, unique
-from graphopt.targets.ports import Port
+from graphopt.targets.ports import PlacedPort
 from graphopt.targets.target import Target
 
 OPTIMIZE = ("-O2", "-ffp-contract=off")
@@ -151,7 +151,7 @@ def batch_workspace(lowered: Lowered, alignment: int) -> int:
     return sum(-(-size // alignment) * alignment for size in sizes)
 
 
-def port_context(port: Port) -> dict[str, object]:
+def port_context(port: PlacedPort) -> dict[str, object]:
     shape = port.type.static_shape
     size = int(np.prod(shape))
     return {
@@ -162,6 +162,7 @@ def port_context(port: Port) -> dict[str, object]:
         "size": size,
         "scale": None if port.scale is None else c_literal(port.scale, "float32"),
         "zero_point": port.zero_point,
+        "pixels": None if port.pixels is None else port.pixels.formula,
         "offset": port.offset,
         "bytes": size * np.dtype(port.type.dtype).itemsize,
     }
@@ -251,8 +252,11 @@ def manifest_file(
 def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict[str, object]:
     """What the runtime needs to know to build, load and run the artifact, and what a report shows."""
 
-    def port(p: Port) -> dict[str, object]:
+    def port(p: PlacedPort) -> dict[str, object]:
         known: dict[str, object] = {"name": p.name, "dtype": p.type.dtype, "shape": list(p.type.static_shape)}
+        if p.pixels is not None:
+            meaning = {"scale": p.pixels.factor, "mean": list(p.pixels.means), "std": list(p.pixels.stds)}
+            return {**known, "pixels": meaning}
         return known if p.scale is None else {**known, "scale": p.scale, "zero_point": p.zero_point}
 
     return {

@@ -10,7 +10,7 @@ from graphopt.ir import Array, Value
 from graphopt.targets.debug import Chosen
 from graphopt.targets.kernels import Built
 from graphopt.targets.plan import Plan
-from graphopt.targets.ports import Port
+from graphopt.targets.ports import PlacedPort
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class StreamNote:
 class Lowered:
     """All that code generation needs. ``kernels`` has each distinct function once."""
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[PlacedPort, ...]
+    outputs: tuple[PlacedPort, ...]
     kernels: dict[str, Built]
     loops: tuple[Loop, ...]
     constants: tuple[tuple[str, Array], ...]

@@ -13,6 +13,7 @@ from graphopt.runtime.build import build_library
 from graphopt.runtime.manifest import sealed
 from graphopt.runtime.program import Program
 from graphopt.targets.import_tvm import import_tvm
+from graphopt.targets.port import Port, checked_ports
 from graphopt.targets.reserved import RESERVED
 from graphopt.targets.target import OPTIMIZE, Target, get_target
 
@@ -37,6 +38,7 @@ def compile(
     name: str = "model",
     batch: int = 1,
     io: str = "native",
+    ports: Mapping[str, Port] | None = None,
     layout: Mapping[str, str] | None = None,
     io_in_arena: bool = False,
     ram: int | None = None,
@@ -47,7 +49,8 @@ def compile(
 
     ``name`` is the C prefix and the stem of the files, so that several models link into one firmware. A quantized
     program takes and gives its integers (``io="native"``), whose scales are in the header, or float32
-    (``io="float32"``). ``layout={"input": "nhwc"}`` gives a port its channels last, as cameras have them. With
+    (``io="float32"``). ``ports={"input": Port(layout="nhwc", dtype="uint8", scale=1/255)}`` takes what a camera gives:
+    channels last, and bytes that stand for reals; ``layout={"input": "nhwc"}`` is short for the first alone. With
     ``io_in_arena`` inputs and outputs are places in the workspace, where buffers of the model lie over them: the header
     says where (``<name>_input``, ``<name>_output``), and pointers to elsewhere are copied from and to. ``ram`` is a
     budget in bytes for the workspace, in place of the target's: the smaller, the more layers of a C project go by rows
@@ -56,7 +59,7 @@ def compile(
     With ``stack`` the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No C compiler is
     needed. If the linker of a Linux target is missing, the program has an object file and C sources in place of its
     library; they are linked when it first runs, or by their Makefile. Raises ``Unsupported`` with every node that
-    cannot be lowered, ``InvalidInput`` for a layout of no port, ``BudgetExceeded`` if the program does not fit, and
+    cannot be lowered, ``InvalidInput`` for what a port cannot be, ``BudgetExceeded`` if the program does not fit, and
     ``ToolFailed`` if a compiler fails.
     """
     check_name(name)
@@ -64,7 +67,8 @@ def compile(
     from graphopt.targets.artifact import library_files, library_sources, measured_project, project_files
     from graphopt.targets.codegen_llvm import compile_object
     from graphopt.targets.lowering import lower
-    from graphopt.targets.ports import native_io, port_options, with_parameters
+    from graphopt.targets.pixels import with_pixels
+    from graphopt.targets.ports import native_io, port_options, with_meaning
     from graphopt.targets.samples import samples_apart
 
     machine = get_target(target)
@@ -79,11 +83,13 @@ def compile(
     if io not in IO:
         raise InvalidInput(f"io = {io!r} is none of {', '.join(IO)}")
     verify(graph)
+    wished = checked_ports(graph, ports, layout)
+    graph = with_pixels(graph, wished)
     graph, taken, given = native_io(graph) if io == "native" else (graph, {}, {})
     batched = samples_apart(graph)
-    lowered = lower(bind_batch(graph, batch), machine, port_options(graph, layout, io_in_arena))
-    ports = with_parameters(lowered.inputs, taken), with_parameters(lowered.outputs, given)
-    lowered = replace(lowered, inputs=ports[0], outputs=ports[1])
+    lowered = lower(bind_batch(graph, batch), machine, port_options(wished, io_in_arena))
+    inputs, outputs = with_meaning(lowered.inputs, taken, wished), with_meaning(lowered.outputs, given, {})
+    lowered = replace(lowered, inputs=inputs, outputs=outputs)
     if machine.codegen == "c":
         project = measured_project if stack else project_files
         return Program(sealed(project(lowered, machine, name, batched)))

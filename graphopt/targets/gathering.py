@@ -19,7 +19,7 @@ from graphopt.targets.layout import assign_layouts
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
-from graphopt.targets.ports import AS_THEY_ARE, Port, PortOptions
+from graphopt.targets.ports import AS_THEY_ARE, PlacedPort, PortOptions
 from graphopt.targets.region import Region, region_of
 from graphopt.targets.rows import ROWS, Layer, Stream, Turn, layer_of, row_bytes, with_rows
 from graphopt.targets.scalars import SCALARS
@@ -332,12 +332,12 @@ class Lowering:
         named = {(names[a.node], names[b.node]): overlap for (a, b), overlap in self.overlaps.items()}
         return named | {(names[a.node], b): overlap for (a, b), overlap in self.scratch_overlaps.items()}
 
-    def port(self, name: str, value: Value, offsets: Mapping[str, int]) -> Port:
+    def port(self, name: str, value: Value, offsets: Mapping[str, int]) -> PlacedPort:
         """A port as the caller has it: its axes in the order of its layout, and its place if that is in the arena."""
         order = self.layouts[value].order
         type_ = replace(value.type, shape=tuple(value.type.static_shape[axis] for axis in order))
         at = self.place(value, offsets)
-        return Port(name, type_, offset=at.index if at.kind == "arena" else None)
+        return PlacedPort(name, type_, offset=at.index if at.kind == "arena" else None)
 
     def placed(self, call: UnplacedCall, offsets: Mapping[str, int], live: int) -> KernelCall:
         def at(piece: Piece) -> BufferPlace:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, Node, TensorType, Value, arg, rebuild
 from graphopt.ops import Dequantize, Quantize
+from graphopt.targets.port import Port
 
 
 @dataclass(frozen=True)
-class Port:
+class PlacedPort:
     """An input or output of the program, row-major; channels may stand last (``PortOptions``).
 
-    With a ``scale``, its integers stand for (integer - zero_point) * scale. With an ``offset`` it is in the workspace,
-    so many bytes from its start.
+    With a ``scale``, its integers stand for (integer - zero_point) * scale; those of ``pixels`` for what it says. With
+    an ``offset`` it is in the workspace, so many bytes from its start.
     """
 
     name: str
@@ -23,10 +23,7 @@ class Port:
     scale: float | None = None
     zero_point: int = 0
     offset: int | None = None
-
-
-LAYOUTS = ("nchw", "nhwc")
-"""Of a port: as the model has it, or with its channels last."""
+    pixels: Port | None = None
 
 
 @dataclass(frozen=True)
@@ -41,21 +38,9 @@ AS_THEY_ARE = PortOptions()
 """Row-major, in memory of the caller."""
 
 
-def port_options(graph: Graph, layout: Mapping[str, str] | None, in_arena: bool) -> PortOptions:
-    """The options of ``compile``, of which ``layout`` is by name of a port.
-
-    Raises ``InvalidInput`` for a name that is no port, a port without spatial axes, or another layout.
-    """
-    ports = {graph.names[v.node]: v.type for v in graph.inputs}
-    ports |= dict(zip(graph.output_names, (v.type for v in graph.outputs), strict=True))
-    for name, wanted in (layout or {}).items():
-        if name not in ports:
-            raise InvalidInput(f"no port is called {name!r}", where="layout", advice=f"there are {', '.join(ports)}")
-        if wanted not in LAYOUTS:
-            raise InvalidInput(f"{wanted!r} is none of {', '.join(LAYOUTS)}", where=f"layout of {name}")
-        if wanted == "nhwc" and ports[name].rank < 3:
-            raise InvalidInput(f"{ports[name]} has no channels to put last", where=f"layout of {name}")
-    return PortOptions(frozenset(n for n, wanted in (layout or {}).items() if wanted == "nhwc"), in_arena)
+def port_options(ports: Mapping[str, Port], in_arena: bool) -> PortOptions:
+    """What ports by name are for the lowering."""
+    return PortOptions(frozenset(name for name, port in ports.items() if port.layout == "nhwc"), in_arena)
 
 
 Parameters = tuple[float, int]
@@ -100,5 +85,16 @@ def scalar_parameters(node: Node) -> Parameters | None:
     return (float(scale), int(zero)) if scale is not None and zero is not None and not scale.ndim else None
 
 
-def with_parameters(ports: Sequence[Port], parameters: Mapping[str, Parameters]) -> tuple[Port, ...]:
-    return tuple(replace(p, scale=s[0], zero_point=s[1]) if (s := parameters.get(p.name)) else p for p in ports)
+def with_meaning(
+    ports: Sequence[PlacedPort], parameters: Mapping[str, Parameters], wished: Mapping[str, Port]
+) -> tuple[PlacedPort, ...]:
+    """The ports of a program with what their integers stand for, by name."""
+
+    def told(port: PlacedPort) -> PlacedPort:
+        if port.name in parameters:
+            scale, zero_point = parameters[port.name]
+            return replace(port, scale=scale, zero_point=zero_point)
+        given = wished.get(port.name)
+        return replace(port, pixels=given) if given is not None and given.dtype is not None else port
+
+    return tuple(map(told, ports))

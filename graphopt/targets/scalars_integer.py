@@ -45,6 +45,12 @@ def lookup(op: ops.Lookup, x: Expr, table: Tensor) -> Expr:
     return lanewise(element)(x)
 
 
+@scalar_rule(ops.FlipSign)
+def flip_sign(op: ops.FlipSign, x: Expr) -> Expr:
+    other = "int8" if str(x.ty).startswith("uint8") else "uint8"
+    return cast(tirx.bitwise_xor(cast(x, "uint8"), constant(0x80, cast(x, "uint8"))), other)
+
+
 @scalar_rule(ops.IntegerSqrt)
 def integer_sqrt(op: ops.IntegerSqrt, x: Expr) -> Expr:
     return cast(tirx.sqrt(cast(x, "float64")), "int64")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import program, run_c
-from targets.test_routines import Case, int8, scalings, statements
+from targets.test_routines import Case, flips, int8, scalings, statements
 
 from graphopt.ir import Array
 from graphopt.targets import get_target
@@ -113,7 +113,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 @pytest.mark.parametrize("target", [None, "cortex-m55"], ids=lambda target: target or "portable")
 def test_what_is_computed_is_what_is_meant(target: str | None, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    drawn = [*products(rng), *columns(rng), *additions(rng), *poolings(rng), *depthwise(rng)]
+    drawn = [*products(rng), *flips(rng), *columns(rng), *additions(rng), *poolings(rng), *depthwise(rng)]
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [find_instruction(name, get_target(target)) if target else INSTRUCTIONS[name, None] for name in names]
     assert all(one.isa == ("mve" if target else None) for one in found)

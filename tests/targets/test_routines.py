@@ -16,6 +16,7 @@ from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
+from graphopt.targets.instructions.pixels import FLIP_SIGNS
 
 Argument = Array | int | None
 
@@ -91,6 +92,13 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(portable.WIDEN_TWO, (None, None, source, step, width, lines, gap), (two[0].ravel(), two[1].ravel()))
 
 
+def flips(rng: np.random.Generator) -> Iterator[Case]:
+    """Of any number of bytes: words, those that are left, and no whole word."""
+    for count in (1, 3, 15, 16, 17, 64, 93):
+        source = rng.integers(0, 256, count).astype(np.uint8)
+        yield Case(FLIP_SIGNS, (None, source, count), ((source.astype(np.int16) - 128).astype(np.int8),))
+
+
 def sums(rng: np.random.Generator) -> Iterator[Case]:
     """Of one to ten blocks, so that loops over four are entered everywhere."""
     for blocks, scaled, form in product((*range(1, 11), 33), (True, False), (products.PACKED, products.WIDE)):
@@ -151,7 +159,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 
 def cases() -> list[Case]:
     rng = np.random.default_rng(0)
-    return [*copies(rng), *sums(rng), *scaled_to_int16(rng), *depthwise(rng)]
+    return [*copies(rng), *flips(rng), *sums(rng), *scaled_to_int16(rng), *depthwise(rng)]
 
 
 def statements(case: Case) -> list[str]:

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from harness import program, run_c
 from targets.test_mve_routines import spaced, windows_of
-from targets.test_routines import Case, int8, scalings, statements
+from targets.test_routines import Case, flips, int8, scalings, statements
 
 from graphopt.runtime.build import run_tool
 from graphopt.targets import get_target
 from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruction, thumb_products
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
+from graphopt.targets.instructions.pixels import FLIP_SIGNS
 from graphopt.targets.instructions.thumb_depthwise import Tile, depthwise_routine
 from graphopt.targets.instructions.thumb_rows import OFFSET_ROWS
 
@@ -79,7 +80,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 @pytest.mark.parametrize("portable", [True, False], ids=["portable", "assembly"])
 def test_what_is_computed_is_what_is_meant(target: str, portable: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    drawn = [*products(rng, target), *rows(rng), *depthwise(rng)]
+    drawn = [*products(rng, target), *flips(rng), *rows(rng), *depthwise(rng)]
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [INSTRUCTIONS[name, None] if portable else find_instruction(name, get_target(target)) for name in names]
     assert all((one.isa is None) == portable for one in found)
@@ -97,7 +98,7 @@ def test_what_is_computed_is_what_is_meant(target: str, portable: bool, tmp_path
 @pytest.mark.parametrize("target", ORDERS)
 def test_clang_takes_the_assembly(target: str, tmp_path: Path) -> None:
     """Its assembler and its older syntax are not those of GCC."""
-    found = [*ORDERS[target].values(), OFFSET_ROWS, *map(depthwise_routine, TILES)]
+    found = [*ORDERS[target].values(), FLIP_SIGNS, OFFSET_ROWS, *map(depthwise_routine, TILES)]
     bodies = [definition(find_instruction(one.name, get_target(target))) for one in found]
     (tmp_path / "routines.c").write_text("\n".join(["#include <stdint.h>", *bodies]))
     options = ["--target=arm-none-eabi", f"-mcpu={target}", "-mthumb", "-ffreestanding", "-Dstatic="]

@@ -28,7 +28,7 @@ INTEGER_RULES.unsupported("it gives values and their positions at once", ops.Top
 INTEGER_RULES.unsupported(
     "it computes with integers already",
     *(ops.ConvInteger, ops.ConvTransposeInteger, ops.LinearInteger, ops.MatMulInteger, ops.SumPool),
-    *(ops.IntegerSqrt, ops.MulInteger, ops.WeightedSum, ops.Requantize, ops.Lookup),
+    *(ops.IntegerSqrt, ops.MulInteger, ops.WeightedSum, ops.Requantize, ops.Lookup, ops.ChannelLookup, ops.FlipSign),
     *(ops.LstmSequenceInteger, ops.GruSequenceInteger, ops.RnnSequenceInteger),
 )
 INTEGER_RULES.unsupported("it computes with signs already", ops.Binarize, ops.PackSigns, ops.ConvXnor)

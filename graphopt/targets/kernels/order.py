@@ -18,6 +18,18 @@ from graphopt.targets.plan import Overlap, rounded_up
 from graphopt.targets.tir import Tensor
 
 
+def point_reads(task: Task[Op]) -> Mapping[Value, Overlap]:
+    """Of a kernel that goes over the elements in the order of memory: reads one of each operand, and writes one.
+
+    The result may begin where such an operand does, if it is of bytes, which C lets overlap anything.
+    """
+    (result,) = task.region.body.outputs
+    layouts = dict(zip(task.region.body.inputs, task.layouts, strict=True))
+    if np.dtype(result.type.dtype).itemsize > 1:
+        return {}
+    return {v: Overlap(0) for v in task.covered if layouts[v] == task.out and v not in task.region.tables}
+
+
 def tiled_reads(task: Task[Op], plane: Plane, view: View, pixels: int, last: int) -> Mapping[Value, Overlap]:
     """Of a kernel whose loops go over tiles first, and then over blocks of channels, of which the last has ``last``.
 

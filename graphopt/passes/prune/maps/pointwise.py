@@ -28,7 +28,7 @@ from graphopt.ops.binary import Binarize, ConvXnor, PackSigns
 from graphopt.ops.integer import IntegerProduct, MatMulInteger, SumPool
 from graphopt.ops.integer_elementwise import IntegerSqrt, MulInteger, WeightedSum
 from graphopt.ops.quantized import Quantization
-from graphopt.ops.requantize import Lookup, Requantize
+from graphopt.ops.requantize import ChannelLookup, FlipSign, Lookup, Requantize
 from graphopt.passes.prune.maps.layers import WINDOW
 from graphopt.passes.prune.maps.table import MAPS, channel_map
 from graphopt.passes.prune.relations import Relations
@@ -116,6 +116,6 @@ MAPS.unsupported("it is compressed already: prune first", Decompress)
 MAPS.unsupported(
     "it is quantized already: prune first",
     *(IntegerProduct, MatMulInteger, IntegerSequence, SumPool),
-    *(MulInteger, WeightedSum, IntegerSqrt, Requantize, Lookup),
+    *(MulInteger, WeightedSum, IntegerSqrt, Requantize, Lookup, ChannelLookup, FlipSign),
     *(Binarize, PackSigns, ConvXnor),
 )
