@@ -75,7 +75,7 @@ def alone(x: Value, y: Value, name: str) -> Value:
     """What is computed of an input, as one node of that name."""
     fused = Fuse().run(Graph((x,), (y,)), Context())
     node = fused.outputs[0].node
-    return node.op(*(x if v in fused.inputs else v for v in node.inputs), name=name)  # type: ignore[no-any-return]
+    return node.op(*(x if v in fused.inputs else v for v in node.inputs), name=name)
 
 
 def table_of(node: Node, value: Value, port: Port) -> Array | None:
@@ -100,11 +100,14 @@ def table_of(node: Node, value: Value, port: Port) -> Array | None:
 
 def looked_up(pixels: Value, table: Array, node: Node) -> Value:
     """The elements of a table by bytes, in the shortest form, in the place of a node."""
-    names = {"name": node.name, "origins": node.origins}
-    if (table[:1] != table).any():
-        return ChannelLookup()(pixels, constant(table, f"{node.name}.table"), **names)
-    if table.dtype == FLIPPED.dtype and (table[0] == FLIPPED).all():
-        return FlipSign()(pixels, **names)
-    if table.dtype == EVERY_BYTE.dtype and (table[0] == EVERY_BYTE).all():
+    (first, *_), dtype = table, table.dtype
+    if dtype == EVERY_BYTE.dtype and (table == EVERY_BYTE).all():
         return pixels
-    return Lookup()(pixels, constant(table[0], f"{node.name}.table"), **names)
+    name = f"{node.name}.table"
+    if dtype == FLIPPED.dtype and (table == FLIPPED).all():
+        made = FlipSign().apply(pixels, name=node.name, origins=node.origins)
+    elif (table == first).all():
+        made = Lookup().apply(pixels, constant(first, name), name=node.name, origins=node.origins)
+    else:
+        made = ChannelLookup().apply(pixels, constant(table, name), name=node.name, origins=node.origins)
+    return made.results[0]

@@ -183,7 +183,7 @@ FLAT = {
     *("and", "or", "xor", "not", "equal", "less", "less_or_equal", "greater", "greater_or_equal", "is_inf", "is_nan"),
     *("arg_max", "arg_min", "top_k_indices", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "cast", "mod"),
     *("shift_left", "shift_right", "conv_integer", "conv_transpose_integer", "linear_integer", "matmul_integer"),
-    *("requantize", "sum_pool"),
+    *("requantize", "sum_pool", "flip_sign"),
     *("integer_sqrt", "mul_integer", "weighted_sum"),
     *("lstm_sequence_integer", "gru_sequence_integer", "rnn_sequence_integer"),
     *("pack_signs", "conv_xnor"),

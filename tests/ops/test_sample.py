@@ -32,7 +32,7 @@ def test_every_operator_can_be_drawn_alone(name: str) -> None:
 
 def test_every_operator_appears_in_drawn_graphs() -> None:
     seen: set[str] = set()
-    for seed in range(1500):
+    for seed in range(3000):
         seen |= {n.op.name for n in random_graph(seed).nodes}
         if seen >= set(BUILT_IN):
             return

@@ -24,4 +24,5 @@ def channel_lookup_kernel(task: Task[ChannelLookup]) -> Kernel:
 
         emit_nest(frame, value)
 
-    return Kernel(task.op.name, emit, {}, reads={} if task.region.tail else point_reads(task))
+    reads = {} if task.region.tail else {v: gap for v, gap in point_reads(task).items() if v is not tv}
+    return Kernel(task.op.name, emit, {}, reads=reads)
