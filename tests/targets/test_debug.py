@@ -44,8 +44,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def test_every_kernel_is_told_of(told: list[str]) -> None:
     nodes = [re.match(r"graphopt: kernel of (\S+): ", line) for line in told]
     assert [n and n[1] for n in nodes] == [r"con\x1b[2Jv", "act", "depthwise", "pool", "mean", "classes", "out"]
-    everywhere = "for all instruction sets"
-    assert f"conv_3x3 by {KERNELS}.conv.conv_kernel {everywhere}, tile of 7 x 1 " in told[0]
+    assert f"conv_3x3 by {KERNELS}.strip_conv.conv_of_strips for llvm, tile of 9 x 1 " in told[0]
     assert told[1].endswith(f"tanh by {KERNELS}.elementwise.elementwise_vectors for llvm, channels-last")
     assert "depthwise_3x3 by" in told[2] and told[2].endswith("tile of 4 x 1 (pixels x vectors), channels-last")
     assert f"linear by {__name__}.linear_for_dsp for my-dsp, row-major" in told[5]
