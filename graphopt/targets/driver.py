@@ -57,10 +57,10 @@ def compile(
     (docs/microcontrollers.md), at the price that the manifest names. With ``optimize="speed"`` weights may take up to
     twice their bytes where that saves instructions; the target's own choice is "balanced", unless it says otherwise.
     With ``stack`` the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No
-    C compiler is needed. If the linker of a Linux target is missing, the program has an object file and C sources in place of its
-    library; they are linked when it first runs, or by their Makefile. Raises ``Unsupported`` with every node that
-    cannot be lowered, ``InvalidInput`` for what a port cannot be, ``BudgetExceeded`` if the program does not fit, and
-    ``ToolFailed`` if a compiler fails.
+    C compiler is needed. If the linker of a Linux target is missing, the program has an object file and C sources in
+    place of its library; they are linked when it first runs, or by their Makefile. Raises ``Unsupported`` with every
+    node that cannot be lowered, ``InvalidInput`` for what a port cannot be, ``BudgetExceeded`` if the program does not
+    fit, and ``ToolFailed`` if a compiler fails.
     """
     check_name(name)
     import_tvm()
