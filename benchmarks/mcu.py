@@ -9,9 +9,11 @@ the one for the host on the first samples, or this ends with an error.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,11 +25,14 @@ import mlperf
 
 import graphopt
 from graphopt import Program
+from graphopt.errors import BudgetExceeded
 from graphopt.ir import Array, Graph
 from graphopt.passes import Fuse, Quantize, RemoveDeadChannels
 
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "cortex-m3", "cortex-m0")
 SAMPLES = 2
+Rows = dict[str, dict[str, Any]]
+"""By network; of each, by program, its figures."""
 
 # millions of instructions of TFLite Micro with CMSIS-NN, by core, built from its sources and counted in the same way
 TFLM = {
@@ -68,30 +73,45 @@ def samples(shared: Path, name: str, program: Program) -> list[list[Array]]:
     return [[row] for row in np.clip(integers, -128, 127).astype(np.int8).reshape(-1, *port["shape"])]
 
 
-def measured(shared: Path, name: str) -> dict[str, object]:
-    """Instructions by core, and the bytes of the program for Cortex-M4."""
+def measured(shared: Path, name: str) -> dict[str, Any]:
+    """Instructions by core, and bytes on a Cortex-M4 and M55, as it is by default and in other ways."""
     graph = NETS[name](shared)
     host = graphopt.compile(graph)
     given = samples(shared, name, host)
     want = host.measure_batches(given).outputs
-    row: dict[str, object] = {}
-    for core in CORES:
-        program = graphopt.compile(graph, core, stack=core == "cortex-m4")
-        run = program.measure_batches(given)
+
+    def counted(core: str, moved: bool = False, **options: Any) -> dict[str, Any]:
+        """What a program takes, once its outputs are known to be those of the host."""
+        program = graphopt.compile(graph, core, stack=True, **options)
+        inputs = [[np.moveaxis(x, 1, -1) for x in sample] for sample in given] if moved else given
+        run = program.measure_batches(inputs)
         if not all(np.array_equal(a[0], b[0]) for a, b in zip(run.outputs, want, strict=True)):
-            raise SystemExit(f"{name} on {core} gives other bytes than the host")
-        row[core] = run.instructions
-        if core == "cortex-m4":
-            sizes = program.sizes
-            row |= {"code": sizes.code, "weights": sizes.weights, "workspace": sizes.workspace}
-            row["stack"] = program.manifest.get("stack_bytes")
+            raise SystemExit(f"{name} on {core} with {options} gives other bytes than the host")
+        sizes = {"code": program.sizes.code, "weights": program.sizes.weights, "workspace": program.sizes.workspace}
+        return {"instructions": run.instructions, **sizes, "stack": program.manifest.get("stack_bytes")}
+
     last = {graph.names[v.node]: "nhwc" for v in graph.inputs if v.type.rank == 4}
-    within = graphopt.compile(graph, "cortex-m4", layout=last, io_in_arena=True)
-    row["with ports"] = within.manifest["workspace_bytes"]
-    return row
+    ports: dict[str, Any] = {"moved": bool(last), "layout": last, "io_in_arena": True}
+    return {
+        **{core: counted(core) for core in CORES},
+        "with ports": counted("cortex-m4", **ports),
+        "least": counted("cortex-m4", ram=least_ram(graph, last), **ports),
+        "speed": counted("cortex-m4", optimize="speed"),
+    }
 
 
-def instructions_table(rows: dict[str, dict[str, object]]) -> Table:
+def least_ram(graph: Graph, layout: dict[str, str]) -> int:
+    """The bytes that a program cannot do without, as the refusal of a single byte says."""
+    try:
+        graphopt.compile(graph, "cortex-m4", layout=layout, io_in_arena=True, ram=1)
+    except BudgetExceeded as refused:
+        found = re.search(r"([0-9,]+) bytes of RAM needed", str(refused))
+        assert found is not None
+        return int(found[1].replace(",", ""))
+    return 1
+
+
+def instructions_table(rows: Rows) -> Table:
     table = Table(title="int8: instructions of one inference, and those of TFLite Micro with CMSIS-NN over them")
     table.add_column("network")
     for core in CORES:
@@ -99,21 +119,46 @@ def instructions_table(rows: dict[str, dict[str, object]]) -> Table:
     for name, row in rows.items():
         cells = []
         for core in CORES:
-            count, theirs = row[core], TFLM.get(name, {}).get(core)
-            assert isinstance(count, int)
+            count, theirs = row[core]["instructions"], TFLM.get(name, {}).get(core)
             cells.append(f"{count:,}" + (f" ({theirs * 1e6 / count:.2f})" if theirs else ""))
         table.add_row(name, *cells)
     return table
 
 
-def bytes_table(rows: dict[str, dict[str, object]]) -> Table:
-    table = Table(title="int8 on cortex-m4, bytes; with ports: with inputs, channels last, and outputs")
-    columns = ("code", "weights", "stack", "workspace", "with ports")
-    for column in ("network", *columns):
-        table.add_column(column, justify="left" if column == "network" else "right", no_wrap=True)
+def figures_table(title: str, rows: Rows, columns: tuple[tuple[str, str, str], ...]) -> Table:
+    """Columns are a heading, the program, and what of it."""
+    table = Table(title=title)
+    table.add_column("network")
+    for heading, *_ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, row in rows.items():
-        table.add_row(name, *(f"{row[column]:,}" for column in columns))
+        table.add_row(name, *(f"{row[program][figure]:,}" for _, program, figure in columns))
     return table
+
+
+SIZES = ("code", "weights", "stack", "workspace")
+TABLES = {
+    "int8 on cortex-m4, bytes; with ports: with inputs, channels last, and outputs": (
+        *((size, "cortex-m4", size) for size in SIZES),
+        ("with ports", "with ports", "workspace"),
+    ),
+    "int8 on cortex-m55": (
+        ("instructions", "cortex-m55", "instructions"),
+        *((size, "cortex-m55", size) for size in SIZES),
+    ),
+    "int8 on cortex-m4, with ports, as it is by default and with the least RAM": (
+        ("by default", "with ports", "workspace"),
+        ("instructions", "with ports", "instructions"),
+        ("least", "least", "workspace"),
+        ("instructions", "least", "instructions"),
+    ),
+    "int8 on cortex-m4, optimize=": (
+        ("balanced", "cortex-m4", "instructions"),
+        ("weights", "cortex-m4", "weights"),
+        ("speed", "speed", "instructions"),
+        ("weights", "speed", "weights"),
+    ),
+}
 
 
 def main(folder: str, form: str = "") -> None:
@@ -123,7 +168,8 @@ def main(folder: str, form: str = "") -> None:
         return
     console = Console(width=140)
     console.print(instructions_table(rows))
-    console.print(bytes_table(rows))
+    for title, columns in TABLES.items():
+        console.print(figures_table(title, rows, columns))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def fully_connected(weight: FileTensor, dtype: str = INT8) -> tuple[list[FileTen
 def test_weights_of_int4(tmp_path: Path) -> None:
     weight = replace(constant("w", floats(4, 9), 1 / 7), dtype="int4")
     graph = compare(*fully_connected(weight), tmp_path)
-    assert "bits = 4" in str(graphopt.optimize(graph))
+    assert "compact = True" in str(graphopt.optimize(graph))
 
 
 @pytest.mark.parametrize("zero", [0, 101, 255])
