@@ -138,7 +138,7 @@ def measured(net: Net, target: str) -> dict[str, dict[str, dict[str, float]]]:
         for name in versions():
             try:
                 made[name] = PEERS[name](theirs, inputs)
-            except RuntimeError as error:
+            except Exception as error:  # each peer raises its own, of what it cannot do
                 print(f"{net.name}, {kind}: {name} cannot run it: {str(error).strip().splitlines()[-1]}")
         reference = reference or made[OURS][1]
         found[kind] = {
