@@ -8,7 +8,7 @@ from graphopt.passes.default_pipeline import default_pipeline, optimize
 from graphopt.passes.fold import FoldAffine, FoldBatchNorm, FoldConstants, FoldPads
 from graphopt.passes.fuse import Fuse
 from graphopt.passes.norms import InsertBatchNorm, ReestimateBatchNorm
-from graphopt.passes.pipeline import Pipeline, Step
+from graphopt.passes.pipeline import Pipeline
 from graphopt.passes.prune import (
     CompressWeights,
     Factorize,
@@ -29,6 +29,7 @@ from graphopt.passes.quantize import (
     StoreHalf,
     analyze_quantization,
 )
+from graphopt.passes.step import Step
 from graphopt.passes.text import parse_passes
 
 __all__ = [

@@ -8,13 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from graphopt.errors import InvalidInput, printable
-
-if TYPE_CHECKING:
-    from graphopt.passes.base import Note
-    from graphopt.passes.pipeline import Step
+from graphopt.passes.base import Note
+from graphopt.passes.step import Step
 
 VARIABLE = "GRAPHOPT_DEBUG"
 

@@ -11,17 +11,8 @@ from graphopt.passes import debug
 from graphopt.passes.base import Context, Pass
 from graphopt.passes.contract import Bounded, Inputs, check_contract
 from graphopt.passes.data import batches
+from graphopt.passes.step import Step
 from graphopt.passes.text import as_passes
-
-
-@dataclass(frozen=True)
-class Step:
-    """One pass, with the graphs before and after it and the seconds that it took."""
-
-    pass_: Pass
-    before: Graph
-    after: Graph
-    seconds: float
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Importing this needs no more than graphopt does. ``graphopt.testing.strategies``
 """
 
 from graphopt.ir import signature
-from graphopt.testing.drawing import Drawing, draw_graph, random_graph
+from graphopt.testing.canvas import Drawing
+from graphopt.testing.drawing import draw_graph, random_graph
 from graphopt.testing.equivalence import assert_equivalent, check_pass
 from graphopt.testing.motifs import MOTIFS, motif
 

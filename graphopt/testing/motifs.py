@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,11 +36,9 @@ from graphopt.ops import (
     Sub,
     Transpose,
 )
+from graphopt.testing.canvas import Drawing
 
-if TYPE_CHECKING:
-    from graphopt.testing.drawing import Drawing
-
-Motif = Callable[["Drawing", Value], Value | None]
+Motif = Callable[[Drawing, Value], Value | None]
 
 MOTIFS: list[Motif] = []
 """What ``draw_graph`` draws beside single operators. A motif returns None where the value does not suit it."""

@@ -42,7 +42,8 @@ from graphopt.ops import (
     Tile,
     Transpose,
 )
-from graphopt.testing.drawing import Drawing, Integers, attempt, named, outputs
+from graphopt.testing.canvas import Drawing, Integers
+from graphopt.testing.drawing import attempt, named, outputs
 from graphopt.testing.motifs import Motif, channels
 
 STRUCTURES: list[Motif] = []

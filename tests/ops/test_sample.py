@@ -12,7 +12,7 @@ from graphopt.errors import InvalidGraph
 from graphopt.ir import REGISTRY, Batch, Graph, Shape, arg, bind_batch, evaluate, verify
 from graphopt.passes.contract import random_inputs
 from graphopt.testing import random_graph
-from graphopt.testing.drawing import Drawing
+from graphopt.testing.canvas import Drawing
 from graphopt.testing.strategies import graphs
 
 BUILT_IN = sorted(n for n, op in REGISTRY.items() if op.__module__.startswith("graphopt.ops"))
