@@ -1,4 +1,4 @@
-"""What benchmarks of this machine share: a program's library, a model in ONNX Runtime, and calls that alternate.
+"""What benchmarks of this machine share: a program's library, and calls that alternate.
 
 Times are process CPU time, medians of runs that alternate, so that noise hits all alike.
 """
@@ -11,10 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
-import graphopt
-from graphopt.ir import Array, Graph
 from graphopt.runtime import Program
 from graphopt.runtime.buffers import aligned
 
@@ -58,16 +54,3 @@ def cpu_seconds(run: Callable[[], object], repeats: int) -> float:
     for _ in range(repeats):
         run()
     return max(1e-7, (time.process_time() - started) / repeats)
-
-
-def session(graph: Graph) -> Callable[..., Array] | None:
-    """ONNX Runtime on a model, if it is installed: a function from its inputs, in their order, to its first output."""
-    try:
-        import onnxruntime
-    except ImportError:
-        return None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    made = onnxruntime.InferenceSession(graphopt.to_onnx(graph).SerializeToString(), options)
-    names = [port.name for port in made.get_inputs()]
-    return lambda *arrays: np.asarray(made.run(None, dict(zip(names, arrays, strict=True)))[0])
