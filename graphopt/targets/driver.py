@@ -15,6 +15,7 @@ from graphopt.runtime.program import Program
 from graphopt.targets.import_tvm import import_tvm
 from graphopt.targets.port import Port, checked_ports
 from graphopt.targets.reserved import RESERVED
+from graphopt.targets.simulated import warn_of_simulated
 from graphopt.targets.target import OPTIMIZE, Target, get_target
 
 IO = ("native", "float32")
@@ -83,6 +84,7 @@ def compile(
     if io not in IO:
         raise InvalidInput(f"io = {io!r} is none of {', '.join(IO)}")
     verify(graph)
+    warn_of_simulated(graph)
     wished = checked_ports(graph, ports, layout)
     graph = with_pixels(graph, wished)
     graph, taken, given = native_io(graph) if io == "native" else (graph, {}, {})
