@@ -1,4 +1,4 @@
-"""Ports with their channels last beside reshapes: a reshape costs nothing of row-major elements, others are reordered."""
+"""Ports with their channels last beside reshapes, which want row-major elements: copies reorder them."""
 
 from __future__ import annotations
 
