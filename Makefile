@@ -40,10 +40,12 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# make fuzz MINUTES=60: what disagrees is reduced and written to fuzz-findings
+# make fuzz MINUTES=60: what disagrees is reduced and written to fuzz-findings; KINDS are some of files, float and int8,
+# TARGETS those of int8: make fuzz MINUTES=60 KINDS=int8 TARGETS="cortex-m0 cortex-m4"
 MINUTES ?= 10
 fuzz: $(STAMP) tools
-	$(BIN)/python -W ignore -m graphopt.testing.fuzz --minutes $(MINUTES)
+	$(BIN)/python -W ignore -m graphopt.testing.fuzz --minutes $(MINUTES) $(if $(KINDS),--kinds $(KINDS)) \
+	    $(if $(TARGETS),--targets $(TARGETS))
 
 # the sdist and wheel of the last commit, installed with all that they require for every Python of PATH
 release-check: $(STAMP)

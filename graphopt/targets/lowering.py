@@ -11,6 +11,7 @@ from graphopt.ir import Graph, verify
 from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
+from graphopt.targets.port_order import reorder_ports
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.stepwise import stepwise
@@ -26,6 +27,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     """
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
+    graph = reorder_ports(graph, options)
     graph = stepwise(graph) if target.codegen == "c" else absorb_moves(graph)
     verify(graph)
     check_types(graph)

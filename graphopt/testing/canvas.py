@@ -23,12 +23,14 @@ MAX_ELEMENTS = 2048
 class Drawing:
     """The graph while it is drawn, and the ``Sampler`` that operators draw themselves with.
 
-    ``symbolic`` says whether the batch is N; ``values`` holds what further operators may read.
+    ``symbolic`` says whether the batch is N; ``values`` holds what further operators may read, of at most ``most``
+    elements each.
     """
 
     integers: Integers
     dtype: str = "float32"
     symbolic: bool = False
+    most: int = MAX_ELEMENTS
     inputs: list[Value] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     constants: list[tuple[Value, bool]] = field(default_factory=list)
@@ -97,7 +99,7 @@ class Drawing:
 
     def keep(self, value: Value | None) -> bool:
         """Take all results of a value's node into the graph, unless it is too large."""
-        if value is None or any(size(v.type) > MAX_ELEMENTS for v in value.node.results):
+        if value is None or any(size(v.type) > self.most for v in value.node.results):
             return False
         # the value itself last: it is the one to go on from
         self.values += [v for v in value.node.results if v is not value] + [value]

@@ -12,7 +12,7 @@ from mlperf import quantized
 import graphopt
 from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, arg, constant
-from graphopt.ops import Add, Conv, MaxPool, Relu
+from graphopt.ops import Abs, Add, Conv, MaxPool, Neg, Relu, Reshape
 from graphopt.passes import Fuse
 from graphopt.runtime.build import run_tool
 
@@ -44,6 +44,21 @@ def test_channels_last(target: str, in_arena: bool) -> None:
     plane, twice = program.run(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), row)
     np.testing.assert_allclose(plane.transpose(0, 3, 1, 2), want[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(twice, want[1])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_channels_last_beside_reshapes(target: str) -> None:
+    """Of an input that is flattened, of an output that is flattened too, and of one that a reshape makes."""
+    x = arg("image", "int8", (1, 4, 3, 4))
+    plane, shuffled = Neg()(x), Reshape(shape=(1, 6, 8))(Abs()(x))
+    flat = Neg()(Reshape(shape=(1, 48))(x)), Abs()(Reshape(shape=(1, 48))(plane))
+    graph = Graph((x,), (plane, shuffled, *flat), ("plane", "shuffled", "flat", "plane_flat"))
+    sample = np.arange(48, dtype=np.int8).reshape(1, 4, 3, 4)
+    program = graphopt.compile(graph, target, layout=dict.fromkeys(("image", "plane", "shuffled"), "nhwc"))
+    got = program.run(np.ascontiguousarray(np.moveaxis(sample, 1, -1)))
+    want = graph(sample)
+    for y, expected in zip([*(np.moveaxis(y, -1, 1) for y in got[:2]), *got[2:]], want, strict=True):
+        np.testing.assert_array_equal(y, expected)
 
 
 def test_a_port_that_there_is_not() -> None:
