@@ -36,7 +36,7 @@ from graphopt.targets import Target
 from graphopt.targets.gathering import lowered_operators
 from graphopt.targets.lowering import check_types
 from graphopt.targets.region import lowerable
-from graphopt.targets.target import X86_HOSTS, host_name
+from graphopt.targets.target import host_name, native_targets
 from graphopt.testing import MOTIFS, Drawing
 from graphopt.testing.drawing import ATTEMPTS, attempt, named, outputs
 
@@ -50,7 +50,7 @@ NOISE = 1e-6
 FLOAT64_BOUND = 1e-9
 """Of max|y|, as the contracts of passes have it."""
 
-NATIVE = list(X86_HOSTS[: X86_HOSTS.index(host_name()) + 1]) if host_name() in X86_HOSTS else [host_name()]
+NATIVE = list(native_targets()[: native_targets().index(host_name()) + 1])
 """The targets that this machine runs itself."""
 
 

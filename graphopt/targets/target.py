@@ -64,8 +64,20 @@ class Target:
         return (*self.isa, self.codegen)
 
 
-X86_HOSTS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
-"""In order: each also runs programs for those before it."""
+AVX2 = frozenset({"avx2", "fma", "bmi2", "f16c"})
+AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+HOSTS: dict[str, dict[str, frozenset[str]]] = {
+    "x86_64": {
+        "x86-64-v2": frozenset(),
+        "x86-64-v3": AVX2,
+        "x86-64-v3-vnni": AVX2 | {"avx_vnni"},
+        "x86-64-v4": AVX512,
+        "x86-64-v4-vnni": AVX512 | {"avx512_vnni"},
+    },
+    "aarch64": {"aarch64": frozenset(), "aarch64-dotprod": frozenset({"asimddp"})},
+}
+"""By machine, the targets that it may run natively, the most capable last, and what of /proc/cpuinfo each needs."""
+X86_HOSTS = tuple(HOSTS["x86_64"])
 RUNNERS = ("native", "user", "board")
 OPTIMIZE = ("balanced", "speed")
 """What a program may be compiled for."""
@@ -182,19 +194,16 @@ def host_name() -> str:
 
     Raises ``InvalidInput`` if the variable does not name a target that this machine runs.
     """
-    best = most_capable_host()
-    chosen = os.environ.get("GRAPHOPT_HOST", best)
-    able = X86_HOSTS[: X86_HOSTS.index(best) + 1] if best in X86_HOSTS else (best,)
+    able = native_targets()
+    chosen = os.environ.get("GRAPHOPT_HOST", able[-1])
     if chosen not in able:
         raise InvalidInput(f"{chosen!r} is none of {', '.join(able)}", where="GRAPHOPT_HOST")
     return chosen
 
 
-def most_capable_host() -> str:
-    if platform.machine() == "aarch64":
-        return "aarch64"
+def native_targets() -> tuple[str, ...]:
+    """The builtin targets that this machine runs natively, the most capable last."""
     cpu = Path("/proc/cpuinfo")
     flags = set(cpu.read_text().split()) if cpu.exists() else set()
-    if {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags:
-        return "x86-64-v4"
-    return "x86-64-v3" if {"avx2", "fma", "bmi2", "f16c"} <= flags else "x86-64-v2"
+    hosts = HOSTS.get(platform.machine(), HOSTS["x86_64"])
+    return tuple(name for name, needed in hosts.items() if needed <= flags)

@@ -57,7 +57,7 @@ def test_a_board_in_a_few_lines(tmp_path: Path) -> None:
 
 
 def test_the_host_can_be_made_a_lesser_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphopt.targets.target.most_capable_host", lambda: "x86-64-v3")
+    monkeypatch.setattr("graphopt.targets.target.native_targets", lambda: ("x86-64-v2", "x86-64-v3"))
     uncached = host_name.__wrapped__
     monkeypatch.delenv("GRAPHOPT_HOST", raising=False)
     assert uncached() == "x86-64-v3"

@@ -1,34 +1,11 @@
-"""Instructions of x86 on vectors, by the names that LLVM has for them, and what they mean.
-
-LLVM would have to prove that factors have 16 bits to find PMADDWD by itself; a call of the name is that instruction.
-"""
+"""PMADDWD, which every x86-64 has: two products of 16 bits in each lane."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 import numpy as np
-from tvm import tirx
 
 from graphopt.ir import Array
-from graphopt.targets.tir import Expr
-
-
-@dataclass(frozen=True)
-class VectorInstruction:
-    """An instruction with an int32 in each lane of its result: what LLVM calls it, by these lanes, and its meaning.
-
-    ``mnemonic`` is what disassemblers show; with AVX there is a v before it.
-    """
-
-    mnemonic: str
-    names: Mapping[int, str]
-    meaning: Callable[..., Array]
-
-    def call(self, lanes: int, *operands: Expr) -> Expr:
-        """The expression, int32 in so many lanes."""
-        return tirx.call_llvm_pure_intrin(f"int32x{lanes}", self.names[lanes], *operands)
+from graphopt.targets.instructions.vectors import VectorInstruction
 
 
 def sums_of_pairs(a: Array, b: Array) -> Array:
@@ -41,8 +18,3 @@ MULTIPLY_ADD_PAIRS = VectorInstruction(
     {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"},
     sums_of_pairs,
 )
-
-
-def pair_in_lanes(pair: Expr, lanes: int) -> Expr:
-    """A pair of int16 in each of so many lanes."""
-    return tirx.reinterpret(f"int16x{2 * lanes}", tirx.Broadcast(tirx.reinterpret("int32", pair), lanes))

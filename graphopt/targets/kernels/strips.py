@@ -20,7 +20,7 @@ LEAST_PIXELS = 24
 """Of a strip of the result, so that weights are read from far not too often."""
 MOST_INTERLEAVED = 4
 """Channels that are interleaved in vectors, where each is a plane of its own."""
-SLACK = 2
+SLACK = 3
 """Elements behind a strip that may be read, and count nothing."""
 
 
@@ -29,7 +29,8 @@ class PaddedStrips:
     """Strips of ``size`` rows of the result, or of pixels if the plane is one row; ``channels`` of each pixel.
 
     Along an axis whose windows have one tap, only what the windows read is in the strip. Elements are of ``dtype``, and
-    are copied in vectors of ``lanes``; padding is ``fill_value``.
+    are copied in vectors of ``lanes``; padding is ``fill_value``. An ``offset`` of 128 or -128 turns elements of int8
+    into uint8, or back.
     """
 
     plane: Plane
@@ -43,6 +44,7 @@ class PaddedStrips:
     """The bytes of a strip, where it is more than the least."""
     lines: int = 1
     """Strips of rows are of a multiple of these."""
+    offset: int = 0
 
     @property
     def axis(self) -> int:
@@ -156,13 +158,18 @@ class PaddedStrips:
         channels = self.channels
         if pixels == 1:
             with loop("c", 0, channels) as c:
-                strip.store(Point((start + c,)), cast(x.load(Point((at[0], c, *at[1:]))), self.dtype))
+                strip.store(Point((start + c,)), self.stored(x.load(Point((at[0], c, *at[1:])))))
             return
         planes = [x.load(Point((at[0], c, *at[1:]), 3, pixels)) for c in range(channels)]
         for part in range(channels):
             elements = range(part * pixels, (part + 1) * pixels)
             joined = tirx.Shuffle(planes, [e % channels * pixels + e // channels for e in elements])
-            strip.store(Point((start + part * pixels,), 0, pixels), cast(joined, self.dtype))
+            strip.store(Point((start + part * pixels,), 0, pixels), self.stored(joined))
+
+    def stored(self, elements: Expr) -> Expr:
+        """Elements as the strip has them."""
+        same = cast(elements, self.dtype)
+        return tirx.bitwise_xor(same, tirx.const(self.offset, str(same.ty))) if self.offset else same
 
     def copy(self, strip: Tensor, x: Tensor, start: Expr, at: tuple[Expr, ...], count: int) -> None:
         """So many elements side by side, from a pixel's first on."""
@@ -173,7 +180,7 @@ class PaddedStrips:
             with loop("i", 0, segment.blocks) as i:
                 offset = segment.start + i * segment.lanes
                 vector = line.load(Point((source + offset,), 0, segment.lanes))
-                strip.store(Point((start + offset,), 0, segment.lanes), cast(vector, self.dtype))
+                strip.store(Point((start + offset,), 0, segment.lanes), self.stored(vector))
 
     def fill(self, strip: Tensor, start: Expr, count: int) -> None:
         """So many elements of padding."""

@@ -216,6 +216,7 @@ class DepthwiseTile:
 
     def __init__(self, kernel: DepthwisePairs, frame: Frame) -> None:
         self.kernel, self.epilogue, self.out = kernel, frame.epilogue(as_plane), as_plane(frame.out)
+        self.target = frame.task.target
         self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
 
     def emit(self, block: Block, at: tuple[Expr, Expr, Expr], phase: int, pixels: int) -> None:
@@ -234,7 +235,7 @@ class DepthwiseTile:
                     column = (at[2] + p) * strides[1] + kx * dilations[1]
                     place = kernel.address(line, column, block.segment.width) + v * 2 * lanes
                     pairs, i = self.strip.load(Point((place,), 0, 2 * lanes)), p * len(vectors) + v
-                    acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(lanes, pairs, weights)
+                    acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(self.target, lanes, pairs, weights)
         for p in range(pixels):
             for v in vectors:
                 self.store(block, (at[0] + at[1], at[2] + p), acc[p * len(vectors) + v], v * lanes)

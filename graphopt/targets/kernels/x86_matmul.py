@@ -13,13 +13,15 @@ from tvm import tirx
 
 from graphopt.ops import MatMulInteger
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS, pair_in_lanes
+from graphopt.targets.instructions.vectors import word_in_lanes
+from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
 from graphopt.targets.kernels.base import Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.packing import BLOCK, turned_columns
 from graphopt.targets.kernels.product_form import form_of
 from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile, TiledProduct
 from graphopt.targets.kernels.x86_depthwise import pairs_of
 from graphopt.targets.schedule import Segment, channel_segments, choose_product_tile, padded_segments, powers_of_two
+from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 MOST_ROWS = 96
@@ -35,7 +37,7 @@ def matmul_by_pairs(task: Task[MatMulInteger]) -> Kernel:
     zeros = task.op.a_zero_point, task.op.b_zero_point
     tile = choose_product_tile(task.target, form.rows, form.columns)
     segments = padded_segments(form.columns, lanes, tile.vectors)
-    product = PairedProduct(form, segments, tile, lanes, *(reversed(zeros) if form.transposed else zeros))
+    product = PairedProduct(form, segments, tile, task.target, *(reversed(zeros) if form.transposed else zeros))
     return Kernel("matmul", product.emit, {}, tile=tile, scratch=product.scratch)
 
 
@@ -43,11 +45,15 @@ def matmul_by_pairs(task: Task[MatMulInteger]) -> Kernel:
 class PairedProduct(TiledProduct):
     """Two elements of a row are one word, which is broadcast."""
 
-    lanes: int
+    target: Target
     left_zero: int
     right_zero: int
 
     dtype: ClassVar[str] = "int32"
+
+    @property
+    def lanes(self) -> int:
+        return self.target.lanes
 
     @property
     def pairs(self) -> int:
@@ -127,10 +133,10 @@ class PairedProduct(TiledProduct):
             columns = [operands.scratch["columns"].load(Point((start,), 0, 2 * lanes)) for start in starts]
             for r in range(tile.rows):
                 place = (tile.at + r) * (2 * self.pairs) + 2 * pair
-                both = pair_in_lanes(operands.scratch["rows"].load(Point((place,), 0, 2)), lanes)
+                both = word_in_lanes(operands.scratch["rows"].load(Point((place,), 0, 2)), lanes)
                 for v in range(vectors):
                     i = r * vectors + v
-                    acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(lanes, both, columns[v])
+                    acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(self.target, lanes, both, columns[v])
 
 
 def centred(x: Expr, zero_point: int) -> Expr:

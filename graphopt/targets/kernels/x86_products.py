@@ -1,291 +1,39 @@
-"""Convolution and matrix product of 8 bits by PMADDWD: sums of two products of 16 bits, in each lane of a vector.
-
-Elements stand in strips of 16 bits in scratch; two side by side are one word, which is broadcast to all lanes.
-Weights stay in bytes, a pair for each lane, and are widened on the way: those of a block of channels all at once, where
-many tiles use them and they do not fill the first cache. A tile is some pixels by vectors of channels.
-"""
+"""Convolution and matrix product of 8 bits by PMADDWD: two elements of 16 bits are one word."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
-import numpy as np
-from tvm import tirx
-
-from graphopt.ir import Array, Op
-from graphopt.ops import ConvInteger, LinearInteger, Window
-from graphopt.rewrite import Decline
-from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS, pair_in_lanes
-from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
-from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.quantized import folded_bias, prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.strips import PaddedStrips
-from graphopt.targets.kernels.tail import Tail
+from graphopt.ops import ConvInteger, LinearInteger
+from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
+from graphopt.targets.kernels.base import Kernel, Task, kernel_rule
+from graphopt.targets.kernels.word_products import (
+    Words,
+    conv_by_words,
+    is_depthwise,
+    linear_by_words,
+    plane_of_task,
+    weights_of,
+)
 from graphopt.targets.kernels.x86_depthwise import depthwise_by_pairs
-from graphopt.targets.schedule import Segment, choose_tile, padded_segments, powers_of_two, runs
-from graphopt.targets.tir import Expr, Locals, Point, cast, loop
-from graphopt.targets.weights import expect_whole
+from graphopt.targets.target import Target
+from graphopt.targets.tir import Expr
 
-POINTWISE = Window.of((1, 1), (), ())
-STRIP_BYTES = 1 << 15
-"""Of a strip: what stays in the first cache, or at worst in the second."""
-WIDENED_BYTES = 3 << 13
-"""The most that the widened weights of a block take."""
-LEAST_TILES = 4
-"""Of a strip, for weights to be widened all at once."""
-UNROLLED = 48
-"""A row of taps is unrolled if it has at most this many products of vectors."""
+
+def add_pair(target: Target, lanes: int, total: Expr, pair: Expr, weights: Expr) -> Expr:
+    return total + MULTIPLY_ADD_PAIRS.call(target, lanes, pair, weights)
+
+
+PAIRS = Words(2, "int16", "int16", add_pair)
 
 
 @kernel_rule(ConvInteger, isa="x86")
 def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
     """Convolution over one or two axes."""
-    x, w, _ = task.inputs
-    if x.type.rank > 4:
-        raise Decline("it has more than two axes")
-    weight, bias = weights_of(task)
-    (n, channels, *size), (_, _, *out) = x.type.static_shape, task.result.type.static_shape
-    plane = plane_of(tuple(size), tuple(out), task.op.window(w.type))
-    weight = weight.reshape(*weight.shape[:2], *plane.window.kernel)
-    if task.op.group == channels == len(weight) and task.region.tail is None:
-        return depthwise_by_pairs(task, plane, weight, bias)
-    if task.op.group > 1 and weight.shape[1] == 1:
-        raise Decline("each group has one channel, and no pairs")
-    in_a_row = as_row(task.strided(x)) is not None and task.allows(as_row) and task.region.tail is None
-    if plane.window == POINTWISE and in_a_row:
-        return products_kernel(task, "conv_1x1", n, row_of(plane.out[0] * plane.out[1]), weight, bias, as_row)
-    return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, bias, as_plane)
+    if is_depthwise(task):
+        plane, (weight, bias) = plane_of_task(task), weights_of(task)
+        return depthwise_by_pairs(task, plane, weight.reshape(*weight.shape[:2], *plane.window.kernel), bias)
+    return conv_by_words(task, PAIRS)
 
 
 @kernel_rule(LinearInteger, isa="x86")
 def linear_by_pairs(task: Task[LinearInteger]) -> Kernel:
-    """A matrix product is a pointwise convolution over a row."""
-    weight, bias = weights_of(task)
-    rows = as_rows(task.strided(task.inputs[0]))
-    if rows is None or not task.allows(as_rows):
-        raise Decline("its rows are not in one line of memory")
-    return products_kernel(task, "linear", 1, row_of(rows.shape[3]), weight[:, :, None, None], bias, as_rows)
-
-
-def row_of(pixels: int) -> Plane:
-    return Plane((1, pixels), (1, pixels), POINTWISE)
-
-
-def weights_of(task: Task[ConvInteger | LinearInteger]) -> tuple[Array, Array]:
-    """The weights and the bias of a product of 8 bits, which is proved not to overflow."""
-    x, w, b = task.inputs
-    weight, bias = w.constant, b.constant
-    if weight is None or bias is None or weight.dtype != np.int8 or x.type.dtype not in ("int8", "uint8"):
-        raise Decline("it takes elements of 8 bits, and constant weights")
-    expect_whole(w)
-    prove_no_overflow(task.op, weight, bias, x.type.dtype, task.region.node.name)
-    return weight, bias
-
-
-def products_kernel(
-    task: Task[Op], name: str, batch: int, plane: Plane, weight: Array, bias: Array, view: View
-) -> Kernel:
-    """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w]."""
-    group = int(getattr(task.op, "group", 1))
-    outputs, zero_point = len(weight) // group, zero_point_of(task.op)
-    tile = choose_tile(task.target, plane.out[1], outputs)
-    lanes = 2 * task.target.lanes
-    strips = PaddedStrips(plane, group * weight.shape[1], zero_point, "int16", lanes, tile.pixels, STRIP_BYTES)
-    bias = folded_bias(weight, bias, zero_point, task.inputs[0].type.dtype)
-    kernel = PairedProducts(
-        strips, group, outputs, padded_segments(outputs, task.target.lanes, tile.vectors), view, tile.pixels
-    )
-    packed = {"weight": kernel.packed(kernel.in_pairs(weight)), "bias": kernel.packed(bias)}
-    return Kernel(
-        name,
-        lambda frame: kernel.emit(frame, batch),
-        packed,
-        replaced=task.inputs[1:],
-        tile=tile,
-        scratch=kernel.scratch,
-    )
-
-
-@dataclass(frozen=True)
-class PairedProducts:
-    """The loops: batch, strip, group, block of channels, row, tile of pixels, taps."""
-
-    strips: PaddedStrips
-    group: int
-    outputs: int
-    segments: list[Segment]
-    view: View
-    pixels: int
-
-    @property
-    def plane(self) -> Plane:
-        return self.strips.plane
-
-    @property
-    def depth(self) -> int:
-        """Input channels of a group."""
-        return self.strips.channels // self.group
-
-    @property
-    def merged(self) -> bool:
-        """Whether the taps of a row stand side by side."""
-        return self.group == 1 and self.plane.window.dilations[1] == 1
-
-    @property
-    def taps(self) -> int:
-        """Runs of elements side by side in a row of taps."""
-        return 1 if self.merged else self.plane.window.kernel[1]
-
-    @property
-    def pairs(self) -> int:
-        """Pairs in such a run; an odd one ends in a pair with a weight of 0."""
-        return -(-self.depth * self.plane.window.kernel[1] // self.taps // 2)
-
-    @property
-    def all_pairs(self) -> int:
-        """Pairs of all taps of a window."""
-        return self.plane.window.kernel[0] * self.taps * self.pairs
-
-    @property
-    def widened(self) -> int:
-        """How many weights are widened at once: those of a block; none where it does not pay."""
-        rows, columns = self.strips.rows_and_columns(self.strips.size)
-        weights = 2 * self.all_pairs * max(segment.width for segment in self.segments)
-        pays = rows * -(-columns // self.pixels) >= LEAST_TILES and 2 * weights <= WIDENED_BYTES
-        return weights if pays else 0
-
-    @property
-    def scratch(self) -> dict[str, Scratch]:
-        weights = {"weights": Scratch("int16", self.widened)} if self.widened else {}
-        return {"strip": self.strips.scratch, **weights}
-
-    def in_pairs(self, weight: Array) -> Array:
-        """Weights [o, i, kh, kw] as [o, rows * runs * pairs, 2]."""
-        runs_ = weight.transpose(0, 2, 3, 1).reshape(len(weight), weight.shape[2], self.taps, -1)
-        even = np.pad(runs_, ((0, 0), (0, 0), (0, 0), (0, 2 * self.pairs - runs_.shape[3])))
-        return even.reshape(len(weight), -1, 2)
-
-    def packed(self, data: Array) -> Array:
-        """Data of channels [o, ...]: by group and block, with the channels of the block behind the second axis."""
-        parts = []
-        for group in data.reshape(self.group, self.outputs, *data.shape[1:]):
-            for segment in self.segments:
-                rows = group[segment.start : segment.start + segment.blocks * segment.width]
-                rows = np.pad(rows, ((0, -len(rows) % segment.width), *((0, 0),) * (rows.ndim - 1)))
-                blocks = rows.reshape(segment.blocks, segment.width, *rows.shape[1:])
-                parts.append(np.moveaxis(blocks, 1, min(2, blocks.ndim - 1)).ravel())
-        return np.concatenate(parts)
-
-    def emit(self, frame: Frame, batch: int) -> None:
-        x = self.view(frame.tensors[frame.task.inputs[0]])
-        assert x is not None
-        tail = Tail(frame, self.view)
-        tail.prefill()
-        tile = Tile(self, frame, tail)
-        axis = self.strips.axis
-        with loop("n", 0, batch) as n:
-            for start, count, size in runs(self.plane.out[axis], self.strips.size):
-                with loop("strip", 0, count) as i:
-                    first = start + i * size
-                    self.strips.write(frame.scratch["strip"], x, n, first, size)
-                    self.emit_strip(tile, n, (first, 0) if axis == 0 else (0, first), size)
-
-    def emit_strip(self, tile: Tile, n: Expr, origin: tuple[Expr, Expr], size: int) -> None:
-        rows, columns = self.strips.rows_and_columns(size)
-        with loop("group", 0, self.group) as group:
-            for segment in self.segments:
-                with loop("block", 0, segment.blocks) as index:
-                    block = self.block(segment, n, group, index)
-                    tile.widen(block)
-                    with loop("y", 0, rows) as y:
-                        for first, count, pixels in runs(columns, self.pixels):
-                            with loop("tile", 0, count) as t:
-                                tile.emit(block, origin, (y, first + t * pixels), pixels)
-
-    def block(self, segment: Segment, n: Expr, group: Expr, block: Expr) -> Block:
-        padded = sum(s.blocks * s.width for s in self.segments)
-        channel = segment.start + block * segment.width
-        return Block(segment, n, group * self.depth, group * self.outputs + channel, group * padded + channel)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block of channels: its first channel of the input, of the result, and of what is packed."""
-
-    segment: Segment
-    n: Expr
-    input: Expr
-    output: Expr
-    packed: Expr
-
-
-class Tile:
-    """Sums of so many pixels by a block of channels."""
-
-    def __init__(self, kernel: PairedProducts, frame: Frame, tail: Tail) -> None:
-        self.kernel, self.tail, self.epilogue = kernel, tail, frame.epilogue(kernel.view)
-        self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
-        self.widened = frame.scratch.get("weights")
-
-    def widen(self, block: Block) -> None:
-        """The weights of a block, where they are widened at once."""
-        if self.widened is not None:
-            lanes = 2 * block.segment.lanes
-            with loop("i", 0, self.kernel.all_pairs * block.segment.vectors) as i:
-                weights = self.weight.load(Point((self.first_weight(block) + i * lanes,), 0, lanes))
-                self.widened.store(Point((i * lanes,), 0, lanes), cast(weights, "int16"))
-
-    def first_weight(self, block: Block) -> Expr:
-        return 2 * (block.packed * self.kernel.all_pairs)
-
-    def emit(self, block: Block, origin: tuple[Expr, Expr], at: tuple[Expr, Expr], pixels: int) -> None:
-        """Accumulate over all taps, apply the epilogue, store; ``at`` counts within the strip, from ``origin`` on."""
-        segment = block.segment
-        lanes, vectors = segment.lanes, segment.vectors
-        acc = Locals("acc", pixels * vectors, "int32", lanes)
-        for v in range(vectors):
-            start = self.bias.load(Point((block.packed + v * lanes,), 0, lanes))
-            for p in range(pixels):
-                acc[p * vectors + v] = start
-        for taps, pair, index in self.each_pair(pixels * vectors):
-            weights = self.weights_at(block, index)
-            for p in range(pixels):
-                place = self.kernel.strips.address(at[0], at[1] + p, taps) + block.input + 2 * pair
-                both = pair_in_lanes(self.strip.load(Point((place,), 0, 2)), lanes)
-                for v in range(vectors):
-                    i = p * vectors + v
-                    acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(lanes, both, weights[v])
-        for p in range(pixels):
-            for v in range(vectors):
-                self.store(block, (origin[0] + at[0], origin[1] + at[1] + p), acc[p * vectors + v], v * lanes)
-
-    def each_pair(self, products: int) -> Iterator[tuple[tuple[Expr, Expr], Expr, Expr]]:
-        """The taps (row, column) of each run of elements, the pair in the run, and its index in all of the block."""
-        kernel = self.kernel
-        with loop("ky", 0, kernel.plane.window.kernel[0]) as ky, loop("kx", 0, kernel.taps) as kx:
-            run = (ky * kernel.taps + kx) * kernel.pairs
-            if kernel.pairs * products <= UNROLLED:
-                for pair in range(kernel.pairs):
-                    yield (ky, kx), pair, run + pair
-            else:
-                with loop("pair", 0, kernel.pairs) as pair:
-                    yield (ky, kx), pair, run + pair
-
-    def weights_at(self, block: Block, index: Expr) -> list[Expr]:
-        """The vectors of pairs of weights, int16."""
-        lanes, vectors = 2 * block.segment.lanes, block.segment.vectors
-        source, first = (self.weight, self.first_weight(block)) if self.widened is None else (self.widened, 0)
-        starts = [first + (index * vectors + v) * lanes for v in range(vectors)]
-        return [cast(source.load(Point((start,), 0, lanes)), "int16") for start in starts]
-
-    def store(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> None:
-        """One vector of sums: those lanes that are channels, in vectors of powers of two."""
-        segment = block.segment
-        count = segment.lanes
-        if segment.start + segment.blocks * segment.width > self.kernel.outputs:
-            count = min(count, self.kernel.outputs - segment.start - first)
-        for start, lanes in powers_of_two(count):
-            part = acc if lanes == segment.lanes else tirx.Shuffle([acc], list(range(start, start + lanes)))
-            point = Point((block.n, block.output + first + start, *at), 1, lanes)
-            self.tail.store(point, self.epilogue(part, point))
+    return linear_by_words(task, PAIRS)

@@ -1,0 +1,332 @@
+"""Convolution and matrix product of 8 bits by words: elements side by side, 32 bits, which one instruction multiplies.
+
+Elements stand in strips in scratch, with their padding. A word of them is broadcast to all lanes, of which each has as
+many weights of a channel: two of 16 bits, or four of 8. A tile is some pixels by vectors of channels. Where weights are
+widened on their way from memory, those of a block of channels are all at once, if many tiles use them and they do not
+fill the first cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+
+from graphopt.ir import Array, Op
+from graphopt.ops import ConvInteger, LinearInteger, Window
+from graphopt.rewrite import Decline
+from graphopt.targets.instructions.vectors import word_in_lanes
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
+from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
+from graphopt.targets.kernels.quantized import folded_bias, prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.strips import PaddedStrips
+from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.schedule import Segment, choose_tile, padded_segments, powers_of_two, runs
+from graphopt.targets.target import Target
+from graphopt.targets.tir import Expr, Locals, Point, cast, loop
+from graphopt.targets.weights import expect_whole
+
+POINTWISE = Window.of((1, 1), (), ())
+STRIP_BYTES = 1 << 15
+"""Of a strip: what stays in the first cache, or at worst in the second."""
+WIDENED_BYTES = 3 << 13
+"""The most that the widened weights of a block take."""
+LEAST_TILES = 4
+"""Of a strip, for weights to be widened all at once."""
+UNROLLED = 48
+"""A row of taps is unrolled if it has at most this many products of vectors."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """How elements of 8 bits are multiplied: as so many of a dtype, in scratch, that are one word.
+
+    ``add`` gives the sums in so many lanes of what was there before, and of the products of a word in each lane with
+    its weights. If elements have 8 bits there too, but another sign, they are 128 more or less than they were.
+    """
+
+    size: int
+    dtype: str
+    weights: str
+    add: Callable[[Target, int, Expr, Expr, Expr], Expr]
+
+    @property
+    def widened(self) -> bool:
+        """Whether weights have more bits in products than in memory."""
+        return self.weights != "int8"
+
+    def offset(self, dtype: str) -> int:
+        """What is added to elements of a dtype."""
+        return 0 if self.widened else np.iinfo(self.dtype).min - np.iinfo(dtype).min  # type: ignore[call-overload]
+
+    def range(self, dtype: str) -> str:
+        """A dtype of the same range as elements of a dtype have in products."""
+        return dtype if self.widened else self.dtype
+
+
+def plane_of_task(task: Task[ConvInteger]) -> Plane:
+    """The plane of a convolution over one or two axes."""
+    x, w, _ = task.inputs
+    if x.type.rank > 4:
+        raise Decline("it has more than two axes")
+    return plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window(w.type))
+
+
+def is_depthwise(task: Task[ConvInteger]) -> bool:
+    """Whether each channel is convolved with one window of its own."""
+    x, w, _ = task.inputs
+    return task.op.group == x.type.static_shape[1] == w.type.static_shape[0] and task.region.tail is None
+
+
+def conv_by_words(task: Task[ConvInteger], words: Words) -> Kernel:
+    """Convolution over one or two axes."""
+    plane, (weight, bias) = plane_of_task(task), weights_of(task)
+    weight, batch = weight.reshape(*weight.shape[:2], *plane.window.kernel), task.inputs[0].type.static_shape[0]
+    if task.op.group > 1 and weight.shape[1] == 1:
+        raise Decline("each group has one channel, and no words")
+    in_a_row = as_row(task.strided(task.inputs[0])) is not None and task.allows(as_row) and task.region.tail is None
+    if plane.window == POINTWISE and in_a_row:
+        row = row_of(plane.out[0] * plane.out[1])
+        return products_kernel(task, words, "conv_1x1", batch, row, weight, bias, as_row)
+    name = "conv_{}x{}".format(*plane.window.kernel)
+    return products_kernel(task, words, name, batch, plane, weight, bias, as_plane)
+
+
+def linear_by_words(task: Task[LinearInteger], words: Words) -> Kernel:
+    """A matrix product is a pointwise convolution over a row."""
+    weight, bias = weights_of(task)
+    rows = as_rows(task.strided(task.inputs[0]))
+    if rows is None or not task.allows(as_rows):
+        raise Decline("its rows are not in one line of memory")
+    return products_kernel(task, words, "linear", 1, row_of(rows.shape[3]), weight[:, :, None, None], bias, as_rows)
+
+
+def row_of(pixels: int) -> Plane:
+    return Plane((1, pixels), (1, pixels), POINTWISE)
+
+
+def weights_of(task: Task[ConvInteger | LinearInteger]) -> tuple[Array, Array]:
+    """The weights and the bias of a product of 8 bits, which is proved not to overflow."""
+    x, w, b = task.inputs
+    weight, bias = w.constant, b.constant
+    if weight is None or bias is None or weight.dtype != np.int8 or x.type.dtype not in ("int8", "uint8"):
+        raise Decline("it takes elements of 8 bits, and constant weights")
+    expect_whole(w)
+    prove_no_overflow(task.op, weight, bias, x.type.dtype, task.region.node.name)
+    return weight, bias
+
+
+def products_kernel(
+    task: Task[Op], words: Words, name: str, batch: int, plane: Plane, weight: Array, bias: Array, view: View
+) -> Kernel:
+    """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w]."""
+    group, target, dtype = int(getattr(task.op, "group", 1)), task.target, task.inputs[0].type.dtype
+    outputs, offset = len(weight) // group, words.offset(dtype)
+    zero_point = zero_point_of(task.op) + offset
+    tile, lanes = choose_tile(target, plane.out[1], outputs), words.size * target.lanes
+    strips = PaddedStrips(
+        plane, group * weight.shape[1], zero_point, words.dtype, lanes, tile.pixels, STRIP_BYTES, offset=offset
+    )
+    bias = folded_bias(weight, bias, zero_point, words.range(dtype))
+    segments = padded_segments(outputs, target.lanes, tile.vectors)
+    kernel = WordProducts(words, strips, group, outputs, segments, view, tile.pixels)
+    packed = {"weight": kernel.packed(kernel.in_words(weight)), "bias": kernel.packed(bias)}
+    return Kernel(
+        name,
+        lambda frame: kernel.emit(frame, batch),
+        packed,
+        replaced=task.inputs[1:],
+        tile=tile,
+        scratch=kernel.scratch,
+    )
+
+
+@dataclass(frozen=True)
+class WordProducts:
+    """The loops: batch, strip, group, block of channels, row, tile of pixels, taps."""
+
+    words: Words
+    strips: PaddedStrips
+    group: int
+    outputs: int
+    segments: list[Segment]
+    view: View
+    pixels: int
+
+    @property
+    def plane(self) -> Plane:
+        return self.strips.plane
+
+    @property
+    def depth(self) -> int:
+        """Input channels of a group."""
+        return self.strips.channels // self.group
+
+    @property
+    def merged(self) -> bool:
+        """Whether the taps of a row stand side by side."""
+        return self.group == 1 and self.plane.window.dilations[1] == 1
+
+    @property
+    def taps(self) -> int:
+        """Runs of elements side by side in a row of taps."""
+        return 1 if self.merged else self.plane.window.kernel[1]
+
+    @property
+    def run(self) -> int:
+        """Words in such a run; weights of 0 fill the last one up."""
+        return -(-self.depth * self.plane.window.kernel[1] // self.taps // self.words.size)
+
+    @property
+    def all_words(self) -> int:
+        """Words of all taps of a window."""
+        return self.plane.window.kernel[0] * self.taps * self.run
+
+    @property
+    def widened(self) -> int:
+        """How many weights are widened at once: those of a block; none where it does not pay."""
+        rows, columns = self.strips.rows_and_columns(self.strips.size)
+        weights = self.words.size * self.all_words * max(segment.width for segment in self.segments)
+        pays = rows * -(-columns // self.pixels) >= LEAST_TILES and 2 * weights <= WIDENED_BYTES
+        return weights if self.words.widened and pays else 0
+
+    @property
+    def scratch(self) -> dict[str, Scratch]:
+        weights = {"weights": Scratch(self.words.weights, self.widened)} if self.widened else {}
+        return {"strip": self.strips.scratch, **weights}
+
+    def in_words(self, weight: Array) -> Array:
+        """Weights [o, i, kh, kw] as [o, rows * runs * words, elements of a word]."""
+        runs_ = weight.transpose(0, 2, 3, 1).reshape(len(weight), weight.shape[2], self.taps, -1)
+        full = np.pad(runs_, ((0, 0), (0, 0), (0, 0), (0, self.words.size * self.run - runs_.shape[3])))
+        return full.reshape(len(weight), -1, self.words.size)
+
+    def packed(self, data: Array) -> Array:
+        """Data of channels [o, ...]: by group and block, with the channels of the block behind the second axis."""
+        parts = []
+        for group in data.reshape(self.group, self.outputs, *data.shape[1:]):
+            for segment in self.segments:
+                rows = group[segment.start : segment.start + segment.blocks * segment.width]
+                rows = np.pad(rows, ((0, -len(rows) % segment.width), *((0, 0),) * (rows.ndim - 1)))
+                blocks = rows.reshape(segment.blocks, segment.width, *rows.shape[1:])
+                parts.append(np.moveaxis(blocks, 1, min(2, blocks.ndim - 1)).ravel())
+        return np.concatenate(parts)
+
+    def emit(self, frame: Frame, batch: int) -> None:
+        x = self.view(frame.tensors[frame.task.inputs[0]])
+        assert x is not None
+        tail = Tail(frame, self.view)
+        tail.prefill()
+        tile = Tile(self, frame, tail)
+        axis = self.strips.axis
+        with loop("n", 0, batch) as n:
+            for start, count, size in runs(self.plane.out[axis], self.strips.size):
+                with loop("strip", 0, count) as i:
+                    first = start + i * size
+                    self.strips.write(frame.scratch["strip"], x, n, first, size)
+                    self.emit_strip(tile, n, (first, 0) if axis == 0 else (0, first), size)
+
+    def emit_strip(self, tile: Tile, n: Expr, origin: tuple[Expr, Expr], size: int) -> None:
+        rows, columns = self.strips.rows_and_columns(size)
+        with loop("group", 0, self.group) as group:
+            for segment in self.segments:
+                with loop("block", 0, segment.blocks) as index:
+                    block = self.block(segment, n, group, index)
+                    tile.widen(block)
+                    with loop("y", 0, rows) as y:
+                        for first, count, pixels in runs(columns, self.pixels):
+                            with loop("tile", 0, count) as t:
+                                tile.emit(block, origin, (y, first + t * pixels), pixels)
+
+    def block(self, segment: Segment, n: Expr, group: Expr, block: Expr) -> Block:
+        padded = sum(s.blocks * s.width for s in self.segments)
+        channel = segment.start + block * segment.width
+        return Block(segment, n, group * self.depth, group * self.outputs + channel, group * padded + channel)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of channels: its first channel of the input, of the result, and of what is packed."""
+
+    segment: Segment
+    n: Expr
+    input: Expr
+    output: Expr
+    packed: Expr
+
+
+class Tile:
+    """Sums of so many pixels by a block of channels."""
+
+    def __init__(self, kernel: WordProducts, frame: Frame, tail: Tail) -> None:
+        self.kernel, self.tail, self.epilogue = kernel, tail, frame.epilogue(kernel.view)
+        self.target = frame.task.target
+        self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
+        self.widened = frame.scratch.get("weights")
+
+    def widen(self, block: Block) -> None:
+        """The weights of a block, where they are widened at once."""
+        if self.widened is not None:
+            words = self.kernel.words
+            lanes = words.size * block.segment.lanes
+            with loop("i", 0, self.kernel.all_words * block.segment.vectors) as i:
+                weights = self.weight.load(Point((self.first_weight(block) + i * lanes,), 0, lanes))
+                self.widened.store(Point((i * lanes,), 0, lanes), cast(weights, words.weights))
+
+    def first_weight(self, block: Block) -> Expr:
+        return self.kernel.words.size * (block.packed * self.kernel.all_words)
+
+    def emit(self, block: Block, origin: tuple[Expr, Expr], at: tuple[Expr, Expr], pixels: int) -> None:
+        """Accumulate over all taps, apply the epilogue, store; ``at`` counts within the strip, from ``origin`` on."""
+        segment = block.segment
+        lanes, vectors = segment.lanes, segment.vectors
+        acc = Locals("acc", pixels * vectors, "int32", lanes)
+        for v in range(vectors):
+            start = self.bias.load(Point((block.packed + v * lanes,), 0, lanes))
+            for p in range(pixels):
+                acc[p * vectors + v] = start
+        words = self.kernel.words
+        for taps, word, index in self.each_word(pixels * vectors):
+            weights = self.weights_at(block, index)
+            for p in range(pixels):
+                place = self.kernel.strips.address(at[0], at[1] + p, taps) + block.input + words.size * word
+                everywhere = word_in_lanes(self.strip.load(Point((place,), 0, words.size)), lanes)
+                for v in range(vectors):
+                    i = p * vectors + v
+                    acc[i] = words.add(self.target, lanes, acc[i], everywhere, weights[v])
+        for p in range(pixels):
+            for v in range(vectors):
+                self.store(block, (origin[0] + at[0], origin[1] + at[1] + p), acc[p * vectors + v], v * lanes)
+
+    def each_word(self, products: int) -> Iterator[tuple[tuple[Expr, Expr], Expr, Expr]]:
+        """The taps (row, column) of each run of elements, the word in the run, and its index in all of the block."""
+        kernel = self.kernel
+        with loop("ky", 0, kernel.plane.window.kernel[0]) as ky, loop("kx", 0, kernel.taps) as kx:
+            first = (ky * kernel.taps + kx) * kernel.run
+            if kernel.run * products <= UNROLLED:
+                for word in range(kernel.run):
+                    yield (ky, kx), word, first + word
+            else:
+                with loop("word", 0, kernel.run) as word:
+                    yield (ky, kx), word, first + word
+
+    def weights_at(self, block: Block, index: Expr) -> list[Expr]:
+        """The vectors of words of weights."""
+        words = self.kernel.words
+        lanes, vectors = words.size * block.segment.lanes, block.segment.vectors
+        source, first = (self.weight, self.first_weight(block)) if self.widened is None else (self.widened, 0)
+        starts = [first + (index * vectors + v) * lanes for v in range(vectors)]
+        return [cast(source.load(Point((start,), 0, lanes)), words.weights) for start in starts]
+
+    def store(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> None:
+        """One vector of sums: those lanes that are channels, in vectors of powers of two."""
+        segment = block.segment
+        count = segment.lanes
+        if segment.start + segment.blocks * segment.width > self.kernel.outputs:
+            count = min(count, self.kernel.outputs - segment.start - first)
+        for start, lanes in powers_of_two(count):
+            part = acc if lanes == segment.lanes else tirx.Shuffle([acc], list(range(start, start + lanes)))
+            point = Point((block.n, block.output + first + start, *at), 1, lanes)
+            self.tail.store(point, self.epilogue(part, point))
