@@ -11,7 +11,8 @@ from graphopt.ops import GruSequenceInteger, IntegerSequence, LstmSequenceIntege
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions import products
 from graphopt.targets.kernels.base import Kernel, Task, kernel_rule
-from graphopt.targets.kernels.integer_recurrent import RowProducts, integer_kernel, recurrent_weights
+from graphopt.targets.kernels.integer_recurrent import integer_kernel, recurrent_weights
+from graphopt.targets.kernels.row_products import RowProducts
 
 
 @kernel_rule(LstmSequenceInteger, GruSequenceInteger, RnnSequenceInteger, isa="dsp")

@@ -73,7 +73,7 @@ class Emitter(Generic[SequenceT]):
         self.biases, self.initial = [frame.tensors[v] for v in biases], [frame.tensors[v] for v in initial]
         self.steps, self.n = self.gates.shape[:2]
         self.hidden = self.out.shape[2]
-        self.last = False
+        self.last, self.block = False, GateBlock
 
     def sigmoid(self, x: Expr) -> Expr:
         return self.scalar(Sigmoid(), x)
@@ -116,7 +116,7 @@ class Emitter(Generic[SequenceT]):
     def each_block(self, emit: Callable[[GateBlock], None]) -> None:
         for segment in self.segments:
             with loop("block", 0, segment.blocks) as block:
-                emit(GateBlock(self, segment, segment.start + block * segment.width))
+                emit(self.block(self, segment, segment.start + block * segment.width))
 
 
 class GateBlock:

@@ -12,8 +12,9 @@ from graphopt.targets.forms import form_of
 from graphopt.targets.instructions import products
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.dsp_recurrent import check_exact, state_products
-from graphopt.targets.kernels.integer_recurrent import RowProducts, every_row, integer_kernel
+from graphopt.targets.kernels.integer_recurrent import integer_kernel
 from graphopt.targets.kernels.quantized import prove_no_overflow
+from graphopt.targets.kernels.row_products import RowProducts, every_row
 from graphopt.targets.stepwise import GATES, StepwiseSequence
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, loop
 
