@@ -38,7 +38,7 @@ UNROLLED = 48
 """A row of taps is unrolled if it has at most this many products of vectors."""
 
 
-@kernel_rule(ConvInteger, isa="x86")
+@kernel_rule(ConvInteger, isa="x86", strided=True)
 def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
     """Convolution over one or two axes."""
     x, w, _ = task.inputs
@@ -58,7 +58,7 @@ def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
     return products_kernel(task, "conv_{}x{}".format(*plane.window.kernel), n, plane, weight, bias, as_plane)
 
 
-@kernel_rule(LinearInteger, isa="x86")
+@kernel_rule(LinearInteger, isa="x86", strided=True)
 def linear_by_pairs(task: Task[LinearInteger]) -> Kernel:
     """A matrix product is a pointwise convolution over a row."""
     weight, bias = weights_of(task)
