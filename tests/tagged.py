@@ -171,6 +171,8 @@ def run_tagged(
                 name = name if held is None or lowering.in_arena(held) else None
             if name is not None:
                 first, start = (operand.first, operand.start) if isinstance(operand, Piece) else (0, 0)
+                if isinstance(operand, Piece) and isinstance(operand.value, Value):
+                    first, start = (at + lowering.begins(operand.value) for at in (first, start))
                 tags += [(buffers.setdefault(name, len(buffers)) << 32) + first]
                 places += [f"arena + {offsets[name] + start}"]
             else:

@@ -56,6 +56,8 @@ def tile_text(tile: RegisterTile | None) -> str:
 
 
 def layout_text(layout: Layout) -> str:
+    within = "" if layout.dense else ", within a larger value"
     if layout.is_row_major:
-        return "row-major"
-    return "channels-last" if layout == channels_last(layout.shape) else f"axes in order {layout.order}"
+        return "row-major" + within
+    last = layout.order == channels_last(layout.shape).order
+    return ("channels-last" if last else f"axes in order {layout.order}") + within

@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
+from graphopt.errors import Unsupported
 from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
 from graphopt.targets.calls import BufferPlace, KernelCall, Lowered, Piece, UnplacedCall, looped
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
-from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
+from graphopt.targets.kernels import Built, Kernel, Task, build, choose_kernel, has_kernel
 from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.kernels.row_moves import rows_mover
-from graphopt.targets.layout import assign_layouts
+from graphopt.targets.layout import Layout, assign_layouts
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
+from graphopt.targets.parts import Parts, find_parts
 from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
 from graphopt.targets.ports import AS_THEY_ARE, PlacedPort, PortOptions
 from graphopt.targets.region import Region, region_of
@@ -67,16 +71,35 @@ class MadeKernel:
     how: Chosen
 
 
+def dense_layouts(graph: Graph, options: PortOptions) -> dict[Value, Layout]:
+    """A layout for every value, in a buffer of its own."""
+    ports = [(graph.names[v.node], v) for v in graph.inputs]
+    ports += zip(graph.output_names, graph.outputs, strict=True)
+    return assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
+
+
+def kernel_of(task: Task[Op]) -> RuleChoice[Kernel]:
+    return choose_kernel(task) if task.region.anchor else elementwise_kernel(task)
+
+
 class Lowering:
     """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream."""
 
     def __init__(
-        self, graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, streams: Sequence[Stream] = ()
+        self,
+        graph: Graph,
+        target: Target,
+        options: PortOptions = AS_THEY_ARE,
+        streams: Sequence[Stream] = (),
+        parts: Parts | None = None,
     ) -> None:
         self.graph, self.target, self.options, self.streams = graph, target, options, streams
-        ports = [(graph.names[v.node], v) for v in graph.inputs]
-        ports += zip(graph.output_names, graph.outputs, strict=True)
-        self.layouts = assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
+        self.regions: dict[Node, tuple[Region, Forms]] = {}
+        self.kinds: dict[Node, tuple[str, str, bool] | None] = {}
+        self.dense = dense_layouts(graph, options)
+        """The layouts of all values where none is a part of another one."""
+        self.parts = find_parts(graph, self.dense, self.fits) if parts is None else parts
+        self.layouts = self.parts.layouts
         self.kernels: dict[str, Built] = {}
         self.names: dict[str, str] = {}
         self.constants: dict[tuple[str, bytes], int] = {}
@@ -86,7 +109,7 @@ class Lowering:
         self.sums: list[Lifetime] = []
         """Of the layers that collect theirs row by row."""
         self.outputs = {storage(v): i for i, v in enumerate(graph.outputs)}
-        self.last_reader = {storage(v): n for n in self.computing for v in n.inputs}
+        self.last_reader = {self.parts.place(v).whole: n for n in self.computing for v in n.inputs}
         self.overlaps: dict[tuple[Value, Value], Overlap] = {}
         self.scratch_overlaps: dict[tuple[Value, str], Overlap] = {}
         self.taken: dict[Value, Value] = {}
@@ -98,7 +121,7 @@ class Lowering:
 
     @cached_property
     def computing(self) -> list[Node]:
-        return [n for n in self.graph.nodes if not isinstance(n.op, Input | Constant | Reshape)]
+        return [n for n in self.graph.nodes if self.parts.computes(n)]
 
     def run(self) -> Lowered:
         """All calls, in order, and where their buffers are."""
@@ -107,6 +130,8 @@ class Lowering:
         for node in self.computing:
             if node in streams:
                 self.add_stream(streams[node])
+            elif node in self.parts.joined:
+                self.add_copies(node)
             elif node not in inside:
                 self.add(node)
         return self.finish()
@@ -125,6 +150,17 @@ class Lowering:
             self.scratch_overlaps |= {(covered[v], name): o for v, o in values.items() if v in covered}
         read = [Piece(o) for o, v in zip(region.operands, region.body.inputs, strict=True) if v is not operand]
         self.call(made, region, read, Piece(node.results[0]), self.steps)
+        self.steps += 1
+
+    def add_copies(self, node: Node) -> None:
+        """Copy what of a concatenation could not be written to where its result has it."""
+        (result,) = node.results
+        for value, layout, start in self.parts.copied(node):
+            region = replace(region_of(Identity()(value).node, lowered_operators()), node=node)
+            layouts = tuple(self.layouts[v] for v in region.operands)
+            made = self.made(Task(region, self.target, layouts, layout), ())
+            begin = start * np.dtype(result.type.dtype).itemsize
+            self.call(made, region, [Piece(v) for v in region.operands], Piece(result, begin, begin), self.steps)
         self.steps += 1
 
     def add_stream(self, stream: Stream) -> None:
@@ -209,20 +245,41 @@ class Lowering:
         return {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
-            if self.gives_way(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
+            if self.gives_way(held)
+            and self.last_reader[self.parts.place(value).whole] in nodes
+            and buffers.count(held) == 1
         }
 
     def layer(self, node: Node) -> Layer | None:
-        """A node as a layer of streams, if it can be one."""
-        return layer_of(self.region(node)[0], self.layouts)
+        """A node as a layer of streams, if it can be one: what is a part of a larger value goes by no rows."""
+        alone = node not in self.parts.joined and all(map(self.parts.alone, (*node.inputs, *node.results)))
+        return layer_of(self.region(node)[0], self.layouts) if alone else None
 
     def region(self, node: Node) -> tuple[Region, Forms]:
         """The region of a node, and what its forms say."""
-        return formed(region_of(node, lowered_operators()), self.target)
+        if node not in self.regions:
+            self.regions[node] = formed(region_of(node, lowered_operators()), self.target)
+        return self.regions[node]
+
+    def fits(self, node: Node, layouts: Mapping[Value, Layout]) -> bool:
+        """Whether a node has the same kernel in these layouts as where all buffers are whole."""
+        if node not in self.kinds:
+            self.kinds[node] = self.kind(node, self.dense)
+        return self.kinds[node] is not None and self.kind(node, layouts) == self.kinds[node]
+
+    def kind(self, node: Node, layouts: Mapping[Value, Layout]) -> tuple[str, str, bool] | None:
+        """The rule of a node's kernel, its name, and whether it has tiles; None if there is none."""
+        try:
+            region, _ = self.region(node)
+            operands = tuple(layouts[v] for v in region.operands)
+            choice = kernel_of(Task(region, self.target, operands, layouts[node.results[0]]))
+        except Unsupported:
+            return None
+        return choice.result and (str(choice), choice.result.name, choice.result.tile is None)
 
     def made(self, task: Task[Op], forms: Forms) -> MadeKernel:
         """Choose and build the kernel of a task; equal kernels are one function."""
-        choice = choose_kernel(task) if task.region.anchor else elementwise_kernel(task)
+        choice = kernel_of(task)
         kernel = choice.result
         assert kernel is not None
         built = build(task, kernel)
@@ -264,13 +321,16 @@ class Lowering:
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
         """The input of the body whose place the result may take: read point by point, and here for the last time."""
+        if not self.parts.alone(result):
+            return None
         buffers = [self.held(o) for o in region.operands]
         for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True):
             if (
                 inner in region.pointwise_operands
+                and self.parts.alone(operand)
                 and self.gives_way(held)
                 and self.in_arena(result)
-                and self.last_reader[storage(operand)] is region.node
+                and self.last_reader[self.parts.place(operand).whole] is region.node
                 and buffers.count(held) == 1
                 and self.layouts[operand] == self.layouts[result]
             ):
@@ -283,21 +343,28 @@ class Lowering:
 
         They are read by this kernel, last, and by no other name. LLVM is told that no two parameters overlap.
         """
-        if self.target.codegen != "c" or not self.in_arena(result):
+        if self.target.codegen != "c" or not self.in_arena(result) or not self.parts.alone(result):
             return {}
         buffers = [self.held(o) for o in region.operands]
         return {
             inner: held
             for inner, operand, held in zip(region.body.inputs, region.operands, buffers, strict=True)
-            if self.gives_way(held) and self.last_reader[storage(operand)] is region.node and buffers.count(held) == 1
+            if self.gives_way(held)
+            and self.parts.alone(operand)
+            and self.last_reader[self.parts.place(operand).whole] is region.node
+            and buffers.count(held) == 1
         }
 
     def held(self, value: Value) -> Value:
         """The value that the buffer of this one was made for."""
-        value = storage(value)
+        value = self.parts.place(value).whole
         while value in self.taken:
-            value = storage(self.taken[value])
+            value = self.parts.place(self.taken[value]).whole
         return value
+
+    def begins(self, value: Value) -> int:
+        """How many bytes behind the start of what holds it a value begins."""
+        return self.parts.place(value).start * np.dtype(value.type.dtype).itemsize
 
     def in_arena(self, value: Value) -> bool:
         port = isinstance(value.op, Input) or value in self.outputs
@@ -343,7 +410,7 @@ class Lowering:
         def at(piece: Piece) -> BufferPlace:
             if isinstance(piece.value, str):
                 return BufferPlace("arena", offsets[piece.value])
-            return self.place(piece.value, offsets).moved(piece.start)
+            return self.place(piece.value, offsets).moved(self.begins(piece.value) + piece.start)
 
         places = [BufferPlace("constant", a) if isinstance(a, int) else at(a) for a in call.arguments]
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")

@@ -14,14 +14,20 @@ from graphopt.ops import Fused, Reshape, Transpose
 
 @dataclass(frozen=True)
 class Layout:
-    """The physical order of the axes, outermost first; elements are dense."""
+    """The physical order of the axes, outermost first.
+
+    Elements are dense, unless they are a part of a larger value: then ``apart`` has the stride of each axis there.
+    """
 
     shape: tuple[int, ...]
     order: tuple[int, ...]
+    apart: tuple[int, ...] = ()
 
     @property
     def strides(self) -> tuple[int, ...]:
         """The stride of each logical axis, in elements."""
+        if self.apart:
+            return self.apart
         strides, step = [0] * len(self.shape), 1
         for axis in reversed(self.order):
             strides[axis] = step
@@ -31,6 +37,27 @@ class Layout:
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def dense(self) -> bool:
+        return not self.apart
+
+    @property
+    def extent(self) -> int:
+        """The elements of memory from the first one to the last."""
+        return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+
+    def part(self, axis: int, start: int, size: int, step: int = 1) -> tuple[Layout, int]:
+        """So many elements along an axis, where they are; and how far behind the first of all theirs is."""
+        shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
+        strides = (*self.strides[:axis], step * self.strides[axis], *self.strides[axis + 1 :])
+        whole = Layout(shape, self.order)
+        same = all(n == 1 or a == b for n, a, b in zip(shape, strides, whole.strides, strict=True))
+        return whole if same else Layout(shape, self.order, strides), start * self.strides[axis]
+
+    def orders_as(self, other: Layout) -> bool:
+        """Whether the axes are in the order of another one; axes of one element do not count."""
+        return [a for a in self.order if self.shape[a] != 1] == [a for a in other.order if self.shape[a] != 1]
 
     @property
     def is_row_major(self) -> bool:

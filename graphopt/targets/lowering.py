@@ -10,7 +10,8 @@ from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, verify
 from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.calls import Lowered, StreamNote
-from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
+from graphopt.targets.gathering import Lowering, copy_outputs, dense_layouts, lowered_operators
+from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.port_order import reorder_ports
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.region import is_elementwise, lowerable
@@ -31,10 +32,13 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     graph = stepwise(graph) if target.codegen == "c" else absorb_moves(graph)
     verify(graph)
     check_types(graph)
-    whole = Lowering(graph, target, options)
+    whole = Lowering(regrouped(graph), target, options)
     lowered = whole.run()
     if target.codegen == "c":
         lowered = by_rows(whole, lowered)
+        if whole.parts.of:  # what is written early to where it is read late may take more memory than a copy
+            apart = Lowering(graph, target, options, parts=Parts(dense_layouts(graph, options)))
+            lowered = least_of(lowered, by_rows(apart, apart.run()))
     check_budget(lowered, target)
     return lowered
 
@@ -61,7 +65,7 @@ def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
 
 def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:
     streams = [part.stream for part in parts if part.stream is not None]
-    made = Lowering(whole.graph, whole.target, whole.options, streams).run()
+    made = Lowering(whole.graph, whole.target, whole.options, streams, whole.parts).run()
     notes = []
     for part in parts:
         if part.stream is not None:

@@ -32,7 +32,7 @@ def rows_of(value: Value) -> int:
 def by_rows(layout: Layout) -> bool:
     """Whether each row of a plane, with all of its channels, is one piece of memory."""
     outside = layout.order[: layout.order.index(ROWS)] if len(layout.shape) > ROWS else layout.order
-    return len(layout.shape) > ROWS and all(layout.shape[axis] == 1 for axis in outside)
+    return len(layout.shape) > ROWS and layout.dense and all(layout.shape[axis] == 1 for axis in outside)
 
 
 def with_rows(layout: Layout, rows: int) -> Layout:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from graphopt.errors import InvalidGraph, Unsupported
 from graphopt.ir import Array, Constant, Node, Op, Value
 from graphopt.ir.registry import Table
 from graphopt.ops import Transpose
+from graphopt.rewrite import Decline
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.lookup import RuleChoice, choose
 from graphopt.targets.plan import Overlap
@@ -53,6 +54,11 @@ class Task(Generic[OpT]):
         """The operator of the anchor."""
         assert self.region.anchor is not None
         return cast(OpT, self.region.anchor.op)  # the rule was looked up by this class
+
+    @property
+    def dense(self) -> bool:
+        """Whether the result and all operands have buffers of their own."""
+        return all(layout.dense for layout in (*self.layouts, self.out))
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -202,20 +208,34 @@ KERNEL_RULES: Table[tuple[type[Op], str | None], KernelRule[Any]] = Table("a ker
 
 
 def kernel_rule(
-    op: type[OpT], *others: type[OtherT], isa: str | None = None
+    op: type[OpT], *others: type[OtherT], isa: str | None = None, strided: bool = False
 ) -> Callable[[KernelRule[OpT | OtherT]], KernelRule[OpT | OtherT]]:
     """Register the kernel of anchor operators; a kernel with ``isa`` is preferred on targets that have it.
 
-    A rule that does not suit a task raises ``Decline`` with the reason, and the next rule is asked. For type
-    checkers, ``others`` count as their common base class: ``kernel_rule(SumPool, MaxPool, AveragePool)`` is for a rule
-    of ``Task[SumPool | Pool]``.
+    One that is ``strided`` reads and writes by the strides of layouts alone, so that operands and result may be parts
+    of larger values; any other is not asked for these. A rule that does not suit a task raises ``Decline`` with the
+    reason, and the next rule is asked. For type checkers, ``others`` count as their common base class:
+    ``kernel_rule(SumPool, MaxPool, AveragePool)`` is for a rule of ``Task[SumPool | Pool]``.
     """
 
     def register(rule: KernelRule[OpT | OtherT]) -> KernelRule[OpT | OtherT]:
-        KERNEL_RULES.enter(rule, *((kind, isa) for kind in (op, *others)))
+        KERNEL_RULES.enter(rule if strided else of_dense(rule), *((kind, isa) for kind in (op, *others)))
         return rule
 
     return register
+
+
+def of_dense(rule: KernelRule[OpT]) -> KernelRule[OpT]:
+    """A rule that declines parts of larger values."""
+
+    @wraps(rule)
+    def dense_alone(task: Task[OpT]) -> Kernel:
+        kernel = rule(task)
+        if not task.dense:
+            raise Decline("it takes no parts of larger values")
+        return kernel
+
+    return dense_alone
 
 
 def has_kernel() -> set[type[Op]]:
@@ -316,7 +336,7 @@ def _array(value: Value) -> Array:
 
 
 def _parameter(name: str, layout: Layout, dtype: str) -> Tensor:
-    buffer = builder.arg(name, builder.buffer((layout.size,), "uint8" if dtype == "bool" else dtype))
+    buffer = builder.arg(name, builder.buffer((layout.extent,), "uint8" if dtype == "bool" else dtype))
     return Tensor(buffer, dtype, layout.shape, layout.strides)
 
 

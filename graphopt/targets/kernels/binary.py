@@ -14,7 +14,7 @@ from graphopt.targets.kernels.nest import Index, emit_nest, reduced
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
 
-@kernel_rule(PackSigns)
+@kernel_rule(PackSigns, strided=True)
 def pack_signs_kernel(task: Task[PackSigns]) -> Kernel:
     """Packs one word at a time, from up to 32 comparisons."""
     (xv,), threshold = task.inputs, task.op.threshold
@@ -41,7 +41,7 @@ def pack_signs_kernel(task: Task[PackSigns]) -> Kernel:
     return Kernel("pack_signs", emit, {})
 
 
-@kernel_rule(ConvXnor)
+@kernel_rule(ConvXnor, strided=True)
 def conv_xnor_kernel(task: Task[ConvXnor]) -> Kernel:
     """Counts the differing signs over the taps inside the input; the number of products is known without counting."""
     op, (xv, wv, bv) = task.op, task.inputs

@@ -65,7 +65,7 @@ def weighted(weights: PackedWeights, columns: int, channels: int, start: Start, 
     return Combine(lambda at: start(at.index[0], at.lanes), step, lambda acc, count: acc)
 
 
-@kernel_rule(SumPool, MaxPool, AveragePool)
+@kernel_rule(SumPool, MaxPool, AveragePool, strided=True)
 def pool_kernel(task: Task[SumPool | Pool]) -> Kernel:
     """Poolings over one or two axes; the plain nest does those over three."""
     x = task.inputs[0]
@@ -84,7 +84,7 @@ def pooling(op: SumPool | Pool, plane: Plane, dtype: str, wide: str) -> Combine:
     return mean(op, plane, dtype) if isinstance(op, AveragePool) else maximum(dtype)
 
 
-@kernel_rule(ReduceMean)
+@kernel_rule(ReduceMean, strided=True)
 def mean_kernel(task: Task[ReduceMean]) -> Kernel:
     """A mean over one or two spatial axes is a pooling over the whole plane; any other goes by the plain nest."""
     x = task.inputs[0]

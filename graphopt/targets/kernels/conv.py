@@ -19,7 +19,7 @@ TILED = ("float32", "int8", "uint8", "int16")
 """The dtypes of activations that have tiled kernels."""
 
 
-@kernel_rule(Conv, ConvInteger)
+@kernel_rule(Conv, ConvInteger, strided=True)
 def conv_kernel(task: Task[Conv | ConvInteger]) -> Kernel:
     """Convolution with constant weights; the plain nest does any other."""
     x, w, b = task.inputs
@@ -44,7 +44,7 @@ def conv_kernel(task: Task[Conv | ConvInteger]) -> Kernel:
     return tiled_kernel(task, name, n, channels, plane, weight, bias, as_plane)
 
 
-@kernel_rule(Linear, LinearInteger)
+@kernel_rule(Linear, LinearInteger, strided=True)
 def linear_kernel(task: Task[Linear | LinearInteger]) -> Kernel:
     """A matrix product with constant weights is a pointwise convolution over one row; the plain nest does any other."""
     x, w, b = task.inputs

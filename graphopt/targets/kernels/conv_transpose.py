@@ -102,8 +102,8 @@ def phases_of(window: Window, size: tuple[int, ...], out: tuple[int, ...]) -> li
     return found
 
 
-@kernel_rule(ConvTranspose, ConvTransposeInteger, isa="llvm")
-@kernel_rule(ConvTranspose, ConvTransposeInteger, isa="c")
+@kernel_rule(ConvTranspose, ConvTransposeInteger, isa="llvm", strided=True)
+@kernel_rule(ConvTranspose, ConvTransposeInteger, isa="c", strided=True)
 def conv_transpose_kernel(task: Task[ConvTranspose | ConvTransposeInteger]) -> Kernel:
     """By phases, with constant weights; where it declines, each result is gathered."""
     x, w, b = task.inputs

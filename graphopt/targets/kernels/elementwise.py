@@ -7,14 +7,13 @@ So these are written in vectors.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 from graphopt.ir import Op
 from graphopt.rewrite import Decline
-from graphopt.targets.kernels.base import Frame, Kernel, Task, physical_loops
+from graphopt.targets.kernels.base import Frame, Kernel, Task
 from graphopt.targets.kernels.nest import elementwise_nest
-from graphopt.targets.kernels.rows import as_one, merging
+from graphopt.targets.kernels.rows import merged_axes, merging
 from graphopt.targets.lookup import RuleChoice, choose
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.schedule import channel_segments
@@ -47,18 +46,6 @@ def elementwise_vectors(task: Task[Op]) -> Kernel:
                     seen.store(at, epilogue(None, at))
 
     return Kernel(region.compute[-1].op.name, emit, {})
-
-
-def merged_axes(out: Tensor, tensors: Sequence[Tensor]) -> list[list[int]]:
-    """The axes of more than one element in the order of memory of the result; those that lie as one are together."""
-    axes = [a for a in physical_loops(out.shape, out.strides) if out.shape[a] > 1] or [len(out.shape) - 1]
-    groups = [axes[:1]]
-    for axis in axes[1:]:
-        if all(as_one(t, (groups[-1][-1], axis)) for t in (out, *tensors)):
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    return groups
 
 
 RULES = {(True, "llvm"): elementwise_vectors, (True, None): elementwise_nest, (False, None): elementwise_nest}

@@ -33,7 +33,7 @@ def position(indices: Tensor, at: Sequence[Expr], size: int) -> Expr:
     return tirx.max(0, tirx.min(size - 1, wrapped))
 
 
-@kernel_rule(Gather)
+@kernel_rule(Gather, strided=True)
 def gather_kernel(task: Task[Gather]) -> Kernel:
     (xv, iv), axis = task.inputs, task.op.axis
     size, rank = xv.type.static_shape[axis], iv.type.rank
@@ -50,7 +50,7 @@ def gather_kernel(task: Task[Gather]) -> Kernel:
     return Kernel("gather", emit, {})
 
 
-@kernel_rule(GatherElements)
+@kernel_rule(GatherElements, strided=True)
 def gather_elements_kernel(task: Task[GatherElements]) -> Kernel:
     (xv, iv), axis = task.inputs, task.op.axis
     size = xv.type.static_shape[axis]
@@ -66,7 +66,7 @@ def gather_elements_kernel(task: Task[GatherElements]) -> Kernel:
     return Kernel("gather_elements", emit, {})
 
 
-@kernel_rule(GatherNd)
+@kernel_rule(GatherNd, strided=True)
 def gather_nd_kernel(task: Task[GatherNd]) -> Kernel:
     (xv, iv), batch = task.inputs, task.op.batch_dims
     shape, rank, depth = xv.type.static_shape, iv.type.rank, iv.type.static_shape[-1]
@@ -84,7 +84,7 @@ def gather_nd_kernel(task: Task[GatherNd]) -> Kernel:
     return Kernel("gather_nd", emit, {})
 
 
-@kernel_rule(Tile)
+@kernel_rule(Tile, strided=True)
 def tile_kernel(task: Task[Tile]) -> Kernel:
     shape = task.inputs[0].type.static_shape
     return gather(task, lambda index: [tirx.floormod(i, d) for i, d in zip(index, shape, strict=True)])
@@ -99,7 +99,7 @@ def copy_of(frame: Frame, x: Tensor) -> None:
         frame.out.store(Point(tuple(index)), x.load(Point(tuple(index))))
 
 
-@kernel_rule(ScatterElements)
+@kernel_rule(ScatterElements, strided=True)
 def scatter_elements_kernel(task: Task[ScatterElements]) -> Kernel:
     (xv, iv, uv), axis = task.inputs, task.op.axis
     size, combine = xv.type.static_shape[axis], COMBINE[task.op.reduction]
@@ -117,7 +117,7 @@ def scatter_elements_kernel(task: Task[ScatterElements]) -> Kernel:
     return Kernel("scatter_elements", emit, {})
 
 
-@kernel_rule(ScatterNd)
+@kernel_rule(ScatterNd, strided=True)
 def scatter_nd_kernel(task: Task[ScatterNd]) -> Kernel:
     xv, iv, uv = task.inputs
     shape, rank, depth = xv.type.static_shape, iv.type.rank, iv.type.static_shape[-1]

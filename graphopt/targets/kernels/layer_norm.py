@@ -22,7 +22,7 @@ def divisor(op: LayerNorm, dtype: str, squares: Expr, count: int) -> Expr:
     return tirx.sqrt(squares * tirx.const(1 / count, dtype) + tirx.const(op.epsilon, dtype))
 
 
-@kernel_rule(LayerNorm)
+@kernel_rule(LayerNorm, strided=True)
 def layer_norm_nest(task: Task[LayerNorm]) -> Kernel:
     """One element at a time, in any layout."""
     shape, inner = (v.type.static_shape for v in task.inputs[:2])
@@ -55,7 +55,7 @@ def layer_norm_nest(task: Task[LayerNorm]) -> Kernel:
     return Kernel("layer_norm", emit, {})
 
 
-@kernel_rule(LayerNorm, isa="llvm")
+@kernel_rule(LayerNorm, isa="llvm", strided=True)
 def layer_norm_rows(task: Task[LayerNorm]) -> Kernel:
     """In vectors along a row, if its elements stand side by side in all operands and the result."""
     xv, sv, bv = task.inputs

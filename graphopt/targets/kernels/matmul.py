@@ -39,7 +39,7 @@ LEAST_STRIP = 96
 """Rows in a strip at least, so that packing is a small part."""
 
 
-@kernel_rule(MatMul, isa="llvm")
+@kernel_rule(MatMul, isa="llvm", strided=True)
 def matmul_by_tiles(task: Task[MatMul]) -> Kernel:
     """A batch of products [m, k] by [k, n], of any strides."""
     if task.result.type.dtype != "float32":

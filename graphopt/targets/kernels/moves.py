@@ -27,26 +27,26 @@ def gather(task: Task[Op], source: Callable[[Index], Sequence[Expr]]) -> Kernel:
     return Kernel(task.op.name, emit, {})
 
 
-@kernel_rule(Transpose)
+@kernel_rule(Transpose, strided=True)
 def transpose_kernel(task: Task[Transpose]) -> Kernel:
     inverse = np.argsort(task.op.perm).tolist()
     return gather(task, lambda index: [index[i] for i in inverse])
 
 
-@kernel_rule(Slice)
+@kernel_rule(Slice, strided=True)
 def slice_kernel(task: Task[Slice]) -> Kernel:
     op = task.op
     return gather(task, lambda index: [op.start + i * op.step if a == op.axis else i for a, i in enumerate(index)])
 
 
-@kernel_rule(Expand)
+@kernel_rule(Expand, strided=True)
 def expand_kernel(task: Task[Expand]) -> Kernel:
     shape = task.inputs[0].type.static_shape
     extra = task.result.type.rank - len(shape)
     return gather(task, lambda index: [0 if d == 1 else i for d, i in zip(shape, index[extra:], strict=True)])
 
 
-@kernel_rule(Pad)
+@kernel_rule(Pad, strided=True)
 def pad_kernel(task: Task[Pad]) -> Kernel:
     (xv,), op = task.inputs, task.op
     shape = xv.type.static_shape
@@ -70,7 +70,7 @@ def pad_kernel(task: Task[Pad]) -> Kernel:
     return Kernel("pad", emit, {})
 
 
-@kernel_rule(Resize)
+@kernel_rule(Resize, strided=True)
 def resize_kernel(task: Task[Resize]) -> Kernel:
     """Nearest resize: integer upscaling by a division, any other by one table of source positions per axis."""
     (xv,), op = task.inputs, task.op
@@ -93,7 +93,7 @@ def resize_kernel(task: Task[Resize]) -> Kernel:
     return Kernel("resize", emit, tables)
 
 
-@kernel_rule(Concat)
+@kernel_rule(Concat, strided=True)
 def concat_kernel(task: Task[Concat]) -> Kernel:
     """One copy loop for each operand."""
     op, values = task.op, task.inputs

@@ -149,7 +149,7 @@ def conv_nest(task: Task[Conv | ConvInteger]) -> Kernel:
     return Kernel(op.name, emit, weights.packed, weights.replaced)
 
 
-@kernel_rule(ConvTranspose, ConvTransposeInteger)
+@kernel_rule(ConvTranspose, ConvTransposeInteger, strided=True)
 def conv_transpose_nest(task: Task[ConvTranspose | ConvTransposeInteger]) -> Kernel:
     """Transposed convolution, gathered: each result sums the inputs whose windows cover it."""
     op, (xv, wv, bv), anchor = task.op, task.inputs, task.result
@@ -231,7 +231,7 @@ REDUCE: dict[type[Op], tuple[Callable[[str], float], Callable[[Expr, Expr], Expr
 }
 
 
-@kernel_rule(ReduceSum, ReduceMax, ReduceMin, ReduceProd)
+@kernel_rule(ReduceSum, ReduceMax, ReduceMin, ReduceProd, strided=True)
 def reduce_nest(task: Task[Reduction]) -> Kernel:
     """A reduction over any axes."""
     op, (xv,) = task.op, task.inputs
@@ -259,7 +259,7 @@ def reduce_nest(task: Task[Reduction]) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-@kernel_rule(ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceMean, isa="llvm")
+@kernel_rule(ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceMean, isa="llvm", strided=True)
 def reduce_rows(task: Task[Reduction]) -> Kernel:
     """A reduction of floats whose elements stand side by side, in vectors."""
     op, (xv,), dtype = task.op, task.inputs, task.inputs[0].type.dtype
@@ -285,7 +285,7 @@ def reduce_rows(task: Task[Reduction]) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-@kernel_rule(MatMul, MatMulInteger)
+@kernel_rule(MatMul, MatMulInteger, strided=True)
 def matmul_nest(task: Task[MatMul | MatMulInteger]) -> Kernel:
     """A batched matrix product of two run-time operands."""
     op, (av, bv) = task.op, task.inputs

@@ -16,7 +16,8 @@ def flipped(task: Task[Op]) -> Kernel:
     if len(nodes) != 1 or not isinstance(nodes[0].op, FlipSign) or len(inputs) != 1:
         raise Decline("it does not only flip highest bits")
     (x,) = inputs
-    if task.target.codegen != "c" or task.layouts != (task.out,) or x.type.dtype != "uint8" or task.shared is not None:
+    same = task.layouts == (task.out,) and task.dense
+    if task.target.codegen != "c" or not same or x.type.dtype != "uint8" or task.shared is not None:
         raise Decline("its elements stand in another order, or it is not for C")
 
     def emit(frame: Frame) -> None:

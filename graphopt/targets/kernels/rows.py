@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
+from graphopt.targets.kernels.base import physical_loops
 from graphopt.targets.tir import Expr, Locals, Tensor, loop
 
 Combine = Callable[[Expr, Expr], Expr]
@@ -101,6 +102,18 @@ def as_one(tensor: Tensor, axes: Sequence[int]) -> bool:
 def side_by_side(tensor: Tensor, axes: Sequence[int]) -> bool:
     """Whether the elements along successive axes, of which the last has more than one, stand side by side."""
     return tensor.shape[axes[-1]] > 1 and tensor.strides[axes[-1]] == 1 and as_one(tensor, axes)
+
+
+def merged_axes(out: Tensor, tensors: Sequence[Tensor] = ()) -> list[list[int]]:
+    """The axes of more than one element in the order of memory of the result; those that lie as one are together."""
+    axes = [a for a in physical_loops(out.shape, out.strides) if out.shape[a] > 1] or [len(out.shape) - 1]
+    groups = [axes[:1]]
+    for axis in axes[1:]:
+        if all(as_one(t, (groups[-1][-1], axis)) for t in (out, *tensors)):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return groups
 
 
 def merging(groups: Sequence[Sequence[int]]) -> Callable[[Tensor], Tensor]:

@@ -41,7 +41,7 @@ def extreme(op: ArgMax | ArgMin, a: Expr, b: Expr) -> Expr:
     return tirx.Or(beyond, tirx.isnan(a) if op.last else tirx.And(tirx.isnan(a), tirx.Not(tirx.isnan(b))))
 
 
-@kernel_rule(ArgMax, ArgMin)
+@kernel_rule(ArgMax, ArgMin, strided=True)
 def arg_kernel(task: Task[ArgMax | ArgMin]) -> Kernel:
     (xv,), op = task.inputs, task.op
 
@@ -63,7 +63,7 @@ def arg_kernel(task: Task[ArgMax | ArgMin]) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-@kernel_rule(CumSum, CumProd)
+@kernel_rule(CumSum, CumProd, strided=True)
 def cumulative_kernel(task: Task[CumSum | CumProd]) -> Kernel:
     (xv,), op = task.inputs, task.op
 
@@ -88,7 +88,7 @@ def cumulative_kernel(task: Task[CumSum | CumProd]) -> Kernel:
     return Kernel(op.name, emit, {})
 
 
-@kernel_rule(TopKIndices)
+@kernel_rule(TopKIndices, strided=True)
 def top_k_kernel(task: Task[TopKIndices]) -> Kernel:
     """Selection in k sweeps without extra memory: each finds the best element after the previous one in order."""
     (xv,), op = task.inputs, task.op

@@ -60,12 +60,12 @@ def sweeps(task: Task[Softmax], across: int | None, lanes: int) -> Kernel:
     return Kernel("softmax", emit, {})
 
 
-@kernel_rule(Softmax)
+@kernel_rule(Softmax, strided=True)
 def softmax_kernel(task: Task[Softmax]) -> Kernel:
     return sweeps(task, None, 1)
 
 
-@kernel_rule(Softmax, isa="llvm")
+@kernel_rule(Softmax, isa="llvm", strided=True)
 def softmax_vectors(task: Task[Softmax]) -> Kernel:
     """In vectors along the axis, if its elements stand side by side; else across the axis whose elements do."""
     (xv,) = task.inputs

@@ -34,7 +34,7 @@ MOST_POINTERS = 8
 """Pixels of a tile across rows, each of which has a pointer of its own."""
 
 
-@kernel_rule(Conv, isa="llvm")
+@kernel_rule(Conv, isa="llvm", strided=True)
 def conv_of_strips(task: Task[Conv]) -> Kernel:
     """Convolution over one or two axes, where a copy of its input saves more than it costs."""
     x, w, b = task.inputs

@@ -11,7 +11,7 @@ from graphopt.targets.kernels.order import point_reads
 from graphopt.targets.tir import Expr, Point, cast
 
 
-@kernel_rule(ChannelLookup)
+@kernel_rule(ChannelLookup, strided=True)
 def channel_lookup_kernel(task: Task[ChannelLookup]) -> Kernel:
     xv, tv = task.inputs
     lowest = int(np.iinfo(xv.type.dtype).min)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import replace
 
 from tvm import tirx
 
 from graphopt.ops import MaxPool, Pool
 from graphopt.targets.kernels.base import Frame, View
+from graphopt.targets.kernels.rows import merged_axes, merging
 from graphopt.targets.scalars import constant, limits
 from graphopt.targets.tir import Expr, Point, Tensor, largest, loop
 
@@ -43,9 +45,12 @@ class Tail:
         """Set the result to the neutral element of the pooling, if there is one."""
         if self.tail is None:
             return
-        flat = Tensor(self.out.buffer, self.out.dtype, (math.prod(self.out.shape),), (1,))
-        with loop("i", 0, flat.shape[0]) as i:
-            flat.store(Point((i,)), tirx.const(self.neutral, flat.dtype))
+        groups = merged_axes(self.out)
+        out = merging(groups)(self.out)
+        with ExitStack() as loops:
+            names = [f"i{a}" for a in range(1, len(groups))]
+            index = [loops.enter_context(loop(n, 0, size)) for n, size in zip(["i", *names], out.shape, strict=True)]
+            out.store(Point(tuple(index)), tirx.const(self.neutral, out.dtype))
 
     def store(self, at: Point, value: Expr) -> None:
         if self.tail is None:

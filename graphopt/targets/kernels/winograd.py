@@ -55,8 +55,8 @@ LEAST_GAIN = 0.15
 """For which weights may grow."""
 
 
-@kernel_rule(Conv, isa="x86")
-@kernel_rule(Conv, isa="arm")
+@kernel_rule(Conv, isa="x86", strided=True)
+@kernel_rule(Conv, isa="arm", strided=True)
 def conv_by_winograd(task: Task[Conv]) -> Kernel:
     """Convolution of 3x3 at strides of 1, where it is expected to be faster than the direct form."""
     x, w, b = task.inputs

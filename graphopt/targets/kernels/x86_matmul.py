@@ -28,7 +28,7 @@ MOST_ROWS = 96
 """Of the left operand in scratch: so many use a block of columns before it is packed anew."""
 
 
-@kernel_rule(MatMulInteger, isa="x86")
+@kernel_rule(MatMulInteger, isa="x86", strided=True)
 def matmul_by_pairs(task: Task[MatMulInteger]) -> Kernel:
     """A batch of products [m, k] by [k, n], of any strides."""
     if task.inputs[0].type.dtype not in ("int8", "uint8"):

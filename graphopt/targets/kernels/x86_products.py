@@ -25,7 +25,7 @@ def add_pair(target: Target, lanes: int, total: Expr, pair: Expr, weights: Expr)
 PAIRS = Words(2, "int16", "int16", add_pair)
 
 
-@kernel_rule(ConvInteger, isa="x86")
+@kernel_rule(ConvInteger, isa="x86", strided=True)
 def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
     """Convolution over one or two axes."""
     if is_depthwise(task):
@@ -34,6 +34,6 @@ def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
     return conv_by_words(task, PAIRS)
 
 
-@kernel_rule(LinearInteger, isa="x86")
+@kernel_rule(LinearInteger, isa="x86", strided=True)
 def linear_by_pairs(task: Task[LinearInteger]) -> Kernel:
     return linear_by_words(task, PAIRS)

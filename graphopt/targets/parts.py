@@ -1,0 +1,208 @@
+"""Values that lie within others: operands of a concatenation are written to where its result has them, and slices are
+read where their operand has them.
+
+So neither is copied, if the kernels around can go by the strides of the larger value. What of a concatenation cannot
+be written there is copied to there, by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from graphopt.ir import Constant, Graph, Input, Node, Value, rebuild
+from graphopt.ops import Concat, Reshape, Slice
+from graphopt.targets.layout import Layout
+
+Layouts = Mapping[Value, Layout]
+Fits = Callable[[Node, Layouts], bool]
+"""Whether a node has the same kernel in these layouts as it has where all buffers are whole."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The place of a value in the buffer of a larger one: how many elements behind the first of that."""
+
+    whole: Value
+    start: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which values are parts of others, the layouts of all values, and the concatenations that are so without a kernel.
+
+    A whole value may be a part itself.
+    """
+
+    layouts: Layouts
+    of: Mapping[Value, Part] = field(default_factory=dict)
+    joined: frozenset[Node] = frozenset()
+
+    def place(self, value: Value) -> Part:
+        """The value in whose buffer this one is, which is no part: a reshape has the buffer of its operand."""
+        start = 0
+        while True:
+            if part := self.of.get(value):
+                value, start = part.whole, start + part.start
+            elif isinstance(value.op, Reshape):
+                value = value.node.inputs[0]
+            else:
+                return Part(value, start)
+
+    def alone(self, value: Value) -> bool:
+        """Whether a value has all of its buffer."""
+        while isinstance(value.op, Reshape) and value not in self.of:
+            value = value.node.inputs[0]
+        return value not in self.of
+
+    def copied(self, node: Node) -> Iterator[tuple[Value, Layout, int]]:
+        """The operands of a joined concatenation that are not where it has them: to which layout, from where on."""
+        for value, layout, start in operands(node, self.layouts[node.results[0]]):
+            if self.of.get(base(value)) != Part(node.results[0], start):
+                yield value, layout, start
+
+    def computes(self, node: Node) -> bool:
+        """Whether something runs for a node."""
+        if isinstance(node.op, Input | Constant | Reshape):
+            return False
+        if node in self.joined:
+            return any(True for _ in self.copied(node))
+        return not (isinstance(node.op, Slice) and self.is_view(node))
+
+    def is_view(self, node: Node) -> bool:
+        """Whether a slice is read where its operand is."""
+        part = self.of.get(node.results[0])
+        return part is not None and part.whole is node.inputs[0]
+
+
+def base(value: Value) -> Value:
+    """What reshapes of a value began with."""
+    while isinstance(value.op, Reshape):
+        value = value.node.inputs[0]
+    return value
+
+
+def operands(node: Node, whole: Layout) -> Iterator[tuple[Value, Layout, int]]:
+    """The operands of a concatenation, and where its result has each: in which layout, from which element on."""
+    assert isinstance(node.op, Concat)
+    axis = node.op.axis
+    sizes = [v.type.static_shape[axis] for v in node.inputs]
+    for value, size, stop in zip(node.inputs, sizes, accumulate(sizes), strict=True):
+        yield (value, *whole.part(axis, stop - size, size))
+
+
+def find_parts(graph: Graph, layouts: Layouts, fits: Fits) -> Parts:
+    """The parts that kernels can read and write: concatenations first, the last ones before those within them."""
+    finder = Finder(graph, dict(layouts), fits)
+    for node in reversed(graph.nodes):
+        if isinstance(node.op, Concat):
+            finder.join(node)
+    for node in graph.nodes:
+        if isinstance(node.op, Slice):
+            finder.see(node)
+    return Parts(finder.layouts, finder.of, frozenset(finder.joined))
+
+
+class Finder:
+    """What is found so far."""
+
+    def __init__(self, graph: Graph, layouts: dict[Value, Layout], fits: Fits) -> None:
+        self.graph, self.layouts, self.fits = graph, layouts, fits
+        self.of: dict[Value, Part] = {}
+        self.joined: set[Node] = set()
+        self.outputs = {base(v) for v in graph.outputs}
+
+    def join(self, node: Node) -> None:
+        """Place operands of a concatenation in its result; one that is a part already stays that."""
+        (whole,) = node.results
+        for value, layout, start in operands(node, self.layouts[whole]):
+            held = base(value)
+            free = held not in self.of and held not in self.outputs and not isinstance(held.op, Input | Constant)
+            if free and self.moves(value, layout, but=node):
+                self.of[held] = Part(whole, start)
+                self.joined.add(node)
+
+    def see(self, node: Node) -> None:
+        """Read a slice where its operand is."""
+        (value,), (source,), op = node.results, node.inputs, node.op
+        assert isinstance(op, Slice)
+        if value in self.of or value in self.outputs or source.constant is not None:
+            return
+        layout, start = self.layouts[source].part(op.axis, op.start, value.type.static_shape[op.axis], op.step)
+        if self.moves(value, layout, but=node):
+            self.of[value] = Part(source, start)
+
+    def moves(self, value: Value, layout: Layout, but: Node) -> bool:
+        """Take a layout for a value if all kernels that write and read it allow it, and say so; ``but`` one of them."""
+        before = self.layouts[value]
+        if not layout.orders_as(before):
+            return False
+        if layout.dense and before.dense:
+            return True
+        if isinstance(value.op, Reshape):
+            return False
+        around = {value.node, *self.graph.uses[value]} - {but}
+        tried = {**self.layouts, value: layout}
+        if not all(self.allows(node, layout, tried) for node in around):
+            return False
+        self.layouts[value] = layout
+        return True
+
+    def allows(self, node: Node, layout: Layout, tried: Layouts) -> bool:
+        if isinstance(node.op, Reshape):
+            return layout.dense and layout.is_row_major
+        return node in self.joined or self.fits(node, tried)
+
+
+def regrouped(graph: Graph) -> Graph:
+    """The graph with concatenations of others' operands as those of their results, and of all slices of one as of it.
+
+    So values that several concatenations have in common, as in a DenseNet, can be parts of all of them.
+    """
+    known: dict[Value, list[Node]] = {}
+
+    def regroup(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not isinstance(node.op, Concat):
+            return None
+        joined = with_others(node.op, without_slices(node.op, inputs), known)
+        if len(joined) == 1:
+            joined = inputs
+        results = node.op.apply(*joined, name=node.name, origins=node.origins).results
+        known.setdefault(joined[0], []).append(results[0].node)
+        return results
+
+    return rebuild(graph, regroup)
+
+
+def without_slices(op: Concat, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    """The operands, where slices that follow one another are all of a value, that value."""
+    found: list[Value] = []
+    for value in inputs:
+        found.append(value)
+        if isinstance(value.op, Slice) and (source := value.node.inputs[0]).constant is None:
+            found = ended(found, op.axis, source)
+    return tuple(found)
+
+
+def ended(values: list[Value], axis: int, source: Value) -> list[Value]:
+    """Values of which the last are all slices of a source, with it in their place."""
+    begin = source.type.static_shape[axis]
+    for at in reversed(range(len(values))):
+        op, inputs = values[at].op, values[at].node.inputs
+        if not isinstance(op, Slice) or (op.axis, op.stop, op.step) != (axis, begin, 1) or inputs[0] is not source:
+            break
+        begin = op.start
+        if begin == 0:
+            return [*values[:at], source]
+    return values
+
+
+def with_others(op: Concat, inputs: tuple[Value, ...], known: Mapping[Value, Sequence[Node]]) -> tuple[Value, ...]:
+    """The operands, with the result of another concatenation in the place of what it joins; ``known`` by the first."""
+    for at, value in enumerate(inputs):
+        for other in known.get(value, ()):
+            stop = at + len(other.inputs)
+            if other.op == op and stop - at < len(inputs) and inputs[at:stop] == other.inputs:
+                return with_others(op, (*inputs[:at], other.results[0], *inputs[stop:]), known)
+    return inputs
