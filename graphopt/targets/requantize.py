@@ -11,6 +11,7 @@ it. ``tests/proofs/test_requantize.py`` proves it for all products, and all shif
 from __future__ import annotations
 
 import operator
+from contextlib import suppress
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from graphopt.ops import ConvInteger, LinearInteger, Requantize
 from graphopt.rewrite import Decline
 from graphopt.targets.forms import form_rule
 from graphopt.targets.instructions import portable
+from graphopt.targets.requantize_sums import clipped, clipped_in_lanes, shifted_down, splat
 from graphopt.targets.scalars import scalar_rule
 from graphopt.targets.tir import Expr, cast, lanes_of
 
@@ -58,34 +60,20 @@ class RequantizeUpper(Op):
 
 @scalar_rule(RequantizeUpper)
 def requantize_upper(op: RequantizeUpper, acc: Expr, multiplier: Expr, addend: Expr, shift: Expr) -> Expr:
-    """All of int8 or int16 is an instruction of its own; of other limits compilers make USAT where they can."""
     upper = portable.MULTIPLY_UPPER.call(acc, multiplier, addend)
-    scaled = tirx.shift_right(upper, cast(shift, "int32"))
-    if (op.low, op.high, op.to) == (-128, 127, "int8"):
-        return cast(portable.CLIP_INT8.call(scaled), op.to)
-    if (op.low, op.high, op.to) == (-(1 << 15), (1 << 15) - 1, "int16"):
-        return cast(portable.CLIP_INT16.call(scaled), op.to)
-    low, high = (tirx.const(n, "int32") for n in (op.low, op.high))
-    return cast(tirx.min(tirx.max(scaled, low), high), op.to)
+    return clipped(tirx.shift_right(upper, cast(shift, "int32")), op.low, op.high, op.to)
 
 
 @scalar_rule(RequantizeUpper, isa="x86")
 def requantize_upper_in_lanes(op: RequantizeUpper, acc: Expr, multiplier: Expr, addend: Expr, shift: Expr) -> Expr:
-    """Of vectors by products of every second lane, PMULDQ, which are the upper halves where they lie, or one beside.
-
-    Compilers make saturating packs of the two limits.
-    """
+    """Of vectors by products of every second lane, PMULDQ, which are the upper halves where they lie, or one beside."""
     upper = upper_in_lanes if lanes_of(acc) >= LEAST_LANES else upper_of_product
     scaled = tirx.shift_right(upper(acc, multiplier) + addend, cast(shift, "int32"))
-    return cast(tirx.min(tirx.max(scaled, splat(op.low, acc)), splat(op.high, acc)), op.to)
+    return clipped_in_lanes(scaled, op.low, op.high, op.to)
 
 
 LEAST_LANES = 4
 """Of the narrowest vector that PMULDQ has."""
-
-
-def splat(value: int, like: Expr) -> Expr:
-    return tirx.const(value, str(like.ty))
 
 
 def upper_of_product(a: Expr, b: Expr) -> Expr:
@@ -115,7 +103,9 @@ def upper_in_lanes(a: Expr, b: Expr) -> Expr:
 @form_rule(Requantize, isa="x86")
 @form_rule(Requantize, isa="c")
 def by_upper_half(op: Requantize, acc: Value, multiplier: Value, shift: Value) -> Value:
-    """The form of a requantisation by constants that allow it, each channel for itself."""
+    """The form of a requantisation by constants that allow it, each channel for itself; of weighted sums, a shift."""
+    with suppress(Decline):
+        return shifted_down(op, acc, multiplier, shift)
     if acc.type.dtype != "int32":
         raise Decline(f"its accumulator is {acc.type.dtype}")
     if multiplier.constant is None or shift.constant is None:

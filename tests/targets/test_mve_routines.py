@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import program, run_c
-from targets.test_routines import Case, flips, int8, scalings, statements
+from targets.test_routines import Case, additions, flips, int8, scalings, statements
 
 from graphopt.ir import Array
 from graphopt.targets import get_target
 from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruction, mve_depthwise, mve_products
 from graphopt.targets.instructions.mve import TOP
-from graphopt.targets.instructions.mve_addition import ADD_SCALED
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.instructions.mve_depthwise import Taps, depthwise_vectors
 from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, SUM_WINDOW_SCALED, UP
@@ -64,13 +63,6 @@ def columns(rng: np.random.Generator) -> Iterator[Case]:
     yield Case(COPY_COLUMNS, (None, int8(rng, 4), 0, 4, 4, 4), (np.zeros(4, np.int8),))
     source = int8(rng, 3)
     yield Case(COPY_COLUMNS, (None, source, 3, 1, 9000, 1), (spaced(source[:, None], 9000),))
-
-
-def additions(rng: np.random.Generator) -> Iterator[Case]:
-    for count in (1, 3, 4, 5, 64):
-        a, b, (multiplier, addend, shift) = int8(rng, count), int8(rng, count), scalings(rng, 1)[0]
-        numbers = np.array([37, -501, 1234, multiplier, addend, TOP - shift], np.int32)
-        yield Case(ADD_SCALED, (a, b, None, numbers, count), (ADD_SCALED.meaning(a, b, numbers),))
 
 
 def poolings(rng: np.random.Generator) -> Iterator[Case]:

@@ -13,7 +13,7 @@ from mlperf import quantized
 
 import graphopt
 from graphopt.ir import Array, Graph, Value, arg, bind_batch, constant
-from graphopt.ops import ConvInteger, Fused, LinearInteger, Requantize
+from graphopt.ops import ConvInteger, Fused, LinearInteger, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 from graphopt.targets import get_target
 from graphopt.targets.forms import formed
@@ -21,6 +21,7 @@ from graphopt.targets.gathering import lowered_operators
 from graphopt.targets.kernels import KERNEL_RULES  # noqa: F401  (their import enters the rules)
 from graphopt.targets.region import region_of
 from graphopt.targets.requantize import INT32, alike, bounds_of, by_upper_half, constants_of, scaled
+from graphopt.targets.requantize_sums import ShiftDown, shifted_down
 
 SHIFTS = st.integers(1, 62)
 MULTIPLIERS = st.one_of(st.integers(1 << 30, (1 << 31) - 1), st.integers(0, (1 << 31) - 1))
@@ -166,3 +167,27 @@ def test_all_dead_channels_of_a_net(shared: Path) -> None:
             both = [n.op.evaluate(acc.astype(np.int32), *(v.constant for v in n.inputs[1:])) for n in (old[0], new)]
             np.testing.assert_array_equal(*both)
     assert dead == 971
+
+
+@given(
+    factors=st.lists(st.integers(-(1 << 21), 1 << 21), min_size=1, max_size=2),
+    offset=st.integers(-(1 << 28), 1 << 28),
+    zero_point=st.integers(-128, 127),
+    shift=st.integers(31, 61),
+)
+def test_weighted_sums_are_shifted_down(factors: list[int], offset: int, zero_point: int, shift: int) -> None:
+    """By a power of two as the only multiplier: without a product, and the same for all pairs of extreme operands."""
+    x = [arg(f"x{i}", "int8", (25,)) for i in range(len(factors))]
+    total = WeightedSum(factors=tuple(factors), offset=offset)(*x)
+    op = Requantize(zero_point=zero_point)
+    numbers = constant(np.int32(1 << 30)), constant(np.int32(shift))
+    try:
+        form = shifted_down(op, total, *numbers)
+    except Decline as why:
+        assert "more than 32 bits" in str(why)
+        return
+    ends = np.meshgrid(*[np.array([-128, -127, 0, 1, 127], np.int8)] * 2)
+    feed = {f"x{i}": ends[i].ravel() for i in range(len(factors))}
+    plain = Graph(tuple(x), (op(total, *numbers),))
+    np.testing.assert_array_equal(Graph(tuple(x), (form,))(**feed)[0], plain(**feed)[0])
+    assert isinstance(form.op, ShiftDown) and not any(v.constant is not None for v in form.node.inputs)

@@ -15,7 +15,9 @@ from graphopt.ir import Array
 from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
+from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
+from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
 from graphopt.targets.instructions.pixels import FLIP_SIGNS
 
 Argument = Array | int | None
@@ -99,6 +101,12 @@ def flips(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(FLIP_SIGNS, (None, source, count), ((source.astype(np.int16) - 128).astype(np.int8),))
 
 
+def additions(rng: np.random.Generator) -> Iterator[Case]:
+    for count in (1, 3, 4, 5, 64):
+        a, b, numbers = int8(rng, count), int8(rng, count), np.array([3745, -50131, 123456, 15], np.int32)
+        yield Case(ADD_SCALED, (a, b, None, numbers, count), (ADD_SCALED.meaning(a, b, numbers),))
+
+
 def sums(rng: np.random.Generator) -> Iterator[Case]:
     """Of one to ten blocks, so that loops over four are entered everywhere."""
     for blocks, scaled, form in product((*range(1, 11), 33), (True, False), (products.PACKED, products.WIDE)):
@@ -113,6 +121,18 @@ def sums(rng: np.random.Generator) -> Iterator[Case]:
             found = routine.meaning(x, stream)
             groups = found.shape[1] // routine.lanes
             yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
+
+
+def narrow(rng: np.random.Generator) -> Iterator[Case]:
+    """Of few and of many channels, whose results are beside others or not."""
+    for blocks, pixels, step, turns, channels in ((1, 1, 1, 3, 1), (1, 4, 9, 2, 7), (2, 3, 5, 1, 5), (2, 4, 819, 2, 3)):
+        weight, bias = int8(rng, channels, 4 * blocks), rng.integers(-9000, 9000, channels)
+        routine = narrow_routine(Turn(blocks, pixels, step))
+        x = products.widened(int8(rng, turns * pixels, 4 * blocks))
+        stream = products.WIDE.stream(weight, bias, scalings(rng, channels).astype(np.int32), 1)
+        y = np.zeros((len(x), step), np.int8)
+        y[:, :channels] = routine.meaning(x.transpose(1, 0, 2), stream)
+        yield Case(routine, (x, stream, None, turns, channels), (y.ravel()[: y.size - step + channels],))
 
 
 def scaled_to_int16(rng: np.random.Generator) -> Iterator[Case]:
@@ -159,7 +179,15 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 
 def cases() -> list[Case]:
     rng = np.random.default_rng(0)
-    return [*copies(rng), *flips(rng), *sums(rng), *scaled_to_int16(rng), *depthwise(rng)]
+    return [
+        *copies(rng),
+        *flips(rng),
+        *additions(rng),
+        *sums(rng),
+        *narrow(rng),
+        *scaled_to_int16(rng),
+        *depthwise(rng),
+    ]
 
 
 def statements(case: Case) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from harness import program, run_c
 from targets.test_mve_routines import spaced, windows_of
-from targets.test_routines import Case, flips, int8, scalings, statements
+from targets.test_routines import Case, additions, flips, int8, scalings, statements
 
 from graphopt.runtime.build import run_tool
 from graphopt.targets import get_target
@@ -80,7 +80,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 @pytest.mark.parametrize("portable", [True, False], ids=["portable", "assembly"])
 def test_what_is_computed_is_what_is_meant(target: str, portable: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    drawn = [*products(rng, target), *flips(rng), *rows(rng), *depthwise(rng)]
+    drawn = [*products(rng, target), *flips(rng), *additions(rng), *rows(rng), *depthwise(rng)]
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [INSTRUCTIONS[name, None] if portable else find_instruction(name, get_target(target)) for name in names]
     assert all((one.isa is None) == portable for one in found)

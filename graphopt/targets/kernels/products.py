@@ -20,16 +20,17 @@ from graphopt.ir import Array, Op
 from graphopt.ops import ConvInteger, LinearInteger, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions import mve_products, products, thumb_products
+from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.base import Instruction
-from graphopt.targets.instructions.mve_addition import ADD_SCALED
+from graphopt.targets.kernels.addition import Addition, addition_of
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.mve_addition import Addition, addition_of
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
+from graphopt.targets.kernels.narrow import narrow_by_pairs
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
@@ -59,7 +60,7 @@ class ProductSet:
 
     ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted
     up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel; where windows have few
-    channels, ``planar``, if that does not decline.
+    channels, ``planar``, and where pixels alone do, ``narrow``, if that does not decline.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
@@ -68,6 +69,7 @@ class ProductSet:
     stream: Callable[[Array, Array, Array, int], Array]
     depthwise: Callable[[Task[ConvInteger], Plane, Array, Array], Kernel]
     planar: Callable[[Task[ConvInteger], str, Plane, Array], Kernel] | None = None
+    narrow: Callable[[Task[Op], str, Plane, Array, View], Kernel] | None = None
     bits: int = 0
     least_weight: int = -128
 
@@ -106,7 +108,11 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
     pointwise = plane.window == POINTWISE and task.region.tail is None
     if pointwise and as_row(task.strided(x)) is not None and task.allows(as_row):
         pixels = plane.out[0] * plane.out[1]
-        return products_kernel(task, name, n, Plane((1, pixels), (1, pixels), POINTWISE), weight, as_row, by)
+        row = Plane((1, pixels), (1, pixels), POINTWISE)
+        if by.narrow is not None:
+            with suppress(Decline):
+                return by.narrow(task, name, row, weight[:, :, 0, 0], as_row)
+        return products_kernel(task, name, n, row, weight, as_row, by)
     return products_kernel(task, name, n, plane, weight, as_plane, by)
 
 
@@ -199,7 +205,7 @@ class ProductsConv(ABC):
 
     @property
     def packed(self) -> Mapping[str, Array]:
-        return {}
+        return {} if self.addition is None else {"numbers": self.addition.numbers}
 
     @property
     @abstractmethod
@@ -250,6 +256,9 @@ class ProductsConv(ABC):
 
     def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
         """What follows of the epilogue, on results in scratch."""
+        if self.addition is not None:
+            self.add(frame, self.addition, tail.out, n, tile)
+            return
         epilogue, results = frame.epilogue(self.view, int(self.scales)), frame.scratch["results"]
         limits = limits_of(frame.task) if self.scales else None
         for slot in range(tile.pixels):
@@ -258,6 +267,21 @@ class ProductsConv(ABC):
                 value = results.load(Point((slot * self.row + o,)))
                 tail.store(point, epilogue(value if limits is None else clamp(value, *limits), point))
 
+    def add(self, frame: Frame, addition: Addition, out: Tensor, n: Expr, tile: Tile) -> None:
+        """Add an operand to the results in scratch: to those of all pixels where these stand together."""
+        other, results = self.view(frame.tensors[addition.other]), frame.scratch["results"]
+        assert other is not None
+        together = tile.pixels if self.row == self.channels and self.one_run else 1
+        for slot in range(0, tile.pixels, together):
+            first = tile.at(slot)
+            operands = results.at(slot * self.row), other.at(n, 0, *first), out.at(n, 0, *first)
+            ADD_SCALED.run(*operands, frame.packed["numbers"].at(0), together * self.channels)
+
+    @property
+    def one_run(self) -> bool:
+        """Whether the pixels of a tile are of one row."""
+        return True
+
 
 class GroupProducts(ProductsConv):
     """By routines that write whole groups of channels, always of as many pixels."""
@@ -265,6 +289,10 @@ class GroupProducts(ProductsConv):
     @property
     def most(self) -> int:
         return self.windows.pixels
+
+    @property
+    def one_run(self) -> bool:
+        return self.plane.out[0] == 1 or self.plane.out[1] % self.most == 0
 
     @property
     def results(self) -> Mapping[str, Scratch]:
@@ -324,10 +352,6 @@ class WholeProducts(ProductsConv):
         return self.channels
 
     @property
-    def packed(self) -> Mapping[str, Array]:
-        return {} if self.addition is None else {"numbers": self.addition.numbers}
-
-    @property
     def results(self) -> Mapping[str, Scratch]:
         return {} if self.direct else super().results
 
@@ -336,15 +360,6 @@ class WholeProducts(ProductsConv):
 
     def write_scratch(self, frame: Frame, tile: Tile) -> None:
         self.run(frame, tile, frame.scratch["results"].at(0), self.row)
-
-    def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
-        if self.addition is None:
-            super().store_rest(frame, tail, n, tile)
-            return
-        other, first = self.view(frame.tensors[self.addition.other]), tile.at(0)
-        assert other is not None
-        operands = frame.scratch["results"].at(0), other.at(n, 0, *first), tail.out.at(n, 0, *first)
-        ADD_SCALED.run(*operands, frame.packed["numbers"].at(0), tile.pixels * self.channels)
 
     def run(self, frame: Frame, tile: Tile, result: Expr, step: int) -> None:
         """All channels of a tile, to results that are ``step`` elements apart."""
@@ -362,6 +377,7 @@ def by_pairs(form: products.Form) -> ProductSet:
         form.stream,
         depthwise_by_pairs,
         planar_by_pairs,
+        narrow_by_pairs,
         form.bits,
         form.least_weight,
     )

@@ -8,10 +8,9 @@ import numpy as np
 
 from graphopt.ir import Array, Op, Value
 from graphopt.ops import WeightedSum
-from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.kernels.base import Task, View
 from graphopt.targets.kernels.order import result_of
-from graphopt.targets.kernels.scaling import numbers_of
+from graphopt.targets.requantize_sums import ShiftDown
 from graphopt.targets.tir import Tensor
 
 
@@ -29,24 +28,19 @@ def addition_of(task: Task[Op], view: View) -> Addition | None:
     if len(region.epilogue) != 3 or region.tail is not None:
         return None
     narrow, added, last = region.epilogue
-    numbers = numbers_of(last)
-    if numbers is None or not isinstance(added.op, WeightedSum) or last.inputs[0] is not added.results[0]:
+    if not isinstance(added.op, WeightedSum) or last.inputs[0] is not added.results[0]:
+        return None
+    if not isinstance(last.op, ShiftDown) or (last.op.low, last.op.high, last.op.to) != (-128, 127, "int8"):
         return None
     others = [v for v in added.inputs if v is not narrow.results[0]]
-    if (
-        len(added.inputs) != 2
-        or len(others) != 1
-        or added.types[0].dtype != "int32"
-        or any(n.size != 1 for n in numbers)
-    ):
+    if len(added.inputs) != 2 or len(others) != 1:
         return None
     (other,) = others
     same = other in region.body.inputs and other.type == narrow.types[0] and other is not task.inputs[0]
     if not same or not all(dense_rows(view(tensor)) for tensor in (task.strided(other), result_of(task))):
         return None
     factors = added.op.factors if added.inputs[1] is other else added.op.factors[::-1]
-    multiplier, addend, shift = (int(n[0]) for n in numbers)
-    return Addition(other, np.array([*factors, added.op.offset, multiplier, addend, TOP - shift], np.int32))
+    return Addition(other, np.array([*factors, added.op.offset, last.op.shift], np.int32))
 
 
 def dense_rows(tensor: Tensor | None) -> bool:
