@@ -35,6 +35,10 @@ class VectorInstruction:
         """The expression, int32 in so many lanes."""
         if self.twin is not None and not self.features & set(target.features):
             return self.twin(lanes, *operands)
+        return self.intrinsic(lanes, *operands)
+
+    def intrinsic(self, lanes: int, *operands: Expr) -> Expr:
+        """The same for a target that is known to have it."""
         return tirx.call_llvm_pure_intrin(f"int32x{lanes}", self.names[lanes], *operands)
 
 

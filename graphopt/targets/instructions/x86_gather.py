@@ -6,7 +6,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array
-from graphopt.targets.instructions.x86 import VectorInstruction
+from graphopt.targets.instructions.vectors import VectorInstruction
 from graphopt.targets.tir import Expr
 
 MOST_LANES = 8
@@ -29,4 +29,4 @@ def gather_pairs(elements: Expr, places: Expr, lanes: int) -> Expr:
         parts = [gather_pairs(elements, tirx.Shuffle([places], list(half)), lanes // 2) for half in halves]
         return tirx.Shuffle(parts, list(range(lanes)))
     nothing, all_of_them = (tirx.const(n, f"int32x{lanes}") for n in (0, -1))
-    return GATHER.call(lanes, nothing, elements, places, all_of_them, tirx.const(2, "int8"))
+    return GATHER.intrinsic(lanes, nothing, elements, places, all_of_them, tirx.const(2, "int8"))

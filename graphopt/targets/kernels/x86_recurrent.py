@@ -14,7 +14,8 @@ from tvm import tirx
 from graphopt.ir import Array
 from graphopt.ops import GruSequenceInteger, IntegerSequence, LstmSequenceInteger, RnnSequenceInteger
 from graphopt.ops.integer_recurrent import ENTRY_BITS
-from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS, pair_in_lanes
+from graphopt.targets.instructions.vectors import word_in_lanes
+from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
 from graphopt.targets.instructions.x86_gather import gather_pairs
 from graphopt.targets.kernels.base import Kernel, Task, kernel_rule
 from graphopt.targets.kernels.integer_cells import Means, interpolated, place_in_table, rounded
@@ -75,14 +76,14 @@ class PairedBlock(GateBlock):
             for (g, v), i in places.items():
                 place = ((pair * self.emitter.op.gates + g) * vectors + v) * (2 * lanes)
                 weights = self.emitter.packed.load(Point((self.first_weight + place,), 0, 2 * lanes))
-                acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(lanes, both, cast(weights, "int16"))
+                acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.intrinsic(lanes, both, cast(weights, "int16"))
 
         whole = self.emitter.hidden // 2
         with loop("pair", 0, whole) as pair:
-            add(pair_in_lanes(tensor.load(Point((*at, 2 * pair), len(at), 2)), lanes), pair)
+            add(word_in_lanes(tensor.load(Point((*at, 2 * pair), len(at), 2)), lanes), pair)
         if self.emitter.hidden % 2:
             last = tensor.load(Point((*at, 2 * whole)))
-            add(pair_in_lanes(tirx.Shuffle([last, tirx.const(0, "int16")], [0, 1]), lanes), whole)
+            add(word_in_lanes(tirx.Shuffle([last, tirx.const(0, "int16")], [0, 1]), lanes), whole)
 
         def total(gate: int, vector: int) -> Expr:
             products = acc[places[gate, vector]]
@@ -100,4 +101,4 @@ def interpolated_by_pairs(table: Tensor, x: Expr) -> Expr:
     entry, part = place_in_table(x)
     part = (part << tirx.const(16, str(part.ty))) + (tirx.const(1 << ENTRY_BITS, str(part.ty)) - part)
     pairs = (tirx.reinterpret(f"int16x{2 * lanes}", words) for words in (gather_pairs(table.at(0), entry, lanes), part))
-    return rounded(MULTIPLY_ADD_PAIRS.call(lanes, *pairs), ENTRY_BITS)
+    return rounded(MULTIPLY_ADD_PAIRS.intrinsic(lanes, *pairs), ENTRY_BITS)
