@@ -15,6 +15,7 @@ from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.port_order import reorder_ports
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.region import is_elementwise, lowerable
+from graphopt.targets.split_depth import split_depth
 from graphopt.targets.stepwise import stepwise
 from graphopt.targets.streams import FREE, GRAIN, Choice, Part
 from graphopt.targets.target import Target
@@ -29,7 +30,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     graph = reorder_ports(graph, options)
-    graph = stepwise(graph) if target.codegen == "c" else absorb_moves(graph)
+    graph = split_depth(stepwise(graph), target) if target.codegen == "c" else absorb_moves(graph)
     verify(graph)
     check_types(graph)
     whole = Lowering(regrouped(graph), target, options)
