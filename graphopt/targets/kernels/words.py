@@ -39,16 +39,26 @@ class Words:
 
     def stored(self, elements: Expr) -> Expr:
         """Elements as they are multiplied."""
-        offset, same = self.offset(str(elements.ty.dtype.with_lanes(1))), cast(elements, self.dtype)
-        return tirx.bitwise_xor(same, tirx.const(offset, str(same.ty))) if offset else same
+        return cast(elements, self.dtype) if self.widened else of_sign(elements, self.dtype)
 
     def offset(self, dtype: str) -> int:
         """What is added to elements of a dtype."""
-        return 0 if self.widened else np.iinfo(self.dtype).min - np.iinfo(dtype).min  # type: ignore[call-overload]
+        return 0 if self.widened else sign_offset(dtype, self.dtype)
 
     def range(self, dtype: str) -> str:
         """A dtype of the same range as elements of a dtype have in products."""
         return dtype if self.widened else self.dtype
+
+
+def sign_offset(dtype: str, to: str) -> int:
+    """What elements of 8 bits are more in a dtype of the same or of another sign."""
+    return np.iinfo(to).min - np.iinfo(dtype).min  # type: ignore[call-overload]
+
+
+def of_sign(elements: Expr, to: str) -> Expr:
+    """Elements of 8 bits, more or less by ``sign_offset``."""
+    offset, same = sign_offset(str(elements.ty.dtype.with_lanes(1)), to), cast(elements, to)
+    return tirx.bitwise_xor(same, tirx.const(offset, str(same.ty))) if offset else same
 
 
 def plane_of_task(task: Task[ConvInteger]) -> Plane:
