@@ -1,27 +1,30 @@
-"""Convolution and matrix product of 8 bits by VPDPBUSD: four elements, unsigned, are one word.
+"""Convolutions and matrix products of 8 bits by VPDPBUSD: four elements, unsigned, are one word.
 
 Signed elements are 128 more in scratch; the bias has 128 times the sum of its weights less.
 """
 
 from __future__ import annotations
 
-from graphopt.ops import ConvInteger, LinearInteger
-from graphopt.rewrite import Decline
+from graphopt.ops import ConvInteger, LinearInteger, MatMulInteger
 from graphopt.targets.instructions.vnni import ADD_FOUR_PRODUCTS
 from graphopt.targets.kernels.base import Kernel, Task, kernel_rule
-from graphopt.targets.kernels.word_products import Words, conv_by_words, is_depthwise, linear_by_words
+from graphopt.targets.kernels.word_matmul import matmul_by_words
+from graphopt.targets.kernels.word_products import conv_by_words, linear_by_words
+from graphopt.targets.kernels.words import Words
 
 FOURS = Words(4, "uint8", "int8", ADD_FOUR_PRODUCTS.call)
 
 
 @kernel_rule(ConvInteger, isa="vnni")
 def conv_by_fours(task: Task[ConvInteger]) -> Kernel:
-    """Convolution over one or two axes."""
-    if is_depthwise(task):
-        raise Decline("it is depthwise, and has no channels to sum over")
     return conv_by_words(task, FOURS)
 
 
 @kernel_rule(LinearInteger, isa="vnni")
 def linear_by_fours(task: Task[LinearInteger]) -> Kernel:
     return linear_by_words(task, FOURS)
+
+
+@kernel_rule(MatMulInteger, isa="vnni")
+def matmul_by_fours(task: Task[MatMulInteger]) -> Kernel:
+    return matmul_by_words(task, FOURS)

@@ -8,7 +8,7 @@ fill the first cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,14 @@ from graphopt.ops import ConvInteger, LinearInteger, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.vectors import word_in_lanes
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
-from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.quantized import folded_bias, prove_no_overflow, zero_point_of
+from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows
+from graphopt.targets.kernels.quantized import folded_bias, zero_point_of
 from graphopt.targets.kernels.strips import PaddedStrips
 from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.kernels.word_depthwise import depthwise_by_words
+from graphopt.targets.kernels.words import Words, plane_of_task, weights_of
 from graphopt.targets.schedule import Segment, choose_tile, padded_segments, powers_of_two, runs
-from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
-from graphopt.targets.weights import expect_whole
 
 POINTWISE = Window.of((1, 1), (), ())
 STRIP_BYTES = 1 << 15
@@ -39,51 +39,12 @@ UNROLLED = 48
 """A row of taps is unrolled if it has at most this many products of vectors."""
 
 
-@dataclass(frozen=True)
-class Words:
-    """How elements of 8 bits are multiplied: as so many of a dtype, in scratch, that are one word.
-
-    ``add`` gives the sums in so many lanes of what was there before, and of the products of a word in each lane with
-    its weights. If elements have 8 bits there too, but another sign, they are 128 more or less than they were.
-    """
-
-    size: int
-    dtype: str
-    weights: str
-    add: Callable[[Target, int, Expr, Expr, Expr], Expr]
-
-    @property
-    def widened(self) -> bool:
-        """Whether weights have more bits in products than in memory."""
-        return self.weights != "int8"
-
-    def offset(self, dtype: str) -> int:
-        """What is added to elements of a dtype."""
-        return 0 if self.widened else np.iinfo(self.dtype).min - np.iinfo(dtype).min  # type: ignore[call-overload]
-
-    def range(self, dtype: str) -> str:
-        """A dtype of the same range as elements of a dtype have in products."""
-        return dtype if self.widened else self.dtype
-
-
-def plane_of_task(task: Task[ConvInteger]) -> Plane:
-    """The plane of a convolution over one or two axes."""
-    x, w, _ = task.inputs
-    if x.type.rank > 4:
-        raise Decline("it has more than two axes")
-    return plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window(w.type))
-
-
-def is_depthwise(task: Task[ConvInteger]) -> bool:
-    """Whether each channel is convolved with one window of its own."""
-    x, w, _ = task.inputs
-    return task.op.group == x.type.static_shape[1] == w.type.static_shape[0] and task.region.tail is None
-
-
 def conv_by_words(task: Task[ConvInteger], words: Words) -> Kernel:
     """Convolution over one or two axes."""
     plane, (weight, bias) = plane_of_task(task), weights_of(task)
     weight, batch = weight.reshape(*weight.shape[:2], *plane.window.kernel), task.inputs[0].type.static_shape[0]
+    if task.op.group == task.inputs[0].type.static_shape[1] == len(weight) and task.region.tail is None:
+        return depthwise_by_words(task, words, plane, weight, bias)
     if task.op.group > 1 and weight.shape[1] == 1:
         raise Decline("each group has one channel, and no words")
     in_a_row = as_row(task.strided(task.inputs[0])) is not None and task.allows(as_row) and task.region.tail is None
@@ -105,17 +66,6 @@ def linear_by_words(task: Task[LinearInteger], words: Words) -> Kernel:
 
 def row_of(pixels: int) -> Plane:
     return Plane((1, pixels), (1, pixels), POINTWISE)
-
-
-def weights_of(task: Task[ConvInteger | LinearInteger]) -> tuple[Array, Array]:
-    """The weights and the bias of a product of 8 bits, which is proved not to overflow."""
-    x, w, b = task.inputs
-    weight, bias = w.constant, b.constant
-    if weight is None or bias is None or weight.dtype != np.int8 or x.type.dtype not in ("int8", "uint8"):
-        raise Decline("it takes elements of 8 bits, and constant weights")
-    expect_whole(w)
-    prove_no_overflow(task.op, weight, bias, x.type.dtype, task.region.node.name)
-    return weight, bias
 
 
 def products_kernel(

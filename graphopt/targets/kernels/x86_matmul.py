@@ -19,7 +19,7 @@ from graphopt.targets.kernels.base import Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.packing import BLOCK, turned_columns
 from graphopt.targets.kernels.product_form import form_of
 from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile, TiledProduct
-from graphopt.targets.kernels.x86_depthwise import pairs_of
+from graphopt.targets.kernels.word_depthwise import interleaved
 from graphopt.targets.schedule import Segment, channel_segments, choose_product_tile, padded_segments, powers_of_two
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
@@ -106,7 +106,7 @@ class PairedProduct(TiledProduct):
         upper = elements(2 * pair)
         lower = elements(2 * pair + 1) if whole else tirx.const(0, str(upper.ty))
         target = Point(((pair * segment.width + start) * 2,), 0, 2 * lanes)
-        operands.scratch["columns"].store(target, pairs_of([upper, lower], lanes))
+        operands.scratch["columns"].store(target, interleaved([upper, lower], lanes))
 
     def transpose(self, operands: Operands, lead: Lead, column: Expr, segment: Segment) -> None:
         """Four pairs of each column at a time, which stand side by side; those that are left are interleaved."""

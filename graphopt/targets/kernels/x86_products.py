@@ -5,15 +5,8 @@ from __future__ import annotations
 from graphopt.ops import ConvInteger, LinearInteger
 from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
 from graphopt.targets.kernels.base import Kernel, Task, kernel_rule
-from graphopt.targets.kernels.word_products import (
-    Words,
-    conv_by_words,
-    is_depthwise,
-    linear_by_words,
-    plane_of_task,
-    weights_of,
-)
-from graphopt.targets.kernels.x86_depthwise import depthwise_by_pairs
+from graphopt.targets.kernels.word_products import conv_by_words, linear_by_words
+from graphopt.targets.kernels.words import Words
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr
 
@@ -27,10 +20,6 @@ PAIRS = Words(2, "int16", "int16", add_pair)
 
 @kernel_rule(ConvInteger, isa="x86", strided=True)
 def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
-    """Convolution over one or two axes."""
-    if is_depthwise(task):
-        plane, (weight, bias) = plane_of_task(task), weights_of(task)
-        return depthwise_by_pairs(task, plane, weight.reshape(*weight.shape[:2], *plane.window.kernel), bias)
     return conv_by_words(task, PAIRS)
 
 

@@ -1,9 +1,9 @@
-"""Depthwise convolution of 8 bits by PMADDWD: vectors of channels, of which each lane takes two rows of taps at once.
+"""Depthwise convolution of 8 bits by words: vectors of channels, of which each lane takes some rows of taps at once.
 
-For one block of channels after the other, strips of rows are widened into scratch, each element beside that of a row
-below it: (x of row r, x of row r + dilation), in a lane. Padding is the zero point, which is folded into the bias.
-Where rows of the result go by one and the dilation is 1, only every second row begins a pair; those of the result
-between take their weights one further down: (0, w0), (w1, w2).
+For one block of channels after the other, strips of rows are copied into scratch, each element beside those of the rows
+below it: where a word has two, (x of row r, x of row r + dilation), in a lane. Padding is the zero point, which is
+folded into the bias. Where rows of the result go by one and the dilation is 1, not every row begins a word; rows of the
+result between take their weights further down: (0, w0), (w1, w2) in words of two, (0, w0, w1, w2) in words of four.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tvm import tirx
 
 from graphopt.ir import Array, Op
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import folded_bias, zero_point_of
+from graphopt.targets.kernels.words import Words
 from graphopt.targets.schedule import LEAST_LANES, RegisterTile, Segment, balanced, even, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, lanes_of, loop, when
 
@@ -33,28 +33,29 @@ UNROLLED = 96
 """All taps are unrolled if they have at most this many products of vectors in a tile; else those of a row are."""
 
 
-def depthwise_by_pairs(task: Task[Op], plane: Plane, weight: Array, bias: Array) -> Kernel:
+def depthwise_by_words(task: Task[Op], words: Words, plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
     channels = len(weight)
     x, y = as_plane(task.strided(task.inputs[0])), as_plane(result_of(task))
     if channels < LEAST_LANES or x.strides[1] != 1 or y.strides[1] != 1:
         raise Decline("its channels do not stand side by side, four or more")
-    zero_point = zero_point_of(task.op)
-    folded = folded_bias(weight, bias, zero_point, x.dtype)
+    zero_point = zero_point_of(task.op) + words.offset(x.dtype)
+    folded = folded_bias(weight, bias, zero_point, words.range(x.dtype))
     lanes = min(task.target.lanes, 1 << (channels.bit_length() - 1))
     vectors = min(MOST_VECTORS, channels // lanes)
     pixels = even(plane.out[1], task.target.registers // 2 // vectors)
-    kernel = DepthwisePairs(plane, channels, lanes, vectors, zero_point, pixels)
-    packed = {"weight": kernel.packed(kernel.in_pairs(weight[:, 0])), "bias": kernel.packed(folded)}
+    kernel = DepthwiseWords(words, plane, channels, lanes, vectors, zero_point, pixels)
+    packed = {"weight": kernel.packed(kernel.in_words(weight[:, 0])), "bias": kernel.packed(folded)}
     name = "depthwise_{}x{}".format(*plane.window.kernel)
     scratch = {"strip": kernel.scratch}
     return Kernel(name, kernel.emit, packed, task.inputs[1:], RegisterTile(pixels, vectors), scratch=scratch)
 
 
 @dataclass(frozen=True)
-class DepthwisePairs:
+class DepthwiseWords:
     """The loops: batch, block of channels, strip of rows, row, tile of pixels, taps."""
 
+    words: Words
     plane: Plane
     channels: int
     lanes: int
@@ -80,29 +81,33 @@ class DepthwisePairs:
 
     @property
     def phases(self) -> int:
-        """In how many ways the taps of a column lie over pairs of rows: 2 if windows begin in the middle of some."""
-        window = self.plane.window
-        return 2 if window.strides[0] == window.dilations[0] == 1 and window.kernel[0] > 1 else 1
+        """In how many ways the taps of a column lie over words of rows: more than 1 if windows begin within some."""
+        window, size = self.plane.window, self.words.size
+        if not window.strides[0] == window.dilations[0] == 1 or window.kernel[0] == 1:
+            return 1
+        free = -window.kernel[0] % size
+        return free + 1 if free else size
 
     @property
-    def pairs(self) -> int:
-        """Pairs of taps in a column; weights of 0 fill them up."""
-        return (self.plane.window.kernel[0] + self.phases) // 2
+    def column(self) -> int:
+        """Words of taps in a column; weights of 0 fill them up."""
+        return -(-(self.plane.window.kernel[0] + self.phases - 1) // self.words.size)
 
     @property
     def step(self) -> int:
-        """Rows from a pair of rows to the next in a strip."""
-        return 2 if self.phases == 2 else math.gcd(self.plane.window.strides[0], self.pair_step)
+        """Rows from a word of rows to the next in a strip."""
+        return math.gcd(self.phases * self.plane.window.strides[0], self.word_step)
 
     @property
-    def pair_step(self) -> int:
-        """Rows from a pair of taps to the next."""
-        return 2 * self.plane.window.dilations[0] if self.pairs > 1 else self.plane.window.strides[0]
+    def word_step(self) -> int:
+        """Rows from a word of taps to the next."""
+        window = self.plane.window
+        return self.words.size * window.dilations[0] if self.column > 1 else self.phases * window.strides[0]
 
     def lines(self, rows: int) -> int:
-        """Pairs of rows that so many rows of the result need."""
+        """Words of rows that so many rows of the result need."""
         last = (rows - 1) // self.phases * self.phases
-        return (last * self.plane.window.strides[0] + (self.pairs - 1) * self.pair_step) // self.step + 1
+        return (last * self.plane.window.strides[0] + (self.column - 1) * self.word_step) // self.step + 1
 
     @property
     def columns(self) -> int:
@@ -115,18 +120,19 @@ class DepthwisePairs:
         most = STRIP_BYTES // (4 * self.vectors * self.lanes * self.columns)
         fitting = [rows for rows in range(1, self.plane.out[0] + 1) if self.lines(rows) <= most]
         rows = balanced(self.plane.out[0], max(fitting, default=1))
-        return min(self.plane.out[0], rows + rows % self.phases)
+        return min(self.plane.out[0], -(-rows // self.phases) * self.phases)
 
     @property
     def scratch(self) -> Scratch:
-        return Scratch("int16", self.lines(self.strip) * self.columns * 2 * self.vectors * self.lanes)
+        size = self.lines(self.strip) * self.columns * self.words.size * self.vectors * self.lanes
+        return Scratch(self.words.dtype, size)
 
-    def in_pairs(self, weight: Array) -> Array:
-        """Weights [c, kh, kw] as [c, phases * pairs * kw, 2]."""
-        free = 2 * self.pairs - weight.shape[1]
+    def in_words(self, weight: Array) -> Array:
+        """Weights [c, kh, kw] as [c, phases * words * kw, elements of a word]."""
+        free = self.words.size * self.column - weight.shape[1]
         full = np.stack([np.pad(weight, ((0, 0), (phase, free - phase), (0, 0))) for phase in range(self.phases)], 1)
-        pairs = full.reshape(len(weight), self.phases * self.pairs, 2, -1)
-        return pairs.transpose(0, 1, 3, 2).reshape(len(weight), -1, 2)
+        columns = full.reshape(len(weight), self.phases * self.column, self.words.size, -1)
+        return columns.transpose(0, 1, 3, 2).reshape(len(weight), -1, self.words.size)
 
     def packed(self, data: Array) -> Array:
         """Data of channels [c, ...]: by vectors, with the channels of a vector behind the second axis."""
@@ -161,44 +167,45 @@ class DepthwisePairs:
 
     def write(self, strip: Tensor, x: Tensor, block: Block, top: Expr, lines: int) -> None:
         """The strip of some channels, for rows of the result from ``top`` on."""
-        plane, window, width = self.plane, self.plane.window, block.segment.width
+        plane, words, window, width = self.plane, self.words, self.plane.window, block.segment.width
         before = min(self.columns, window.pads[1])
         inside = max(0, min(self.columns - before, plane.size[1] + window.pads[1] - before))
         with loop("line", 0, lines) as line:
-            rows = [top * window.strides[0] - window.pads[0] + line * self.step]
-            rows.append(rows[0] + window.dilations[0])
+            top_row = top * window.strides[0] - window.pads[0] + line * self.step
+            rows = [top_row + i * window.dilations[0] for i in range(words.size)]
+            padding = tirx.const(self.zero_point, f"{words.dtype}x{words.size * width}")
             for first, count in ((0, before), (before + inside, self.columns - before - inside)):
                 with loop("column", first, first + count) as column:
-                    self.store(strip, line, column, tirx.const(self.zero_point, f"int16x{2 * width}"))
+                    self.store(strip, line, column, padding)
 
-            def halves(column: Expr) -> list[Expr]:
+            def elements(column: Expr) -> list[Expr]:
                 source = column + before - window.pads[1]
                 clamped = [tirx.max(0, tirx.min(row, plane.size[0] - 1)) for row in rows]
                 return [x.load(Point((block.n, block.channel, row, source), 1, width)) for row in clamped]
 
             padded = plane.interior(0) != (0, plane.out[0])
-            whole = tirx.all(rows[0] >= 0, rows[1] < plane.size[0]) if padded else True
+            whole = tirx.all(rows[0] >= 0, rows[-1] < plane.size[0]) if padded else True
             with when(whole), loop("column", 0, inside) as column:
-                self.store(strip, line, column + before, pairs_of(halves(column), width))
+                self.store(strip, line, column + before, words.stored(interleaved(elements(column), width)))
             if whole is not True:
                 kept = [tirx.all(row >= 0, row < plane.size[0]) for row in rows]
-                padding = tirx.const(self.zero_point, f"{x.dtype}x{width}")
+                fill = tirx.const(self.zero_point - words.offset(x.dtype), f"{x.dtype}x{width}")
                 with when(tirx.Not(whole)), loop("column", 0, inside) as column:
-                    each = zip(kept, halves(column), strict=True)
-                    found = [tirx.Select(tirx.Broadcast(test, width), half, padding) for test, half in each]
-                    self.store(strip, line, column + before, pairs_of(found, width))
+                    each = zip(kept, elements(column), strict=True)
+                    found = [tirx.Select(tirx.Broadcast(test, width), row, fill) for test, row in each]
+                    self.store(strip, line, column + before, words.stored(interleaved(found, width)))
 
     def address(self, line: Expr, column: Expr, width: int) -> Expr:
-        return (line * self.columns + column) * (2 * width)
+        return (line * self.columns + column) * (self.words.size * width)
 
-    def store(self, strip: Tensor, line: Expr, column: Expr, pairs: Expr) -> None:
-        lanes = lanes_of(pairs)
-        strip.store(Point((self.address(line, column, lanes // 2),), 0, lanes), pairs)
+    def store(self, strip: Tensor, line: Expr, column: Expr, words: Expr) -> None:
+        lanes = lanes_of(words)
+        strip.store(Point((self.address(line, column, lanes // self.words.size),), 0, lanes), words)
 
 
-def pairs_of(halves: list[Expr], lanes: int) -> Expr:
-    """Elements of two rows lane by lane, widened."""
-    return cast(tirx.Shuffle(halves, [half * lanes + lane for lane in range(lanes) for half in (0, 1)]), "int16")
+def interleaved(rows: list[Expr], lanes: int) -> Expr:
+    """Elements of so many rows lane by lane."""
+    return tirx.Shuffle(rows, [row * lanes + lane for lane in range(lanes) for row in range(len(rows))])
 
 
 @dataclass(frozen=True)
@@ -214,7 +221,7 @@ class Block:
 class DepthwiseTile:
     """Sums of so many pixels by a block of channels."""
 
-    def __init__(self, kernel: DepthwisePairs, frame: Frame) -> None:
+    def __init__(self, kernel: DepthwiseWords, frame: Frame) -> None:
         self.kernel, self.epilogue, self.out = kernel, frame.epilogue(as_plane), as_plane(frame.out)
         self.target = frame.task.target
         self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
@@ -223,28 +230,29 @@ class DepthwiseTile:
         """Accumulate over all taps, apply the epilogue, store; ``at`` is the strip's first row, one in it, a column."""
         kernel, lanes, vectors = self.kernel, self.kernel.lanes, range(block.segment.vectors)
         strides, dilations = kernel.plane.window.strides, kernel.plane.window.dilations
+        size = kernel.words.size
         acc = Locals("acc", pixels * len(vectors), "int32", lanes)
         for v in vectors:
             for p in range(pixels):
                 acc[p * len(vectors) + v] = self.bias.load(Point(((block.vector + v) * lanes,), 0, lanes))
-        for pair, kx in self.each_tap(pixels * len(vectors)):
-            line = ((at[1] - phase) * strides[0] + pair * kernel.pair_step) // kernel.step
+        for word, kx in self.each_tap(pixels * len(vectors)):
+            line = ((at[1] - phase) * strides[0] + word * kernel.word_step) // kernel.step
             for v in vectors:
-                weights = self.weights_at(block.vector + v, phase, pair, kx)
+                weights = self.weights_at(block.vector + v, phase, word, kx)
                 for p in range(pixels):
                     column = (at[2] + p) * strides[1] + kx * dilations[1]
-                    place = kernel.address(line, column, block.segment.width) + v * 2 * lanes
-                    pairs, i = self.strip.load(Point((place,), 0, 2 * lanes)), p * len(vectors) + v
-                    acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.call(self.target, lanes, pairs, weights)
+                    place = kernel.address(line, column, block.segment.width) + v * size * lanes
+                    words, i = self.strip.load(Point((place,), 0, size * lanes)), p * len(vectors) + v
+                    acc[i] = kernel.words.add(self.target, lanes, acc[i], words, weights)
         for p in range(pixels):
             for v in vectors:
                 self.store(block, (at[0] + at[1], at[2] + p), acc[p * len(vectors) + v], v * lanes)
 
-    def weights_at(self, vector: Expr, phase: int, pair: Expr, kx: int) -> Expr:
-        """A vector of pairs of weights, int16."""
-        kernel, lanes = self.kernel, 2 * self.kernel.lanes
-        index = ((vector * kernel.phases + phase) * kernel.pairs + pair) * kernel.plane.window.kernel[1] + kx
-        return cast(self.weight.load(Point((index * lanes,), 0, lanes)), "int16")
+    def weights_at(self, vector: Expr, phase: int, word: Expr, kx: int) -> Expr:
+        """A vector of words of weights."""
+        kernel, lanes = self.kernel, self.kernel.words.size * self.kernel.lanes
+        index = ((vector * kernel.phases + phase) * kernel.column + word) * kernel.plane.window.kernel[1] + kx
+        return cast(self.weight.load(Point((index * lanes,), 0, lanes)), kernel.words.weights)
 
     def store(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> None:
         """One vector of sums: the lanes that no other block computes."""
@@ -256,11 +264,11 @@ class DepthwiseTile:
             self.out.store(point, self.epilogue(part, point))
 
     def each_tap(self, pixels: int) -> Iterator[tuple[Expr, int]]:
-        """The pair of rows and the column of each tap."""
-        pairs, columns = self.kernel.pairs, self.kernel.plane.window.kernel[1]
-        if pairs * columns * pixels <= UNROLLED:
-            yield from ((pair, kx) for pair in range(pairs) for kx in range(columns))
+        """The word of rows and the column of each tap."""
+        words, columns = self.kernel.column, self.kernel.plane.window.kernel[1]
+        if words * columns * pixels <= UNROLLED:
+            yield from ((word, kx) for word in range(words) for kx in range(columns))
             return
-        with loop("pair", 0, pairs) as pair:
+        with loop("word", 0, words) as word:
             for kx in range(columns):
-                yield pair, kx
+                yield word, kx
