@@ -18,7 +18,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array, Op, TensorType, Trait, Value, constant
-from graphopt.ops import ConvInteger, LinearInteger, Requantize
+from graphopt.ops import Cast, ConvInteger, LinearInteger, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 from graphopt.targets.forms import form_rule
 from graphopt.targets.instructions import portable
@@ -101,6 +101,23 @@ def upper_in_lanes(a: Expr, b: Expr) -> Expr:
 
 
 @form_rule(Requantize, isa="x86")
+def by_upper_half_in_32_bits(op: Requantize, acc: Value, multiplier: Value, shift: Value) -> Value:
+    """``by_upper_half``, of sums in 64 bits too if they are proved to need 32."""
+    return by_upper_half(op, narrowed(acc), multiplier, shift)
+
+
+def narrowed(acc: Value) -> Value:
+    """An accumulator in int32, if it is a sum of which the bounds are known and allow it."""
+    op = acc.op
+    if acc.type.dtype != "int64" or not isinstance(op, WeightedSum):
+        return acc
+    most = abs(op.offset)
+    for x, factor in zip(acc.node.inputs, op.factors, strict=True):
+        limits = np.iinfo(x.type.dtype)
+        most += abs(factor) * max(-int(limits.min), int(limits.max))
+    return Cast(to="int32")(acc) if most <= INT32[1] else acc
+
+
 @form_rule(Requantize, isa="c")
 def by_upper_half(op: Requantize, acc: Value, multiplier: Value, shift: Value) -> Value:
     """The form of a requantisation by constants that allow it, each channel for itself; of weighted sums, a shift."""

@@ -67,6 +67,8 @@ class PairedBlock(GateBlock):
         if state is None:
             return start
         lanes, vectors, (tensor, at) = max(LEAST_LANES, self.lanes), len(self.vectors), state
+        packed = self.emitter.packed
+        assert packed is not None
         acc = Locals(name, len(gates) * vectors, "int32", lanes)
         places = {(g, v): i * vectors + v for i, g in enumerate(gates) for v in self.vectors}
         for i in places.values():
@@ -75,7 +77,7 @@ class PairedBlock(GateBlock):
         def add(both: Expr, pair: Expr) -> None:
             for (g, v), i in places.items():
                 place = ((pair * self.emitter.op.gates + g) * vectors + v) * (2 * lanes)
-                weights = self.emitter.packed.load(Point((self.first_weight + place,), 0, 2 * lanes))
+                weights = packed.load(Point((self.first_weight + place,), 0, 2 * lanes))
                 acc[i] = acc[i] + MULTIPLY_ADD_PAIRS.intrinsic(lanes, both, cast(weights, "int16"))
 
         whole = self.emitter.hidden // 2
