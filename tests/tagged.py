@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 from tvm.ir.expr import Call
 
@@ -23,6 +24,7 @@ from graphopt.targets.codegen_c import UNARY, Printer, lower_for_c
 from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
 from graphopt.targets.instructions import INSTRUCTIONS, Span, definition, used
 from graphopt.targets.kernels import Built
+from graphopt.targets.parts import regrouped
 from graphopt.targets.plan import Plan
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import Stream
@@ -42,6 +44,7 @@ PRELUDE = """\
 static uint8_t arena[{size} + 64] __attribute__((aligned(64)));
 static int64_t holds[{size} + 64], *wanted;
 static uint8_t *from[64];
+static const uint8_t *within[64];
 static int call;
 static size_t at(const void *p, size_t bytes)
 {{
@@ -64,6 +67,8 @@ static void write_(const void *p, size_t bytes, int k)
 {{
     const size_t offset = at(p, bytes);
     if (wanted[k] >= 0 && offset == (size_t)-1) exit(2);
+    for (size_t i = 0; i < bytes && within[k]; ++i)
+        if (!within[k][(const uint8_t *)p - from[k] + (int64_t)i]) exit(3);
     for (size_t i = 0; i < bytes && wanted[k] >= 0; ++i)
         holds[offset + i] = wanted[k] + ((const uint8_t *)p - from[k]) + (int64_t)i;
 }}
@@ -144,9 +149,22 @@ def tagged(name: str, built: Built) -> str:
 def lowered_with_values(graph: Graph, target: Target, streams: Streams = no_streams) -> tuple[Lowering, Lowered]:
     """As ``lower``, with what it gathered on the way; ``streams`` gives those of a graph."""
     supported = lowered_operators()
-    graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
+    graph = regrouped(copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported))))
     lowering = Lowering(graph, target, streams=streams(graph))
     return lowering, lowering.run()
+
+
+def bytes_within(lowering: Lowering, result: Piece, k: int, call: int) -> str:
+    """C that says which bytes from its first on are those of a result among those of a larger value."""
+    layout = lowering.layouts[result.value] if isinstance(result.value, Value) else None
+    if layout is None or layout.dense or result.start:
+        return f"    within[{k}] = 0;"
+    size = np.dtype(result.value.type.dtype).itemsize if isinstance(result.value, Value) else 1
+    own = np.zeros((layout.extent, size), np.uint8)
+    axes = np.indices(layout.shape).reshape(len(layout.shape), -1)
+    own[np.dot(layout.strides, axes)] = 1
+    listed = ", ".join(map(str, own.ravel().tolist()))
+    return f"    static const uint8_t within_{call}[] = {{{listed}}};\n    within[{k}] = within_{call};"
 
 
 def run_tagged(
@@ -156,7 +174,7 @@ def run_tagged(
     lowering, lowered = lowered_with_values(graph, target, streams)
     buffers: dict[str, int] = {}
     offsets = (plan or lowered.plan).offsets
-    functions = "\n".join(tagged(k, built) for k, built in lowered.kernels.items())
+    functions = "\n".join(tagged(f"model_{k}", built) for k, built in lowered.kernels.items())
     body = []
     for i, plain in enumerate(lowering.calls):
         tags, places = [], []
@@ -180,7 +198,8 @@ def run_tagged(
                 tags, places = [*tags, -1], [*places, f"other_{i}_{k}"]
         body += [f"    wanted = (int64_t[]){{{', '.join(map(str, tags))}}};", f"    call = {i};"]
         body += [f"    from[{k}] = (uint8_t *)({place});" for k, place in enumerate(places)]
-        body += [f"    {plain.kernel}({', '.join(f'(void *)({place})' for place in places)});"]
+        body += [bytes_within(lowering, plain.result, len(places) - 1, i)]
+        body += [f"    model_{plain.kernel}({', '.join(f'(void *)({place})' for place in places)});"]
     instructions = used(functions, target)
     parts = [PRELUDE.format(size=(plan or lowered.plan).size)]
     parts += [f"#include <{h}>" for h in headers(functions, instructions)]
@@ -188,5 +207,5 @@ def run_tagged(
     (folder / "tagged.c").write_text("\n".join(parts))
     subprocess.run(["gcc", "-O0", "-w", "tagged.c", "-lm", "-o", "tagged"], cwd=folder, check=True)
     done = subprocess.run([folder / "tagged"], capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 1), "a write outside of the arena"
+    assert done.returncode in (0, 1), "a write outside of the arena, or of a part of a larger value"
     return done.stdout

@@ -21,7 +21,7 @@ from graphopt.targets.kernels.row_moves import rows_mover
 from graphopt.targets.layout import Layout, assign_layouts
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
-from graphopt.targets.parts import Parts, find_parts
+from graphopt.targets.parts import WORD, Parts, find_parts
 from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
 from graphopt.targets.ports import AS_THEY_ARE, PlacedPort, PortOptions
 from graphopt.targets.region import Region, region_of
@@ -55,6 +55,8 @@ def copy_outputs(graph: Graph) -> Graph:
     return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
 
 
+Kind = tuple[object, ...]
+"""What kernels of one kind have in common."""
 Forms = tuple[tuple[str, RuleChoice[None]], ...]
 """By which rules operators took forms of the target, as ``formed`` has them."""
 
@@ -95,10 +97,10 @@ class Lowering:
     ) -> None:
         self.graph, self.target, self.options, self.streams = graph, target, options, streams
         self.regions: dict[Node, tuple[Region, Forms]] = {}
-        self.kinds: dict[Node, tuple[str, str, bool] | None] = {}
+        self.kinds: dict[Node, Kind | None] = {}
         self.dense = dense_layouts(graph, options)
         """The layouts of all values where none is a part of another one."""
-        self.parts = find_parts(graph, self.dense, self.fits) if parts is None else parts
+        self.parts = parts or find_parts(graph, self.dense, self.fits, WORD if target.codegen == "c" else 1)
         self.layouts = self.parts.layouts
         self.kernels: dict[str, Built] = {}
         self.names: dict[str, str] = {}
@@ -267,15 +269,16 @@ class Lowering:
             self.kinds[node] = self.kind(node, self.dense)
         return self.kinds[node] is not None and self.kind(node, layouts) == self.kinds[node]
 
-    def kind(self, node: Node, layouts: Mapping[Value, Layout]) -> tuple[str, str, bool] | None:
-        """The rule of a node's kernel, its name, and whether it has tiles; None if there is none."""
+    def kind(self, node: Node, layouts: Mapping[Value, Layout]) -> Kind | None:
+        """Of a node's kernel the rule, its name and those of its buffers; None if there is none."""
         try:
             region, _ = self.region(node)
             operands = tuple(layouts[v] for v in region.operands)
             choice = kernel_of(Task(region, self.target, operands, layouts[node.results[0]]))
         except Unsupported:
             return None
-        return choice.result and (str(choice), choice.result.name, choice.result.tile is None)
+        kernel = choice.result
+        return kernel and (str(choice), kernel.name, kernel.tile is None, *kernel.packed, *kernel.scratch)
 
     def made(self, task: Task[Op], forms: Forms) -> MadeKernel:
         """Choose and build the kernel of a task; equal kernels are one function."""

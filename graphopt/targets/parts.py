@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+import numpy as np
+
 from graphopt.ir import Constant, Graph, Input, Node, Value, rebuild
 from graphopt.ops import Concat, Reshape, Slice
 from graphopt.targets.layout import Layout
+
+WORD = 4
+"""Bytes. In C parts begin at whole words and are whole words apart: routines have them as they have whole values."""
 
 Layouts = Mapping[Value, Layout]
 Fits = Callable[[Node, Layouts], bool]
@@ -92,9 +97,12 @@ def operands(node: Node, whole: Layout) -> Iterator[tuple[Value, Layout, int]]:
         yield (value, *whole.part(axis, stop - size, size))
 
 
-def find_parts(graph: Graph, layouts: Layouts, fits: Fits) -> Parts:
-    """The parts that kernels can read and write: concatenations first, the last ones before those within them."""
-    finder = Finder(graph, dict(layouts), fits)
+def find_parts(graph: Graph, layouts: Layouts, fits: Fits, grain: int = 1) -> Parts:
+    """The parts that kernels can read and write: concatenations first, the last ones before those within them.
+
+    They begin, and are apart, by multiples of ``grain`` bytes.
+    """
+    finder = Finder(graph, dict(layouts), fits, grain)
     for node in reversed(graph.nodes):
         if isinstance(node.op, Concat):
             finder.join(node)
@@ -107,8 +115,8 @@ def find_parts(graph: Graph, layouts: Layouts, fits: Fits) -> Parts:
 class Finder:
     """What is found so far."""
 
-    def __init__(self, graph: Graph, layouts: dict[Value, Layout], fits: Fits) -> None:
-        self.graph, self.layouts, self.fits = graph, layouts, fits
+    def __init__(self, graph: Graph, layouts: dict[Value, Layout], fits: Fits, grain: int) -> None:
+        self.graph, self.layouts, self.fits, self.grain = graph, layouts, fits, grain
         self.of: dict[Value, Part] = {}
         self.joined: set[Node] = set()
         self.outputs = {base(v) for v in graph.outputs}
@@ -119,7 +127,7 @@ class Finder:
         for value, layout, start in operands(node, self.layouts[whole]):
             held = base(value)
             free = held not in self.of and held not in self.outputs and not isinstance(held.op, Input | Constant)
-            if free and self.moves(value, layout, but=node):
+            if free and self.moves(value, layout, start, but=node):
                 self.of[held] = Part(whole, start)
                 self.joined.add(node)
 
@@ -130,13 +138,13 @@ class Finder:
         if value in self.of or value in self.outputs or source.constant is not None:
             return
         layout, start = self.layouts[source].part(op.axis, op.start, value.type.static_shape[op.axis], op.step)
-        if self.moves(value, layout, but=node):
+        if self.moves(value, layout, start, but=node):
             self.of[value] = Part(source, start)
 
-    def moves(self, value: Value, layout: Layout, but: Node) -> bool:
+    def moves(self, value: Value, layout: Layout, start: int, but: Node) -> bool:
         """Take a layout for a value if all kernels that write and read it allow it, and say so; ``but`` one of them."""
         before = self.layouts[value]
-        if not layout.orders_as(before):
+        if not layout.orders_as(before) or not self.aligned(value, layout, start):
             return False
         if layout.dense and before.dense:
             return True
@@ -148,6 +156,11 @@ class Finder:
             return False
         self.layouts[value] = layout
         return True
+
+    def aligned(self, value: Value, layout: Layout, start: int) -> bool:
+        size = np.dtype(value.type.dtype).itemsize
+        apart = [stride for count, stride in zip(layout.shape, layout.apart, strict=False) if count > 1 < stride]
+        return not any(size * distance % self.grain for distance in (start, *apart))
 
     def allows(self, node: Node, layout: Layout, tried: Layouts) -> bool:
         if isinstance(node.op, Reshape):

@@ -22,7 +22,7 @@ from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, loop
 
 
-@kernel_rule(SumPool, isa="mve")
+@kernel_rule(SumPool, isa="mve", strided=True)
 def sum_pool_by_vectors(task: Task[SumPool]) -> Kernel:
     """Sums that are requantized to int8."""
     region = task.region
@@ -55,7 +55,7 @@ def scaling_of_sums(node: Node, most: int) -> tuple[int, int, int]:
     return constants_of(op.zero_point, multiplier, shift + UP, -most, most)
 
 
-@kernel_rule(MaxPool, isa="mve")
+@kernel_rule(MaxPool, isa="mve", strided=True)
 def max_pool_by_vectors(task: Task[MaxPool]) -> Kernel:
     """Maxima alone."""
     if task.region.epilogue or task.region.tail is not None:

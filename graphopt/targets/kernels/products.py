@@ -413,45 +413,45 @@ ARMV7M = by_elements(BY_ELEMENT, by_element=True)
 ARMV6M = by_elements(BY_CHANNEL, by_element=False)
 
 
-@kernel_rule(ConvInteger, isa="dsp")
+@kernel_rule(ConvInteger, isa="dsp", strided=True)
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
     return convolved(task, PAIRS[task.target.optimize])
 
 
-@kernel_rule(ConvInteger, isa="mve")
+@kernel_rule(ConvInteger, isa="mve", strided=True)
 def conv_by_vectors(task: Task[ConvInteger]) -> Kernel:
     """By vectors of products of 8 bits."""
     return convolved(task, VECTORS)
 
 
-@kernel_rule(ConvInteger, isa="armv7-m")
+@kernel_rule(ConvInteger, isa="armv7-m", strided=True)
 def conv_by_armv7m(task: Task[ConvInteger]) -> Kernel:
     return convolved(task, ARMV7M)
 
 
-@kernel_rule(ConvInteger, isa="armv6-m")
+@kernel_rule(ConvInteger, isa="armv6-m", strided=True)
 def conv_by_armv6m(task: Task[ConvInteger]) -> Kernel:
     return convolved(task, ARMV6M)
 
 
-@kernel_rule(LinearInteger, isa="dsp")
+@kernel_rule(LinearInteger, isa="dsp", strided=True)
 def linear_by_products(task: Task[LinearInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
     return multiplied(task, PAIRS[task.target.optimize])
 
 
-@kernel_rule(LinearInteger, isa="mve")
+@kernel_rule(LinearInteger, isa="mve", strided=True)
 def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
     """By vectors of products of 8 bits."""
     return multiplied(task, VECTORS)
 
 
-@kernel_rule(LinearInteger, isa="armv7-m")
+@kernel_rule(LinearInteger, isa="armv7-m", strided=True)
 def linear_by_armv7m(task: Task[LinearInteger]) -> Kernel:
     return multiplied(task, ARMV7M)
 
 
-@kernel_rule(LinearInteger, isa="armv6-m")
+@kernel_rule(LinearInteger, isa="armv6-m", strided=True)
 def linear_by_armv6m(task: Task[LinearInteger]) -> Kernel:
     return multiplied(task, ARMV6M)

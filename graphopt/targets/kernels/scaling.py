@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from graphopt.ir import Array, Node, Op, Value
+from graphopt.rewrite import Decline
 from graphopt.targets.instructions.portable import CLIP_BYTES
 from graphopt.targets.kernels.base import Frame, Kernel, Task
 from graphopt.targets.requantize import MOST_ADDEND, RequantizeUpper, bounds_of, constants_of
@@ -50,10 +51,15 @@ def limits_of(task: Task[Op]) -> tuple[int, int] | None:
 
 
 def limited(kernel: Kernel, task: Task[Op]) -> Kernel:
-    """A kernel whose results are scaled by routines, and their limits, where these are the last that is done."""
+    """A kernel whose results are scaled by routines, and their limits, where these are the last that is done.
+
+    Raises ``Decline`` where these are a part of a larger value.
+    """
     limits = limits_of(task)
     if limits is None or len(task.region.epilogue) > 1 or task.region.tail is not None:
         return kernel
+    if not task.out.dense:
+        raise Decline("its results, a part of a larger value, are limited all at once")
 
     def emit(frame: Frame) -> None:
         kernel.emit(frame)
