@@ -21,7 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from frontends.tflite.cases import CASES, FLOAT, Case, Made  # noqa: E402
+from frontends.tflite.building import Made  # noqa: E402
+from frontends.tflite.case import FLOAT, Case  # noqa: E402
+from frontends.tflite.cases import CASES  # noqa: E402
 from frontends.tflite.checking import drawn, worst  # noqa: E402
 from frontends.tflite.files import FILES, area_under_curve, compared, graph_of, path_of  # noqa: E402
 

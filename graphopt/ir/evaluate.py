@@ -17,6 +17,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array]) -> tup
         graph = bind_batch(graph, batch_of(arrays, graph))
     env = dict(zip(graph.inputs, arrays.values(), strict=True))
     last_use = {value: node for node in graph.nodes for value in node.inputs}
+    outputs = set(graph.outputs)  # calibration asks for all values
     for node in graph.nodes:
         if node.results[0] in env:
             continue
@@ -29,7 +30,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array]) -> tup
                 )
             env[value] = data
         for value in node.inputs:
-            if last_use[value] is node and value not in graph.outputs:
+            if last_use[value] is node and value not in outputs:
                 env.pop(value, None)
     return tuple(env[v] for v in graph.outputs)
 

@@ -181,7 +181,7 @@ class Graph:
 
     def use_count(self, value: Value) -> int:
         """How often a value is read, as an operand or as a graph output."""
-        return len(self.uses[value]) + sum(o is value for o in self.outputs)
+        return len(self.uses[value]) + self.outputs.count(value)
 
     @cached_property
     def names(self) -> dict[Node, str]:

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -84,7 +85,7 @@ class TrainingRun:
         self.wrapped, self.stepper = self.devices.setup(module, self.optimizer)
         self.batches = samples.count and samples.count // self.devices.world_size
         self.history, self.best, self.counts = History(), state_of(module), False
-        self.start: list[float] = []
+        self.band = Band(())
 
     def checkpoint_of(self) -> Checkpoint | None:
         if self.settings.checkpoint is None:
@@ -100,9 +101,9 @@ class TrainingRun:
                 companion.start(self.module)
         if not self.resumed():
             seed_all(self.settings.seed, 0)
-            self.start = self.losses_at_start()
-            self.record(0, fmean(self.start), time.monotonic())
-        self.band, self.began = Band(self.start), (time.monotonic(), self.moment(len(self.history.epochs), 0).progress)
+            self.band = Band(self.losses_at_start())
+            self.record(0, fmean(self.band.start), time.monotonic())
+        self.began = time.monotonic(), self.moment(len(self.history.epochs), 0).progress
         while len(self.history.epochs) <= self.settings.epochs and self.history.stopped is None:
             self.epoch(len(self.history.epochs))
             self.store()
@@ -120,6 +121,19 @@ class TrainingRun:
             first = islice(self.epoch_batches(1), START_BATCHES)
             return needed([self.mean(self.loss_of(batch)) for batch in first])
 
+    def loss_without_weights(self, batch: Batch) -> float:
+        """The loss of a batch if all weights were zero, and no output depended on the inputs; they stay as they are."""
+        weights = [parameter for parameter in self.module.parameters() if parameter.ndim > 1]
+        kept = [weight.detach().clone() for weight in weights]
+        with random_numbers_kept(), state_kept(self.module), torch.no_grad():
+            try:
+                for weight in weights:
+                    weight.zero_()
+                return self.mean(self.loss_of(batch))
+            finally:
+                for weight, data in zip(weights, kept, strict=True):
+                    weight.copy_(data)
+
     def epoch(self, number: int) -> None:
         """Train for one epoch, whose number counts from 1; nothing of one in which the loss leaves its band is kept."""
         started, losses = time.monotonic(), list[float]()
@@ -128,7 +142,7 @@ class TrainingRun:
         told = counted(self.epoch_batches(number), lambda: self.progress_text(number, losses), self.batches)
         for step, batch in enumerate(told):
             losses.append(self.step(batch, self.moment(number, step)))
-            if left := self.band.left_by(losses[-1]):
+            if left := self.band.left_by(losses[-1], partial(self.loss_without_weights, batch)):
                 self.history = replace(self.history, stopped=f"{left} in epoch {number}, step {step + 1}")
                 return
         self.batches = self.batches or len(needed(losses))
@@ -222,7 +236,8 @@ class TrainingRun:
                 "schedule": self.schedule.state_dict(),
                 "companions": [companion.state() for companion in self.companions],
                 "history": asdict(self.history),
-                "start": self.start,
+                "start": self.band.start,
+                "scale": self.band.scale,
                 "batches": self.batches,
             }
             self.checkpoint.write(state)
@@ -249,7 +264,7 @@ class TrainingRun:
         written = state["history"]
         self.history = History(tuple(Epoch(**e) for e in written["epochs"]), written["best"], written["stopped"])
         self.best, self.counts = state["best"], state["counts"]
-        self.start, self.batches = state["start"], state["batches"]
+        self.band, self.batches = Band(state["start"], state.get("scale")), state["batches"]
 
 
 def needed(losses: list[float]) -> list[float]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import graphopt
-from frontends.tflite.cases import Case, Made, made
+from frontends.tflite.building import Made, made
+from frontends.tflite.case import Case
 from frontends.tflite.oracle import Reference
 from graphopt.ir import Array, Graph
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from frontends.tflite.cases import FLOAT, INT8, RELU, TANH, parameters
+from frontends.tflite.building import parameters
+from frontends.tflite.case import FLOAT, INT8, RELU, TANH
 from frontends.tflite.drawing import Drawn, FileTensor, constant, draw
 from graphopt.ir import Array
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import graphopt
-from frontends.tflite.cases import CASES, FLOAT, Case, made
+from frontends.tflite.building import made
+from frontends.tflite.case import FLOAT, Case
+from frontends.tflite.cases import CASES
 from frontends.tflite.drawing import Drawn, FileTensor, draw, with_free_batch
 from graphopt.errors import Unsupported
 

@@ -11,7 +11,9 @@ import tflite
 from hostile.test_hostile import load_all
 
 import graphopt
-from frontends.tflite.cases import CASES, FLOAT, INT8, made
+from frontends.tflite.building import made
+from frontends.tflite.case import FLOAT, INT8
+from frontends.tflite.cases import CASES
 from frontends.tflite.damage import mutant
 from frontends.tflite.drawing import Drawn, FileTensor, draw
 from frontends.tflite.states import lstm, svdf

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import graphopt
-from frontends.tflite.cases import CONV, DEPTHWISE, FLOAT, POOL
+from frontends.tflite.case import FLOAT
+from frontends.tflite.cases_of_layers import CONV, DEPTHWISE, POOL
 from frontends.tflite.drawing import Drawn, FileTensor, constant, draw
 from frontends.tflite.oracle import Reference
 from graphopt import ops

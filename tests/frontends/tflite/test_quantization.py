@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import graphopt
-from frontends.tflite.cases import ALL, CONV, FLOAT, INT8, INT16, UINT8, parameters
+from frontends.tflite.building import parameters
+from frontends.tflite.case import ALL, FLOAT, INT8, INT16, UINT8
+from frontends.tflite.cases_of_layers import CONV
 from frontends.tflite.drawing import Drawn, FileTensor, constant, draw, quantize
 from frontends.tflite.oracle import Reference
 from graphopt import ops

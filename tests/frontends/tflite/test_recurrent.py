@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import graphopt
-from frontends.tflite.cases import INT8, parameters
+from frontends.tflite.building import parameters
+from frontends.tflite.case import INT8
 from frontends.tflite.drawing import quantize
 from frontends.tflite.oracle import Reference
 from frontends.tflite.states import FILTERS, MEMORY, SIZE, STEPS, floats, lstm, svdf
