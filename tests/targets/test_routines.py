@@ -12,10 +12,12 @@ import pytest
 from harness import program, read, run_c
 
 from graphopt.ir import Array
+from graphopt.ops import StoredForm
 from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
 from graphopt.targets.instructions.addition import ADD_SCALED
+from graphopt.targets.instructions.dsp_codes import UNPACK, coded
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
 from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
 from graphopt.targets.instructions.pixels import FLIP_SIGNS
@@ -133,6 +135,17 @@ def narrow(rng: np.random.Generator) -> Iterator[Case]:
         y = np.zeros((len(x), step), np.int8)
         y[:, :channels] = routine.meaning(x.transpose(1, 0, 2), stream)
         yield Case(routine, (x, stream, None, turns, channels), (y.ravel()[: y.size - step + channels],))
+
+
+def unpacked(rng: np.random.Generator) -> Iterator[Case]:
+    for form, blocks, lanes in product(UNPACK, (1, 2, 5, 8), (2, 4)):
+        channels, scaling = 3 * lanes - 1, scalings(rng, 3 * lanes - 1)
+        drawn = rng.integers(-7, 8, (channels, 4 * blocks - 1))
+        weight = np.where(drawn > 0, 1, -1) if form is StoredForm.BITS else drawn
+        codes, numbers = coded(weight, rng.integers(-9000, 9000, channels), scaling, lanes, form)
+        stream = UNPACK[form].meaning(codes, numbers, blocks * lanes, lanes)
+        counts = blocks * lanes, lanes, 3 * lanes, len(codes)
+        yield Case(UNPACK[form], (None, codes, numbers, *counts), (stream,))
 
 
 def scaled_to_int16(rng: np.random.Generator) -> Iterator[Case]:
