@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from targets.test_dsp_kernels import M4, Layer, bias, check, rules, scaled, walk
 
 import graphopt
 from graphopt.ir import Graph, Value, arg, constant
-from graphopt.ops import Add, ConvInteger, LinearInteger
+from graphopt.ops import Add, ConvInteger, ConvTransposeInteger, LinearInteger, Window
 from graphopt.passes import Fuse
+from graphopt.targets import get_target
+from graphopt.targets.lowering import lower
 
 LARGEST = {"whole": 127, "int4": 7, "binary": 1}
+
+WINDOWS = [Window.of((3, 3), (), (1, 1, 1, 1)), Window.of((3, 3), (2, 2), (0, 1, 1, 1))]
 
 
 def weights(rng: np.random.Generator, form: str, *shape: int) -> Value:
@@ -35,12 +40,13 @@ def conv(
     outputs: int,
     kernel: tuple[int, int],
     group: int = 1,
-    **window: tuple[int, ...],
+    window: Window = WINDOWS[0],
 ) -> Layer:
     """Of what stands channels-last, for that is what a convolution before it gives."""
     x, channels = arg("x", "int8", shape), shape[1]
     first = scaled(rng, ConvInteger()(x, weights(rng, "whole", channels, channels, 1, 1), bias(rng, channels)))
-    op = ConvInteger(group=group, zero_point=int(rng.integers(-128, 128)), **window)
+    zero_point = int(rng.integers(-128, 128))
+    op = ConvInteger(group=group, zero_point=zero_point, strides=window.strides, pads=window.pads)
     y = scaled(rng, op(first, weights(rng, form, outputs, channels // group, *kernel), bias(rng, outputs)))
     last = ConvInteger()(y, weights(rng, "whole", 2, outputs, 1, 1), bias(rng, 2))
     return x, scaled(rng, last)
@@ -73,19 +79,13 @@ def test_products_of_weights_in_few_bits_of_every_size(rows: int, part: int) -> 
     hold_products(rows, list(walk(range(1, 71)))[part::10])
 
 
-WINDOWS: list[dict[str, tuple[int, ...]]] = [
-    {"pads": (1, 1, 1, 1)},
-    {"strides": (2, 2), "pads": (0, 1, 1, 1)},
-]
-
-
 def test_convolutions_of_weights_in_few_bits() -> None:
     shapes = [((1, 16, 6, 6), 16, (3, 3)), ((1, 5, 7, 7), 7, (3, 3)), ((1, 32, 4, 4), 24, (1, 1))]
     counts = {
         form: check(
             [
-                *(conv(np.random.default_rng(0), form, *shape, **WINDOWS[0]) for shape in shapes),
-                conv(np.random.default_rng(0), form, *shapes[1], **WINDOWS[1]),
+                *(conv(np.random.default_rng(0), form, *shape) for shape in shapes),
+                conv(np.random.default_rng(0), form, *shapes[1], window=WINDOWS[1]),
             ]
         )[1::3]
         for form in LARGEST
@@ -101,10 +101,9 @@ def test_convolutions_in_groups(optimize: str) -> None:
     groups = [(16, 16, 2), (16, 32, 4), (12, 18, 6), (6, 4, 2), (32, 32, 2), (10, 15, 5), (8, 16, 8)]
     layers, products_of = [], []
     for (inputs, outputs, group), kernel in product(groups, [(3, 3), (1, 1)]):
-        layers.append(conv(rng, "whole", (1, inputs, 6, 6), outputs, kernel, group, **WINDOWS[kernel == (1, 1)]))
-        layers.append(
-            conv(rng, "whole", (1, inputs // group, 6, 6), outputs // group, kernel, **WINDOWS[kernel == (1, 1)])
-        )
+        window = WINDOWS[kernel == (1, 1)]
+        layers.append(conv(rng, "whole", (1, inputs, 6, 6), outputs, kernel, group, window))
+        layers.append(conv(rng, "whole", (1, inputs // group, 6, 6), outputs // group, kernel, window=window))
         products_of.append(group)
     counts = check(layers, optimize=optimize)[1::3]
     for at, group in enumerate(products_of):
@@ -129,3 +128,44 @@ def test_what_follows_groups_and_weights_in_few_bits() -> None:
     run = graphopt.compile(graph, M4).measure_batches([[feed]], count=False)
     for got, want in zip(run.outputs[0], graph(feed), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def transposed(
+    rng: np.random.Generator, shape: tuple[int, ...], outputs: int, kernel: tuple[int, ...], **window: tuple[int, ...]
+) -> Layer:
+    x, channels, ones = arg("x", "int8", shape), shape[1], (1,) * len(kernel)
+    first = scaled(rng, ConvInteger()(x, weights(rng, "whole", channels, channels, *ones), bias(rng, channels)))
+    changes: dict[str, Any] = {"zero_point": int(rng.integers(-128, 128)), **window}
+    op = ConvTransposeInteger(**changes)
+    y = scaled(rng, op(first, weights(rng, "whole", channels, outputs, *kernel), bias(rng, outputs)))
+    last = ConvInteger()(y, weights(rng, "whole", 2, outputs, *ones), bias(rng, 2))
+    return x, scaled(rng, last)
+
+
+TRANSPOSED: list[tuple[tuple[int, ...], int, tuple[int, ...], dict[str, tuple[int, ...]], float, float]] = [
+    ((1, 16, 6, 6), 16, (2, 2), {"strides": (2, 2)}, 1.45, 2.45),
+    ((1, 8, 5, 6), 12, (4, 4), {"strides": (2, 2), "pads": (1, 1, 1, 1)}, 1.2, 2.2),
+    ((2, 7, 5, 4), 5, (3, 3), {"strides": (2, 1), "pads": (1, 1, 1, 1), "output_padding": (1, 0)}, 2.4, 3.7),
+    ((1, 8, 5, 5), 6, (3, 3), {"pads": (0, 1, 2, 1)}, 1.6, 2.9),
+    ((1, 4, 4, 4), 3, (3, 2), {"dilations": (2, 1), "strides": (1, 2)}, 9.2, 8.6),
+    ((1, 8, 9), 6, (4,), {"strides": (2,), "pads": (1, 1)}, 2.4, 3.5),
+]
+"""Shape, channels of the result, kernel and window; and the most instructions for a product on an M4 and on an M3."""
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m3"])
+def test_transposed_convolutions(target: str) -> None:
+    """A few instructions for each product, whatever the strides."""
+    rng = np.random.default_rng(0)
+    layers = [transposed(rng, shape, outputs, kernel, **window) for shape, outputs, kernel, window, *_ in TRANSPOSED]
+    graph = Fuse()(Graph(tuple(x for x, _ in layers), tuple(y for _, y in layers)))
+    calls = lower(graph, get_target(target)).calls
+    assert not any(call.how.rule.endswith("conv_transpose_kernel") for call in calls)
+    feed = [rng.integers(-128, 128, x.type.static_shape).astype(np.int8) for x, _ in layers]
+    run = graphopt.compile(graph, target).measure_batches([feed])
+    for got, want, layer in zip(run.outputs[0], graph(*feed), layers, strict=True):
+        np.testing.assert_array_equal(got, want, err_msg=str(layer[1].node))
+    assert run.per_kernel is not None
+    for count, (shape, outputs, kernel, _, *most) in zip(run.per_kernel[1::3], TRANSPOSED, strict=True):
+        products_of = int(np.prod(shape)) * outputs * int(np.prod(kernel))
+        assert count <= most[target == "cortex-m3"] * products_of, (shape, outputs, kernel)

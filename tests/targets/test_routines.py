@@ -20,6 +20,8 @@ from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.dsp_codes import UNPACK, coded
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
 from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
+from graphopt.targets.instructions.mve import TOP
+from graphopt.targets.instructions.mve_pooling import SUM_WINDOW_SCALED, UP
 from graphopt.targets.instructions.pixels import FLIP_SIGNS
 
 Argument = Array | int | None
@@ -109,9 +111,27 @@ def additions(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(ADD_SCALED, (a, b, None, numbers, count), (ADD_SCALED.meaning(a, b, numbers),))
 
 
+def pooled(rng: np.random.Generator) -> Iterator[tuple[Array, Array, tuple[int, int, int, int], int]]:
+    """Elements, which of them are in a window, its pitch, step, rows and columns, and its channels."""
+    for rows, columns, channels in ((1, 1, 1), (2, 3, 8), (3, 3, 17), (25, 5, 33), (1, 256, 3), (1, 0, 20)):
+        step = channels + 2
+        pitch = step * max(columns, 1)
+        x = int8(rng, (rows - 1) * pitch + max(columns - 1, 0) * step + channels)
+        at = np.add.outer(np.add.outer(np.arange(rows) * pitch, np.arange(columns) * step).ravel(), np.arange(channels))
+        yield x, at, (pitch, step, rows, columns), channels
+
+
+def sums_of_windows(rng: np.random.Generator) -> Iterator[Case]:
+    for x, at, window, channels in pooled(rng):
+        start, (multiplier, addend, shift) = int(rng.integers(-999, 999)), scalings(rng, 1)[0]
+        numbers = np.array([multiplier, addend, TOP - shift - UP], np.int32)
+        found = SUM_WINDOW_SCALED.meaning(x[at], start, numbers)
+        yield Case(SUM_WINDOW_SCALED, (x, None, numbers, *window, start, channels), (found,))
+
+
 def sums(rng: np.random.Generator) -> Iterator[Case]:
-    """Of one to ten blocks, so that loops over four are entered everywhere."""
-    for blocks, scaled, form in product((*range(1, 11), 33), (True, False), (products.PACKED, products.WIDE)):
+    """Of one to eighteen blocks, so that loops over eight pairs are entered everywhere."""
+    for blocks, scaled, form in product((*range(1, 19), 33), (True, False), (products.PACKED, products.WIDE)):
         channels, depth = int(rng.integers(1, 9)), 4 * blocks
         weight, bias = int8(rng, channels, depth, least=form.least_weight), rng.integers(-9000, 9000, channels)
         scaling = scalings(rng, channels)
