@@ -18,7 +18,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array, Op, TensorType, Trait, Value, constant
-from graphopt.ops import Cast, ConvInteger, LinearInteger, Requantize, WeightedSum
+from graphopt.ops import Cast, ConvInteger, ConvTransposeInteger, LinearInteger, Requantize, WeightedSum
 from graphopt.rewrite import Decline
 from graphopt.targets.forms import form_rule
 from graphopt.targets.instructions import portable
@@ -203,16 +203,20 @@ def reaching(by: tuple[int, int], value: int) -> int:
 def bounds_of(acc: Value) -> Bounds:
     """What an accumulator may be: of a product with constant weights from these, of any other all of int32."""
     op = acc.op
-    if not isinstance(op, ConvInteger | LinearInteger):
+    if not isinstance(op, ConvInteger | ConvTransposeInteger | LinearInteger):
         return np.array(INT32[0]), np.array(INT32[1])
     x, w, b = acc.node.inputs
     if w.constant is None or b.constant is None:
         return np.array(INT32[0]), np.array(INT32[1])
     limits = np.iinfo(x.type.dtype)
     below, above = min(limits.min - op.zero_point, 0), max(limits.max - op.zero_point, 0)  # padding counts as 0
-    weight = w.constant.astype(np.int64).reshape(len(w.constant), -1)
+    by_channel = w.constant
+    if isinstance(op, ConvTransposeInteger):  # [c, o / group, ...]; a result sums some of its taps
+        parts = by_channel.reshape(op.group, -1, *by_channel.shape[1:])
+        by_channel = parts.swapaxes(1, 2).reshape(op.group * by_channel.shape[1], -1)
+    weight = by_channel.astype(np.int64).reshape(len(by_channel), -1)
     up, down = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
-    column = (-1, *(1,) * (acc.type.rank - 2)) if isinstance(op, ConvInteger) else (-1,)
+    column = (-1,) if isinstance(op, LinearInteger) else (-1, *(1,) * (acc.type.rank - 2))
     bias = b.constant.astype(np.int64)
     return (bias + below * up + above * down).reshape(column), (bias + above * up + below * down).reshape(column)
 

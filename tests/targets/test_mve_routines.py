@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import program, run_c
-from targets.test_routines import Case, additions, flips, int8, scalings, statements
+from targets.test_routines import Case, additions, flips, int8, pooled, scalings, statements, sums_of_windows
 
 from graphopt.ir import Array
 from graphopt.targets import get_target
@@ -16,7 +16,7 @@ from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruc
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.instructions.mve_depthwise import Taps, depthwise_vectors
-from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, SUM_WINDOW_SCALED, UP
+from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW
 
 ROUTINES = {
     (False, True): mve_products.MULTIPLY_WINDOW,
@@ -65,18 +65,9 @@ def columns(rng: np.random.Generator) -> Iterator[Case]:
     yield Case(COPY_COLUMNS, (None, source, 3, 1, 9000, 1), (spaced(source[:, None], 9000),))
 
 
-def poolings(rng: np.random.Generator) -> Iterator[Case]:
-    for rows, columns, channels in ((1, 1, 1), (2, 3, 8), (3, 3, 17), (25, 5, 33), (1, 256, 3), (1, 0, 20)):
-        step, start = channels + 2, int(rng.integers(-999, 999))
-        pitch = step * max(columns, 1)
-        x = int8(rng, (rows - 1) * pitch + max(columns - 1, 0) * step + channels)
-        at = np.add.outer(np.add.outer(np.arange(rows) * pitch, np.arange(columns) * step).ravel(), np.arange(channels))
-        multiplier, addend, shift = scalings(rng, 1)[0]
-        numbers = np.array([multiplier, addend, TOP - shift - UP], np.int32)
-        window = pitch, step, rows, columns
-        sums = SUM_WINDOW_SCALED.meaning(x[at], start, numbers)
-        yield Case(SUM_WINDOW_SCALED, (x, None, numbers, *window, start, channels), (sums,))
-        if columns:
+def maxima(rng: np.random.Generator) -> Iterator[Case]:
+    for x, at, window, channels in pooled(rng):
+        if window[-1]:
             yield Case(LARGEST_OF_WINDOW, (x, None, *window, channels), (LARGEST_OF_WINDOW.meaning(x[at]),))
 
 
@@ -105,7 +96,15 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 @pytest.mark.parametrize("target", [None, "cortex-m55"], ids=lambda target: target or "portable")
 def test_what_is_computed_is_what_is_meant(target: str | None, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    drawn = [*products(rng), *flips(rng), *columns(rng), *additions(rng), *poolings(rng), *depthwise(rng)]
+    drawn = [
+        *products(rng),
+        *flips(rng),
+        *columns(rng),
+        *additions(rng),
+        *sums_of_windows(rng),
+        *maxima(rng),
+        *depthwise(rng),
+    ]
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [find_instruction(name, get_target(target)) if target else INSTRUCTIONS[name, None] for name in names]
     assert all(one.isa == ("mve" if target else None) for one in found)

@@ -12,12 +12,16 @@ import pytest
 from harness import program, read, run_c
 
 from graphopt.ir import Array
+from graphopt.ops import StoredForm
 from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
 from graphopt.targets.instructions.addition import ADD_SCALED
+from graphopt.targets.instructions.dsp_codes import UNPACK, coded
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
 from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
+from graphopt.targets.instructions.mve import TOP
+from graphopt.targets.instructions.mve_pooling import SUM_WINDOW_SCALED, UP
 from graphopt.targets.instructions.pixels import FLIP_SIGNS
 
 Argument = Array | int | None
@@ -107,9 +111,27 @@ def additions(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(ADD_SCALED, (a, b, None, numbers, count), (ADD_SCALED.meaning(a, b, numbers),))
 
 
+def pooled(rng: np.random.Generator) -> Iterator[tuple[Array, Array, tuple[int, int, int, int], int]]:
+    """Elements, which of them are in a window, its pitch, step, rows and columns, and its channels."""
+    for rows, columns, channels in ((1, 1, 1), (2, 3, 8), (3, 3, 17), (25, 5, 33), (1, 256, 3), (1, 0, 20)):
+        step = channels + 2
+        pitch = step * max(columns, 1)
+        x = int8(rng, (rows - 1) * pitch + max(columns - 1, 0) * step + channels)
+        at = np.add.outer(np.add.outer(np.arange(rows) * pitch, np.arange(columns) * step).ravel(), np.arange(channels))
+        yield x, at, (pitch, step, rows, columns), channels
+
+
+def sums_of_windows(rng: np.random.Generator) -> Iterator[Case]:
+    for x, at, window, channels in pooled(rng):
+        start, (multiplier, addend, shift) = int(rng.integers(-999, 999)), scalings(rng, 1)[0]
+        numbers = np.array([multiplier, addend, TOP - shift - UP], np.int32)
+        found = SUM_WINDOW_SCALED.meaning(x[at], start, numbers)
+        yield Case(SUM_WINDOW_SCALED, (x, None, numbers, *window, start, channels), (found,))
+
+
 def sums(rng: np.random.Generator) -> Iterator[Case]:
-    """Of one to ten blocks, so that loops over four are entered everywhere."""
-    for blocks, scaled, form in product((*range(1, 11), 33), (True, False), (products.PACKED, products.WIDE)):
+    """Of one to eighteen blocks, so that loops over eight pairs are entered everywhere."""
+    for blocks, scaled, form in product((*range(1, 19), 33), (True, False), (products.PACKED, products.WIDE)):
         channels, depth = int(rng.integers(1, 9)), 4 * blocks
         weight, bias = int8(rng, channels, depth, least=form.least_weight), rng.integers(-9000, 9000, channels)
         scaling = scalings(rng, channels)
@@ -133,6 +155,17 @@ def narrow(rng: np.random.Generator) -> Iterator[Case]:
         y = np.zeros((len(x), step), np.int8)
         y[:, :channels] = routine.meaning(x.transpose(1, 0, 2), stream)
         yield Case(routine, (x, stream, None, turns, channels), (y.ravel()[: y.size - step + channels],))
+
+
+def unpacked(rng: np.random.Generator) -> Iterator[Case]:
+    for form, blocks, lanes in product(UNPACK, (1, 2, 5, 8), (2, 4)):
+        channels, scaling = 3 * lanes - 1, scalings(rng, 3 * lanes - 1)
+        drawn = rng.integers(-7, 8, (channels, 4 * blocks - 1))
+        weight = np.where(drawn > 0, 1, -1) if form is StoredForm.BITS else drawn
+        codes, numbers = coded(weight, rng.integers(-9000, 9000, channels), scaling, lanes, form)
+        stream = UNPACK[form].meaning(codes, numbers, blocks * lanes, lanes)
+        counts = blocks * lanes, lanes, 3 * lanes, len(codes)
+        yield Case(UNPACK[form], (None, codes, numbers, *counts), (stream,))
 
 
 def scaled_to_int16(rng: np.random.Generator) -> Iterator[Case]:

@@ -173,7 +173,7 @@ def wide_products(accumulators: list[str], elements: list[tuple[str, str]], weig
     return "\n".join([*found, ""])
 
 
-TURN_OF_PAIRS, TURN_OF_ROW = 4, 2
+TURN_OF_PAIRS, TURN_OF_ROW = 8, 2
 """Pairs of blocks in a turn of the loops."""
 PAIR = [("r6", "r7"), ("r8", "r9")]
 SUMS = ["r2", "r3", "r4", "r5"]

@@ -7,7 +7,7 @@ pixels share, are constants in the form that it reads.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
         raise Decline(f"it takes windows of up to {MOST_CHANNELS} channels, and of more than one column")
     if window.strides[1] > MOST_STRIDE or window.dilations != (1, 1):
         raise Decline(f"it takes strides up to {MOST_STRIDE}, and no dilations")
-    kernel = PlanarConv(plane, as_plane, zero_point_of(task.op), True, depth=channels)
+    kernel = PlanarConv(plane, as_plane, zero_point_of(task.op), True, depth=channels, groups=task.op.group)
     tile = kernel.tile(kernel.pixels)
     if tile.rows * tile.words * tile.pixels > MOST_PRODUCTS:
         raise Decline("its windows have too many taps")
@@ -50,14 +50,18 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
     starts = (b.constant - zeros).astype(np.uint64).astype(np.uint32).view(np.int32)[:, None]
     rows = weight.transpose(0, 2, 1, 3).reshape(len(weight), tile.rows, tile.columns)
     packed = {"taps": np.hstack([starts, tile.packed(rows), scaling.astype(np.int32)])}
-    reads = row_reads(task, plane, as_plane, kernel.strip) if x in task.covered else {}
+    alone = x in task.covered and task.op.group == 1  # each group reads after the one before has written
+    reads = row_reads(task, plane, as_plane, kernel.strip) if alone else {}
     shape = RegisterTile(kernel.pixels, 1)
     made = Kernel(name, kernel.emit, packed, (w, b), shape, reads, kernel.scratch, parameters_of(task))
     return limited(made, task)
 
 
+@dataclass(frozen=True)
 class PlanarConv(DepthwisePairs):
-    """Strips of rows of all channels, then channels of the result, then tiles of pixels by a routine."""
+    """Strips of rows of the channels of a group, then channels of the result, then tiles of pixels by a routine."""
+
+    groups: int = 1
 
     def tile(self, pixels: int) -> Tile:
         tile = super().tile(pixels)
@@ -76,14 +80,17 @@ class PlanarConv(DepthwisePairs):
         rows = self.padded_rows(frame)
 
         stride = self.plane.window.strides[0]
-        with loop("n", 0, x.shape[0]) as n:
+        each = y.shape[1] // self.groups
+        with loop("n", 0, x.shape[0]) as n, loop("group", 0, self.groups) as group:
             for start, count, size in runs(self.plane.out[0], self.strip):
                 with loop("strip", 0, count) as i:
                     first = start + i * size
                     with loop("c", 0, self.depth) as c:
                         taking_turns = rows.of(c, self.depth)
-                        taking_turns.copy(x, (n, c), first * stride, self.kept(first), self.rows_for(size))
-                    with loop("o", 0, y.shape[1]) as o:
-                        self.emit_strip(frame, y, (n, o, 0), first, size)
+                        taking_turns.copy(
+                            x, (n, group * self.depth + c), first * stride, self.kept(first), self.rows_for(size)
+                        )
+                    with loop("o", 0, each) as o:
+                        self.emit_strip(frame, y, (n, group * each + o, 0), first, size)
                     if self.strip < self.plane.out[0]:
                         rows.move_up(self.overlap * self.depth, size * stride * self.depth)

@@ -9,21 +9,22 @@ packed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from graphopt.ir import Array, Op
-from graphopt.ops import ConvInteger, LinearInteger, Window
+from graphopt.ops import ConvInteger, LinearInteger, StoredForm, Window, stored_form
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions import mve_products, products, thumb_products
 from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.dsp_codes import BEYOND, UNPACK, coded
 from graphopt.targets.kernels.addition import Addition, addition_of
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
@@ -47,9 +48,9 @@ from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
 from graphopt.targets.kernels.windows import Tile, Windows
 from graphopt.targets.scalars import clamp
-from graphopt.targets.schedule import RegisterTile
+from graphopt.targets.schedule import RegisterTile, runs
 from graphopt.targets.tir import Expr, Point, Tensor, loop
-from graphopt.targets.weights import expect_whole
+from graphopt.targets.weights import expect_whole, storage_of
 
 POINTWISE = Window.of((1, 1), (), ())
 
@@ -60,7 +61,8 @@ class ProductSet:
 
     ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted
     up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel; where windows have few
-    channels, ``planar``, and where pixels alone do, ``narrow``, if that does not decline.
+    channels, ``planar``, and where pixels alone do, ``narrow``, if that does not decline. ``codes`` unpack weights that
+    are stored in fewer bits.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
@@ -72,6 +74,7 @@ class ProductSet:
     narrow: Callable[[Task[Op], str, Plane, Array, View], Kernel] | None = None
     bits: int = 0
     least_weight: int = -128
+    codes: Mapping[StoredForm, Instruction] = field(default_factory=dict)
 
     def check_sums(self, bounds: Array) -> None:
         """Raise ``Decline`` unless all sums, of these least and greatest ones, stay exact when they are shifted up."""
@@ -97,19 +100,23 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
     if task.op.group == channels == len(w.constant) and task.region.tail is None:
         prove_no_overflow(task.op, w.constant, b.constant, x.type.dtype, task.region.node.name)
         return by.depthwise(task, plane, w.constant.reshape(channels, 1, *plane.window.kernel), b.constant)
-    if task.op.group > 1:
-        raise Decline("it has groups")
     weight = weights_of(task, by)
     weight = weight.reshape(*weight.shape[:2], *plane.window.kernel)
     name = "conv_{}x{}".format(*plane.window.kernel)
-    if by.planar is not None:
+    whole = storage_of(w).whole
+    if by.planar is not None and whole:
         with suppress(Decline):
             return by.planar(task, name, plane, weight)
+    if task.op.group > 1:
+        if n > 1:
+            raise Decline("it has groups, and several samples")
+        groups = partial(as_groups, groups=task.op.group)
+        return products_kernel(task, name, task.op.group, plane, weight, groups, by)
     pointwise = plane.window == POINTWISE and task.region.tail is None
     if pointwise and as_row(task.strided(x)) is not None and task.allows(as_row):
         pixels = plane.out[0] * plane.out[1]
         row = Plane((1, pixels), (1, pixels), POINTWISE)
-        if by.narrow is not None:
+        if by.narrow is not None and whole:
             with suppress(Decline):
                 return by.narrow(task, name, row, weight[:, :, 0, 0], as_row)
         return products_kernel(task, name, n, row, weight, as_row, by)
@@ -132,17 +139,32 @@ def weights_of(task: Task[ConvInteger | LinearInteger], by: ProductSet) -> Array
     weight = w.constant
     if weight is None or b.constant is None or x.type.dtype != "int8":
         raise Decline("it takes int8, and constant weights")
-    expect_whole(w)
+    if storage_of(w).whole or stored_form(w) not in by.codes:
+        expect_whole(w)
     if weight.min(initial=0) < by.least_weight:
         raise Decline(f"a weight is below {by.least_weight}")
     return weight
 
 
+def as_groups(tensor: Tensor, groups: int) -> Tensor | None:
+    """A sample as [groups, c / groups, h, w]."""
+    plane = as_plane(tensor)
+    if plane is None:
+        return None
+    (_, channels, *size), (_, step, *steps) = plane.shape, plane.strides
+    each = channels // groups
+    return replace(plane, shape=(groups, each, *size), strides=(each * step, step, *steps))
+
+
 def products_kernel(
     task: Task[Op], name: str, batch: int, plane: Plane, weight: Array, view: View, by: ProductSet
 ) -> Kernel:
-    """The kernel of a convolution over a plane; ``view`` gives tensors as [n, c, h, w], weight is [o, c, kh, kw]."""
+    """The kernel of a convolution over a plane; ``view`` gives tensors as [n, c, h, w], weight is [o, c, kh, kw].
+
+    Where the convolution has groups, these are in the place of samples, and the weights are those of all.
+    """
     x, w, b = task.inputs
+    groups = task.op.group if isinstance(task.op, ConvInteger) else 1
     bounds = bounds_by_channel(task, len(weight))
     scaling = by.scaled_sums(task, bounds)
     by.check_sums(bounds if scaling is None else bounds[scaling[:, 0] != 0])
@@ -154,11 +176,16 @@ def products_kernel(
     scales = scaling is not None
     direct = scales and stored_by_pixels(task, view)
     addition = addition_of(task, view) if scales and limits_of(task) is None else None
-    kernel = by.loops(by, plane, view, windows, len(rows), rows.shape[1], scales, direct, addition)
+    coded = None if storage_of(w).whole else stored_form(w)
+    sizes = groups, len(rows) // groups, rows.shape[1]
+    kernel = by.loops(by, plane, view, windows, *sizes, scales, direct, addition, coded)
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
-    packed = {"weight": by.stream(rows, bias, numbers, kernel.lanes), **windows.packed, **kernel.packed}
-    scratch = {**windows.scratch, **kernel.results}
+    parts = zip(*(np.split(data, groups) for data in (rows, bias, numbers)), strict=True)
+    streams = [kernel.stream(*part) for part in parts]
+    weights = {of: np.concatenate([stream[of] for stream in streams]) for of in streams[0]}
+    packed = {**weights, **windows.packed, **kernel.packed}
+    scratch = {**windows.scratch, **kernel.results, **kernel.unpacked}
     reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
     over = windows.over(task) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
@@ -187,11 +214,28 @@ class ProductsConv(ABC):
     plane: Plane
     view: View
     windows: Windows
+    groups: int
     channels: int
     depth: int
     scales: bool
     direct: bool
     addition: Addition | None
+    coded: StoredForm | None = None
+    """The form of weights that are unpacked on the way."""
+
+    def stream(self, rows: Array, bias: Array, scaling: Array) -> dict[str, Array]:
+        """The constants of a group of channels that are convolved with each other."""
+        return {"weight": self.by.stream(rows, bias, scaling, self.lanes)}
+
+    @property
+    def unpacked(self) -> Mapping[str, Scratch]:
+        """Scratch for weights that are unpacked on the way."""
+        return {}
+
+    def weights(self, frame: Frame, n: Expr) -> tuple[Tensor, Expr]:
+        """The stream, and where the part of a sample, or of a group in its place, begins."""
+        packed = frame.packed["weight"]
+        return packed, n * (packed.shape[0] // self.groups) if self.groups > 1 else 0
 
     @property
     def lanes(self) -> int:
@@ -241,7 +285,7 @@ class ProductsConv(ABC):
                 if self.direct:
                     self.store_scaled(frame, tail.out, n, tile)
                 else:
-                    self.write_scratch(frame, tile)
+                    self.write_scratch(frame, n, tile)
                     self.store_rest(frame, tail, n, tile)
 
             self.windows.each(frame, x, n, self.most, compute)
@@ -251,7 +295,7 @@ class ProductsConv(ABC):
         """The results of a tile, where they belong."""
 
     @abstractmethod
-    def write_scratch(self, frame: Frame, tile: Tile) -> None:
+    def write_scratch(self, frame: Frame, n: Expr, tile: Tile) -> None:
         """The results of a tile into scratch, pixel by pixel."""
 
     def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
@@ -303,30 +347,85 @@ class GroupProducts(ProductsConv):
             return {}
         return {"results": Scratch("int8", 2 * self.lanes + spare * self.padded)}
 
-    def write_scratch(self, frame: Frame, tile: Tile) -> None:
-        places = [frame.scratch["results"].at(slot * self.row) for slot in range(self.most)]
-        self.run(frame, tile, places, 0, self.channels)
+    def write_scratch(self, frame: Frame, n: Expr, tile: Tile) -> None:
+        scratch = frame.scratch["results"]
+        places = [partial(beside, scratch, slot * self.row) for slot in range(self.most)]
+        self.run(frame, n, tile, places, 0, self.channels)
 
     def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
         """Full groups of channels go into the result, the last channels and the second of one pixel beside it."""
         lanes, spare = self.lanes, frame.scratch.get("results")
         whole = self.channels // lanes * lanes
         if whole:
-            places = [out.at(n, 0, *tile.at(slot)) for slot in range(tile.pixels)]
-            beside = [spare.at(2 * lanes)] * (self.most - tile.pixels) if spare else []
-            self.run(frame, tile, [*places, *beside], 0, whole)
+            places = [partial(at_channel, out, n, tile.at(slot)) for slot in range(tile.pixels)]
+            others = [partial(beside, spare, 2 * lanes)] * (self.most - tile.pixels) if spare else []
+            self.run(frame, n, tile, [*places, *others], 0, whole)
         if spare and whole < self.channels:
-            self.run(frame, tile, [spare.at(lanes * slot) for slot in range(self.most)], whole, self.channels)
+            last = [partial(beside, spare, lanes * slot - whole) for slot in range(self.most)]
+            self.run(frame, n, tile, last, whole, self.channels)
             for slot in range(tile.pixels):
                 for o in range(self.channels - whole):
                     out.store(Point((n, whole + o, *tile.at(slot))), spare.load(Point((lanes * slot + o,))))
 
-    def run(self, frame: Frame, tile: Tile, results: list[Expr], first: int, last: int) -> None:
+    def run(self, frame: Frame, n: Expr, tile: Tile, results: Sequence[Place], first: int, last: int) -> None:
         """The channels from ``first``, where a group begins, up to ``last``."""
-        routine, packed = self.routine(self.most), frame.packed["weight"]
-        weights = packed.at(first // self.lanes * (packed.shape[0] * self.lanes // self.padded))
-        sizes = -(-self.depth // routine.depth), -(-(last - first) // self.lanes)
-        routine.run(tile.window, weights, *results, *sizes)
+        routine, count = self.routine(self.most), -(-(last - first) // self.lanes)
+        weights, begin = self.weights(frame, n)  # in elements, or in rows of codes
+        if self.coded is None:
+            at = begin + first // self.lanes * (weights.shape[0] // self.groups * self.lanes // self.padded)
+            routine.run(tile.window, weights.at(at), *(place(first) for place in results), self.blocks, count)
+            return
+        for start, parts, size in runs(count, self.at_once):
+            with loop("part", 0, parts) as i:
+                group = start + i * size
+                stream = self.unpack(frame, begin + first // self.lanes + group, size)
+                places = (place(first + group * self.lanes) for place in results)
+                routine.run(tile.window, stream, *places, self.blocks, size)
+
+    @property
+    def blocks(self) -> int:
+        """Of a window."""
+        return -(-self.depth // products.BLOCK)
+
+    @property
+    def at_once(self) -> int:
+        """Groups of channels whose weights are unpacked together."""
+        return min(self.padded // self.lanes, max(1, UNPACKED_WORDS // (self.lanes * (self.blocks + 4))))
+
+    @property
+    def unpacked(self) -> Mapping[str, Scratch]:
+        if self.coded is None:
+            return {}
+        return {"stream": Scratch("int32", self.at_once * self.lanes * (self.blocks + 4) + BEYOND)}
+
+    def stream(self, rows: Array, bias: Array, scaling: Array) -> dict[str, Array]:
+        if self.coded is None:
+            return super().stream(rows, bias, scaling)
+        codes, numbers = coded(rows, bias, scaling, self.lanes, self.coded)
+        return {"weight": codes, "sums": numbers}
+
+    def unpack(self, frame: Frame, group: Expr, count: int) -> Expr:
+        """The stream of so many groups from one on, in scratch."""
+        assert self.coded is not None
+        codes, numbers = (frame.packed[name].at(group, 0) for name in ("weight", "sums"))
+        target, words = frame.scratch["stream"].at(0), self.lanes * self.blocks
+        others = 3 * self.lanes if self.scales else 0
+        self.by.codes[self.coded].run(target, codes, numbers, words, self.lanes, others, count)
+        return target
+
+
+UNPACKED_WORDS = 256
+"""Of weights in scratch, unless one group of channels has more."""
+Place = Callable[[int | Expr], Expr]
+"""A pointer to the result of a channel."""
+
+
+def beside(scratch: Tensor, start: int, channel: Expr) -> Expr:
+    return scratch.at(start + channel)
+
+
+def at_channel(out: Tensor, n: Expr, at: tuple[Expr, Expr], channel: Expr) -> Expr:
+    return out.at(n, channel, *at)
 
 
 ADDED_AT_ONCE = 512
@@ -356,16 +455,16 @@ class WholeProducts(ProductsConv):
         return {} if self.direct else super().results
 
     def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
-        self.run(frame, tile, out.at(n, 0, *tile.at(0)), out.strides[3])
+        self.run(frame, n, tile, out.at(n, 0, *tile.at(0)), out.strides[3])
 
-    def write_scratch(self, frame: Frame, tile: Tile) -> None:
-        self.run(frame, tile, frame.scratch["results"].at(0), self.row)
+    def write_scratch(self, frame: Frame, n: Expr, tile: Tile) -> None:
+        self.run(frame, n, tile, frame.scratch["results"].at(0), self.row)
 
-    def run(self, frame: Frame, tile: Tile, result: Expr, step: int) -> None:
+    def run(self, frame: Frame, n: Expr, tile: Tile, result: Expr, step: int) -> None:
         """All channels of a tile, to results that are ``step`` elements apart."""
         steps = (tile.step, step, tile.pixels) if tile.pixels > 1 else ()
-        weights = frame.packed["weight"].at(0)
-        self.routine(tile.pixels).run(tile.window, weights, result, *steps, self.depth, self.channels)
+        weights, begin = self.weights(frame, n)
+        self.routine(tile.pixels).run(tile.window, weights.at(begin), result, *steps, self.depth, self.channels)
 
 
 def by_pairs(form: products.Form) -> ProductSet:
@@ -380,10 +479,18 @@ def by_pairs(form: products.Form) -> ProductSet:
         narrow_by_pairs,
         form.bits,
         form.least_weight,
+        UNPACK if form is products.PACKED else {},
     )
 
 
 PAIRS = {"balanced": by_pairs(products.PACKED), "speed": by_pairs(products.WIDE)}
+
+
+def pairs_for(task: Task[ConvInteger | LinearInteger]) -> ProductSet:
+    """Weights that are stored in fewer bits are unpacked to bytes, never to 16 bits."""
+    return PAIRS[task.target.optimize if storage_of(task.inputs[1]).whole else "balanced"]
+
+
 VECTORS = ProductSet(
     {
         (False, True): mve_products.MULTIPLY_WINDOWS,
@@ -416,7 +523,7 @@ ARMV6M = by_elements(BY_CHANNEL, by_element=False)
 @kernel_rule(ConvInteger, isa="dsp", strided=True)
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return convolved(task, PAIRS[task.target.optimize])
+    return convolved(task, pairs_for(task))
 
 
 @kernel_rule(ConvInteger, isa="mve", strided=True)
@@ -438,7 +545,7 @@ def conv_by_armv6m(task: Task[ConvInteger]) -> Kernel:
 @kernel_rule(LinearInteger, isa="dsp", strided=True)
 def linear_by_products(task: Task[LinearInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return multiplied(task, PAIRS[task.target.optimize])
+    return multiplied(task, pairs_for(task))
 
 
 @kernel_rule(LinearInteger, isa="mve", strided=True)

@@ -1,4 +1,4 @@
-"""Poolings of int8 for Helium: pixel by pixel, all channels by a routine."""
+"""Poolings of int8 for Helium, and sums for the DSP extension: pixel by pixel, all channels by a routine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tvm import tirx
 from graphopt.ir import Array, Node
 from graphopt.ops import MaxPool, Requantize, SumPool, Window
 from graphopt.rewrite import Decline
+from graphopt.targets.instructions import dsp_pooling
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_pooling import LARGEST_OF_WINDOW, MOST_COLUMNS, SUM_WINDOW_SCALED, UP
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, kernel_rule
@@ -25,11 +26,23 @@ from graphopt.targets.tir import Expr, loop
 @kernel_rule(SumPool, isa="mve", strided=True)
 def sum_pool_by_vectors(task: Task[SumPool]) -> Kernel:
     """Sums that are requantized to int8."""
+    return sum_pool(task, SUM_WINDOW_SCALED.lanes)
+
+
+@kernel_rule(SumPool, isa="dsp")
+def sum_pool_by_halves(task: Task[SumPool]) -> Kernel:
+    """By four channels at once, and those that are left one by one."""
+    channels = task.inputs[0].type.static_shape[1]
+    return sum_pool(task, 1 if channels % dsp_pooling.LANES else dsp_pooling.LANES)
+
+
+def sum_pool(task: Task[SumPool], lanes: int) -> Kernel:
+    """By a routine that has so many channels in its last turn, or as many as are left of them."""
     region = task.region
     if len(region.epilogue) != 1 or region.tail is not None or region.epilogue[0].inputs[0] is not task.result:
         raise Decline("its sums are not requantized, or something follows")
     multiplier, addend, shift = scaling_of_sums(region.epilogue[0], largest_sum(task.op))
-    return pooling(task, task.op.name, {"numbers": np.array([multiplier, addend, TOP - shift], np.int32)})
+    return pooling(task, task.op.name, {"numbers": np.array([multiplier, addend, TOP - shift], np.int32)}, lanes)
 
 
 def largest_sum(op: SumPool) -> int:
@@ -60,11 +73,11 @@ def max_pool_by_vectors(task: Task[MaxPool]) -> Kernel:
     """Maxima alone."""
     if task.region.epilogue or task.region.tail is not None:
         raise Decline("something follows it")
-    return pooling(task, task.op.name, {})
+    return pooling(task, task.op.name, {}, LARGEST_OF_WINDOW.lanes)
 
 
-def pooling(task: Task[SumPool | MaxPool], name: str, packed: Mapping[str, Array]) -> Kernel:
-    """The kernel of a pooling over one or two axes; with ``numbers``, of sums."""
+def pooling(task: Task[SumPool | MaxPool], name: str, packed: Mapping[str, Array], lanes: int) -> Kernel:
+    """The kernel of a pooling over one or two axes; with ``numbers``, of sums. A turn has so many channels."""
     x = task.inputs[0]
     if x.type.rank > 4 or x.type.dtype != "int8":
         raise Decline("it takes int8, and one or two axes")
@@ -79,7 +92,6 @@ def pooling(task: Task[SumPool | MaxPool], name: str, packed: Mapping[str, Array
         plane, view = Plane((1, pixels), (1, 1), Window.of((1, pixels), (), ())), as_row
     if plane.window.kernel[1] > MOST_COLUMNS:
         raise Decline(f"it has more than {MOST_COLUMNS} columns")
-    lanes = (SUM_WINDOW_SCALED if packed else LARGEST_OF_WINDOW).lanes
     last = (given.shape[1] - 1) % lanes + 1
     reads = tiled_reads(task, plane, view, 1, last) if x in task.covered else {}
     return Kernel(name, lambda f: emit(f, plane, view), packed, (), RegisterTile(1, lanes), reads)
