@@ -278,7 +278,9 @@ class Lowering:
         except Unsupported:
             return None
         kernel = choice.result
-        return kernel and (str(choice), kernel.name, kernel.tile is None, *kernel.packed, *kernel.scratch)
+        if kernel is None:
+            return None
+        return (str(choice), kernel.name, kernel.tile is None, *kernel.packed, *kernel.scratch)
 
     def made(self, task: Task[Op], forms: Forms) -> MadeKernel:
         """Choose and build the kernel of a task; equal kernels are one function."""
