@@ -11,21 +11,17 @@ float64. From the lowest on each is rounded to float32, and those above it are f
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from graphopt.ir import Array
+from graphopt.ops.arithmetic import ROUNDING, Arithmetic, Number, polynomial
+from graphopt.ops.power import EXP, pow
+from graphopt.ops.trigonometry import cos, sin
 
-__all__ = ["FUNCTIONS", "Arithmetic", "InNumpy", "evaluated"]
+__all__ = ["FUNCTIONS", "InNumpy", "evaluated"]
 
-Number = Any
-"""A float32, or a bool or an int32 made of one: whatever an ``Arithmetic`` computes with; it has Python's operators."""
-
-ROUNDING = 12582912.0
-"""1.5 * 2^23: a float of this size has no digits behind the point, so adding it rounds to an integer, half to even."""
 LOG2_E = 1.44269504088896
 LOG_2 = (0.693359375, -2.12194440e-4)
 """In two parts; the first has so few digits that its product with an exponent is exact."""
@@ -34,71 +30,12 @@ LEAST = -104.0
 HALF_ROOT = 0x3F3504F3
 """The bits of sqrt(1/2)."""
 
-EXP = (0.49999994, 0.16666517, 0.04166828, 0.0083692484, 0.0013820741)
-"""q in exp(r) = 1 + r + r^2 q(r), for |r| <= log(2) / 2."""
 LOG = (0.33333331, -0.2500082, 0.20001242, -0.16623409, 0.14201580, -0.1315961, 0.12762217, -0.07636439)
 """q in log(1 + f) = f - f^2 / 2 + f^3 q(f), for sqrt(1/2) <= 1 + f <= sqrt(2)."""
 ERFC = (0.12837921, 0.63661623, 0.10281739, -0.019333534, 0.00022701097, 0.001232895, -0.00037304926, 3.943772e-05)
 """q in erfc(x) = exp(-x - x q(x)), for 0 <= x <= 4."""
 ATANH = (0.3333321, 0.20010719, 0.14001514, 0.14003377)
 """q in atanh(x) = x + x^3 q(x^2), for |x| <= 1/3."""
-
-
-class Arithmetic(ABC):
-    """How the operations of the functions are carried out. Numbers have the operators of Python."""
-
-    @abstractmethod
-    def keep(self, x: Number) -> Number:
-        """A number that is used more than once."""
-
-    @abstractmethod
-    def either(self, condition: Number, yes: Callable[[], Number], no: Callable[[], Number]) -> Number:
-        """One of two float32. Both may be computed."""
-
-    @abstractmethod
-    def at_least(self, x: Number, bound: float) -> Number:
-        """max(x, bound); NaN stays NaN."""
-
-    @abstractmethod
-    def at_most(self, x: Number, bound: float) -> Number:
-        """min(x, bound); NaN stays NaN."""
-
-    @abstractmethod
-    def bits(self, x: Number) -> Number:
-        """The int32 of the bits of a float32."""
-
-    @abstractmethod
-    def of_bits(self, i: Number) -> Number:
-        """The float32 that has these bits."""
-
-    @abstractmethod
-    def as_float(self, i: Number) -> Number:
-        """The float32 of an int32 of few digits."""
-
-    def magnitude(self, x: Number) -> Number:
-        return self.of_bits(self.bits(x) & 0x7FFFFFFF)
-
-    def with_sign(self, x: Number, sign: Number) -> Number:
-        """A number that is not negative, with the sign of another."""
-        return self.of_bits(self.bits(x) | self.bits(sign) & -0x80000000)
-
-    def power_of_two(self, i: Number) -> Number:
-        """2^i, for i from -126 to 127."""
-        return self.of_bits((i + 127) << 23)
-
-
-def polynomial(m: Arithmetic, x: Number, coefficients: Sequence[float], square: Number = None) -> Number:
-    """Even and odd powers apart, each by Horner's rule: chains half as long. The constant term comes first."""
-    square = m.keep(x * x) if square is None else square
-    even, odd = (horner(square, coefficients[first::2]) for first in (0, 1))
-    return x * odd + even
-
-
-def horner(x: Number, coefficients: Sequence[float]) -> Number:
-    *rest, value = coefficients
-    for coefficient in reversed(rest):
-        value = x * value + coefficient
-    return value
 
 
 def reduced_exp(m: Arithmetic, x: Number) -> tuple[Number, Number]:
@@ -203,10 +140,11 @@ def mish(m: Arithmetic, x: Number) -> Number:
     return x * (u / (u + 2.0))
 
 
-FUNCTIONS: dict[str, Callable[[Arithmetic, Number], Number]] = {
-    one.__name__: one for one in (exp, low_exp, expm1, log, sigmoid, tanh, erf, silu, gelu, tanh_gelu, softplus, mish)
+FUNCTIONS: dict[str, Callable[..., Number]] = {
+    one.__name__: one
+    for one in (cos, exp, low_exp, expm1, log, pow, sigmoid, sin, tanh, erf, silu, gelu, tanh_gelu, softplus, mish)
 }
-"""By name."""
+"""By name; of an arithmetic and one number or two."""
 
 
 class InNumpy(Arithmetic):
@@ -217,6 +155,13 @@ class InNumpy(Arithmetic):
 
     def either(self, condition: Number, yes: Callable[[], Number], no: Callable[[], Number]) -> Number:
         return np.where(condition, np.asarray(yes(), np.float32), np.asarray(no(), np.float32))
+
+    def rarely(
+        self, condition: Number, others: Callable[[], tuple[Number, ...]], usual: tuple[Number, ...]
+    ) -> tuple[Number, ...]:
+        if not condition.any():
+            return usual
+        return tuple(np.where(condition, other, one) for other, one in zip(others(), usual, strict=True))
 
     def at_least(self, x: Number, bound: float) -> Number:
         return np.maximum(x, np.float32(bound))
@@ -238,13 +183,14 @@ BLOCK = 1 << 13
 """So many numbers at once: what is computed on the way stays in the cache."""
 
 
-def evaluated(name: str, exact: Callable[[Array], Array], x: Array) -> Array:
-    """A function of an array of floats, in its dtype: by ``FUNCTIONS[name]`` for float32, else by ``exact``."""
-    if x.dtype != np.float32:
-        return np.asarray(exact(x), x.dtype)
-    flat, m, function = np.ascontiguousarray(x).ravel(), InNumpy(), FUNCTIONS[name]
-    y = np.empty_like(flat)
+def evaluated(name: str, exact: Callable[..., Array], *inputs: Array) -> Array:
+    """A function of arrays of floats, in their dtype: by ``FUNCTIONS[name]`` for float32, else by ``exact``."""
+    if inputs[0].dtype != np.float32:
+        return np.asarray(exact(*inputs), inputs[0].dtype)
+    broadcast = np.broadcast_arrays(*inputs)
+    flat, m, function = [np.ascontiguousarray(x).ravel() for x in broadcast], InNumpy(), FUNCTIONS[name]
+    y = np.empty_like(flat[0])
     with np.errstate(all="ignore"):
-        for at in range(0, len(flat), BLOCK):
-            y[at : at + BLOCK] = function(m, flat[at : at + BLOCK])
-    return y.reshape(x.shape)
+        for at in range(0, len(y), BLOCK):
+            y[at : at + BLOCK] = function(m, *(x[at : at + BLOCK] for x in flat))
+    return y.reshape(broadcast[0].shape)

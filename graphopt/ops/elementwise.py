@@ -256,7 +256,7 @@ class Div(Binary, name="div"):
 
 class Pow(Binary, name="pow"):
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(np.power(*inputs))
+        return evaluated("pow", np.power, *inputs)
 
     @classmethod
     def sample(cls, draw: Sampler, x: Value) -> Value | None:

@@ -81,12 +81,12 @@ class Erf(Unary, name="erf"):
 
 class Sin(Unary, name="sin"):
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(np.sin(inputs[0]))
+        return evaluated("sin", np.sin, inputs[0])
 
 
 class Cos(Unary, name="cos"):
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(np.cos(inputs[0]))
+        return evaluated("cos", np.cos, inputs[0])
 
 
 class Tan(Unary, name="tan"):

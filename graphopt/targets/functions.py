@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from graphopt.ops.elementary import FUNCTIONS, Arithmetic, Number
-from graphopt.targets.tir import Expr, Locals, at_least, at_most, lanes_of
+from graphopt.ops.arithmetic import Arithmetic, Number
+from graphopt.ops.elementary import FUNCTIONS
+from graphopt.targets.tir import Expr, Locals, at_least, at_most, is_float, lanes_of, when
+
+FENCE = "llvm.arithmetic.fence"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Lanes:
         return 0.0 - self
 
     def __mul__(self, other: Number) -> Lanes:
-        return Lanes(tirx.call_llvm_pure_intrin(self.dtype, "llvm.arithmetic.fence", self.expr * self.like(other)))
+        result = self.expr * self.like(other)
+        return Lanes(tirx.call_llvm_pure_intrin(self.dtype, FENCE, result) if is_float(result) else result)
 
     def __truediv__(self, other: Number) -> Lanes:
         return Lanes(tirx.div(self.expr, self.like(other)))
@@ -89,6 +93,20 @@ class InLanes(Arithmetic):
         a, b = (v.expr if isinstance(v, Lanes) else tirx.const(v, self.dtype("float32")) for v in (yes(), no()))
         return Lanes(tirx.Select(condition.expr, a, b))
 
+    def rarely(
+        self, condition: Number, others: Callable[[], tuple[Number, ...]], usual: tuple[Number, ...]
+    ) -> tuple[Number, ...]:
+        results = [Locals("result", 1, one.dtype.partition("x")[0], self.lanes) for one in usual]
+        for result, one in zip(results, usual, strict=True):
+            result[0] = one.expr
+        anywhere = condition.expr
+        if self.lanes > 1:
+            anywhere = tirx.call_llvm_pure_intrin("bool", "llvm.vector.reduce.or", anywhere)
+        with when(anywhere):
+            for result, other in zip(results, others(), strict=True):
+                result[0] = tirx.Select(condition.expr, other.expr, result[0])
+        return tuple(Lanes(result[0]) for result in results)
+
     def at_least(self, x: Number, bound: float) -> Number:
         return Lanes(at_least(x.expr, x.like(bound)))
 
@@ -105,8 +123,8 @@ class InLanes(Arithmetic):
         return Lanes(tirx.Cast(self.dtype("float32"), i.expr))
 
 
-def in_lanes(name: str, x: Expr) -> Expr:
-    """A function of ``FUNCTIONS`` of an expression of float32, in its lanes."""
-    m = InLanes(lanes_of(x))
-    result: Lanes = FUNCTIONS[name](m, m.keep(Lanes(x)))
+def in_lanes(name: str, *operands: Expr) -> Expr:
+    """A function of ``FUNCTIONS`` of expressions of float32, in their lanes."""
+    m = InLanes(lanes_of(operands[0]))
+    result: Lanes = FUNCTIONS[name](m, *(m.keep(Lanes(x)) for x in operands))
     return result.expr

@@ -27,7 +27,6 @@ from graphopt.ops import (
     Minimum,
     Mul,
     Neg,
-    Pow,
     Relu,
     Sqrt,
     Sub,
@@ -154,13 +153,6 @@ scalar_rule(Mul)(wrapping(product))
 scalar_rule(Div)(lambda op, a, b: quotient(a, b))
 scalar_rule(Minimum)(lambda op, a, b: smallest(a, b))
 scalar_rule(Maximum)(lambda op, a, b: largest(a, b))
-
-
-@scalar_rule(Pow)
-def power(op: Pow, a: Expr, b: Expr) -> Expr:
-    if not str(a.ty).startswith("float"):
-        raise Unsupported(f"pow of {a.ty} has no kernel", advice="cast to float32 before it")
-    return tirx.power(a, b)
 
 
 @scalar_rule(HardSigmoid)

@@ -12,6 +12,7 @@ from functools import partial
 from tvm import tirx
 
 from graphopt import ops
+from graphopt.errors import Unsupported
 from graphopt.ir import Op
 from graphopt.ops.elementary import FUNCTIONS
 from graphopt.rewrite import Decline
@@ -19,17 +20,20 @@ from graphopt.targets.functions import in_lanes
 from graphopt.targets.instructions.elementary import ELEMENTARY
 from graphopt.targets.scalars import ScalarRule, constant, product, scalar_rule
 from graphopt.targets.target import Target
-from graphopt.targets.tir import Expr, at_least, at_most, lanewise
+from graphopt.targets.tir import Expr, at_least, at_most, is_float, lanewise
 
-Function = Callable[[Expr], Expr]
+Function = Callable[..., Expr]
 
 PLAIN: dict[type[Op], str] = {
+    ops.Cos: "cos",
     ops.Erf: "erf",
     ops.Exp: "exp",
     ops.Log: "log",
     ops.Mish: "mish",
+    ops.Pow: "pow",
     ops.Sigmoid: "sigmoid",
     ops.Silu: "silu",
+    ops.Sin: "sin",
     ops.Softplus: "softplus",
     ops.Tanh: "tanh",
 }
@@ -39,6 +43,12 @@ PLAIN: dict[type[Op], str] = {
 def library_sigmoid(x: Expr) -> Expr:
     one = constant(1.0, x)
     return one / (one + tirx.exp(constant(0.0, x) - x))
+
+
+def library_pow(a: Expr, b: Expr) -> Expr:
+    if not is_float(a):
+        raise Unsupported(f"pow of {a.ty} has no kernel", advice="cast to float32 before it")
+    return tirx.power(a, b)
 
 
 def library_softplus(x: Expr) -> Expr:
@@ -62,6 +72,7 @@ def library_tanh_gelu(x: Expr) -> Expr:
 
 
 LIBRARY: dict[str, Function] = {
+    "cos": tirx.cos,
     "erf": lanewise(tirx.erf),
     "exp": tirx.exp,
     "expm1": lambda x: tirx.exp(x) - constant(1.0, x),
@@ -69,8 +80,10 @@ LIBRARY: dict[str, Function] = {
     "log": tirx.log,
     "low_exp": tirx.exp,
     "mish": lambda x: x * tirx.tanh(library_softplus(x)),
+    "pow": library_pow,
     "sigmoid": library_sigmoid,
     "silu": lambda x: x * library_sigmoid(x),
+    "sin": tirx.sin,
     "softplus": library_softplus,
     "tanh": tirx.tanh,
     "tanh_gelu": library_tanh_gelu,
@@ -81,10 +94,10 @@ LIBRARY: dict[str, Function] = {
 def of_float32(function: Function) -> Function:
     """The function, which gives way for any other float."""
 
-    def apply(x: Expr) -> Expr:
-        if not str(x.ty).startswith("float32"):
-            raise Decline(f"there is no polynomial for {x.ty}")
-        return function(x)
+    def apply(*operands: Expr) -> Expr:
+        if not str(operands[0].ty).startswith("float32"):
+            raise Decline(f"there is no polynomial for {operands[0].ty}")
+        return function(*operands)
 
     return apply
 
@@ -111,7 +124,7 @@ def rules(functions: Mapping[str, Function]) -> dict[type[Op], ScalarRule]:
     """The rules of all operators, by functions on expressions."""
 
     def plain(name: str) -> ScalarRule:
-        return lambda op, x: functions[name](x)
+        return lambda op, *operands: functions[name](*operands)
 
     return {
         **{op: plain(name) for op, name in PLAIN.items()},

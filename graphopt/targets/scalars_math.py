@@ -22,8 +22,6 @@ FUNCTIONS: dict[type[Op], Callable[[Expr], Expr]] = {
     ops.Ceil: tirx.ceil,
     ops.Floor: tirx.floor,
     ops.Round: tirx.nearbyint,
-    ops.Sin: tirx.sin,
-    ops.Cos: tirx.cos,
     ops.Tan: tirx.tan,
     ops.Asin: lanewise(tirx.asin),
     ops.Acos: lanewise(tirx.acos),

@@ -11,7 +11,8 @@ from functools import partial
 import numpy as np
 
 from graphopt.ir import Array
-from graphopt.ops.elementary import FUNCTIONS, Arithmetic, InNumpy, Number
+from graphopt.ops.arithmetic import Arithmetic, Number
+from graphopt.ops.elementary import FUNCTIONS, InNumpy
 from graphopt.targets.c_types import C_TYPES, c_literal
 from graphopt.targets.instructions.base import Instruction, instruction
 
@@ -113,7 +114,7 @@ class Text:
 
     def __lshift__(self, other: Number) -> Text:
         """Of an unsigned number: of a negative one, C leaves it undefined."""
-        return Text(f"(int32_t)((uint32_t){self.within(UNARY)} << {other})", "int32", UNARY)
+        return Text(f"(int32_t)((uint32_t){self.within(UNARY)} << {self.like(other).within(UNARY)})", "int32", UNARY)
 
     def __rshift__(self, other: Number) -> Text:
         return self.loose(">>", other)
@@ -154,6 +155,17 @@ class InC(Arithmetic):
         self.lines += [f"float {name};", f"if ({condition.c}) {{", *inner[0], "} else {", *inner[1], "}"]
         return Text(name)
 
+    def rarely(
+        self, condition: Number, others: Callable[[], tuple[Number, ...]], usual: tuple[Number, ...]
+    ) -> tuple[Number, ...]:
+        results = [Text(self.name(), one.dtype) for one in usual]
+        self.lines += [f"{C_TYPES[y.dtype]} {y.c} = {one.c};" for y, one in zip(results, usual, strict=True)]
+        outer, self.lines = self.lines, []
+        changed = [f"{y.c} = {other.c};" for y, other in zip(results, others(), strict=True)]
+        inner = [f"    {line}" for line in (*self.lines, *changed)]
+        self.lines = [*outer, f"if ({condition.c}) {{", *inner, "}"]
+        return tuple(results)
+
     def at_least(self, x: Number, bound: float) -> Number:
         return self.limited("<", x, bound)
 
@@ -175,22 +187,27 @@ class InC(Arithmetic):
         return Text(f"(float){i.within(UNARY)}", binds=UNARY)
 
 
+def parameters(name: str) -> list[str]:
+    """Of a function, behind its arithmetic."""
+    return list(inspect.signature(FUNCTIONS[name]).parameters)[1:]
+
+
 def body(name: str) -> str:
-    """The text of a function of x between its braces."""
+    """The text of a function between its braces."""
     m = InC()
-    result = FUNCTIONS[name](m, Text("x"))
+    result = FUNCTIONS[name](m, *map(Text, parameters(name)))
     return "\n".join(f"    {line}" for line in (*m.lines, f"return {result.c};"))
 
 
-def meaning(x: Array, name: str) -> Array:
-    return np.asarray(FUNCTIONS[name](InNumpy(), x))
+def meaning(*operands: Array, name: str) -> Array:
+    return np.asarray(FUNCTIONS[name](InNumpy(), *operands))
 
 
 MOST = {"expm1": 0.0, "low_exp": 43.0}
-"""The largest number of which some functions are defined."""
+"""The largest first operand of which some functions are defined."""
 
 
-def within(x: Array, most: float) -> Array:
+def within(x: Array, *others: Array, most: float) -> Array:
     return np.logical_not(x > most)
 
 
@@ -200,7 +217,7 @@ def entered(name: str) -> Instruction:
         Instruction(
             f"{name}_float32",
             None,
-            {"x": "float32"},
+            dict.fromkeys(parameters(name), "float32"),
             "float32",
             text,
             partial(meaning, name=name),
