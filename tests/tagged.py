@@ -141,19 +141,30 @@ def tagged(name: str, built: Built) -> str:
     return printer.function(function, names, names)
 
 
-def lowered_with_values(graph: Graph, target: Target, streams: Streams = no_streams) -> tuple[Lowering, Lowered]:
-    """As ``lower``, with what it gathered on the way; ``streams`` gives those of a graph."""
+def lowered_with_values(
+    graph: Graph, target: Target, streams: Streams = no_streams, room: int | None = None
+) -> tuple[Lowering, Lowered]:
+    """As ``lower``, with what it gathered on the way; ``streams`` gives those of a graph.
+
+    Every kernel gets a ``room`` for its scratch.
+    """
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
-    lowering = Lowering(graph, target, streams=streams(graph))
+    rooms = {} if room is None else dict.fromkeys(graph.nodes, room)
+    lowering = Lowering(graph, target, streams=streams(graph), rooms=rooms)
     return lowering, lowering.run()
 
 
 def run_tagged(
-    graph: Graph, target: Target, folder: Path, plan: Plan | None = None, streams: Streams = no_streams
+    graph: Graph,
+    target: Target,
+    folder: Path,
+    plan: Plan | None = None,
+    streams: Streams = no_streams,
+    room: int | None = None,
 ) -> str:
     """What a run of a program says of the first byte that is not what its reader wants; nothing if all are."""
-    lowering, lowered = lowered_with_values(graph, target, streams)
+    lowering, lowered = lowered_with_values(graph, target, streams, room)
     buffers: dict[str, int] = {}
     offsets = (plan or lowered.plan).offsets
     functions = "\n".join(tagged(k, built) for k, built in lowered.kernels.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,13 +13,13 @@ from graphopt.ops.macs import macs_of
 from graphopt.targets.calls import BufferPlace, KernelCall, Lowered, Piece, UnplacedCall, looped
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
-from graphopt.targets.kernels import Built, Task, build, choose_kernel, has_kernel
+from graphopt.targets.kernels import Built, ScratchForm, Task, build, choose_kernel, has_kernel
 from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.kernels.row_moves import rows_mover
 from graphopt.targets.layout import assign_layouts
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
-from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
+from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena, rounded_up
 from graphopt.targets.ports import AS_THEY_ARE, PlacedPort, PortOptions
 from graphopt.targets.region import Region, region_of
 from graphopt.targets.rows import ROWS, Layer, Stream, Turn, layer_of, row_bytes, with_rows
@@ -65,15 +66,27 @@ class MadeKernel:
     reads: Mapping[Value, Overlap]
     over: Mapping[str, Mapping[Value, Overlap]]
     how: Chosen
+    forms: tuple[ScratchForm, ...] = ()
 
 
 class Lowering:
-    """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream."""
+    """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream.
+
+    ``rooms`` has for some nodes the bytes of scratch that their kernels get.
+    """
 
     def __init__(
-        self, graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, streams: Sequence[Stream] = ()
+        self,
+        graph: Graph,
+        target: Target,
+        options: PortOptions = AS_THEY_ARE,
+        streams: Sequence[Stream] = (),
+        rooms: Mapping[Node, int] | None = None,
     ) -> None:
         self.graph, self.target, self.options, self.streams = graph, target, options, streams
+        self.rooms = rooms or {}
+        self.forms: dict[Node, tuple[ScratchForm, ...]] = {}
+        """Of the kernels of whole layers."""
         ports = [(graph.names[v.node], v) for v in graph.inputs]
         ports += zip(graph.output_names, graph.outputs, strict=True)
         self.layouts = assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
@@ -118,7 +131,9 @@ class Lowering:
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
-        made = self.made(Task(region, self.target, layouts, out, operand, frozenset(covered)), forms)
+        task = Task(region, self.target, layouts, out, operand, frozenset(covered), self.rooms.get(node))
+        made = self.made(task, forms)
+        self.forms[node] = made.forms
         reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
         self.overlaps |= {(held, node.results[0]): overlap for held, overlap in reads.items()}
         for name, values in made.over.items():
@@ -130,7 +145,8 @@ class Lowering:
     def add_stream(self, stream: Stream) -> None:
         """Build the kernels of a stream and record their calls, turn by turn; a step is that of a layer in any turn."""
         first, last = self.steps, self.steps + len(stream.layers) - 1
-        number, known = self.streams.index(stream), dict[object, MadeKernel]()
+        number, known = self.streams.index(stream), dict[tuple[object, ...], MadeKernel]()
+        passing = [self.passing(stream, place) for place in range(len(stream.layers))]
         for place, layer in enumerate(stream.layers):
             self.held_bytes[layer.result] = stream.held[place] * row_bytes(layer.result)
             if layer.sums is not None:
@@ -151,7 +167,7 @@ class Lowering:
                 ends = layer.collects and (rows.start == 0, rows.stop == layer.height)
                 key = place, len(rows), layer.pads(rows), ends, *map(len, needed)
                 if key not in known:
-                    known[key] = self.made(*self.banded(layer, rows))
+                    known[key] = self.made(*self.banded(layer, rows, passing[place]))
                 pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
                 result = self.piece(stream, turn, layer.result, rows)
                 if layer.collects:
@@ -161,10 +177,37 @@ class Lowering:
                     result = Piece(layer.result) if done else sums
                 self.call(known[key], layer.banded(rows), pieces, result, first + place, at)
         self.cover_rows(stream)
+        for place in range(len(stream.layers)):
+            self.cover_passing(stream, place, [made for key, made in known.items() if key[0] == place])
         self.steps = last + 1
 
-    def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], Forms]:
-        """The task of some rows of a layer."""
+    def passing(self, stream: Stream, place: int) -> int | None:
+        """Which operand the result of a layer may come to lie over in a turn, where neither is held on.
+
+        Nothing else reads that operand.
+        """
+        layer = stream.layers[place]
+        if self.target.codegen != "c" or stream.kept(place) or layer.collects:
+            return None
+        operands = layer.region.operands
+        for index, value in enumerate(operands):
+            source = stream.places.get(value)
+            alone = operands.count(value) == 1 and self.graph.uses[value] == (layer.region.node,)
+            if alone and source is not None and not stream.kept(source):
+                return index
+        return None
+
+    def cover_passing(self, stream: Stream, place: int, kernels: Sequence[MadeKernel]) -> None:
+        """The result of a layer may come to lie over an operand that is not held on, if all of its kernels allow it."""
+        index = self.passing(stream, place)
+        reads = [overlap for made in kernels for overlap in made.reads.values()]
+        if index is not None and len(reads) == len(kernels):
+            layer, step = stream.layers[place], math.lcm(*(one.step for one in reads))
+            gap = rounded_up(max(one.gap for one in reads), step)
+            self.overlaps[layer.region.operands[index], layer.result] = Overlap(gap, step)
+
+    def banded(self, layer: Layer, rows: range, passing: int | None = None) -> tuple[Task[Op], Forms]:
+        """The task of some rows of a layer; its result may come to lie over the operand that is ``passing``."""
         region, forms = formed(layer.banded(rows), self.target)
         out = self.layouts[layer.result]
         heights = [v.type.static_shape[ROWS] for v in region.body.inputs]
@@ -172,7 +215,9 @@ class Lowering:
         if layer.collects:
             shared = region.body.inputs[1] if rows.start and rows.stop < layer.height else None
             return Task(region, self.target, layouts, out, shared), forms
-        return Task(region, self.target, layouts, with_rows(out, len(rows))), forms
+        covered = frozenset() if passing is None else frozenset([region.body.inputs[passing]])
+        room = self.rooms.get(layer.region.node)
+        return Task(region, self.target, layouts, with_rows(out, len(rows)), None, covered, room), forms
 
     def piece(self, stream: Stream, turn: Turn, value: Value, rows: range) -> Piece:
         """Where some rows of a value are in a turn: within the stream, a buffer begins with the first row held."""
@@ -201,12 +246,15 @@ class Lowering:
         self.overlaps |= {(held, result): Overlap(gap) for held, gap in self.gaps(stream).items()}
 
     def gaps(self, stream: Stream) -> dict[Value, int]:
-        """By how many bytes the result of a stream must begin below what it may lie over, in C."""
+        """By how many bytes the result of a stream must begin below what it may lie over, in C.
+
+        That is operands from outside, and rows that are held, when they were read for the last time.
+        """
         if self.target.codegen != "c" or not self.in_arena(stream.layers[-1].result):
             return {}
         nodes, gaps = {layer.region.node for layer in stream.layers}, stream.gaps
         buffers = [self.held(v) for v in gaps]
-        return {
+        return stream.gaps_within | {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
             if self.gives_way(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
@@ -232,7 +280,7 @@ class Lowering:
         constants = tuple(self.constant(node, *c) for c in built.constants)
         scratch = tuple((f"{node} {s}", needed.nbytes) for s, needed in built.scratch)
         over = {f"{node} {s}": values for s, values in kernel.over.items()}
-        return MadeKernel(self.named(built), constants, scratch, kernel.reads, over, how)
+        return MadeKernel(self.named(built), constants, scratch, kernel.reads, over, how, kernel.forms)
 
     def named(self, built: Built) -> str:
         """The name of a function, which equal ones share."""

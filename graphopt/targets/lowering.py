@@ -18,8 +18,8 @@ from graphopt.targets.streams import FREE, GRAIN, Choice, Part
 from graphopt.targets.target import Target
 
 
-def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> Lowered:
-    """Lower a bound graph for a target.
+def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram: int | None = None) -> Lowered:
+    """Lower a bound graph for a target; ``ram`` takes the place of the bytes that the target has.
 
     Raises ``Unsupported`` naming every node without a lowering, and ``BudgetExceeded`` naming the
     layers that need the memory.
@@ -32,19 +32,19 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     whole = Lowering(graph, target, options)
     lowered = whole.run()
     if target.codegen == "c":
-        lowered = by_rows(whole, lowered)
-    check_budget(lowered, target)
+        lowered = by_rows(whole, lowered, target.ram if ram is None else ram)
+    check_budget(lowered, target, ram)
     return lowered
 
 
-def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
+def by_rows(whole: Lowering, lowered: Lowered, ram: int | None) -> Lowered:
     """The program with streams: where they save memory for few instructions, and wherever it else exceeds the RAM.
 
     What the buffers of a cut really need is known once they have places. If it is too much, the next cut needs less.
     """
-    choice, ram = Choice(whole), whole.target.ram
+    choice = Choice(whole)
     best, parts = lowered, choice.least(FREE * choice.total)
-    if any(part.stream for part in parts):
+    if any(part.stream or part.rooms for part in parts):
         best = least_of(lowered, with_streams(whole, parts))
     bound = ram or 0
     while ram is not None and best.plan.size > ram:
@@ -59,7 +59,8 @@ def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
 
 def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:
     streams = [part.stream for part in parts if part.stream is not None]
-    made = Lowering(whole.graph, whole.target, whole.options, streams).run()
+    rooms = {node: nbytes for part in parts for node, nbytes in part.rooms}
+    made = Lowering(whole.graph, whole.target, whole.options, streams, rooms).run()
     notes = []
     for part in parts:
         if part.stream is not None:
@@ -84,16 +85,25 @@ def check_types(graph: Graph) -> None:
             raise Unsupported(f"tensors of {what}: {names}", where=graph.name)
 
 
-def check_budget(lowered: Lowered, target: Target) -> None:
-    """Raise ``BudgetExceeded`` if the arena or the constants exceed the memories of the target."""
-    for memory, budget, needed, parts in (
-        ("RAM", target.ram, lowered.plan.size, [(b.size, b.name) for b in lowered.plan.peak]),
-        ("flash", target.flash, lowered.constant_bytes, [(d.nbytes, n) for n, d in lowered.constants]),
+def check_budget(lowered: Lowered, target: Target, ram: int | None) -> None:
+    """Raise ``BudgetExceeded`` if the arena or the constants exceed the memories of the target, or what is asked."""
+    larger = "prune or quantize these layers, or choose a bigger target"
+    of_ram = (target.ram, f"{target.name} has", larger)
+    if ram is not None:
+        of_ram = (ram, "the budget ram= is", f"allow ram={lowered.plan.size}, or prune or quantize these layers")
+    for memory, (budget, whose, advice), needed, parts in (
+        ("RAM", of_ram, lowered.plan.size, [(b.size, b.name) for b in lowered.plan.peak]),
+        (
+            "flash",
+            (target.flash, f"{target.name} has", larger),
+            lowered.constant_bytes,
+            [(d.nbytes, n) for n, d in lowered.constants],
+        ),
     ):
         if budget is not None and needed > budget:
             worst = ", ".join(f"{name} ({size:,} bytes)" for size, name in sorted(parts, reverse=True)[:5])
             raise BudgetExceeded(
-                f"{needed:,} bytes of {memory} needed, {target.name} has {budget:,}",
+                f"{needed:,} bytes of {memory} needed, {whose} {budget:,}",
                 why=f"the most is taken by {worst}",
-                advice="prune or quantize these layers, or choose a bigger target",
+                advice=advice,
             )
