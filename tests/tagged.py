@@ -24,6 +24,7 @@ from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
 from graphopt.targets.instructions import INSTRUCTIONS, Span, definition, used
 from graphopt.targets.kernels import Built
 from graphopt.targets.plan import Plan
+from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import Stream
 from graphopt.targets.target import Target
@@ -142,7 +143,11 @@ def tagged(name: str, built: Built) -> str:
 
 
 def lowered_with_values(
-    graph: Graph, target: Target, streams: Streams = no_streams, room: int | None = None
+    graph: Graph,
+    target: Target,
+    streams: Streams = no_streams,
+    room: int | None = None,
+    options: PortOptions = AS_THEY_ARE,
 ) -> tuple[Lowering, Lowered]:
     """As ``lower``, with what it gathered on the way; ``streams`` gives those of a graph.
 
@@ -151,7 +156,7 @@ def lowered_with_values(
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     rooms = {} if room is None else dict.fromkeys(graph.nodes, room)
-    lowering = Lowering(graph, target, streams=streams(graph), rooms=rooms)
+    lowering = Lowering(graph, target, options, streams(graph), rooms)
     return lowering, lowering.run()
 
 
@@ -162,9 +167,10 @@ def run_tagged(
     plan: Plan | None = None,
     streams: Streams = no_streams,
     room: int | None = None,
+    options: PortOptions = AS_THEY_ARE,
 ) -> str:
     """What a run of a program says of the first byte that is not what its reader wants; nothing if all are."""
-    lowering, lowered = lowered_with_values(graph, target, streams, room)
+    lowering, lowered = lowered_with_values(graph, target, streams, room, options)
     buffers: dict[str, int] = {}
     offsets = (plan or lowered.plan).offsets
     functions = "\n".join(tagged(k, built) for k, built in lowered.kernels.items())

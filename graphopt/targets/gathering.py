@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value
+from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, rebuild
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
 from graphopt.targets.calls import BufferPlace, KernelCall, Lowered, Piece, UnplacedCall, looped
@@ -52,6 +52,20 @@ def copy_outputs(graph: Graph) -> Graph:
     return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
 
 
+def with_taking(graph: Graph, pushed: str) -> Graph:
+    """The graph with a layer that takes the rows of an input, for all readers of that."""
+    (value,) = (v for v in graph.inputs if graph.names[v.node] == pushed)
+    taken = Identity()(value, name=f"{pushed}.rows")
+
+    def replaced(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        return node.with_inputs([taken if v is value else v for v in inputs]).results if value in inputs else None
+
+    return rebuild(graph, replaced)
+
+
+PUSHED = "rows pushed"
+"""The buffer of their number."""
+PUSHED_BYTES = 4
 Forms = tuple[tuple[str, RuleChoice[None]], ...]
 """By which rules operators took forms of the target, as ``formed`` has them."""
 
@@ -108,6 +122,9 @@ class Lowering:
         """What is held in the arena beyond the steps of its own calls, from and to which."""
         self.held_bytes: dict[Value, int] = {}
         """Of results of which not all rows are held."""
+        self.pushed = next((v for name, v in ports if name == options.pushed), None)
+        self.taking = None if self.pushed is None else self.graph.uses[self.pushed][0]
+        """The layer that takes the rows of an input that is pushed."""
 
     @cached_property
     def computing(self) -> list[Node]:
@@ -145,8 +162,7 @@ class Lowering:
     def add_stream(self, stream: Stream) -> None:
         """Build the kernels of a stream and record their calls, turn by turn; a step is that of a layer in any turn."""
         first, last = self.steps, self.steps + len(stream.layers) - 1
-        number, known = self.streams.index(stream), dict[tuple[object, ...], MadeKernel]()
-        passing = [self.passing(stream, place) for place in range(len(stream.layers))]
+        known: list[dict[object, MadeKernel]] = [{} for _ in stream.layers]
         for place, layer in enumerate(stream.layers):
             self.held_bytes[layer.result] = stream.held[place] * row_bytes(layer.result)
             if layer.sums is not None:
@@ -158,28 +174,35 @@ class Lowering:
                 self.alive[held] = min(first, self.alive.get(held, (first, last))[0]), last
         for count, turn in enumerate(stream.turns):
             for place, layer in enumerate(stream.layers):
-                at = (number, turn.cycle)
                 self.move_rows(stream, count, place, first + place)
-                rows = turn.made[place]
-                if not rows:
-                    continue
-                needed = [layer.needed(inner, rows) for inner, _ in layer.inputs]
-                ends = layer.collects and (rows.start == 0, rows.stop == layer.height)
-                key = place, len(rows), layer.pads(rows), ends, *map(len, needed)
-                if key not in known:
-                    known[key] = self.made(*self.banded(layer, rows, passing[place]))
-                pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
-                result = self.piece(stream, turn, layer.result, rows)
-                if layer.collects:
-                    sums = Piece(f"{self.graph.names[layer.region.node]} sums")
-                    done = rows.stop == layer.height
-                    pieces += [sums] if rows.start and done else []
-                    result = Piece(layer.result) if done else sums
-                self.call(known[key], layer.banded(rows), pieces, result, first + place, at)
+                made = turn.made[place]
+                one_by_one = [range(row, row + 1) for row in made]
+                for rows in one_by_one if layer.region.node is self.taking else [made] if made else []:
+                    self.add_rows(stream, turn, place, rows, first + place, known[place])
         self.cover_rows(stream)
-        for place in range(len(stream.layers)):
-            self.cover_passing(stream, place, [made for key, made in known.items() if key[0] == place])
+        for place, kernels in enumerate(known):
+            self.cover_passing(stream, place, list(kernels.values()))
         self.steps = last + 1
+
+    def add_rows(
+        self, stream: Stream, turn: Turn, place: int, rows: range, step: int, known: dict[object, MadeKernel]
+    ) -> None:
+        """Record the call that makes some rows of a layer in a turn, and build its kernel if it is not ``known``."""
+        layer = stream.layers[place]
+        needed = [layer.needed(inner, rows) for inner, _ in layer.inputs]
+        ends = layer.collects and (rows.start == 0, rows.stop == layer.height)
+        key = len(rows), layer.pads(rows), ends, *map(len, needed)
+        if key not in known:
+            known[key] = self.made(*self.banded(layer, rows, self.passing(stream, place)))
+        pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
+        result = self.piece(stream, turn, layer.result, rows)
+        if layer.collects:
+            sums = Piece(f"{self.graph.names[layer.region.node]} sums")
+            done = rows.stop == layer.height
+            pieces += [sums] if rows.start and done else []
+            result = Piece(layer.result) if done else sums
+        at = (self.streams.index(stream), turn.cycle)
+        self.call(known[key], layer.banded(rows), pieces, result, step, at)
 
     def passing(self, stream: Stream, place: int) -> int | None:
         """Which operand the result of a layer may come to lie over in a turn, where neither is held on.
@@ -305,9 +328,9 @@ class Lowering:
         text = ", ".join(n.op.name for n in region.compute)
         macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
         arguments: tuple[Piece | int, ...] = (*read, *made.constants)
-        node = self.graph.names[region.node]
+        node, takes = self.graph.names[region.node], region.node is self.taking
         self.calls.append(
-            UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn)
+            UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn, takes)
         )
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
@@ -349,7 +372,7 @@ class Lowering:
 
     def in_arena(self, value: Value) -> bool:
         port = isinstance(value.op, Input) or value in self.outputs
-        return not isinstance(value.op, Constant) and (self.options.in_arena or not port)
+        return not isinstance(value.op, Constant) and (self.options.in_arena or not port) and value is not self.pushed
 
     def gives_way(self, held: Value) -> bool:
         """Whether a result may lie over a buffer after its last reader; that of an output is the caller's to read."""
@@ -365,15 +388,17 @@ class Lowering:
         return self.constants[key]
 
     def finish(self) -> Lowered:
-        lifetimes = [*self.lifetimes(), *self.sums, *self.scratch_lifetimes()]
-        names = self.graph.names
+        names, last = self.graph.names, max(0, self.steps - 1)
+        count = [Lifetime(PUSHED, PUSHED_BYTES, 0, last)] if self.pushed is not None else []
+        lifetimes = [*self.lifetimes(), *self.sums, *self.scratch_lifetimes(), *count]
         plan = plan_arena(lifetimes, self.target.alignment, self.named_overlaps())
         live = occupied_bytes(lifetimes, plan.offsets, self.steps)
         calls = [(call.turn, self.placed(call, plan.offsets, live[call.step])) for call in self.calls]
         inputs = tuple(self.port(names[v.node], v, plan.offsets) for v in self.graph.inputs)
         given = zip(self.graph.output_names, self.graph.outputs, strict=True)
         outputs = tuple(self.port(name, v, plan.offsets) for name, v in given)
-        return Lowered(inputs, outputs, self.kernels, looped(calls), tuple(self.constant_list), plan)
+        constants, pushed = tuple(self.constant_list), plan.offsets.get(PUSHED)
+        return Lowered(inputs, outputs, self.kernels, looped(calls), constants, plan, pushed=pushed)
 
     def named_overlaps(self) -> dict[tuple[str, str], Overlap]:
         names = self.graph.names
@@ -397,7 +422,8 @@ class Lowering:
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
         places += [BufferPlace("arena", offsets[name]) for name, _ in call.scratch]
         places.append(at(call.result))
-        return KernelCall(call.kernel, tuple(places), call.node, call.text, call.how, call.macs, weights, live)
+        costs = call.macs, weights, live
+        return KernelCall(call.kernel, tuple(places), call.node, call.text, call.how, *costs, call.takes)
 
     def place(self, value: Value, offsets: Mapping[str, int]) -> BufferPlace:
         held = self.held(value)

@@ -10,9 +10,10 @@ from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, verify
 from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.calls import Lowered, StreamNote
-from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
+from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators, with_taking
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.region import is_elementwise, lowerable
+from graphopt.targets.rows import by_rows
 from graphopt.targets.stepwise import stepwise
 from graphopt.targets.streams import FREE, GRAIN, Choice, Part
 from graphopt.targets.target import Target
@@ -27,24 +28,30 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     graph = stepwise(graph) if target.codegen == "c" else absorb_moves(graph)
+    if options.pushed is not None:
+        graph = pushing(graph, target, options.pushed)
     verify(graph)
     check_types(graph)
     whole = Lowering(graph, target, options)
     lowered = whole.run()
     if target.codegen == "c":
-        lowered = by_rows(whole, lowered, target.ram if ram is None else ram)
+        lowered = in_rows(whole, lowered, target.ram if ram is None else ram)
     check_budget(lowered, target, ram)
     return lowered
 
 
-def by_rows(whole: Lowering, lowered: Lowered, ram: int | None) -> Lowered:
+def in_rows(whole: Lowering, lowered: Lowered, ram: int | None) -> Lowered:
     """The program with streams: where they save memory for few instructions, and wherever it else exceeds the RAM.
 
     What the buffers of a cut really need is known once they have places. If it is too much, the next cut needs less.
     """
     choice = Choice(whole)
     best, parts = lowered, choice.least(FREE * choice.total)
-    if any(part.stream or part.rooms for part in parts):
+    if whole.taking is not None:
+        if not parts:
+            raise not_by_rows(whole)
+        best = with_streams(whole, parts)
+    elif any(part.stream or part.rooms for part in parts):
         best = least_of(lowered, with_streams(whole, parts))
     bound = ram or 0
     while ram is not None and best.plan.size > ram:
@@ -55,6 +62,33 @@ def by_rows(whole: Lowering, lowered: Lowered, ram: int | None) -> Lowered:
         if fitting is None:
             break
     return best
+
+
+def pushing(graph: Graph, target: Target, pushed: str) -> Graph:
+    """The graph with a layer that takes the rows of its only input."""
+    where = f"port {pushed}"
+    if target.codegen != "c":
+        advice = "compile for a microcontroller, or give the input as a whole"
+        raise Unsupported(f"rows pushed into a library for {target.name}", where=where, advice=advice)
+    if len(graph.inputs) > 1:
+        others = ", ".join(name for name in (graph.names[v.node] for v in graph.inputs) if name != pushed)
+        raise Unsupported("rows pushed into one of several inputs", where=where, why=f"there are also {others}")
+    return with_taking(graph, pushed)
+
+
+def not_by_rows(whole: Lowering) -> Unsupported:
+    """Why no layer takes the rows of an input one by one."""
+    assert whole.taking is not None and whole.pushed is not None
+    graph, (taken,) = whole.graph, whole.taking.results
+    where, what = f"port {graph.names[whole.pushed.node]}", "an input whose rows are pushed"
+    if not by_rows(whole.layouts[whole.pushed]):
+        advice = 'compile it for one sample, with its channels last: Port(layout="nhwc", push_rows=True)'
+        return Unsupported(what, where=where, why=f"a row of {taken.type} is not one piece of memory", advice=advice)
+    readers = graph.uses[taken]
+    stuck = [node for node in readers if node not in whole.computing or whole.layer(node) is None] or readers
+    names = ", ".join(f"{graph.names[node]} ({node.op.name})" for node in stuck)
+    why = f"{names} cannot go by rows, or not with all that it reads"
+    return Unsupported(what, where=where, why=why, advice="give the input as a whole")
 
 
 def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:

@@ -87,7 +87,8 @@ class Choice:
         outputs = set(self.whole.graph.outputs)
         for first in range(count):
             inside = set[Node]()
-            for stop in range(first + 1, min(first + MOST_LAYERS, count) + 1):
+            most = MOST_LAYERS + (self.whole.taking is not None and first == 0)
+            for stop in range(first + 1, min(first + most, count) + 1):
                 layer = self.layers[stop - 1]
                 if layer is None:
                     break
@@ -201,19 +202,21 @@ class Choice:
         return last and last[2]
 
     def parts_to(self, stop: int, bound: int) -> Iterator[Part]:
-        """The parts up to a step that hold no more than so many bytes; of streams those of the most rows."""
+        """The parts up to a step that hold no more than so many bytes; of a stream with the rows that add the least."""
+        pushed = self.whole.pushed is not None
         alone = self.single(stop - 1, bound)
-        yield from [alone] if alone else []
-        for first, end in self.spans:
-            if end == stop and max(self.steps[first:stop]) > bound and self.floor(first, stop) <= bound:
-                fitting = (part for rows in HEIGHTS if (part := self.streamed(first, stop, rows, bound)))
-                found = next(fitting, None)
-                yield from [found] if found else []
+        yield from [alone] if alone and not (pushed and stop == 1) else []
+        for first in (first for first, end in self.spans if end == stop):
+            worth = max(self.steps[first:stop]) > bound or (pushed and first == 0)
+            if worth and self.floor(first, stop) <= bound:
+                fitting = [part for rows in HEIGHTS if (part := self.streamed(first, stop, rows, bound))]
+                yield from sorted(fitting, key=lambda part: part.instructions)[:1]
 
     def least(self, instructions: float) -> list[Part]:
-        """The parts that hold the fewest bytes of those that add no more than so many instructions."""
-        low, high = 0, max(self.steps, default=0)
+        """The parts that hold the fewest bytes of those that add no more than so many instructions to the fewest."""
+        low, high = 0, 2 * max(self.steps, default=0)
         best = self.cheapest(high) or []
+        instructions += added_by(best)
         while high - low > GRAIN:
             bound = (low + high) // 2
             parts = self.cheapest(bound)
