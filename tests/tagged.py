@@ -26,6 +26,7 @@ from graphopt.targets.instructions import INSTRUCTIONS, Span, definition, used
 from graphopt.targets.kernels import Built
 from graphopt.targets.parts import regrouped
 from graphopt.targets.plan import Plan
+from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import Stream
 from graphopt.targets.target import Target
@@ -146,11 +147,21 @@ def tagged(name: str, built: Built) -> str:
     return printer.function(function, names, names)
 
 
-def lowered_with_values(graph: Graph, target: Target, streams: Streams = no_streams) -> tuple[Lowering, Lowered]:
-    """As ``lower``, with what it gathered on the way; ``streams`` gives those of a graph."""
+def lowered_with_values(
+    graph: Graph,
+    target: Target,
+    streams: Streams = no_streams,
+    room: int | None = None,
+    options: PortOptions = AS_THEY_ARE,
+) -> tuple[Lowering, Lowered]:
+    """As ``lower``, with what it gathered on the way; ``streams`` gives those of a graph.
+
+    Every kernel gets a ``room`` for its scratch.
+    """
     supported = lowered_operators()
     graph = regrouped(copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported))))
-    lowering = Lowering(graph, target, streams=streams(graph))
+    rooms = {} if room is None else dict.fromkeys(graph.nodes, room)
+    lowering = Lowering(graph, target, options, streams(graph), rooms=rooms)
     return lowering, lowering.run()
 
 
@@ -168,10 +179,16 @@ def bytes_within(lowering: Lowering, result: Piece, k: int, call: int) -> str:
 
 
 def run_tagged(
-    graph: Graph, target: Target, folder: Path, plan: Plan | None = None, streams: Streams = no_streams
+    graph: Graph,
+    target: Target,
+    folder: Path,
+    plan: Plan | None = None,
+    streams: Streams = no_streams,
+    room: int | None = None,
+    options: PortOptions = AS_THEY_ARE,
 ) -> str:
     """What a run of a program says of the first byte that is not what its reader wants; nothing if all are."""
-    lowering, lowered = lowered_with_values(graph, target, streams)
+    lowering, lowered = lowered_with_values(graph, target, streams, room, options)
     buffers: dict[str, int] = {}
     offsets = (plan or lowered.plan).offsets
     functions = "\n".join(tagged(f"model_{k}", built) for k, built in lowered.kernels.items())

@@ -81,7 +81,7 @@ def compile_command(
         typer.Option(
             "--port",
             metavar="NAME=WHAT",
-            help="a port as the caller has it: image=nhwc:uint8:1/255, perhaps with :mean=... and :std=... behind it",
+            help="a port as the caller has it: image=nhwc:uint8:1/255, perhaps with :mean=..., :std=..., :push_rows",
         ),
     ] = None,
     nhwc: Annotated[

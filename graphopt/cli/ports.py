@@ -1,4 +1,7 @@
-"""Ports of a program as ``--port`` says them: NAME=LAYOUT:DTYPE:SCALE:mean=...:std=..., of which any may be missing."""
+"""Ports of a program as ``--port`` says them: NAME=LAYOUT:DTYPE:SCALE:mean=...:std=...:push_rows.
+
+Any part but the name may be missing.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ if TYPE_CHECKING:
     from graphopt.targets import Port
 
 FORM = "write image=nhwc:uint8:1/255, or image=nhwc:uint8:1/255:mean=0.485,0.456,0.406:std=0.229,0.224,0.225"
-KINDS = (("layout", "n[a-z]+"), ("dtype", "[a-z]+[0-9]+"), ("scale", "[^=]+"), ("mean", "mean=.*"), ("std", "std=.*"))
+KINDS = (
+    ("push_rows", "push_rows"),
+    ("layout", "n[a-z]+"),
+    ("dtype", "[a-z]+[0-9]+"),
+    ("scale", "[^=]+"),
+    ("mean", "mean=.*"),
+    ("std", "std=.*"),
+)
 """What a part is, by the first pattern that it matches."""
 
 IDLE = (("scale", "1"), ("mean", "0"), ("std", "1"))
@@ -43,7 +53,7 @@ def read_port(parts: list[str]) -> Port:
             raise InvalidInput(f"{part!r} cannot be read", advice=FORM)
         found[kind] = part
     (scale, *_), mean, std = (read_numbers(found.get(kind, idle).rpartition("=")[2]) for kind, idle in IDLE)
-    return Port(found.get("layout", "nchw"), found.get("dtype"), scale, mean, std)
+    return Port(found.get("layout", "nchw"), found.get("dtype"), scale, mean, std, "push_rows" in found)
 
 
 def read_numbers(text: str) -> list[float]:

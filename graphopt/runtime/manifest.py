@@ -282,6 +282,7 @@ CHECK = fields(
     },
     {
         "workspace_bound": SIZE,
+        "pushed_rows": whole(1, MAX_BYTES),
         "streams": listed(
             fields({"first": text, "last": text, "rows": text, "instructions": whole(-MAX_MACS, MAX_MACS)})
         ),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,7 @@ def project_files(
         "headers": headers(functions, instructions),
         "helpers": "\n".join(map(definition, instructions)),
         "constants": constants,
+        "rows": row_contexts(lowered, name, symbols) if lowered.pushed is not None else [],
         "infinite": any(OF_MATH_H.search(str(constant["elements"])) for constant in constants),
         "loops": loops,
     }
@@ -131,7 +133,8 @@ def common_context(lowered: Lowered, target: Target, name: str) -> dict[str, obj
         "alignment": target.alignment,
         "inputs": [port_context(p) for p in lowered.inputs],
         "outputs": [port_context(p) for p in lowered.outputs],
-        "in_arena": any(p.offset is not None for p in lowered.inputs),
+        "in_arena": any(p.offset is not None for p in lowered.outputs),
+        "pushed": None if lowered.pushed is None else pushed_context(lowered),
         "target": label(target.name),
         "description": printable(target.description),
         "compiler": target.toolchain.compiler,
@@ -216,6 +219,50 @@ def loop_context(loop: Loop, name: str, constants: Sequence[str]) -> dict[str, o
     return {"turns": loop.turns, "calls": [call_text(call, name, constants) for call in loop.calls]}
 
 
+def pushed_context(lowered: Lowered) -> dict[str, object]:
+    """The rows of the input that is pushed, and where their number is in the workspace."""
+    (port,) = lowered.inputs
+    rows = sum(loop.turns * sum(call.takes for call in loop.calls) for loop in lowered.loops)
+    return {"offset": lowered.pushed, "rows": rows, "bytes": port.type.nbytes // rows}
+
+
+def row_contexts(lowered: Lowered, name: str, constants: Sequence[str]) -> list[dict[str, object]]:
+    """What is done with the rows of an input that is pushed, by loop, and after the last row of each."""
+    made, first = list[dict[str, Any]](), 0
+    for loop in lowered.loops:
+        takes = sum(call.takes for call in loop.calls)
+        if not takes:
+            made[-1]["after"].append(loop_context(loop, name, constants))
+            continue
+        last = first + loop.turns * takes
+        runs = row_runs(loop.calls, name, constants)
+        made.append({"first": first, "last": last, "turns": loop.turns, "takes": takes, "runs": runs, "after": []})
+        first = last
+    return made
+
+
+def row_runs(calls: Sequence[KernelCall], name: str, constants: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows that a turn takes one after the other, with the calls before and behind each run of them."""
+    runs: list[dict[str, Any]] = [{"first": 0, "last": 0, "rows": [], "before": [], "behind": []}]
+    for call in calls:
+        run = runs[-1]
+        if not call.takes:
+            run["behind" if run["rows"] else "before"].append(call_text(call, name, constants))
+            continue
+        if run["behind"]:
+            runs.append({"first": run["last"], "last": run["last"], "rows": [], "before": [], "behind": []})
+        runs[-1]["rows"].append(call)
+        runs[-1]["last"] += 1
+    for run in runs:
+        first, *others = (call.arguments[-1].index for call in run["rows"])
+        step = others[0] - first if others else 0
+        assert [first, *others] == [first + i * step for i in range(1 + len(others))]
+        behind = f" + {step} * (at - {run['first']})" if run["first"] else f" + {step} * at"
+        to = place_text(run["rows"][0].arguments[-1], behind if others else "")
+        run["text"] = f"{name}_{run['rows'][0].kernel}(row, {to})"
+    return runs
+
+
 def call_text(call: KernelCall, name: str, constants: Sequence[str]) -> dict[str, str]:
     """The C of one call, and the comment above it."""
     arguments = [constants[a.index] if a.kind == "constant" else place_text(a) for a in call.arguments]
@@ -223,9 +270,9 @@ def call_text(call: KernelCall, name: str, constants: Sequence[str]) -> dict[str
     return {"text": text, "comment": label(f"{call.node}: {call.text}")}
 
 
-def place_text(place: BufferPlace) -> str:
-    """An argument in C, in a turn of the loop around it."""
-    turned = f" + {place.step} * turn" if place.step else ""
+def place_text(place: BufferPlace, behind: str = "") -> str:
+    """An argument in C, in a turn of the loop around it, and so far ``behind``."""
+    turned = (f" + {place.step} * turn" if place.step else "") + behind
     if place.kind == "arena":
         return f"(void *)(arena + {place.index}{turned})"
     port = f"{place.kind}s[{place.index}]"
@@ -277,6 +324,7 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
         "outputs": [port(p) for p in lowered.outputs],
         "kernels": [kernel_row(call) for call in lowered.calls],
         "workspace_bound": lowered.plan.bound,
+        **({} if lowered.pushed is None else {"pushed_rows": pushed_context(lowered)["rows"]}),
         **(streams_of(lowered) if lowered.streams else {}),
     }
 

@@ -30,7 +30,8 @@ class UnplacedCall:
     """A call of a kernel before the arena is planned: its arguments are pieces of values, or indices of constants.
 
     ``node`` names what it computes, ``text`` its operators, ``how`` its choice. ``scratch`` are the names and bytes of
-    what it needs beside these, for itself. ``step`` is when it runs, ``turn`` which turn of which stream it is in.
+    what it needs beside these, for itself. ``step`` is when it runs, ``turn`` which turn of which stream it is in,
+    ``takes`` is as ``KernelCall`` has it.
     """
 
     kernel: str
@@ -43,6 +44,7 @@ class UnplacedCall:
     macs: int
     step: int
     turn: tuple[int, int] | None = None
+    takes: bool = False
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -74,7 +76,8 @@ class KernelCall:
     """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words, ``how`` its choice.
 
     ``macs`` are its multiply-accumulates, ``weight_bytes`` those of the constants that it reads, which others may read
-    too, ``live_bytes`` those of the arena that hold something while it runs.
+    too, ``live_bytes`` those of the arena that hold something while it runs. One that ``takes`` has a
+    row of an input that is pushed.
     """
 
     kernel: str
@@ -85,6 +88,7 @@ class KernelCall:
     macs: int
     weight_bytes: int
     live_bytes: int
+    takes: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,10 @@ class StreamNote:
 
 @dataclass(frozen=True)
 class Lowered:
-    """All that code generation needs. ``kernels`` has each distinct function once."""
+    """All that code generation needs. ``kernels`` has each distinct function once.
+
+    If rows are ``pushed``, that is the place of their number in the workspace.
+    """
 
     inputs: tuple[PlacedPort, ...]
     outputs: tuple[PlacedPort, ...]
@@ -119,6 +126,7 @@ class Lowered:
     constants: tuple[tuple[str, Array], ...]
     plan: Plan
     streams: tuple[StreamNote, ...] = ()
+    pushed: int | None = None
 
     @property
     def calls(self) -> tuple[KernelCall, ...]:

@@ -73,10 +73,8 @@ def compile(
     from graphopt.targets.samples import samples_apart
 
     machine = get_target(target)
-    if ram is not None:
-        if ram < 0:
-            raise InvalidInput(f"ram = {ram} is negative")
-        machine = replace(machine, ram=ram)
+    if ram is not None and ram < 0:
+        raise InvalidInput(f"ram = {ram} is negative")
     if optimize is not None:
         if optimize not in OPTIMIZE:
             raise InvalidInput(f"optimize = {optimize!r} is none of {', '.join(OPTIMIZE)}")
@@ -89,7 +87,7 @@ def compile(
     graph = with_pixels(graph, wished)
     graph, taken, given = native_io(graph) if io == "native" else (graph, {}, {})
     batched = samples_apart(graph)
-    lowered = lower(bind_batch(graph, batch), machine, port_options(wished, io_in_arena))
+    lowered = lower(bind_batch(graph, batch), machine, port_options(wished, io_in_arena), ram)
     inputs, outputs = with_meaning(lowered.inputs, taken, wished), with_meaning(lowered.outputs, given, {})
     lowered = replace(lowered, inputs=inputs, outputs=outputs)
     if machine.codegen == "c":

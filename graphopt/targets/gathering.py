@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,20 +10,20 @@ from functools import cached_property
 import numpy as np
 
 from graphopt.errors import Unsupported
-from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value
+from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, rebuild
 from graphopt.ops import Identity, Reshape
 from graphopt.ops.macs import macs_of
 from graphopt.targets.calls import BufferPlace, KernelCall, Lowered, Piece, UnplacedCall, looped
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
-from graphopt.targets.kernels import Built, Kernel, Task, build, choose_kernel, has_kernel
+from graphopt.targets.kernels import Built, Kernel, ScratchForm, Task, build, choose_kernel, has_kernel
 from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.kernels.row_moves import rows_mover
 from graphopt.targets.layout import Layout, assign_layouts
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.parts import WORD, Parts, find_parts
-from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena
+from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena, rounded_up
 from graphopt.targets.ports import AS_THEY_ARE, PlacedPort, PortOptions
 from graphopt.targets.region import Region, region_of
 from graphopt.targets.rows import ROWS, Layer, Stream, Turn, layer_of, row_bytes, with_rows
@@ -55,6 +56,20 @@ def copy_outputs(graph: Graph) -> Graph:
     return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
 
 
+def with_taking(graph: Graph, pushed: str) -> Graph:
+    """The graph with a layer that takes the rows of an input, for all readers of that."""
+    (value,) = (v for v in graph.inputs if graph.names[v.node] == pushed)
+    taken = Identity()(value, name=f"{pushed}.rows")
+
+    def replaced(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        return node.with_inputs([taken if v is value else v for v in inputs]).results if value in inputs else None
+
+    return rebuild(graph, replaced)
+
+
+PUSHED = "rows pushed"
+"""The buffer of their number."""
+PUSHED_BYTES = 4
 Kind = tuple[object, ...]
 """What kernels of one kind have in common."""
 Forms = tuple[tuple[str, RuleChoice[None]], ...]
@@ -71,6 +86,7 @@ class MadeKernel:
     reads: Mapping[Value, Overlap]
     over: Mapping[str, Mapping[Value, Overlap]]
     how: Chosen
+    forms: tuple[ScratchForm, ...] = ()
 
 
 def dense_layouts(graph: Graph, options: PortOptions) -> dict[Value, Layout]:
@@ -85,7 +101,10 @@ def kernel_of(task: Task[Op]) -> RuleChoice[Kernel]:
 
 
 class Lowering:
-    """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream."""
+    """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream.
+
+    ``rooms`` has for some nodes the bytes of scratch that their kernels get.
+    """
 
     def __init__(
         self,
@@ -94,8 +113,12 @@ class Lowering:
         options: PortOptions = AS_THEY_ARE,
         streams: Sequence[Stream] = (),
         parts: Parts | None = None,
+        rooms: Mapping[Node, int] | None = None,
     ) -> None:
         self.graph, self.target, self.options, self.streams = graph, target, options, streams
+        self.rooms = rooms or {}
+        self.forms: dict[Node, tuple[ScratchForm, ...]] = {}
+        """Of the kernels of whole layers."""
         self.regions: dict[Node, tuple[Region, Forms]] = {}
         self.kinds: dict[Node, Kind | None] = {}
         self.dense = dense_layouts(graph, options)
@@ -120,6 +143,9 @@ class Lowering:
         """What is held in the arena beyond the steps of its own calls, from and to which."""
         self.held_bytes: dict[Value, int] = {}
         """Of results of which not all rows are held."""
+        self.pushed = next((v for v in graph.inputs if graph.names[v.node] == options.pushed), None)
+        self.taking = None if self.pushed is None else self.graph.uses[self.pushed][0]
+        """The layer that takes the rows of an input that is pushed."""
 
     @cached_property
     def computing(self) -> list[Node]:
@@ -145,7 +171,9 @@ class Lowering:
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
-        made = self.made(Task(region, self.target, layouts, out, operand, frozenset(covered)), forms)
+        task = Task(region, self.target, layouts, out, operand, frozenset(covered), self.rooms.get(node))
+        made = self.made(task, forms)
+        self.forms[node] = made.forms
         reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
         self.overlaps |= {(held, node.results[0]): overlap for held, overlap in reads.items()}
         for name, values in made.over.items():
@@ -168,7 +196,7 @@ class Lowering:
     def add_stream(self, stream: Stream) -> None:
         """Build the kernels of a stream and record their calls, turn by turn; a step is that of a layer in any turn."""
         first, last = self.steps, self.steps + len(stream.layers) - 1
-        number, known = self.streams.index(stream), dict[object, MadeKernel]()
+        known: list[dict[object, MadeKernel]] = [{} for _ in stream.layers]
         for place, layer in enumerate(stream.layers):
             self.held_bytes[layer.result] = stream.held[place] * row_bytes(layer.result)
             if layer.sums is not None:
@@ -180,29 +208,63 @@ class Lowering:
                 self.alive[held] = min(first, self.alive.get(held, (first, last))[0]), last
         for count, turn in enumerate(stream.turns):
             for place, layer in enumerate(stream.layers):
-                at = (number, turn.cycle)
                 self.move_rows(stream, count, place, first + place)
-                rows = turn.made[place]
-                if not rows:
-                    continue
-                needed = [layer.needed(inner, rows) for inner, _ in layer.inputs]
-                ends = layer.collects and (rows.start == 0, rows.stop == layer.height)
-                key = place, len(rows), layer.pads(rows), ends, *map(len, needed)
-                if key not in known:
-                    known[key] = self.made(*self.banded(layer, rows))
-                pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
-                result = self.piece(stream, turn, layer.result, rows)
-                if layer.collects:
-                    sums = Piece(f"{self.graph.names[layer.region.node]} sums")
-                    done = rows.stop == layer.height
-                    pieces += [sums] if rows.start and done else []
-                    result = Piece(layer.result) if done else sums
-                self.call(known[key], layer.banded(rows), pieces, result, first + place, at)
+                made = turn.made[place]
+                one_by_one = [range(row, row + 1) for row in made]
+                for rows in one_by_one if layer.region.node is self.taking else [made] if made else []:
+                    self.add_rows(stream, turn, place, rows, first + place, known[place])
         self.cover_rows(stream)
+        for place, kernels in enumerate(known):
+            self.cover_passing(stream, place, list(kernels.values()))
         self.steps = last + 1
 
-    def banded(self, layer: Layer, rows: range) -> tuple[Task[Op], Forms]:
-        """The task of some rows of a layer."""
+    def add_rows(
+        self, stream: Stream, turn: Turn, place: int, rows: range, step: int, known: dict[object, MadeKernel]
+    ) -> None:
+        """Record the call that makes some rows of a layer in a turn, and build its kernel if it is not ``known``."""
+        layer = stream.layers[place]
+        needed = [layer.needed(inner, rows) for inner, _ in layer.inputs]
+        ends = layer.collects and (rows.start == 0, rows.stop == layer.height)
+        key = len(rows), layer.pads(rows), ends, *map(len, needed)
+        if key not in known:
+            known[key] = self.made(*self.banded(layer, rows, self.passing(stream, place)))
+        pieces = [self.piece(stream, turn, v, r) for (_, v), r in zip(layer.inputs, needed, strict=True)]
+        result = self.piece(stream, turn, layer.result, rows)
+        if layer.collects:
+            sums = Piece(f"{self.graph.names[layer.region.node]} sums")
+            done = rows.stop == layer.height
+            pieces += [sums] if rows.start and done else []
+            result = Piece(layer.result) if done else sums
+        at = (self.streams.index(stream), turn.cycle)
+        self.call(known[key], layer.banded(rows), pieces, result, step, at)
+
+    def passing(self, stream: Stream, place: int) -> int | None:
+        """Which operand the result of a layer may come to lie over in a turn, where neither is held on.
+
+        Nothing else reads that operand.
+        """
+        layer = stream.layers[place]
+        if self.target.codegen != "c" or stream.kept(place) or layer.collects:
+            return None
+        operands = layer.region.operands
+        for index, value in enumerate(operands):
+            source = stream.places.get(value)
+            alone = operands.count(value) == 1 and self.graph.uses[value] == (layer.region.node,)
+            if alone and source is not None and not stream.kept(source):
+                return index
+        return None
+
+    def cover_passing(self, stream: Stream, place: int, kernels: Sequence[MadeKernel]) -> None:
+        """The result of a layer may come to lie over an operand that is not held on, if all of its kernels allow it."""
+        index = self.passing(stream, place)
+        reads = [overlap for made in kernels for overlap in made.reads.values()]
+        if index is not None and len(reads) == len(kernels):
+            layer, step = stream.layers[place], math.lcm(*(one.step for one in reads))
+            gap = rounded_up(max(one.gap for one in reads), step)
+            self.overlaps[layer.region.operands[index], layer.result] = Overlap(gap, step)
+
+    def banded(self, layer: Layer, rows: range, passing: int | None = None) -> tuple[Task[Op], Forms]:
+        """The task of some rows of a layer; its result may come to lie over the operand that is ``passing``."""
         region, forms = formed(layer.banded(rows), self.target)
         out = self.layouts[layer.result]
         heights = [v.type.static_shape[ROWS] for v in region.body.inputs]
@@ -210,7 +272,9 @@ class Lowering:
         if layer.collects:
             shared = region.body.inputs[1] if rows.start and rows.stop < layer.height else None
             return Task(region, self.target, layouts, out, shared), forms
-        return Task(region, self.target, layouts, with_rows(out, len(rows))), forms
+        covered = frozenset() if passing is None else frozenset([region.body.inputs[passing]])
+        room = self.rooms.get(layer.region.node)
+        return Task(region, self.target, layouts, with_rows(out, len(rows)), None, covered, room), forms
 
     def piece(self, stream: Stream, turn: Turn, value: Value, rows: range) -> Piece:
         """Where some rows of a value are in a turn: within the stream, a buffer begins with the first row held."""
@@ -239,12 +303,15 @@ class Lowering:
         self.overlaps |= {(held, result): Overlap(gap) for held, gap in self.gaps(stream).items()}
 
     def gaps(self, stream: Stream) -> dict[Value, int]:
-        """By how many bytes the result of a stream must begin below what it may lie over, in C."""
+        """By how many bytes the result of a stream must begin below what it may lie over, in C.
+
+        That is operands from outside, and rows that are held, when they were read for the last time.
+        """
         if self.target.codegen != "c" or not self.in_arena(stream.layers[-1].result):
             return {}
         nodes, gaps = {layer.region.node for layer in stream.layers}, stream.gaps
         buffers = [self.held(v) for v in gaps]
-        return {
+        return stream.gaps_within | {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
             if self.gives_way(held)
@@ -294,7 +361,7 @@ class Lowering:
         constants = tuple(self.constant(node, *c) for c in built.constants)
         scratch = tuple((f"{node} {s}", needed.nbytes) for s, needed in built.scratch)
         over = {f"{node} {s}": values for s, values in kernel.over.items()}
-        return MadeKernel(self.named(built), constants, scratch, kernel.reads, over, how)
+        return MadeKernel(self.named(built), constants, scratch, kernel.reads, over, how, kernel.forms)
 
     def named(self, built: Built) -> str:
         """The name of a function, which equal ones share."""
@@ -319,9 +386,9 @@ class Lowering:
         text = ", ".join(n.op.name for n in region.compute)
         macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
         arguments: tuple[Piece | int, ...] = (*read, *made.constants)
-        node = self.graph.names[region.node]
+        node, takes = self.graph.names[region.node], region.node is self.taking
         self.calls.append(
-            UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn)
+            UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn, takes)
         )
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
@@ -373,7 +440,7 @@ class Lowering:
 
     def in_arena(self, value: Value) -> bool:
         port = isinstance(value.op, Input) or value in self.outputs
-        return not isinstance(value.op, Constant) and (self.options.in_arena or not port)
+        return not isinstance(value.op, Constant) and (self.options.in_arena or not port) and value is not self.pushed
 
     def gives_way(self, held: Value) -> bool:
         """Whether a result may lie over a buffer after its last reader; that of an output is the caller's to read."""
@@ -389,15 +456,17 @@ class Lowering:
         return self.constants[key]
 
     def finish(self) -> Lowered:
-        lifetimes = [*self.lifetimes(), *self.sums, *self.scratch_lifetimes()]
-        names = self.graph.names
+        names, last = self.graph.names, max(0, self.steps - 1)
+        count = [Lifetime(PUSHED, PUSHED_BYTES, 0, last)] if self.pushed is not None else []
+        lifetimes = [*self.lifetimes(), *self.sums, *self.scratch_lifetimes(), *count]
         plan = plan_arena(lifetimes, self.target.alignment, self.named_overlaps())
         live = occupied_bytes(lifetimes, plan.offsets, self.steps)
         calls = [(call.turn, self.placed(call, plan.offsets, live[call.step])) for call in self.calls]
         inputs = tuple(self.port(names[v.node], v, plan.offsets) for v in self.graph.inputs)
         given = zip(self.graph.output_names, self.graph.outputs, strict=True)
         outputs = tuple(self.port(name, v, plan.offsets) for name, v in given)
-        return Lowered(inputs, outputs, self.kernels, looped(calls), tuple(self.constant_list), plan)
+        constants, pushed = tuple(self.constant_list), plan.offsets.get(PUSHED)
+        return Lowered(inputs, outputs, self.kernels, looped(calls), constants, plan, pushed=pushed)
 
     def named_overlaps(self) -> dict[tuple[str, str], Overlap]:
         names = self.graph.names
@@ -421,7 +490,8 @@ class Lowering:
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
         places += [BufferPlace("arena", offsets[name]) for name, _ in call.scratch]
         places.append(at(call.result))
-        return KernelCall(call.kernel, tuple(places), call.node, call.text, call.how, call.macs, weights, live)
+        costs = call.macs, weights, live
+        return KernelCall(call.kernel, tuple(places), call.node, call.text, call.how, *costs, call.takes)
 
     def place(self, value: Value, offsets: Mapping[str, int]) -> BufferPlace:
         held = self.held(value)

@@ -10,19 +10,20 @@ from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, verify
 from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.calls import Lowered, StreamNote
-from graphopt.targets.gathering import Lowering, copy_outputs, dense_layouts, lowered_operators
+from graphopt.targets.gathering import Lowering, copy_outputs, dense_layouts, lowered_operators, with_taking
 from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.port_order import reorder_ports
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.region import is_elementwise, lowerable
+from graphopt.targets.rows import by_rows
 from graphopt.targets.split_depth import split_depth
 from graphopt.targets.stepwise import stepwise
 from graphopt.targets.streams import FREE, GRAIN, Choice, Part
 from graphopt.targets.target import Target
 
 
-def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> Lowered:
-    """Lower a bound graph for a target.
+def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram: int | None = None) -> Lowered:
+    """Lower a bound graph for a target; ``ram`` takes the place of the bytes that the target has.
 
     Raises ``Unsupported`` naming every node without a lowering, and ``BudgetExceeded`` naming the
     layers that need the memory.
@@ -31,27 +32,34 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     graph = reorder_ports(graph, options)
     graph = split_depth(stepwise(graph), target) if target.codegen == "c" else absorb_moves(graph)
+    if options.pushed is not None:
+        graph = pushing(graph, target, options.pushed)
     verify(graph)
     check_types(graph)
     whole = Lowering(regrouped(graph), target, options)
     lowered = whole.run()
     if target.codegen == "c":
-        lowered = by_rows(whole, lowered)
+        bound = target.ram if ram is None else ram
+        lowered = in_rows(whole, lowered, bound)
         if whole.parts.of:  # what is written early to where it is read late may take more memory than a copy
             apart = Lowering(graph, target, options, parts=Parts(dense_layouts(graph, options)))
-            lowered = least_of(lowered, by_rows(apart, apart.run()))
-    check_budget(lowered, target)
+            lowered = least_of(lowered, in_rows(apart, apart.run(), bound))
+    check_budget(lowered, target, ram)
     return lowered
 
 
-def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
+def in_rows(whole: Lowering, lowered: Lowered, ram: int | None) -> Lowered:
     """The program with streams: where they save memory for few instructions, and wherever it else exceeds the RAM.
 
     What the buffers of a cut really need is known once they have places. If it is too much, the next cut needs less.
     """
-    choice, ram = Choice(whole), whole.target.ram
+    choice = Choice(whole)
     best, parts = lowered, choice.least(FREE * choice.total)
-    if any(part.stream for part in parts):
+    if whole.taking is not None:
+        if not parts:
+            raise not_by_rows(whole)
+        best = with_streams(whole, parts)
+    elif any(part.stream or part.rooms for part in parts):
         best = least_of(lowered, with_streams(whole, parts))
     bound = ram or 0
     while ram is not None and best.plan.size > ram:
@@ -64,9 +72,37 @@ def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
     return best
 
 
+def pushing(graph: Graph, target: Target, pushed: str) -> Graph:
+    """The graph with a layer that takes the rows of its only input."""
+    where = f"port {pushed}"
+    if target.codegen != "c":
+        advice = "compile for a microcontroller, or give the input as a whole"
+        raise Unsupported(f"rows pushed into a library for {target.name}", where=where, advice=advice)
+    if len(graph.inputs) > 1:
+        others = ", ".join(name for name in (graph.names[v.node] for v in graph.inputs) if name != pushed)
+        raise Unsupported("rows pushed into one of several inputs", where=where, why=f"there are also {others}")
+    return with_taking(graph, pushed)
+
+
+def not_by_rows(whole: Lowering) -> Unsupported:
+    """Why no layer takes the rows of an input one by one."""
+    assert whole.taking is not None and whole.pushed is not None
+    graph, (taken,) = whole.graph, whole.taking.results
+    where, what = f"port {graph.names[whole.pushed.node]}", "an input whose rows are pushed"
+    if not by_rows(whole.layouts[whole.pushed]):
+        advice = 'compile it for one sample, with its channels last: Port(layout="nhwc", push_rows=True)'
+        return Unsupported(what, where=where, why=f"a row of {taken.type} is not one piece of memory", advice=advice)
+    readers = graph.uses[taken]
+    stuck = [node for node in readers if node not in whole.computing or whole.layer(node) is None] or readers
+    names = ", ".join(f"{graph.names[node]} ({node.op.name})" for node in stuck)
+    why = f"{names} cannot go by rows, or not with all that it reads"
+    return Unsupported(what, where=where, why=why, advice="give the input as a whole")
+
+
 def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:
     streams = [part.stream for part in parts if part.stream is not None]
-    made = Lowering(whole.graph, whole.target, whole.options, streams, whole.parts).run()
+    rooms = {node: nbytes for part in parts for node, nbytes in part.rooms}
+    made = Lowering(whole.graph, whole.target, whole.options, streams, whole.parts, rooms).run()
     notes = []
     for part in parts:
         if part.stream is not None:
@@ -91,16 +127,25 @@ def check_types(graph: Graph) -> None:
             raise Unsupported(f"tensors of {what}: {names}", where=graph.name)
 
 
-def check_budget(lowered: Lowered, target: Target) -> None:
-    """Raise ``BudgetExceeded`` if the arena or the constants exceed the memories of the target."""
-    for memory, budget, needed, parts in (
-        ("RAM", target.ram, lowered.plan.size, [(b.size, b.name) for b in lowered.plan.peak]),
-        ("flash", target.flash, lowered.constant_bytes, [(d.nbytes, n) for n, d in lowered.constants]),
+def check_budget(lowered: Lowered, target: Target, ram: int | None) -> None:
+    """Raise ``BudgetExceeded`` if the arena or the constants exceed the memories of the target, or what is asked."""
+    larger = "prune or quantize these layers, or choose a bigger target"
+    of_ram = (target.ram, f"{target.name} has", larger)
+    if ram is not None:
+        of_ram = (ram, "the budget ram= is", f"allow ram={lowered.plan.size}, or prune or quantize these layers")
+    for memory, (budget, whose, advice), needed, parts in (
+        ("RAM", of_ram, lowered.plan.size, [(b.size, b.name) for b in lowered.plan.peak]),
+        (
+            "flash",
+            (target.flash, f"{target.name} has", larger),
+            lowered.constant_bytes,
+            [(d.nbytes, n) for n, d in lowered.constants],
+        ),
     ):
         if budget is not None and needed > budget:
             worst = ", ".join(f"{name} ({size:,} bytes)" for size, name in sorted(parts, reverse=True)[:5])
             raise BudgetExceeded(
-                f"{needed:,} bytes of {memory} needed, {target.name} has {budget:,}",
+                f"{needed:,} bytes of {memory} needed, {whose} {budget:,}",
                 why=f"the most is taken by {worst}",
-                advice="prune or quantize these layers, or choose a bigger target",
+                advice=advice,
             )

@@ -77,14 +77,28 @@ def step_bytes(lifetimes: Sequence[Lifetime], sizes: Mapping[str, int], overlaps
     totals = live_bytes(resized, 1 + max((b.last for b in lifetimes), default=0))
     known = {b.name: b for b in lifetimes}
     spared: dict[tuple[str, int], int] = {}
+    together: dict[int, dict[str, list[tuple[int, int]]]] = {}
     for (operand, result), overlap in overlaps.items():
-        both = max(overlap.gap + sizes[operand], sizes[result])
+        saved = covered(sizes[result], [(overlap.gap, sizes[operand])])
         for step in range(known[result].first, known[operand].last + 1):
-            saved = spared.get((operand, step), 0) + max(0, sizes[operand] + sizes[result] - both)
-            spared[operand, step] = min(saved, sizes[operand])  # what lies over one operand lies apart
-    for (_, step), saved in spared.items():
-        totals[step] -= saved
+            both = spared.get((operand, step), 0) + saved
+            spared[operand, step] = min(both, sizes[operand])  # what lies over one operand lies apart
+            together.setdefault(step, {}).setdefault(result, []).append((overlap.gap, sizes[operand]))
+    for step, results in together.items():
+        by_operand = sum(saved for (_, at), saved in spared.items() if at == step)
+        by_result = sum(covered(sizes[result], operands) for result, operands in results.items())
+        totals[step] -= min(by_operand, by_result)
     return totals
+
+
+def covered(size: int, operands: Sequence[tuple[int, int]]) -> int:
+    """The most bytes that a result can have in common with operands, each a gap above its start and so large."""
+    at = common = 0
+    for gap, operand in sorted(operands):
+        start = max(at, gap)
+        at = start + operand
+        common += max(0, min(at, size) - start)
+    return common
 
 
 def live_bytes(lifetimes: Sequence[Lifetime], steps: int) -> list[int]:

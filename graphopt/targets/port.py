@@ -30,7 +30,9 @@ class Port:
     ``layout`` is "nchw", the order of the model, or "nhwc", its channels last. With ``dtype="uint8"`` an input takes
     bytes p in place of floats. They stand for (p * scale - mean) / std, where ``mean`` and ``std`` are numbers or have
     one of each channel. Every operation is rounded to the dtype of the model's input, and a scale below one is a
-    division by 1 / scale: so 1/255 is p / 255, as image libraries compute it.
+    division by 1 / scale: so 1/255 is p / 255, as image libraries compute it. With ``push_rows`` the caller of a C
+    project gives the only input row by row, as a camera delivers lines, by ``<name>_push_row``; the input never lies in
+    memory as a whole.
 
     Raises ``InvalidInput`` for numbers that are none, or not of float32, and for a scale or std of 0; ``Unsupported``
     for another dtype.
@@ -41,6 +43,7 @@ class Port:
     scale: float = 1.0
     mean: Numbers = 0.0
     std: Numbers = 1.0
+    push_rows: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
@@ -134,6 +137,9 @@ def check_fit(name: str, port: Port, type_: TensorType, is_input: bool) -> None:
     where = f"port {name}"
     if port.layout == "nhwc" and type_.rank < 3:
         raise InvalidInput(f"{type_} has no channels to put last", where=where)
+    if port.push_rows and (not is_input or type_.rank < 3):
+        why = None if not is_input else f"{type_} has none"
+        raise InvalidInput("rows are pushed into inputs over planes", where=where, why=why)
     if port.dtype is None:
         return
     if not is_input:

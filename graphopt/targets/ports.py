@@ -28,10 +28,14 @@ class PlacedPort:
 
 @dataclass(frozen=True)
 class PortOptions:
-    """What a caller wishes of ports: which of them have their channels last, and whether all are in the workspace."""
+    """What a caller wishes of ports: which of them have their channels last, and whether all are in the workspace.
+
+    The input that is ``pushed`` is not there as a whole.
+    """
 
     channels_last: frozenset[str] = frozenset()
     in_arena: bool = False
+    pushed: str | None = None
 
 
 AS_THEY_ARE = PortOptions()
@@ -40,7 +44,9 @@ AS_THEY_ARE = PortOptions()
 
 def port_options(ports: Mapping[str, Port], in_arena: bool) -> PortOptions:
     """What ports by name are for the lowering."""
-    return PortOptions(frozenset(name for name, port in ports.items() if port.layout == "nhwc"), in_arena)
+    last = frozenset(name for name, port in ports.items() if port.layout == "nhwc")
+    pushed = next((name for name, port in ports.items() if port.push_rows), None)
+    return PortOptions(last, in_arena or pushed is not None, pushed)
 
 
 Parameters = tuple[float, int]

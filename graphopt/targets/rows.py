@@ -313,3 +313,18 @@ class Stream:
                     written = layer.written(rows)
                     gaps |= {value: max(gaps.get(value, 0), written - start) for value, start in later.items()}
         return {value: gaps.get(value, 0) for value in later}
+
+    @cached_property
+    def gaps_within(self) -> Mapping[Value, int]:
+        """The same of results that are held on: what is written before anything is done with them for the last time.
+
+        In a turn the last layer comes last, and what it reads is there while it writes.
+        """
+        *others, last = self.layers
+        touched: dict[Value, int] = {}
+        for turn, before in zip(self.turns, [range(0), *(turn.made[-1] for turn in self.turns)], strict=False):
+            for layer, rows in zip(self.layers, turn.made, strict=True):
+                values = [layer.result, *layer.region.operands] if rows else []
+                written = last.written(turn.made[-1] if layer is last else before)
+                touched |= {v: max(written, touched.get(v, 0)) for v in values}
+        return {layer.result: touched[layer.result] for i, layer in enumerate(others) if self.kept(i)}

@@ -1,13 +1,14 @@
 """Which layers go by rows: a shortest path through the layers of a graph, over single layers and streams of several.
 
-Each has the bytes that are held while its layers run, and the instructions that going by rows adds. Under a bound on
+Each has the bytes that are held while its layers run, and the instructions that going by rows adds. Where kernels have
+forms of less scratch, these are taken where the others do not fit, and their instructions are added. Under a bound on
 the bytes the path that adds the fewest instructions is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -15,6 +16,8 @@ from graphopt.ir import Node
 from graphopt.ops import Conv, ConvInteger
 from graphopt.ops.macs import macs_of
 from graphopt.targets.gathering import Lowering
+from graphopt.targets.kernels import ScratchForm, choose_kernel
+from graphopt.targets.kernels.base import scratch_bytes
 from graphopt.targets.plan import Lifetime, Overlap, rounded_up, step_bytes
 from graphopt.targets.rows import Layer, Stream, row_bytes
 from graphopt.targets.target import Target
@@ -25,7 +28,7 @@ MOST_LAYERS = 10
 """Of a stream."""
 FREE = 0.01
 """The part of all instructions that going by rows may add unasked."""
-GRAIN = 64
+GRAIN = 16
 """Bytes to which the least bound is searched."""
 
 CALL = 60
@@ -44,7 +47,8 @@ PER_MAC = {"mve": 0.2, "dsp": 1.0, "armv7-m": 2.0, "armv6-m": 4.0}
 class Part:
     """Some steps of a program, from ``first`` up to ``stop``: a layer, or a stream of several.
 
-    ``nbytes`` are held while they run, ``instructions`` are those that going by rows adds.
+    ``nbytes`` are held while they run, ``instructions`` are those that going by rows adds, and less scratch: ``rooms``
+    are the bytes that kernels get of it, where not all that they wish.
     """
 
     first: int
@@ -52,6 +56,7 @@ class Part:
     nbytes: int
     instructions: int = 0
     stream: Stream | None = None
+    rooms: tuple[tuple[Node, int], ...] = ()
 
 
 class Choice:
@@ -64,7 +69,8 @@ class Choice:
         lifetimes = [*self.buffers, *self.scratch]
         steps = step_bytes(lifetimes, self.sizes(lifetimes), whole.named_overlaps())
         self.steps = steps + [0] * (len(self.layers) - len(steps))
-        self.known: dict[tuple[int, int, Fraction], Part] = {}
+        self.known: dict[tuple[int, int, Fraction], tuple[Stream, list[int]]] = {}
+        self.banded: dict[tuple[Node, int], tuple[ScratchForm, ...]] = {}
 
     def sizes(self, lifetimes: list[Lifetime]) -> dict[str, int]:
         return {b.name: rounded_up(b.size, self.whole.target.alignment) for b in lifetimes}
@@ -81,7 +87,8 @@ class Choice:
         outputs = set(self.whole.graph.outputs)
         for first in range(count):
             inside = set[Node]()
-            for stop in range(first + 1, min(first + MOST_LAYERS, count) + 1):
+            most = MOST_LAYERS + (self.whole.taking is not None and first == 0)
+            for stop in range(first + 1, min(first + most, count) + 1):
                 layer = self.layers[stop - 1]
                 if layer is None:
                     break
@@ -103,16 +110,56 @@ class Choice:
         result = layers[-1].result.type.nbytes if self.whole.in_arena(layers[-1].result) else 0
         return max(operands, result) + sum(row_bytes(layer.result) for layer in layers[:-1])
 
-    def part(self, first: int, stop: int, rows: Fraction) -> Part:
+    def streamed(self, first: int, stop: int, rows: Fraction, bound: int) -> Part | None:
+        """Layers as a stream, if it holds no more than so many bytes."""
         if (first, stop, rows) not in self.known:
             stream = Stream(tuple(layer for layer in self.layers[first:stop] if layer is not None), rows)
-            self.known[first, stop, rows] = Part(
-                first, stop, self.held(first, stream), added(stream, self.whole.target), stream
-            )
-        return self.known[first, stop, rows]
+            self.known[first, stop, rows] = stream, self.held(first, stream)
+        stream, held = self.known[first, stop, rows]
+        most, instructions, rooms = 0, added(stream, self.whole.target), list[tuple[Node, int]]()
+        for place, nbytes in enumerate(held):
+            wished = self.wished(first + place)
+            form = ScratchForm(wished, 0)
+            if nbytes + wished > bound:
+                found = small_enough(self.forms_of_rows(stream, place), bound - nbytes)
+                if found is None:
+                    return None
+                form = found
+                rooms.append((stream.layers[place].region.node, form.nbytes))
+            most, instructions = max(most, nbytes + form.nbytes), instructions + form.slower
+        return Part(first, stop, most, instructions, stream, tuple(rooms))
 
-    def held(self, first: int, stream: Stream) -> int:
-        """The bytes of the fullest step of a stream."""
+    def forms_of_rows(self, stream: Stream, place: int) -> tuple[ScratchForm, ...]:
+        """The forms of the kernel of the most rows of a layer in a turn, and what they add in all turns."""
+        layer = stream.layers[place]
+        made = [turn.made[place] for turn in stream.turns if turn.made[place]]
+        rows = max(made, key=len)
+        key = layer.region.node, len(rows)
+        if key not in self.banded:
+            task, _ = self.whole.banded(layer, rows)
+            kernel = choose_kernel(task).result if task.region.anchor else None
+            needed = scratch_bytes(kernel.scratch, self.whole.target.alignment) if kernel else 0
+            self.banded[key] = kernel.forms if kernel and kernel.forms else (ScratchForm(needed, 0),)
+        return tuple(replace(form, slower=form.slower * len(made)) for form in self.banded[key])
+
+    def wished(self, step: int) -> int:
+        """The scratch of the kernel of a layer that gets what it wishes."""
+        scratch = [b for b in self.scratch if b.first == step]
+        return sum(self.sizes(scratch).values())
+
+    def single(self, step: int, bound: int) -> Part | None:
+        """A layer by itself, with less scratch if need be, if it holds no more than so many bytes."""
+        nbytes = self.steps[step]
+        if nbytes <= bound:
+            return Part(step, step + 1, nbytes)
+        node, rest = self.whole.computing[step], nbytes - self.wished(step)
+        form = small_enough(self.whole.forms.get(node, ()), bound - rest)
+        if form is None:
+            return None
+        return Part(step, step + 1, rest + form.nbytes, form.slower, rooms=((node, form.nbytes),))
+
+    def held(self, first: int, stream: Stream) -> list[int]:
+        """The bytes of each step of a stream, beside scratch."""
         whole, names, last = self.whole, self.whole.graph.names, len(stream.layers) - 1
         buffers: dict[str, Lifetime] = {}
         for layer in stream.layers:
@@ -131,20 +178,15 @@ class Choice:
             )
             if whole.in_arena(layer.result):
                 buffers[name] = Lifetime(name, size, *((0, last) if stream.kept(place) else (place, reader)))
-        scratch = [
-            Lifetime(b.name, b.size, b.first - first, b.last - first)
-            for b in self.scratch
-            if first <= b.first <= first + last
-        ]
-        scratch += [
+        sums = [
             Lifetime(f"{names[layer.region.node]} sums", layer.sums.nbytes, 0, last)
             for layer in stream.layers
             if layer.sums is not None
         ]
         result = names[stream.layers[-1].result.node]
         overlaps = {(names[v.node], result): Overlap(gap) for v, gap in whole.gaps(stream).items()}
-        lifetimes = [*buffers.values(), *scratch]
-        return max(step_bytes(lifetimes, self.sizes(lifetimes), overlaps))
+        lifetimes = [*buffers.values(), *sums]
+        return step_bytes(lifetimes, self.sizes(lifetimes), overlaps)
 
     def cheapest(self, bound: int) -> list[Part] | None:
         """The parts that hold no more than so many bytes and add the fewest instructions; None if there are none."""
@@ -160,19 +202,21 @@ class Choice:
         return last and last[2]
 
     def parts_to(self, stop: int, bound: int) -> Iterator[Part]:
-        """The parts up to a step that hold no more than so many bytes; of streams those of the most rows."""
-        if self.steps[stop - 1] <= bound:
-            yield Part(stop - 1, stop, self.steps[stop - 1])
-        for first, end in self.spans:
-            if end == stop and max(self.steps[first:stop]) > bound:
-                fitting = (part for rows in HEIGHTS if (part := self.part(first, stop, rows)).nbytes <= bound)
-                found = next(fitting, None) if self.floor(first, stop) <= bound else None
-                yield from [found] if found else []
+        """The parts up to a step that hold no more than so many bytes; of a stream with the rows that add the least."""
+        pushed = self.whole.pushed is not None
+        alone = self.single(stop - 1, bound)
+        yield from [alone] if alone and not (pushed and stop == 1) else []
+        for first in (first for first, end in self.spans if end == stop):
+            worth = max(self.steps[first:stop]) > bound or (pushed and first == 0)
+            if worth and self.floor(first, stop) <= bound:
+                fitting = [part for rows in HEIGHTS if (part := self.streamed(first, stop, rows, bound))]
+                yield from sorted(fitting, key=lambda part: part.instructions)[:1]
 
     def least(self, instructions: float) -> list[Part]:
-        """The parts that hold the fewest bytes of those that add no more than so many instructions."""
-        low, high = 0, max(self.steps, default=0)
+        """The parts that hold the fewest bytes of those that add no more than so many instructions to the fewest."""
+        low, high = 0, 2 * max(self.steps, default=0)
         best = self.cheapest(high) or []
+        instructions += added_by(best)
         while high - low > GRAIN:
             bound = (low + high) // 2
             parts = self.cheapest(bound)
@@ -181,6 +225,11 @@ class Choice:
             else:
                 low = bound
         return best
+
+
+def small_enough(forms: Sequence[ScratchForm], nbytes: int) -> ScratchForm | None:
+    """The fastest form of so little scratch."""
+    return next((form for form in forms if form.nbytes <= nbytes), None)
 
 
 def added_by(parts: list[Part]) -> int:

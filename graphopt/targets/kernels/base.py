@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 from tvm import tirx
@@ -19,7 +19,7 @@ from graphopt.ops import Transpose
 from graphopt.rewrite import Decline
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.lookup import RuleChoice, choose
-from graphopt.targets.plan import Overlap
+from graphopt.targets.plan import Overlap, rounded_up
 from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import scalar
 from graphopt.targets.schedule import RegisterTile
@@ -39,7 +39,8 @@ class Task(Generic[OpT]):
     """A region around an ``OpT`` to lower for a target; a region of only elementwise operators is a ``Task[Op]``.
 
     ``layouts`` has the layout of every operand, ``out`` is that of the result. If ``shared`` is given, the result
-    overwrites this operand; it may come to lie over one of ``covered``.
+    overwrites this operand; it may come to lie over one of ``covered``. If ``room`` is given, a kernel that has several
+    forms takes the fastest whose scratch fits so many bytes, or the one of the least.
     """
 
     region: Region
@@ -48,6 +49,7 @@ class Task(Generic[OpT]):
     out: Layout
     shared: Value | None = None
     covered: frozenset[Value] = frozenset()
+    room: int | None = None
 
     @property
     def op(self) -> OpT:
@@ -119,6 +121,45 @@ class Scratch:
         return self.size * np.dtype(self.dtype).itemsize
 
 
+def scratch_bytes(scratch: Mapping[str, Scratch], alignment: int) -> int:
+    """What buffers take of the arena, each of them aligned."""
+    return sum(rounded_up(one.nbytes, alignment) for one in scratch.values())
+
+
+class HasScratch(Protocol):
+    """A form of a kernel; the ``effort`` of one against that of another says about the instructions that it adds."""
+
+    @property
+    def scratch(self) -> Mapping[str, Scratch]: ...
+
+    @property
+    def effort(self) -> float: ...
+
+
+FormT = TypeVar("FormT", bound=HasScratch)
+
+
+@dataclass(frozen=True)
+class ScratchForm:
+    """The bytes of scratch of a form of a kernel, and about the instructions that it takes more than the fastest."""
+
+    nbytes: int
+    slower: int
+
+
+def fitting(task: Task[Op], forms: Sequence[FormT]) -> tuple[FormT, tuple[ScratchForm, ...]]:
+    """The fastest form whose scratch fits the room of a task, or the one of the least, and all that are worth having.
+
+    The first is the one without a limit.
+    """
+    fastest = [forms[0], *sorted(forms[1:], key=lambda form: form.effort)]
+    sizes = [scratch_bytes(form.scratch, task.target.alignment) for form in fastest]
+    worth = [at for at, size in enumerate(sizes) if size < min(sizes[:at], default=size + 1)]
+    fits = (at for at in worth if task.room is None or sizes[at] <= task.room)
+    offered = (ScratchForm(sizes[at], max(0, int(fastest[at].effort - forms[0].effort))) for at in worth)
+    return fastest[next(fits, worth[-1])], tuple(offered)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """The kernel that a rule makes for a task.
@@ -127,8 +168,8 @@ class Kernel:
     that they replace, ``absorbed`` those of the epilogue. ``emit`` writes the loops. ``tile`` is the register tile if
     there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far below
     them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of its
-    own for one run, by name. ``over`` has for some of them what they may take the place of, in the same way. ``notes``
-    are for reports.
+    own for one run, by name. ``over`` has for some of them what they may take the place of, in the same way.
+    ``forms`` are those that it has for less scratch, the fastest first. ``notes`` are for reports.
     """
 
     name: str
@@ -140,6 +181,7 @@ class Kernel:
     scratch: Mapping[str, Scratch] = field(default_factory=dict)
     absorbed: tuple[Value, ...] = ()
     over: Mapping[str, Mapping[Value, Overlap]] = field(default_factory=dict)
+    forms: tuple[ScratchForm, ...] = ()
     notes: tuple[str, ...] = ()
 
 

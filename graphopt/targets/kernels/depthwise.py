@@ -8,7 +8,9 @@ as scratch holds; the last rows of a strip are the first of the next, and each e
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from tvm import tirx
@@ -27,7 +29,7 @@ from graphopt.targets.instructions.portable import (
     WIDEN_ROWS,
     WIDEN_TWO,
 )
-from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, fitting
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
@@ -41,6 +43,10 @@ PIXELS = 4
 
 STRIP_BYTES = {1: 1024, 2: 1536}
 """Of the rows of a strip of so many channels, where they are more than one window."""
+RESTART = 65
+"""About the instructions of a channel in one more strip."""
+COPIED_ALONE = 2.8
+"""About those of an element that is copied alone, more than half of those of two at once."""
 SCALING = 3
 """Numbers by which a sum is scaled."""
 MOST_STRIDE = 2
@@ -67,8 +73,12 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     scaling = scaling_of(task, len(weight))
     if x.type.dtype != "int8" or plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
         scaling = None
-    group = 2 if by_twos(view(task.strided(x))) else 1
-    kernel = DepthwisePairs(plane, view, zero_point, scaling is not None, group=group)
+    groups = (2, 1) if by_twos(view(task.strided(x))) else (1,)
+    wholes = [
+        DepthwisePairs(plane, view, zero_point, scaling is not None, channels=len(weight), group=group)
+        for group in groups
+    ]
+    kernel, forms = fitting(task, in_strips(wholes))
     packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32)}
     absorbed: tuple[Value, ...] = ()
     if scaling is not None:
@@ -76,7 +86,7 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
     tile = RegisterTile(kernel.pixels, 1)
-    made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed)
+    made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed, forms=forms)
     return limited(made, task) if kernel.scales else made
 
 
@@ -111,8 +121,12 @@ class DepthwiseStrips(ABC):
     plane: Plane
     view: View
     zero_point: int
+    channels: int = field(kw_only=True)
+    """Of the result."""
     depth: int = field(default=1, kw_only=True)
     group: int = field(default=1, kw_only=True)
+    parts: int | None = field(default=None, kw_only=True)
+    """Strips of a plane; as many as it needs if that is None."""
 
     @property
     def tiles(self) -> list[tuple[int, int, int]]:
@@ -170,9 +184,21 @@ class DepthwiseStrips(ABC):
     @property
     def strip(self) -> int:
         """Rows of the result in a strip."""
+        if self.parts is not None:
+            return -(-self.plane.out[0] // self.parts)
         rows = STRIP_BYTES[self.group] // (np.dtype(self.dtype).itemsize * self.group * self.line) - self.overlap
         most = max(1, rows // self.plane.window.strides[0])
         return balanced(self.plane.out[0], min(most, self.plane.out[0]))
+
+    @property
+    def strips(self) -> int:
+        return -(-self.plane.out[0] // self.strip)
+
+    @property
+    def effort(self) -> float:
+        """About the instructions that strips, and their copies, take."""
+        copied = COPIED_ALONE * self.plane.size[0] * self.plane.size[1] / self.group
+        return self.channels * (RESTART * self.strips + copied)
 
     def kept(self, first: Expr) -> Expr:
         """The rows that a strip, from this row of the result on, has of the one before."""
@@ -256,6 +282,18 @@ class DepthwiseStrips(ABC):
         result = y.at(n, c, first + line, column)
         rows, taps = frame.scratch["rows"].at(begin), self.taps(frame, at)
         self.routine(pixels).run(rows, taps, result, y.strides[3], dilations[0] * self.row, *repeat)
+
+
+StripsT = TypeVar("StripsT", bound=DepthwiseStrips)
+
+
+def in_strips(wholes: Sequence[StripsT]) -> list[StripsT]:
+    """Some forms, and the same in ever more strips."""
+    forms = list(wholes)
+    for whole in wholes:
+        rows = whole.plane.out[0]
+        forms += [replace(whole, parts=-(-rows // height)) for height in range(whole.strip - 1, 0, -1)]
+    return forms
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ WORDS = 2
 """Of a block of expanded elements."""
 
 
+def padding_words(form: Form, zero_point: int) -> list[int]:
+    """A block of padding."""
+    return [int(word) for word in form.of(np.full(BLOCK, zero_point, np.int8))[0]]
+
+
 @dataclass(frozen=True)
 class ExpandedWindows(ABC):
     """Windows over a plane of an input x [n, c, h, w], expanded for pixels side by side; padding is the zero point."""
@@ -58,6 +63,10 @@ class ExpandedWindows(ABC):
     @property
     def packed(self) -> Mapping[str, Array]:
         return {}
+
+    @property
+    def effort(self) -> float:
+        return 0
 
     def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
         return pixel_reads(task, self.plane, view, self.pixels)

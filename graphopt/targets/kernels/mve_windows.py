@@ -56,6 +56,10 @@ class ColumnWindows:
     block: int = BLOCK
 
     @property
+    def effort(self) -> float:
+        return 0
+
+    @property
     def pixels(self) -> int:
         return min(PIXELS, self.plane.out[1])
 

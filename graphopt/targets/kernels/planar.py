@@ -15,8 +15,8 @@ from graphopt.ir import Array
 from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.dsp_depthwise import Tile
-from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
-from graphopt.targets.kernels.depthwise import MOST_STRIDE, Channel, DepthwisePairs
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, fitting
+from graphopt.targets.kernels.depthwise import MOST_STRIDE, Channel, DepthwisePairs, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
@@ -40,7 +40,9 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
         raise Decline(f"it takes windows of up to {MOST_CHANNELS} channels, and of more than one column")
     if window.strides[1] > MOST_STRIDE or window.dilations != (1, 1):
         raise Decline(f"it takes strides up to {MOST_STRIDE}, and no dilations")
-    kernel = PlanarConv(plane, as_plane, zero_point_of(task.op), True, depth=channels, groups=task.op.group)
+    depths = {"channels": len(weight), "depth": channels}
+    whole = PlanarConv(plane, as_plane, zero_point_of(task.op), True, groups=task.op.group, **depths)
+    kernel, forms = fitting(task, in_strips([whole]))
     tile = kernel.tile(kernel.pixels)
     if tile.rows * tile.words * tile.pixels > MOST_PRODUCTS:
         raise Decline("its windows have too many taps")
@@ -51,8 +53,8 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
     packed = {"taps": np.hstack([starts, tile.packed(rows), scaling.astype(np.int32)])}
     alone = x in task.covered and task.op.group == 1  # each group reads after the one before has written
     reads = row_reads(task, plane, as_plane, kernel.strip) if alone else {}
-    shape = RegisterTile(kernel.pixels, 1)
-    made = Kernel(name, kernel.emit, packed, (w, b), shape, reads, kernel.scratch, parameters_of(task))
+    shape, parameters = RegisterTile(kernel.pixels, 1), parameters_of(task)
+    made = Kernel(name, kernel.emit, packed, (w, b), shape, reads, kernel.scratch, parameters, forms=forms)
     return limited(made, task)
 
 

@@ -26,7 +26,7 @@ from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.dsp_codes import BEYOND, UNPACK, coded
 from graphopt.targets.kernels.addition import Addition, addition_of
-from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, ScratchForm, Task, View, fitting, kernel_rule
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
@@ -52,6 +52,8 @@ from graphopt.targets.schedule import RegisterTile, runs
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 from graphopt.targets.weights import expect_whole, storage_of
 
+GATHERED = 0.4
+"""About the instructions of a multiplication more where the windows of a first layer are gathered."""
 POINTWISE = Window.of((1, 1), (), ())
 
 
@@ -60,14 +62,14 @@ class ProductSet:
     """The products of an instruction set.
 
     ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted
-    up by ``bits``. Where each channel is convolved by itself, ``depthwise`` gives the kernel; where windows have few
-    channels, ``planar``, and where pixels alone do, ``narrow``, if that does not decline. ``codes`` unpack weights that
-    are stored in fewer bits.
+    up by ``bits``. ``windows`` gives their forms, at first the fastest. Where each channel is convolved by itself,
+    ``depthwise`` gives the kernel; where windows have few channels, ``planar``, and where pixels alone do, ``narrow``,
+    if that does not decline. ``codes`` unpack weights that are stored in fewer bits.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
     loops: Callable[..., ProductsConv]
-    windows: Callable[[Plane, int, tuple[int, ...], int], Windows]
+    windows: Callable[[Plane, int, tuple[int, ...], int], Sequence[Windows]]
     stream: Callable[[Array, Array, Array, int], Array]
     depthwise: Callable[[Task[ConvInteger], Plane, Array, Array], Kernel]
     planar: Callable[[Task[ConvInteger], str, Plane, Array], Kernel] | None = None
@@ -106,7 +108,8 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
     whole = storage_of(w).whole
     if by.planar is not None and whole:
         with suppress(Decline):
-            return by.planar(task, name, plane, weight)
+            planar = by.planar(task, name, plane, weight)
+            return planar if task.op.group > 1 else in_less_room(task, planar, name, plane, weight, by)
     if task.op.group > 1:
         if n > 1:
             raise Decline("it has groups, and several samples")
@@ -121,6 +124,18 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
                 return by.narrow(task, name, row, weight[:, :, 0, 0], as_row)
         return products_kernel(task, name, n, row, weight, as_row, by)
     return products_kernel(task, name, n, plane, weight, as_plane, by)
+
+
+def in_less_room(task: Task[Op], planar: Kernel, name: str, plane: Plane, weight: Array, by: ProductSet) -> Kernel:
+    """A kernel of few channels, or, where its scratch does not fit the room of a task, one that gathers windows."""
+    try:
+        gathering = products_kernel(task, name, task.inputs[0].type.static_shape[0], plane, weight, as_plane, by)
+    except Decline:
+        return planar
+    least, slower = planar.forms[-1].nbytes, int(GATHERED * plane.out[0] * plane.out[1] * weight.size)
+    fewer = [ScratchForm(one.nbytes, one.slower + slower) for one in gathering.forms if one.nbytes < least]
+    chosen = gathering if fewer and task.room is not None and task.room < least else planar
+    return replace(chosen, forms=(*planar.forms, *fewer))
 
 
 def multiplied(task: Task[LinearInteger], by: ProductSet) -> Kernel:
@@ -171,26 +186,29 @@ def products_kernel(
     assert b.constant is not None
     zero_point, seen = zero_point_of(task.op), view(task.strided(x))
     assert seen is not None
-    windows = by.windows(plane, weight.shape[1], seen.strides, zero_point)
-    rows = windows.in_order(weight)
+    forms = by.windows(plane, weight.shape[1], seen.strides, zero_point)
+    rows = forms[0].in_order(weight)
     scales = scaling is not None
     direct = scales and stored_by_pixels(task, view)
     addition = addition_of(task, view) if scales and limits_of(task) is None else None
     coded = None if storage_of(w).whole else stored_form(w)
     sizes = groups, len(rows) // groups, rows.shape[1]
-    kernel = by.loops(by, plane, view, windows, *sizes, scales, direct, addition, coded)
+    kernel, offered = fitting(
+        task, [by.loops(by, plane, view, one, *sizes, scales, direct, addition, coded) for one in forms]
+    )
+    windows = kernel.windows
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
     parts = zip(*(np.split(data, groups) for data in (rows, bias, numbers)), strict=True)
     streams = [kernel.stream(*part) for part in parts]
     weights = {of: np.concatenate([stream[of] for stream in streams]) for of in streams[0]}
     packed = {**weights, **windows.packed, **kernel.packed}
-    scratch = {**windows.scratch, **kernel.results, **kernel.unpacked}
     reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
     over = windows.over(task) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)
-    made = Kernel(name, lambda f: kernel.emit(f, batch), packed, (w, b), tile, reads, scratch, absorbed, over)
+    emit = partial(kernel.emit, batch=batch)
+    made = Kernel(name, emit, packed, (w, b), tile, reads, kernel.scratch, absorbed, over, offered)
     return limited(made, task) if direct else made
 
 
@@ -271,6 +289,14 @@ class ProductsConv(ABC):
         """Scratch for what routines write that has no place in the result."""
         return {"results": Scratch("int8" if self.scales else "int32", self.most * self.row)}
 
+    @property
+    def scratch(self) -> Mapping[str, Scratch]:
+        return {**self.windows.scratch, **self.results, **self.unpacked}
+
+    @property
+    def effort(self) -> float:
+        return self.windows.effort
+
     def routine(self, pixels: int) -> Instruction:
         return self.by.routines[pixels == 1, self.scales]
 
@@ -342,10 +368,7 @@ class GroupProducts(ProductsConv):
     def results(self) -> Mapping[str, Scratch]:
         if not self.direct:
             return super().results
-        spare = self.plane.out[0] * self.plane.out[1] % self.most
-        if self.channels % self.lanes == spare == 0:
-            return {}
-        return {"results": Scratch("int8", 2 * self.lanes + spare * self.padded)}
+        return {"results": Scratch("int8", 2 * self.lanes)} if self.channels % self.lanes else {}
 
     def write_scratch(self, frame: Frame, n: Expr, tile: Tile) -> None:
         scratch = frame.scratch["results"]
@@ -353,13 +376,15 @@ class GroupProducts(ProductsConv):
         self.run(frame, n, tile, places, 0, self.channels)
 
     def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
-        """Full groups of channels go into the result, the last channels and the second of one pixel beside it."""
+        """Full groups of channels go into the result, the last channels beside it.
+
+        The second of one pixel is the first once more.
+        """
         lanes, spare = self.lanes, frame.scratch.get("results")
         whole = self.channels // lanes * lanes
         if whole:
             places = [partial(at_channel, out, n, tile.at(slot)) for slot in range(tile.pixels)]
-            others = [partial(beside, spare, 2 * lanes)] * (self.most - tile.pixels) if spare else []
-            self.run(frame, n, tile, [*places, *others], 0, whole)
+            self.run(frame, n, tile, [*places, *places[-1:] * (self.most - tile.pixels)], 0, whole)
         if spare and whole < self.channels:
             last = [partial(beside, spare, lanes * slot - whole) for slot in range(self.most)]
             self.run(frame, n, tile, last, whole, self.channels)
@@ -499,7 +524,7 @@ VECTORS = ProductSet(
         (True, False): mve_products.SUM_WINDOW,
     },
     WholeProducts,
-    ColumnWindows,
+    lambda *given: [ColumnWindows(*given)],
     mve_products.stream,
     depthwise_by_vectors,
 )
@@ -510,7 +535,7 @@ def by_elements(routines: thumb_products.Routines, by_element: bool) -> ProductS
     return ProductSet(
         routines,
         WholeProducts,
-        partial(ColumnWindows, block=1),
+        lambda plane, channels, strides, zero: [ColumnWindows(plane, channels, strides, zero, block=1)],
         partial(thumb_products.stream, by_element=by_element),
         depthwise_by_elements,
     )

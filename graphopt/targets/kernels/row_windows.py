@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Op, Value
 from graphopt.targets.instructions.products import BLOCK, GATHER_PAIR, PIXELS, Form
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
-from graphopt.targets.kernels.expanded import WORDS, ExpandedWindows, StandingWindows
+from graphopt.targets.kernels.expanded import WORDS, ExpandedWindows, StandingWindows, padding_words
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.line_windows import LineWindows
 from graphopt.targets.kernels.order import run_reads
+from graphopt.targets.kernels.pair_windows import CALL, PairWindows, touches_itself
 from graphopt.targets.kernels.windows import Compute, Tile, Windows
 from graphopt.targets.plan import Overlap
 from graphopt.targets.schedule import even, runs
@@ -21,13 +22,18 @@ from graphopt.targets.tir import Expr, Point, Tensor, loop, when
 
 MOST_BYTES = 1024
 """Of expanded rows, unless a pair of windows needs more."""
+EXPANDED, GATHERED = 6.0, 2.75
+"""About the instructions of a block that is expanded, and of one of both pixels that is gathered."""
 
 
+@dataclass(frozen=True)
 class RowWindows(ExpandedWindows):
     """Windows whose taps are whole blocks: the rows of a run of pixels are expanded once, and windows gathered of them.
 
-    The pixels of a row are even.
+    The pixels of a row are even; ``most_pairs`` of them are a run, if that is given.
     """
+
+    most_pairs: int | None = None
 
     @property
     def tap(self) -> int:
@@ -42,8 +48,17 @@ class RowWindows(ExpandedWindows):
     def run(self) -> int:
         """The pixels of a row whose windows are expanded at once."""
         height, pairs = self.plane.window.kernel[0], self.plane.out[1] // PIXELS
+        if self.most_pairs is not None:
+            return even(pairs, self.most_pairs) * PIXELS
         fitting = [n for n in range(1, pairs + 1) if 4 * height * self.columns(n * PIXELS) * self.tap <= MOST_BYTES]
         return even(pairs, max(fitting, default=1)) * PIXELS
+
+    @property
+    def effort(self) -> float:
+        (height, _), (rows, columns) = self.plane.window.kernel, self.plane.out
+        expanded = height * (CALL + EXPANDED * self.columns(self.run) * self.tap / WORDS)
+        gathered = CALL + GATHERED * self.blocks
+        return rows * (-(-columns // self.run) * expanded + columns / PIXELS * gathered)
 
     @property
     def row(self) -> int:
@@ -102,21 +117,25 @@ class RowWindows(ExpandedWindows):
 
     def fill(self, frame: Frame, place: Expr, low: Expr, high: Expr) -> None:
         """Columns of padding."""
-        words = self.form.of(np.full(BLOCK, self.zero_point, np.int8))[0]
+        words = padding_words(self.form, self.zero_point)
         with loop("i", 0, (high - low) * (self.tap // WORDS)) as i:
             for word in range(WORDS):
                 at = Point((place + low * self.tap + i * WORDS + word,))
-                frame.scratch["rows"].store(at, tirx.const(int(words[word]), "int32"))
+                frame.scratch["rows"].store(at, tirx.const(words[word], "int32"))
 
 
-def expanded_windows(plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, form: Form) -> Windows:
-    """Windows as they are expanded with the fewest instructions."""
+def expanded_windows(
+    plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, form: Form
+) -> Sequence[Windows]:
+    """Windows as they are expanded with the fewest instructions, and with less scratch."""
     window = plane.window
     blocks = channels % BLOCK == 0 and strides[1] == 1
     padded = any(plane.interior(axis) != (0, plane.out[axis]) for axis in (0, 1))
-    kind: type[ExpandedWindows] = LineWindows
     if blocks and window.kernel == (1, 1) and not padded:
-        kind = StandingWindows
-    elif blocks and window.dilations[1] == 1 and strides[3] == channels and plane.out[1] % PIXELS == 0:
-        kind = RowWindows
-    return kind(plane, channels, strides, zero_point, form)
+        return [StandingWindows(plane, channels, strides, zero_point, form)]
+    if not blocks or window.dilations[1] != 1 or strides[3] != channels or plane.out[1] % PIXELS:
+        return [LineWindows(plane, channels, strides, zero_point, form)]
+    rows = RowWindows(plane, channels, strides, zero_point, form)
+    shorter = [replace(rows, most_pairs=pairs) for pairs in range(rows.run // PIXELS - 1, 0, -1)]
+    pairs = [PairWindows(plane, channels, strides, zero_point, form)] if touches_itself(plane) else []
+    return [rows, *shorter, *pairs]

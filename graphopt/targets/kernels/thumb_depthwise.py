@@ -19,8 +19,8 @@ from graphopt.targets.instructions.thumb_depthwise import (
     depthwise_routine,
 )
 from graphopt.targets.instructions.thumb_rows import OFFSET, OFFSET_ROWS
-from graphopt.targets.kernels.base import Frame, Kernel, Task, View
-from graphopt.targets.kernels.depthwise import DepthwiseStrips, as_swapped, swapped
+from graphopt.targets.kernels.base import Frame, Kernel, Task, View, fitting
+from graphopt.targets.kernels.depthwise import DepthwiseStrips, as_swapped, in_strips, swapped
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
@@ -45,7 +45,8 @@ def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, 
     if plane.window.dilations[1] != 1:
         raise Decline("its taps do not stand side by side")
     zero_point = zero_point_of(task.op) + OFFSET
-    kernel = DepthwiseElements(plane, view, zero_point)
+    whole = DepthwiseElements(plane, view, zero_point, channels=len(weight))
+    kernel, forms = fitting(task, in_strips([whole]))
     if weight[0].size > MOST_TAPS or kernel.tile(kernel.pixels).reach > MOST_REACH:
         raise Decline("its windows have too many taps, or are too far apart")
     packed = {
@@ -56,8 +57,8 @@ def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, 
     packed = {name: data.astype(np.int8 if name == "weight" else np.int32) for name, data in packed.items()}
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
-    tile = RegisterTile(kernel.pixels, 1)
-    made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, parameters_of(task))
+    tile, parameters = RegisterTile(kernel.pixels, 1), parameters_of(task)
+    made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, parameters, forms=forms)
     return limited(made, task)
 
 

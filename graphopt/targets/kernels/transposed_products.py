@@ -90,7 +90,7 @@ def phases_by(task: Task[ConvTransposeInteger], by: ProductSet, bias: Array, sca
             raise Decline("some results are reached by no tap")
         places = product(*(range(len(axis.taps)) for axis in kind.axes))
         for at, part in zip(places, kind.each_weight(weight), strict=True):
-            windows = by.windows(kind.plane, part.shape[1], strides, zero_point)
+            windows = by.windows(kind.plane, part.shape[1], strides, zero_point)[0]
             rows = windows.in_order(part)
             products = by.loops(by, kind.plane, as_plane, windows, 1, *rows.shape, True, True, None)
             starts = bias - zero_point * rows.sum(axis=1, dtype=np.int64)

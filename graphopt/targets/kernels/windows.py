@@ -41,6 +41,10 @@ class Windows(Protocol):
     def scratch(self) -> Mapping[str, Scratch]: ...
 
     @property
+    def effort(self) -> float:
+        """About the instructions that bring all windows into place, of windows that have other forms."""
+
+    @property
     def packed(self) -> Mapping[str, Array]:
         """Constants that are read where windows are gathered."""
 
