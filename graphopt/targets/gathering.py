@@ -311,7 +311,7 @@ class Lowering:
             return {}
         nodes, gaps = {layer.region.node for layer in stream.layers}, stream.gaps
         buffers = [self.held(v) for v in gaps]
-        return stream.gaps_within | {
+        return dict(stream.gaps_within) | {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
             if self.gives_way(held)

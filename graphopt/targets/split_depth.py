@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
-from itertools import count, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from graphopt.targets.instructions import products
 from graphopt.targets.requantize import bounds_of
 from graphopt.targets.target import Target
 from graphopt.targets.weights import storage_of
+
+
+MOST_PARTS = 16
 
 
 def split_depth(graph: Graph, target: Target) -> Graph:
@@ -51,10 +54,17 @@ def fits(sums: Value) -> bool:
     return all(np.abs(bounds).max(initial=0) <= products.MOST_SUM for bounds in bounds_of(sums))
 
 
-def in_parts(node: Node, anchor: Node, given: Mapping[Value, Value], product: Node) -> Sequence[Value]:
-    """The results of a fused layer, its ``product`` in as few parts as fit; ``given`` are its operands."""
+def in_parts(node: Node, anchor: Node, given: Mapping[Value, Value], product: Node) -> Sequence[Value] | None:
+    """The results of a fused layer, its ``product`` in as few parts as fit; None if that are too many.
+
+    ``given`` are its operands.
+    """
     assert isinstance(node.op, Fused)
-    *firsts, last = next(parts for n in count(2) if all(map(fits, parts := parts_of(product, n))))
+    blocks = -(-product.inputs[1].type.static_shape[1] // products.BLOCK)
+    fitting = (parts for n in range(2, min(blocks, MOST_PARTS) + 1) if all(map(fits, parts := parts_of(product, n))))
+    *firsts, last = next(fitting, [None])
+    if last is None:
+        return None
     added = {arg(f"part{i}", v.type.dtype, v.type.static_shape): v for i, v in enumerate(firsts)}
     new = dict(zip(anchor.inputs, last.node.inputs, strict=True))
     args = {v.node: arg(v.node.name, new[v].type.dtype, new[v].type.static_shape) for v in anchor.inputs}

@@ -239,19 +239,19 @@ def halves() -> tuple[Value, Value]:
 
 
 REASONS = {
-    "a weight is below -127": np.full((4, 8), -128, np.int8),
-    "its sums may need more than 24 bits": np.full((4, 530), 127, np.int8),
+    "a weight is below -127": np.full((4, 8, 1, 1), -128, np.int8),
+    "its sums may need more than 24 bits": np.full((4, 530, 1, 1), 127, np.int8),
 }
 
 
 @pytest.mark.parametrize("why", REASONS)
 def test_what_would_not_be_exact_is_declined(why: str) -> None:
     weight = REASONS[why]
-    x = arg("x", "int8", (1, weight.shape[1]))
-    y = LinearInteger()(x, constant(weight), constant(np.zeros(4, np.int32)))
+    x = arg("x", "int8", (1, weight.shape[1], 2, 2))
+    y = ConvInteger()(x, constant(weight), constant(np.zeros(4, np.int32)))
     graph = Fuse()(Graph((x,), (Requantize()(y, *halves()),)))
     (call,) = lowered(graph).calls
-    assert call.kernel == "linear" and any(why in other for other in call.how.others)
+    assert call.kernel == "conv_1x1" and any(why in other for other in call.how.others)
     feed = np.full(x.type.static_shape, -128, np.int8)
     assert (graphopt.compile(graph, M4).run(feed) == graph(feed)[0]).all()
 
