@@ -26,9 +26,11 @@ from graphopt.ir import Array, Graph, Op, Value, arg, constant
 
 COUNT, CALLS, ROUNDS = 37_824, 4, 60
 UNARY: dict[str, tuple[Op, str, dict[str, Any], Callable[[Array], Array] | None]] = {
+    "cos": (ops.Cos(), "Cos", {}, np.cos),
     "exp": (ops.Exp(), "Exp", {}, np.exp),
     "log": (ops.Log(), "Log", {}, np.log),
     "sigmoid": (ops.Sigmoid(), "Sigmoid", {}, lambda x: 1 / (1 + np.exp(-x))),
+    "sin": (ops.Sin(), "Sin", {}, np.sin),
     "silu": (ops.Silu(), "Swish", {}, lambda x: x / (1 + np.exp(-x))),
     "tanh": (ops.Tanh(), "Tanh", {}, np.tanh),
     "erf": (ops.Erf(), "Erf", {}, None),

@@ -88,14 +88,13 @@ def digits_from(m: Arithmetic, place: Number) -> list[Number]:
 
 
 def product_digits(m: Arithmetic, factor: Number, digits: list[Number]) -> list[Number]:
-    """The first digits behind the point of a factor of 24 bits times 0.digits, in parts that int32 holds."""
+    """The first four digits behind the point of a factor of 24 bits times 0.digits, in parts that int32 holds."""
     upper, lower = m.keep(factor >> 12), m.keep(factor & 0xFFF)
-    found: list[Number] = []
+    totals: list[Number] = []
     carried: Number = None
     for digit in reversed(digits):
         high = m.keep(upper * digit)
         total = lower * digit + ((high & 15) << 12)
-        total = m.keep(total if carried is None else total + carried)
-        found.insert(0, m.keep(total & 0xFFFF))
-        carried = m.keep((total >> 16) + (high >> 4))
-    return found
+        totals.insert(0, m.keep(total if carried is None else total + carried))
+        carried = (totals[0] >> 16) + (high >> 4)
+    return [m.keep(total & 0xFFFF) for total in totals[:4]]

@@ -12,6 +12,7 @@ from graphopt.ops import (
     Add,
     Celu,
     Conv,
+    Cos,
     Elu,
     Erf,
     Exp,
@@ -20,6 +21,7 @@ from graphopt.ops import (
     Linear,
     Log,
     Mish,
+    Pow,
     ReduceMax,
     ReduceMean,
     ReduceMin,
@@ -28,6 +30,7 @@ from graphopt.ops import (
     Selu,
     Sigmoid,
     Silu,
+    Sin,
     Softmax,
     Softplus,
     Swish,
@@ -39,7 +42,7 @@ COUNT = 1003
 """No multiple of any number of lanes: narrower vectors end the loops."""
 OPS = (
     *(Exp(), Log(), Sigmoid(), Tanh(), Erf(), Silu(), Gelu(), Gelu(tanh=True), Softplus(), Mish(), Elu(), Selu()),
-    *(Celu(alpha=0.7), Swish(alpha=1.5)),
+    *(Celu(alpha=0.7), Swish(alpha=1.5), Sin(), Cos()),
 )
 EDGES = [0.0, -0.0, np.inf, -np.inf, np.nan, 88.7228, 88.73, -87.3, -87.4, -103.9, -104.0, 1e-45, -1e-38, 9.02, 3e38]
 NORMAL = 2.0**-126
@@ -55,6 +58,14 @@ def drawn() -> Array:
     return x[None]
 
 
+def exponents() -> Array:
+    """Of all kinds, many of them integers."""
+    rng = np.random.default_rng(1)
+    return np.where(rng.random((1, COUNT)) < 0.5, rng.permutation(drawn()[0]), rng.integers(-9, 9, (1, COUNT))).astype(
+        np.float32
+    )
+
+
 def results(graph: Graph, target: str, **inputs: Array) -> list[Array]:
     return list(compile(graph, target).measure(inputs, count=False).outputs[0])
 
@@ -65,12 +76,13 @@ def results(graph: Graph, target: str, **inputs: Array) -> list[Array]:
 )
 def test_the_bits_are_those_of_the_evaluator(target: str) -> None:
     x = arg("x", "float32", (1, COUNT))
-    graph = Graph((x,), tuple(op(x) for op in OPS))
+    values = *(op(x) for op in OPS), Pow()(x, constant(exponents()))
+    graph = Graph((x,), values)
     with np.errstate(all="ignore"):
         wanted = graph(drawn())
-    for op, want, got in zip(OPS, wanted, results(graph, target, x=drawn()), strict=True):
+    for value, want, got in zip(values, wanted, results(graph, target, x=drawn()), strict=True):
         same = (want.view(np.int32) == got.view(np.int32)) | (np.isnan(want) & np.isnan(got))
-        assert same.all(), f"{op.name}: {drawn()[~same][:5]} gives {got[~same][:5]}, not {want[~same][:5]}"
+        assert same.all(), f"{value.op.name}: {drawn()[~same][:5]} gives {got[~same][:5]}, not {want[~same][:5]}"
 
 
 @pytest.mark.slow
