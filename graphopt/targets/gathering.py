@@ -318,9 +318,8 @@ class Lowering:
         macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
         arguments: tuple[Piece | int, ...] = (*read, *made.constants)
         node = self.graph.names[region.node]
-        self.calls.append(
-            UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn)
-        )
+        how = replace(made.how, others=(*made.how.others, *self.parts.why.get(region.node, ())))
+        self.calls.append(UnplacedCall(made.name, arguments, made.scratch, result, node, text, how, macs, step, turn))
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
         """The input of the body whose place the result may take: read point by point, and here for the last time."""

@@ -156,6 +156,13 @@ def test_what_has_another_place_is_copied_to_the_second() -> None:
     joined = Concat(axis=1)(y, z, y, conv(x, 4, 1, 1, (0,) * 4, False), x)
     graph = Fuse()(Graph((x,), (conv(joined, 4, 1, 1, (0,) * 4, False), z)))
     assert kernels(graph) == ["identity"] * 3
+    (row, *_) = (row for row in graphopt.compile(graph, "host").manifest["kernels"] if row["operators"] == "identity")
+    copied = [why.partition(" is copied: ")[2] for why in row["others"]]
+    assert copied == [
+        "it is an output",
+        "it has its place in a concatenation",
+        "it is an input, a constant, or one of several results",
+    ]
 
 
 @pytest.mark.parametrize(("channels", "copied"), [((4, 8), []), ((3, 8), ["identity"]), ((3, 5), ["identity"])])
