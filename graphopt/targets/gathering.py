@@ -387,8 +387,9 @@ class Lowering:
         macs = macs_of(region.node) if turn is None else sum(map(macs_of, region.compute))
         arguments: tuple[Piece | int, ...] = (*read, *made.constants)
         node, takes = self.graph.names[region.node], region.node is self.taking
+        how = replace(made.how, others=(*made.how.others, *self.parts.why.get(region.node, ())))
         self.calls.append(
-            UnplacedCall(made.name, arguments, made.scratch, result, node, text, made.how, macs, step, turn, takes)
+            UnplacedCall(made.name, arguments, made.scratch, result, node, text, how, macs, step, turn, takes)
         )
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:

@@ -43,6 +43,8 @@ class Parts:
     layouts: Layouts
     of: Mapping[Value, Part] = field(default_factory=dict)
     joined: frozenset[Node] = frozenset()
+    why: Mapping[Node, Sequence[str]] = field(default_factory=dict)
+    """Of concatenations and slices, why something is copied."""
 
     def place(self, value: Value) -> Part:
         """The value in whose buffer this one is, which is no part: a reshape has the buffer of its operand."""
@@ -109,7 +111,7 @@ def find_parts(graph: Graph, layouts: Layouts, fits: Fits, grain: int = 1) -> Pa
     for node in graph.nodes:
         if isinstance(node.op, Slice):
             finder.see(node)
-    return Parts(finder.layouts, finder.of, frozenset(finder.joined))
+    return Parts(finder.layouts, finder.of, frozenset(finder.joined), finder.why)
 
 
 class Finder:
@@ -120,52 +122,72 @@ class Finder:
         self.of: dict[Value, Part] = {}
         self.joined: set[Node] = set()
         self.outputs = {base(v) for v in graph.outputs}
+        self.why: dict[Node, list[str]] = {}
 
     def join(self, node: Node) -> None:
         """Place operands of a concatenation in its result; one that is a part already stays that."""
         (whole,) = node.results
         for value, layout, start in operands(node, self.layouts[whole]):
             held = base(value)
-            free = held not in self.of and held not in self.outputs and not isinstance(held.op, Input | Constant)
-            if free and self.moves(value, layout, start, but=node):
+            why = self.bound(held) or self.refusal(value, layout, start, but=node)
+            if why is None:
                 self.of[held] = Part(whole, start)
                 self.joined.add(node)
+            else:
+                self.why.setdefault(node, []).append(f"{self.graph.names[value.node]} is copied: {why}")
 
     def see(self, node: Node) -> None:
         """Read a slice where its operand is."""
         (value,), (source,), op = node.results, node.inputs, node.op
         assert isinstance(op, Slice)
-        if value in self.of or value in self.outputs or source.constant is not None:
-            return
         layout, start = self.layouts[source].part(op.axis, op.start, value.type.static_shape[op.axis], op.step)
-        if self.moves(value, layout, start, but=node):
+        why = "its operand is a constant" if source.constant is not None else self.bound(value)
+        why = why or self.refusal(value, layout, start, but=node)
+        if why is None:
             self.of[value] = Part(source, start)
+        else:
+            self.why[node] = [f"it is copied: {why}"]
 
-    def moves(self, value: Value, layout: Layout, start: int, but: Node) -> bool:
-        """Take a layout for a value if all kernels that write and read it allow it, and say so; ``but`` one of them."""
+    def bound(self, held: Value) -> str | None:
+        """Why a value must stay where it is; None if it need not."""
+        if isinstance(held.op, Input | Constant) or len(held.node.results) > 1:
+            return "it is an input, a constant, or one of several results"
+        if held in self.outputs:
+            return "it is an output"
+        return "it has its place in a concatenation" if held in self.of else None
+
+    def refusal(self, value: Value, layout: Layout, start: int, but: Node) -> str | None:
+        """Why a value cannot have a layout; None if all kernels that write and read it allow that, ``but`` one of them.
+
+        Then it has it.
+        """
         before = self.layouts[value]
-        if not layout.orders_as(before) or not self.aligned(value, layout, start):
-            return False
+        if not layout.orders_as(before):
+            return "its axes are in another order"
+        if not self.aligned(value, layout, start):
+            return "it would not be at whole words"
         if layout.dense and before.dense:
-            return True
+            return None
         if isinstance(value.op, Reshape):
-            return False
-        around = {value.node, *self.graph.uses[value]} - {but}
-        tried = {**self.layouts, value: layout}
-        if not all(self.allows(node, layout, tried) for node in around):
-            return False
+            return "it is another shape of a value"
         self.layouts[value] = layout
-        return True
+        around = [value.node, *dict.fromkeys(self.graph.uses[value])]
+        for node in around:
+            if node is not but and not self.allows(node, layout):
+                self.layouts[value] = before
+                return f"{self.graph.names[node]} needs it whole"
+        return None
 
     def aligned(self, value: Value, layout: Layout, start: int) -> bool:
         size = np.dtype(value.type.dtype).itemsize
         apart = [stride for count, stride in zip(layout.shape, layout.apart, strict=False) if count > 1 < stride]
         return not any(size * distance % self.grain for distance in (start, *apart))
 
-    def allows(self, node: Node, layout: Layout, tried: Layouts) -> bool:
+    def allows(self, node: Node, layout: Layout) -> bool:
+        """Whether a node takes a value in a layout, which is tried."""
         if isinstance(node.op, Reshape):
             return layout.dense and layout.is_row_major
-        return node in self.joined or self.fits(node, tried)
+        return node in self.joined or self.fits(node, self.layouts)
 
 
 def regrouped(graph: Graph) -> Graph:
@@ -212,10 +234,13 @@ def ended(values: list[Value], axis: int, source: Value) -> list[Value]:
 
 
 def with_others(op: Concat, inputs: tuple[Value, ...], known: Mapping[Value, Sequence[Node]]) -> tuple[Value, ...]:
-    """The operands, with the result of another concatenation in the place of what it joins; ``known`` by the first."""
-    for at, value in enumerate(inputs):
-        for other in known.get(value, ()):
-            stop = at + len(other.inputs)
-            if other.op == op and stop - at < len(inputs) and inputs[at:stop] == other.inputs:
-                return with_others(op, (*inputs[:at], other.results[0], *inputs[stop:]), known)
+    """The operands, with results of other concatenations in the place of what they join; ``known`` by the first."""
+    others = [other for value in inputs for other in known.get(value, ()) if other.op == op]
+    for other in others:
+        size = len(other.inputs)
+        found = (at for at in range(len(inputs) - size + 1) if inputs[at : at + size] == other.inputs)
+        at = next(found, None)
+        if at is not None and size < len(inputs):
+            inputs = (*inputs[:at], other.results[0], *inputs[at + size :])
+            others += [more for more in known.get(other.results[0], ()) if more.op == op]
     return inputs

@@ -10,7 +10,7 @@ import pytest
 from compiling import check_program, in_long_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tagged import run_tagged
+from tagged import lowered_with_values, run_tagged
 from targets.test_overlap import conv, narrowed
 
 import graphopt
@@ -98,7 +98,7 @@ def check(graph: Graph, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_drawn_on_the_host(data: st.DataObject) -> None:
     graph = drawn(lambda low, high: data.draw(st.integers(low, high)))
@@ -118,3 +118,78 @@ def test_drawn_plans(data: st.DataObject, tmp_path_factory: pytest.TempPathFacto
 @given(data=st.data())
 def test_drawn_on_others(target: str, data: st.DataObject) -> None:
     check_program(drawn(lambda low, high: data.draw(st.integers(low, high))), target)
+
+
+def kernels(graph: Graph, target: str = "x86-64-v3") -> list[str]:
+    """Those of a program that copy."""
+    lowered = lowered_with_values(graph, get_target(target))[1]
+    return [call.text for call in lowered.calls if call.text in ("concat", "slice", "identity")]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("target", ["x86-64-v3", "aarch64", "cortex-m4", "cortex-m55", "cortex-m0"])
+def test_nothing_is_copied(target: str, dtype: str) -> None:
+    """Half of a value goes on by itself, and is joined with all of it."""
+    x = arg("x", dtype, (1, 4, 6, 6))
+    y = conv(x, 16, 3, 1, (1,) * 4, False)
+    low, high = Split(axis=1, sizes=(8, 8)).apply(y).results
+    whole = Concat(axis=1)(low, high, conv(high, 8, 1, 1, (0,) * 4, False))
+    graph = Fuse()(Graph((x,), (conv(whole, 4, 1, 1, (0,) * 4, False),)))
+    assert not kernels(graph, target)
+
+
+def test_concatenations_of_the_same_values_are_parts_of_each_other() -> None:
+    """As in a DenseNet, whose layers read all that were before them."""
+    x = arg("x", "float32", (1, 4, 6, 6))
+    made = [conv(x, 8, 3, 1, (1,) * 4, False)]
+    for _ in range(3):
+        read = Concat(axis=1)(*made) if len(made) > 1 else made[0]
+        made.append(conv(MaxPool(kernel=(3, 3), pads=(1, 1, 1, 1))(read), 8, 1, 1, (0,) * 4, False))
+    graph = Fuse()(Graph((x,), (conv(Concat(axis=1)(*made), 4, 1, 1, (0,) * 4, False),)))
+    assert not kernels(graph)
+
+
+def test_what_has_another_place_is_copied_to_the_second() -> None:
+    """A value that is joined twice, the input, and an output: each by itself."""
+    x = arg("x", "float32", (1, 4, 6, 6))
+    y, z = (conv(x, 8, kernel, 1, (kernel // 2,) * 4, False) for kernel in (1, 3))
+    joined = Concat(axis=1)(y, z, y, conv(x, 4, 1, 1, (0,) * 4, False), x)
+    graph = Fuse()(Graph((x,), (conv(joined, 4, 1, 1, (0,) * 4, False), z)))
+    assert kernels(graph) == ["identity"] * 3
+    (row, *_) = (row for row in graphopt.compile(graph, "host").manifest["kernels"] if row["operators"] == "identity")
+    copied = [why.partition(" is copied: ")[2] for why in row["others"]]
+    assert copied == [
+        "it is an output",
+        "it has its place in a concatenation",
+        "it is an input, a constant, or one of several results",
+    ]
+
+
+@pytest.mark.parametrize(("channels", "copied"), [((4, 8), []), ((3, 8), ["identity"]), ((3, 5), ["identity"])])
+def test_parts_of_bytes_are_at_whole_words_in_c(channels: tuple[int, int], copied: list[str]) -> None:
+    """Routines may read words from where a value begins."""
+    x = arg("x", "int8", (1, 4, 6, 6))
+    joined = Concat(axis=1)(*(conv(x, count, 3, 1, (1,) * 4, False) for count in channels))
+    graph = Fuse()(Graph((x,), (conv(joined, 4, 1, 1, (0,) * 4, False),)))
+    assert kernels(graph, "cortex-m4") in (copied, ["concat"])
+    assert not kernels(graph)
+
+
+def test_rows_in_memory_of_their_own_go_by_rows() -> None:
+    """A layer that writes into a larger value is none of a stream."""
+    x = arg("x", "int8", (1, 1, 6, 6))
+    y = conv(conv(x, 8, 3, 1, (1,) * 4, False), 8, 3, 1, (1,) * 4, False)
+    graph = Fuse()(Graph((x,), (conv(Concat(axis=1)(y, y), 1, 1, 1, (0,) * 4, False),)))
+    lowering = lowered_with_values(graph, get_target("cortex-m4"))[0]
+    assert [lowering.layer(node) is not None for node in lowering.computing] == [True, False, False, True]
+
+
+def test_the_smaller_workspace_is_taken_in_c() -> None:
+    """What is written early to where it is read late is in the way of what lies between."""
+    x = arg("x", "int8", (1, 4, 16, 16))
+    early, y = conv(x, 4, 1, 1, (0,) * 4, False), conv(x, 32, 1, 1, (0,) * 4, False)
+    late = conv(conv(y, 32, 3, 1, (1,) * 4, False), 4, 1, 1, (0,) * 4, False)
+    graph = Fuse()(Graph((x,), (conv(Concat(axis=1)(early, late), 4, 1, 1, (0,) * 4, False),)))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        apart = without_parts(graph, "cortex-m4", monkeypatch).manifest["workspace_bytes"]
+    assert graphopt.compile(graph, "cortex-m4").manifest["workspace_bytes"] <= apart
