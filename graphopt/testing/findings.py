@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from graphopt.errors import InvalidInput
@@ -51,15 +51,18 @@ class Kind:
 
 def smallest(finding: Finding, kind: Kind) -> Finding:
     """The finding on the smallest graph that shows it, as far as a reduction gets in its time."""
-    deadline = time.monotonic() + REDUCE_SECONDS
+    deadline, shown = time.monotonic() + REDUCE_SECONDS, [finding]
 
     def fails(graph: Graph) -> bool:
         found = kind.examine(graph, finding.way, finding.seed) if time.monotonic() < deadline else None
-        return found is not None and found.kind == finding.kind
+        if found is None or found.kind != finding.kind:
+            return False
+        shown.append(found)
+        return True
 
     with suppress(InvalidInput):  # it failed once, and does not again
-        return replace(finding, graph=reduce(finding.graph, fails))
-    return finding
+        reduce(finding.graph, fails)
+    return shown[-1]
 
 
 def write(finding: Finding, folder: Path) -> Path:
