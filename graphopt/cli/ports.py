@@ -1,4 +1,6 @@
-"""Ports of a program as ``--port`` says them: NAME=LAYOUT:DTYPE:SCALE:mean=...:std=...:push_rows, of which any may be missing."""
+"""Ports of a program as ``--port`` says them: NAME=LAYOUT:DTYPE:SCALE:mean=...:std=...:push_rows, all but the first
+of which may be missing.
+"""
 
 from __future__ import annotations
 
