@@ -209,8 +209,15 @@ class Choice:
         for first in (first for first, end in self.spans if end == stop):
             worth = max(self.steps[first:stop]) > bound or (pushed and first == 0)
             if worth and self.floor(first, stop) <= bound:
-                fitting = [part for rows in HEIGHTS if (part := self.streamed(first, stop, rows, bound))]
-                yield from sorted(fitting, key=lambda part: part.instructions)[:1]
+                yield from sorted(self.fitting(first, stop, bound), key=lambda part: part.instructions)[:1]
+
+    def fitting(self, first: int, stop: int, bound: int) -> Iterator[Part]:
+        """Layers as streams of ever fewer rows, up to one that needs no less scratch: fewer rows add more than that."""
+        for rows in HEIGHTS:
+            part = self.streamed(first, stop, rows, bound)
+            yield from [part] if part else []
+            if part and not part.rooms:
+                break
 
     def least(self, instructions: float) -> list[Part]:
         """The parts that hold the fewest bytes of those that add no more than so many instructions to the fewest."""

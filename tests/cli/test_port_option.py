@@ -15,6 +15,7 @@ READ: list[tuple[str, dict[str, Any]]] = [
     ("x=nhwc", {"layout": "nhwc"}),
     ("x=uint8", {"dtype": "uint8"}),
     ("x=nhwc:uint8:1/255", {"layout": "nhwc", "dtype": "uint8", "scale": 1 / 255}),
+    ("x=nhwc:push_rows", {"layout": "nhwc", "push_rows": True}),
     ("x=uint8:mean=1/2:nchw:std=0.5,1e-2", {"dtype": "uint8", "mean": [0.5], "std": [0.5, 0.01]}),
 ]
 
@@ -23,7 +24,7 @@ READ: list[tuple[str, dict[str, Any]]] = [
 def test_what_is_read(text: str, options: dict[str, Any]) -> None:
     (found,), wanted = read_ports([text]).values(), Port(**options)
     assert (found.layout, found.dtype, found.factor) == (wanted.layout, wanted.dtype, wanted.factor)
-    assert (found.means, found.stds) == (wanted.means, wanted.stds)
+    assert (found.means, found.stds, found.push_rows) == (wanted.means, wanted.stds, wanted.push_rows)
 
 
 def test_names_may_have_colons() -> None:
