@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from graphopt.ir import Array, Value
+from graphopt.targets.candidates import Candidate
 from graphopt.targets.debug import Chosen
 from graphopt.targets.kernels import Built
 from graphopt.targets.plan import Plan
@@ -109,8 +110,21 @@ class StreamNote:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """What a program is expected to cost: instructions and cycles of the proxy in one run, and bytes of code."""
+
+    instructions: int
+    cycles: int
+    code_bytes: int
+
+
+@dataclass(frozen=True)
 class Lowered:
-    """All that code generation needs. ``kernels`` has each distinct function once."""
+    """All that code generation needs. ``kernels`` has each distinct function once.
+
+    ``candidates`` has, by the name of a node, the kernels among which its own was chosen, and the place of that;
+    ``predicted`` is None where the costs of the target are not known.
+    """
 
     inputs: tuple[PlacedPort, ...]
     outputs: tuple[PlacedPort, ...]
@@ -119,6 +133,8 @@ class Lowered:
     constants: tuple[tuple[str, Array], ...]
     plan: Plan
     streams: tuple[StreamNote, ...] = ()
+    candidates: Mapping[str, tuple[int, tuple[Candidate, ...]]] = field(default_factory=dict)
+    predicted: Predicted | None = None
 
     @property
     def calls(self) -> tuple[KernelCall, ...]:

@@ -71,9 +71,18 @@ class Lowering:
     """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream."""
 
     def __init__(
-        self, graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, streams: Sequence[Stream] = ()
+        self,
+        graph: Graph,
+        target: Target,
+        options: PortOptions = AS_THEY_ARE,
+        streams: Sequence[Stream] = (),
+        rules: Mapping[str, str] | None = None,
     ) -> None:
         self.graph, self.target, self.options, self.streams = graph, target, options, streams
+        self.rules = rules or {}
+        """By the name of a node, the rule that is to make its kernel, if that is not the usual one."""
+        self.tasks: dict[str, Task[Op]] = {}
+        """What each node that is computed whole was lowered for, by its name."""
         ports = [(graph.names[v.node], v) for v in graph.inputs]
         ports += zip(graph.output_names, graph.outputs, strict=True)
         self.layouts = assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
@@ -118,7 +127,9 @@ class Lowering:
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
-        made = self.made(Task(region, self.target, layouts, out, operand, frozenset(covered)), forms)
+        task = Task(region, self.target, layouts, out, operand, frozenset(covered))
+        self.tasks[self.graph.names[node]] = task
+        made = self.made(task, forms)
         reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
         self.overlaps |= {(held, node.results[0]): overlap for held, overlap in reads.items()}
         for name, values in made.over.items():
@@ -222,11 +233,11 @@ class Lowering:
 
     def made(self, task: Task[Op], forms: Forms) -> MadeKernel:
         """Choose and build the kernel of a task; equal kernels are one function."""
-        choice = choose_kernel(task) if task.region.anchor else elementwise_kernel(task)
+        node = self.graph.names[task.region.node]
+        choice = choose_kernel(task, self.rules.get(node, "")) if task.region.anchor else elementwise_kernel(task)
         kernel = choice.result
         assert kernel is not None
         built = build(task, kernel)
-        node = self.graph.names[task.region.node]
         how = chosen(task, choice, (*forms, *built.scalars))
         tell_kernel(node, kernel.name, how)
         constants = tuple(self.constant(node, *c) for c in built.constants)

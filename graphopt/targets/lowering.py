@@ -10,8 +10,11 @@ from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, verify
 from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.calls import Lowered, StreamNote
+from graphopt.targets.choice import chosen_kernels
+from graphopt.targets.costs import costs_of
 from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
+from graphopt.targets.predict import predicted
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.stepwise import stepwise
 from graphopt.targets.streams import FREE, GRAIN, Choice, Part
@@ -32,7 +35,13 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
     whole = Lowering(graph, target, options)
     lowered = whole.run()
     if target.codegen == "c":
-        lowered = by_rows(whole, lowered)
+        choice = chosen_kernels(whole)
+        if choice.rules:
+            whole = Lowering(graph, target, options, rules=choice.rules)
+            lowered = whole.run()
+        lowered = replace(by_rows(whole, lowered), candidates=choice.noted)
+        known = costs_of(target)
+        lowered = lowered if known is None else replace(lowered, predicted=predicted(lowered, known))
     check_budget(lowered, target)
     return lowered
 
@@ -40,10 +49,12 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE) -> L
 def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
     """The program with streams: where they save memory for few instructions, and wherever it else exceeds the RAM.
 
+    They are more code, so where the fewest bytes are wanted, only what exceeds the RAM goes by rows.
+
     What the buffers of a cut really need is known once they have places. If it is too much, the next cut needs less.
     """
     choice, ram = Choice(whole), whole.target.ram
-    best, parts = lowered, choice.least(FREE * choice.total)
+    best, parts = lowered, [] if whole.target.optimize == "size" else choice.least(FREE * choice.total)
     if any(part.stream for part in parts):
         best = least_of(lowered, with_streams(whole, parts))
     bound = ram or 0
@@ -59,7 +70,7 @@ def by_rows(whole: Lowering, lowered: Lowered) -> Lowered:
 
 def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:
     streams = [part.stream for part in parts if part.stream is not None]
-    made = Lowering(whole.graph, whole.target, whole.options, streams).run()
+    made = Lowering(whole.graph, whole.target, whole.options, streams, whole.rules).run()
     notes = []
     for part in parts:
         if part.stream is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,7 @@ from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.mve_addition import ADD_SCALED
-from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View, kernel_rule, kernel_variant
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.mve_addition import Addition, addition_of
@@ -33,7 +33,7 @@ from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.row_windows import expanded_windows
+from graphopt.targets.kernels.row_windows import expanded_windows, gathered_windows
 from graphopt.targets.kernels.scaling import (
     bounds_by_channel,
     limited,
@@ -367,7 +367,10 @@ def by_pairs(form: products.Form) -> ProductSet:
     )
 
 
-PAIRS = {"balanced": by_pairs(products.PACKED), "speed": by_pairs(products.WIDE)}
+PAIRS = by_pairs(products.PACKED)
+WIDE_PAIRS = by_pairs(products.WIDE)
+GATHERED_PAIRS = replace(PAIRS, windows=partial(gathered_windows, form=products.PACKED), planar=None)
+"""For any windows the same few routines, which are few bytes: they are gathered into lines first."""
 VECTORS = ProductSet(
     {
         (False, True): mve_products.MULTIPLY_WINDOWS,
@@ -400,7 +403,23 @@ ARMV6M = by_elements(BY_CHANNEL, by_element=False)
 @kernel_rule(ConvInteger, isa="dsp")
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return convolved(task, PAIRS[task.target.optimize])
+    return convolved(task, PAIRS)
+
+
+@kernel_variant(conv_by_products, "wide weights")
+def conv_by_wide_products(task: Task[ConvInteger]) -> Kernel:
+    """With weights of 16 bits, which need no unpacking."""
+    if task.op.group > 1:
+        raise Decline("it has groups")
+    return convolved(task, WIDE_PAIRS)
+
+
+@kernel_variant(conv_by_products, "gathered windows")
+def conv_by_gathered_products(task: Task[ConvInteger]) -> Kernel:
+    """By fewer bytes of code."""
+    if task.op.group > 1:
+        raise Decline("it has groups")
+    return convolved(task, GATHERED_PAIRS)
 
 
 @kernel_rule(ConvInteger, isa="mve")
@@ -422,7 +441,13 @@ def conv_by_armv6m(task: Task[ConvInteger]) -> Kernel:
 @kernel_rule(LinearInteger, isa="dsp")
 def linear_by_products(task: Task[LinearInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return multiplied(task, PAIRS[task.target.optimize])
+    return multiplied(task, PAIRS)
+
+
+@kernel_variant(linear_by_products, "wide weights")
+def linear_by_wide_products(task: Task[LinearInteger]) -> Kernel:
+    """With weights of 16 bits, which need no unpacking."""
+    return multiplied(task, WIDE_PAIRS)
 
 
 @kernel_rule(LinearInteger, isa="mve")

@@ -112,11 +112,17 @@ class RowWindows(ExpandedWindows):
 def expanded_windows(plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, form: Form) -> Windows:
     """Windows as they are expanded with the fewest instructions."""
     window = plane.window
+    if channels % BLOCK or strides[1] != 1 or window.kernel == (1, 1):
+        return gathered_windows(plane, channels, strides, zero_point, form)
+    if window.dilations[1] == 1 and strides[3] == channels and plane.out[1] % PIXELS == 0:
+        return RowWindows(plane, channels, strides, zero_point, form)
+    return LineWindows(plane, channels, strides, zero_point, form)
+
+
+def gathered_windows(plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, form: Form) -> Windows:
+    """Windows that are gathered into lines, unless they are single taps that can be expanded where they stand."""
     blocks = channels % BLOCK == 0 and strides[1] == 1
     padded = any(plane.interior(axis) != (0, plane.out[axis]) for axis in (0, 1))
-    kind: type[ExpandedWindows] = LineWindows
-    if blocks and window.kernel == (1, 1) and not padded:
-        kind = StandingWindows
-    elif blocks and window.dilations[1] == 1 and strides[3] == channels and plane.out[1] % PIXELS == 0:
-        kind = RowWindows
+    standing = blocks and plane.window.kernel == (1, 1) and not padded
+    kind: type[ExpandedWindows] = StandingWindows if standing else LineWindows
     return kind(plane, channels, strides, zero_point, form)
