@@ -36,18 +36,20 @@ import_tvm()
 from graphopt.targets.artifact import project_files  # noqa: E402 (TVM is imported first)
 from graphopt.targets.calls import Lowered  # noqa: E402
 from graphopt.targets.costs import Costs, Known  # noqa: E402
-from graphopt.targets.instructions import INSTRUCTIONS  # noqa: E402
+from graphopt.targets.instructions import INSTRUCTIONS, Instruction, find_instruction  # noqa: E402
 from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators  # noqa: E402
 from graphopt.targets.kernels.base import every_kernel  # noqa: E402
 from graphopt.targets.ports import native_io  # noqa: E402
 from graphopt.targets.predict import driver_work  # noqa: E402
 from graphopt.targets.region import is_elementwise, lowerable  # noqa: E402
+from graphopt.targets.routine_text import of_routine  # noqa: E402
 from graphopt.targets.work import Work, work_of  # noqa: E402
+from count_routines import Equations, counted_routines  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "graphopt" / "targets" / "costs"
 NETS = 40
 MOST_VARIANTS = 4
-DIGITS = 4
+DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,20 @@ def fitted(rows: Sequence[tuple[Mapping[str, float], float]], least: int = 2) ->
     weights = 1 / np.maximum(wanted, 40)
     scale = np.maximum(np.abs(whole * weights[:, None]).max(axis=0), 1e-12)
     found = nnls(whole * weights[:, None] / scale, wanted * weights, maxiter=100 * len(names))[0] / scale
-    return {name: float(f"{value:.{DIGITS}g}") for name, value in zip(names, found, strict=True)}
+    return {name: rounded(value) for name, value in zip(names, found, strict=True)}
+
+
+def fitted_routine(rows: Equations, column: int) -> dict[str, float]:
+    """The coefficients of least relative errors of one routine, of any sign: nothing else is in its counts."""
+    names = list(rows[0][0])
+    whole = np.array([[row[0][name] for name in names] for row in rows])
+    wanted = np.array([row[column] for row in rows], float)
+    found = np.linalg.lstsq(whole / wanted[:, None], np.ones(len(wanted)), rcond=1e-9)[0]
+    return {name: rounded(value) for name, value in zip(names, found, strict=True)}
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 def fit(all_measured: Sequence[Measured], machine: Target) -> Costs:
@@ -212,26 +227,35 @@ def fit(all_measured: Sequence[Measured], machine: Target) -> Costs:
         for name, size in m.routines.items():
             sizes[name].append(size)
     routines = {n: float(np.median(s)) for n, s in sizes.items() if 2 * len(s) > programs[n]}
-    nothing = Known(Costs({}, {}, {}, {}, {}), machine)
+    told = list(counted_routines(untold(machine), machine).values())
+    alone = [{n: c for rows in told for n, c in fitted_routine(rows, column).items()} for column in (1, 2)]
+    known = Known(Costs(*alone, {}, routines, {}), machine)
     kernels = [k for m in all_measured for k in m.kernels]
 
-    def rows(of: Callable[[Counted], int], text: int) -> list[tuple[Mapping[str, float], float]]:
+    def rows(of: Callable[[Counted], int], column: int) -> list[tuple[Mapping[str, float], float]]:
+        """What is not known of each kernel, and what of its count is left for that."""
         found = []
         for kernel in kernels:
-            unknown = {n: t for n, t in kernel.work.done.items() if nothing.line(n) is None}
-            told = Work(Counter({n: t for n, t in kernel.work.done.items() if n not in unknown}))
-            found.append((unknown, of(kernel) - nothing.run(told)[text]))
+            done = kernel.work.done
+            rest = {n: t for n, t in done.items() if n not in alone[0] and known.line(n) is None}
+            routines_alone = Work(Counter({n: t for n, t in done.items() if n not in rest}))
+            found.append((rest, of(kernel) - known.run(routines_alone)[column]))
         return found
 
-    known = Known(Costs({}, {}, {}, routines, {}), machine)
     code = [({n: t for n, t in k.work.written.items() if not known.shares(n)}, float(k.code)) for k in kernels]
     return Costs(
-        fitted(rows(lambda k: k.instructions, 0)),
-        fitted(rows(lambda k: k.cycles, 1)),
+        alone[0] | fitted(rows(lambda k: k.instructions, 0)),
+        alone[1] | fitted(rows(lambda k: k.cycles, 1)),
         fitted(code),
         dict(sorted(routines.items())),
         fitted([(features, float(size)) for features, size in (m.driver for m in all_measured)]),
     )
+
+
+def untold(machine: Target) -> list[Instruction]:
+    """The routines in assembly whose text does not tell what they cost."""
+    found = [find_instruction(name, machine) for name in dict.fromkeys(name for name, _ in INSTRUCTIONS)]
+    return [one for one in found if one.naked and one.spans and not of_routine(one)]
 
 
 def report(costs: Costs, all_measured: Sequence[Measured], machine: Target) -> None:

@@ -28,7 +28,7 @@ SLOWER = 1.4
 """Instructions of "size", in those of "balanced"."""
 LARGER = 1.25
 """Bytes of flash of "balanced", in those of "size"."""
-ALIKE = 0.01
+ALIKE = 0.03
 """Cycles of one layer that differ by less are equal."""
 ROUNDS = 8
 """Each of "size" and "balanced" is bounded by the other; in practice two rounds are enough."""

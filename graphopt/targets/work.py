@@ -25,6 +25,8 @@ from graphopt.targets.tir import Expr
 
 MOST_POINTS = 1 << 18
 """Beyond so many turns of loops, bounds are taken in the middle of the loops around them."""
+MODULI = (2, 4, 8, 16)
+"""What routines do at once, in their loops: what is left over is done in another way."""
 FUNCTION = "function"
 """The name of what each kernel does once."""
 
@@ -255,6 +257,9 @@ def term_texts(spans: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]) -> tu
         texts |= dict.fromkeys(product_of(runs[: i + 1]) for i in range(len(runs)))
         if re.search("[a-z]", size):
             texts[product_of([size, *runs])] = None
+    for text in list(texts):
+        for number in sorted(set(re.findall("[a-z_]+", text))):
+            texts |= {re.sub(rf"\b{number}\b", f"({number} % {n})", text): None for n in MODULI}
     return tuple((text, compile(text.replace("/", "//"), text, "eval")) for text in texts)
 
 
@@ -265,7 +270,10 @@ def product_of(factors: Sequence[str]) -> str:
 
 
 def terms_of(routine: Instruction) -> tuple[tuple[str, CodeType], ...]:
-    """What the time of a routine is linear in, beside the number of calls: the bytes and the runs of its spans."""
+    """What the time of a routine is linear in, beside the number of calls: the bytes and the runs of its spans.
+
+    These come first; then the same of what is left over of each number, where a loop does several at once.
+    """
     return term_texts(tuple((span.size, span.repeats) for span in routine.spans.values()))
 
 
