@@ -15,7 +15,7 @@ from graphopt.targets import Target
 from graphopt.targets.instructions import Instruction, definition
 from graphopt.targets.work import terms_of
 
-CALLS = 96
+CALLS = 160
 MOST = {"rows": 8, "columns": 8, "lines": 12, "runs": 5, "pixels": 16, "count": 40, "length": 60, "size": 40}
 """The largest numbers that are drawn, by the operand; of others 64."""
 SMALLEST, EVEN = {"pixels": 2}, {"pixels"}

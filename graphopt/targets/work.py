@@ -27,6 +27,8 @@ MOST_POINTS = 1 << 18
 """Beyond so many turns of loops, bounds are taken in the middle of the loops around them."""
 MODULI = (2, 4, 8, 16)
 """What routines do at once, in their loops: what is left over is done in another way."""
+VECTOR = 16
+"""Bytes of a vector, of which loops that predicate their tails do whole ones."""
 FUNCTION = "function"
 """The name of what each kernel does once."""
 
@@ -249,17 +251,29 @@ def numbers_of(routine: Instruction, arguments: Sequence[Expr], points: Points) 
     return found
 
 
+Spans = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
 @cache
-def term_texts(spans: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]) -> tuple[tuple[str, CodeType], ...]:
+def term_texts(spans: Spans, depth: int, lanes: int) -> tuple[tuple[str, CodeType], ...]:
+    """The terms of a routine that sums so many products at once, in so many results."""
     texts: dict[str, None] = {}
     for size, repeats in spans:
         runs = [count for count, _ in repeats if not count.isdigit()]
         texts |= dict.fromkeys(product_of(runs[: i + 1]) for i in range(len(runs)))
         if re.search("[a-z]", size):
             texts[product_of([size, *runs])] = None
+    if depth:
+        sets = [frozenset(numbers_in(text)) for text in texts]
+        together = {a | b for a in sets for b in sets} - set(sets)
+        texts |= dict.fromkeys(sorted(" * ".join(sorted(one)) for one in together))
     for text in list(texts):
-        for number in sorted(set(re.findall("[a-z_]+", text))):
-            texts |= {re.sub(rf"\b{number}\b", f"({number} % {n})", text): None for n in MODULI}
+        blocks = re.sub(r"\bdepth\b", f"((depth + {depth - 1}) / {depth})", text) if depth else text
+        texts[re.sub(r"\bchannels\b", f"((channels + {lanes - 1}) / {lanes})", blocks)] = None
+    for text in list(texts):
+        for number in numbers_in(text):
+            others = [*(f"({number} % {n})" for n in MODULI), f"(({number} + {VECTOR - 1}) / {VECTOR})"]
+            texts |= {re.sub(rf"\b{number}\b", other, text): None for other in others}
     return tuple((text, compile(text.replace("/", "//"), text, "eval")) for text in texts)
 
 
@@ -272,9 +286,16 @@ def product_of(factors: Sequence[str]) -> str:
 def terms_of(routine: Instruction) -> tuple[tuple[str, CodeType], ...]:
     """What the time of a routine is linear in, beside the number of calls: the bytes and the runs of its spans.
 
-    These come first; then the same of what is left over of each number, where a loop does several at once.
+    These come first; then what is summed in all, in whole blocks of depth and of channels, and the same of what is left
+    over of each number, where a loop does several at once, and of its vectors.
     """
-    return term_texts(tuple((span.size, span.repeats) for span in routine.spans.values()))
+    spans = tuple((span.size, span.repeats) for span in routine.spans.values())
+    return term_texts(spans, routine.depth, routine.lanes)
+
+
+def numbers_in(text: str) -> list[str]:
+    """The operands that an expression names."""
+    return sorted(set(re.findall("[a-z_]+", text)))
 
 
 def counted_variables(body: tirx.Stmt) -> set[Var]:
