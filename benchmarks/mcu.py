@@ -88,7 +88,9 @@ def measured(shared: Path, name: str) -> dict[str, Any]:
         if not all(np.array_equal(a[0], b[0]) for a, b in zip(run.outputs, want, strict=True)):
             raise SystemExit(f"{name} on {core} with {options} gives other bytes than the host")
         sizes = {"code": program.sizes.code, "weights": program.sizes.weights, "workspace": program.sizes.workspace}
-        return {"instructions": run.instructions, **sizes, "stack": program.manifest.get("stack_bytes")}
+        sizes["flash"] = sizes["code"] + sizes["weights"]
+        took = {"instructions": run.instructions, "cycles": run.cycles, **sizes}
+        return {**took, "stack": program.manifest.get("stack_bytes"), **errors(program, took)}
 
     last = {graph.names[v.node]: "nhwc" for v in graph.inputs if v.type.rank == 4}
     ports: dict[str, Any] = {"moved": bool(last), "layout": last, "io_in_arena": True}
@@ -96,8 +98,16 @@ def measured(shared: Path, name: str) -> dict[str, Any]:
         **{core: counted(core) for core in CORES},
         "with ports": counted("cortex-m4", **ports),
         "least": counted("cortex-m4", ram=least_ram(graph, last), **ports),
+        "size": counted("cortex-m4", optimize="size"),
         "speed": counted("cortex-m4", optimize="speed"),
     }
+
+
+def errors(program: Program, took: dict[str, Any]) -> dict[str, float]:
+    """By how much the predictions of a program are off, where there are any."""
+    predicted = program.manifest.get("predicted", {})
+    pairs = (("instructions", "instructions"), ("cycles", "cycles"), ("code", "code_bytes"))
+    return {f"{name} error": predicted[key] / took[name] - 1 for name, key in pairs if key in predicted}
 
 
 def least_ram(graph: Graph, layout: dict[str, str]) -> int:
@@ -132,10 +142,16 @@ def figures_table(title: str, rows: Rows, columns: tuple[tuple[str, str, str], .
     for heading, *_ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in rows.items():
-        table.add_row(name, *(f"{row[program][figure]:,}" for _, program, figure in columns))
+        table.add_row(name, *(cell(row[program][figure]) for _, program, figure in columns))
     return table
 
 
+def cell(figure: float) -> str:
+    return f"{figure:+.1%}" if isinstance(figure, float) else f"{figure:,}"
+
+
+OPTIMIZED = {"size": "size", "balanced": "cortex-m4", "speed": "speed"}
+"""The programs by what they were optimized for."""
 SIZES = ("code", "weights", "stack", "workspace")
 TABLES = {
     "int8 on cortex-m4, bytes; with ports: with inputs, channels last, and outputs": (
@@ -152,11 +168,16 @@ TABLES = {
         ("least", "least", "workspace"),
         ("instructions", "least", "instructions"),
     ),
-    "int8 on cortex-m4, optimize=": (
-        ("balanced", "cortex-m4", "instructions"),
-        ("weights", "cortex-m4", "weights"),
-        ("speed", "speed", "instructions"),
-        ("weights", "speed", "weights"),
+    **{
+        f"int8 on cortex-m4, optimize={optimize}": tuple(
+            (figure, program, figure) for figure in ("instructions", "cycles", "code", "weights", "flash")
+        )
+        for optimize, program in OPTIMIZED.items()
+    },
+    "int8 on cortex-m4: errors of what was predicted": tuple(
+        (f"{optimize}: {figure}", program, f"{figure} error")
+        for optimize, program in OPTIMIZED.items()
+        for figure in ("instructions", "cycles", "code")
     ),
 }
 

@@ -22,6 +22,9 @@ SMALLEST, EVEN = {"pixels": 2}, {"pixels"}
 BUFFER = 1 << 19
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
+MARK = '__attribute__((noinline, used)) void region_{}(void) {{ __asm volatile("" ::: "memory"); }}'
+"""A function at whose address the counter begins or ends."""
+
 Equations = list[tuple[dict[str, float], int, int]]
 """By the names of ``Work`` what calls do, and the instructions and cycles that they take."""
 
@@ -40,7 +43,10 @@ def drawn_numbers(routine: Instruction, rng: np.random.Generator) -> dict[str, i
 
 def call_of(routine: Instruction, numbers: dict[str, int]) -> str:
     pointers = iter(range(8))
-    given = [f"(void *)buffers[{next(pointers)}]" if d.endswith("*") else str(numbers[n]) for n, d in routine.operands.items()]
+    given = [
+        f"(void *)buffers[{next(pointers)}]" if d.endswith("*") else str(numbers[n])
+        for n, d in routine.operands.items()
+    ]
     return f"    region_start(); {routine.name}({', '.join(given)}); region_stop();"
 
 
@@ -52,7 +58,7 @@ def counted_routines(routines: Sequence[Instruction], machine: Target) -> dict[s
         "#include <stddef.h>",
         '#include "harness.h"',
         f"static int32_t buffers[4][{BUFFER // 4}];",
-        *('__attribute__((noinline, used)) void region_%s(void) { __asm volatile("" ::: "memory"); }' % s for s in ("start", "stop")),
+        *(MARK.format(end) for end in ("start", "stop")),
         *map(definition, routines),
         "int main(void)\n{\n    region_start(); region_stop();",
         *(call_of(*call) for call in calls),
@@ -69,7 +75,9 @@ def counted_routines(routines: Sequence[Instruction], machine: Target) -> dict[s
         plugin = ",".join([str(build_counter(folder)), *places, "thumb=1"])
         command = [require(machine.runner.emulator, machine.runner.package), "-M", machine.runner.machine]
         command += ["-plugin", plugin, "-display", "none", "-monitor", "none", "-serial", "none"]
-        errors = run_emulator([*command, "-semihosting-config", "enable=on,target=native", "-kernel", str(image)], folder)
+        errors = run_emulator(
+            [*command, "-semihosting-config", "enable=on,target=native", "-kernel", str(image)], folder
+        )
     counts = [(int(a), int(b)) for a, b in re.findall(r"^region (\d+) (\d+)$", errors, re.MULTILINE)]
     empty, found = counts[0], dict[str, Equations]()
     for (routine, numbers), (instructions, cycles) in zip(calls, counts[1:], strict=True):

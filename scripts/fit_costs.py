@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from graphopt.ir import Array, Graph, Value, arg, bind_batch, constant
-from graphopt.ops import Add, AveragePool, Conv, Linear, MaxPool, ReduceMean, Relu, Reshape, Sigmoid
+from graphopt.ir import Graph, Value, arg, bind_batch, constant
+from graphopt.ops import Add, AveragePool, Conv, Linear, MaxPool, ReduceMean, Relu, Sigmoid
 from graphopt.passes import Fuse, Quantize, optimize
 from graphopt.runtime import Program
 from graphopt.runtime.build import code_bytes, symbols, write_files
@@ -33,18 +33,18 @@ from graphopt.targets.import_tvm import import_tvm
 
 import_tvm()
 
+from count_routines import Equations, counted_routines  # noqa: E402
+
 from graphopt.targets.artifact import project_files  # noqa: E402 (TVM is imported first)
-from graphopt.targets.calls import Lowered  # noqa: E402
 from graphopt.targets.costs import Costs, Known  # noqa: E402
-from graphopt.targets.instructions import INSTRUCTIONS, Instruction, find_instruction  # noqa: E402
 from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators  # noqa: E402
+from graphopt.targets.instructions import INSTRUCTIONS, Instruction, find_instruction  # noqa: E402
 from graphopt.targets.kernels.base import every_kernel  # noqa: E402
 from graphopt.targets.ports import native_io  # noqa: E402
 from graphopt.targets.predict import driver_work  # noqa: E402
 from graphopt.targets.region import is_elementwise, lowerable  # noqa: E402
 from graphopt.targets.routine_text import of_routine  # noqa: E402
 from graphopt.targets.work import Work, work_of  # noqa: E402
-from count_routines import Equations, counted_routines  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "graphopt" / "targets" / "costs"
 NETS = 40
@@ -68,7 +68,9 @@ class Drawing:
     def bias(self, channels: int) -> Value:
         return constant(self.rng.normal(0, 0.1, channels).astype(np.float32))
 
-    def conv(self, x: Value, out: int, kernel: tuple[int, int], stride: int, group: int = 1, relu: bool = True) -> Value:
+    def conv(
+        self, x: Value, out: int, kernel: tuple[int, int], stride: int, group: int = 1, relu: bool = True
+    ) -> Value:
         channels = x.type.static_shape[1]
         pads = tuple((k - 1) // 2 for k in kernel)
         op = Conv(strides=(stride, stride), pads=(*pads, *pads), group=group)
@@ -175,7 +177,9 @@ def measured(graph: Graph, machine: Target, variant: int) -> Measured:
     assert run.per_kernel is not None and run.cycles_per_kernel is not None
     works = {name: work_of(built.function) for name, built in lowered.kernels.items()}
     sizes, whole = function_bytes(program)
-    counts = dict(zip((c.kernel for c in lowered.calls), zip(run.per_kernel, run.cycles_per_kernel, strict=True), strict=True))
+    counts = dict(
+        zip((c.kernel for c in lowered.calls), zip(run.per_kernel, run.cycles_per_kernel, strict=True), strict=True)
+    )
     kernels = [Counted(works[k], *counts[k], sizes[f"model_{k}"]) for k in works]
     called = {name for work in works.values() for name in work.written}
     routines: Counter[str] = Counter()

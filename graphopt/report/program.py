@@ -71,8 +71,8 @@ class StreamRow:
 class CandidateRow:
     """A kernel that a layer could have had, by its rule, and whether it was chosen.
 
-    What it was expected to cost: instructions and cycles of the proxy in one run, bytes of flash if no other layer shared
-    any with it, and bytes of RAM for itself.
+    What it was expected to cost: instructions and cycles of the proxy in one run, bytes of flash if no other layer
+    shared any with it, and bytes of RAM for itself.
     """
 
     node: str
@@ -86,7 +86,7 @@ class CandidateRow:
 
 @dataclass(frozen=True)
 class PredictedCosts:
-    """What a program was expected to cost: one run in instructions and in cycles of the proxy, and the bytes of code."""
+    """What a program was expected to cost: one run in instructions and cycles of the proxy, and the bytes of code."""
 
     instructions: int
     cycles: int

@@ -291,8 +291,13 @@ CHECK = fields(
         "candidates": listed(
             fields(
                 {
-                    **{"node": text, "rule": text, "chosen": flag, "instructions": COUNT, "cycles": COUNT},
-                    **{"flash_bytes": SIZE, "scratch_bytes": SIZE},
+                    "node": text,
+                    "rule": text,
+                    "chosen": flag,
+                    "instructions": COUNT,
+                    "cycles": COUNT,
+                    "flash_bytes": SIZE,
+                    "scratch_bytes": SIZE,
                 }
             )
         ),

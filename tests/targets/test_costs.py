@@ -45,7 +45,8 @@ def test_loops_are_counted_without_running_through_them() -> None:
 
 
 def test_the_text_of_a_single_loop_tells_its_costs() -> None:
-    body = "push {r4-r7, lr}\nmov r3, #6\n1:\nldrsb r4, [r1], #1\nldrsb r5, [r1], #1\nsubs r3, r3, #1\nbne 1b\npop {r4-r7, pc}"
+    loaded = "ldrsb r4, [r1], #1\nldrsb r5, [r1], #1"
+    body = f"push {{r4-r7, lr}}\nmov r3, #6\n1:\n{loaded}\nsubs r3, r3, #1\nbne 1b\npop {{r4-r7, pc}}"
     counted = costs_by_text("one", body, None)["one"]
     assert counted.instructions == 3 + 6 * 4
     assert counted.cycles == (5 + 1 + 6) + 6 * (4 + 1 + 2)
@@ -67,7 +68,8 @@ def test_costs_are_those_of_the_most_special_set() -> None:
     assert KERNEL_RULES
     m4, m7 = (costs_of(graphopt.get_target(core)) for core in (M4, "cortex-m7"))
     assert m4 is not None and m7 is not None and m4.costs is m7.costs
-    assert costs_of(graphopt.get_target("x86-64-v3")) is None
+    for other in ("x86-64-v3", "cortex-m55", "cortex-m3"):  # whose own kernels were not measured
+        assert costs_of(graphopt.get_target(other)) is None
     routine = find_instruction("multiply_pairs", graphopt.get_target(M4))
     assert m4.shares(routine.name)
     assert m4.routine(routine.name) > 400

@@ -9,6 +9,7 @@ from functools import cache
 from importlib import resources
 
 from graphopt.targets.instructions import INSTRUCTIONS, find_instruction
+from graphopt.targets.kernels.base import KERNEL_RULES
 from graphopt.targets.lookup import HasSets
 from graphopt.targets.routine_text import Lines, bytes_by_text, of_routine
 from graphopt.targets.work import Work
@@ -93,6 +94,7 @@ def read_costs(isa: str) -> Costs | None:
 
 
 def costs_of(target: HasSets) -> Known | None:
-    """The costs of a target, by the most special of its instruction sets of which they were measured."""
-    found = next((costs for isa in target.sets if (costs := read_costs(isa)) is not None), None)
+    """The costs of a target, if they were measured of the most special of its instruction sets that has kernels."""
+    special = {isa for _, isa in KERNEL_RULES}
+    found = next((read_costs(isa) for isa in target.sets if isa in special), None)
     return None if found is None else Known(found, target)
