@@ -88,7 +88,9 @@ def measured(shared: Path, name: str) -> dict[str, Any]:
         if not all(np.array_equal(a[0], b[0]) for a, b in zip(run.outputs, want, strict=True)):
             raise SystemExit(f"{name} on {core} with {options} gives other bytes than the host")
         sizes = {"code": program.sizes.code, "weights": program.sizes.weights, "workspace": program.sizes.workspace}
-        return {"instructions": run.instructions, **sizes, "stack": program.manifest.get("stack_bytes")}
+        sizes["flash"] = sizes["code"] + sizes["weights"]
+        took = {"instructions": run.instructions, "cycles": run.cycles, **sizes}
+        return {**took, "stack": program.manifest.get("stack_bytes"), **errors(program, took)}
 
     last = {graph.names[v.node]: "nhwc" for v in graph.inputs if v.type.rank == 4}
     ports: dict[str, Any] = {"moved": bool(last), "layout": last, "io_in_arena": True}
@@ -97,6 +99,7 @@ def measured(shared: Path, name: str) -> dict[str, Any]:
         "with ports": counted("cortex-m4", **ports),
         "least": counted("cortex-m4", ram=least_ram(graph, layout=last, io_in_arena=True), **ports),
         **({"pushed": counted("cortex-m4", **pushed(graph, last))} if last else {}),
+        "size": counted("cortex-m4", optimize="size"),
         "speed": counted("cortex-m4", optimize="speed"),
     }
 
@@ -105,6 +108,13 @@ def pushed(graph: Graph, last: dict[str, str]) -> dict[str, Any]:
     """The options of a program whose input comes row by row, with the least RAM."""
     ports = {name: Port(layout="nhwc", push_rows=True) for name in last}
     return {"moved": True, "ports": ports, "ram": least_ram(graph, ports=ports)}
+
+
+def errors(program: Program, took: dict[str, Any]) -> dict[str, float]:
+    """By how much the predictions of a program are off, where there are any."""
+    predicted = program.manifest.get("predicted", {})
+    pairs = (("instructions", "instructions"), ("cycles", "cycles"), ("code", "code_bytes"))
+    return {f"{name} error": predicted[key] / took[name] - 1 for name, key in pairs if key in predicted}
 
 
 def least_ram(graph: Graph, **options: Any) -> int:
@@ -139,11 +149,17 @@ def figures_table(title: str, rows: Rows, columns: tuple[tuple[str, str, str], .
     for heading, *_ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in rows.items():
-        cells = (f"{row[program][figure]:,}" if program in row else "" for _, program, figure in columns)
+        cells = (cell(row[program][figure]) if program in row else "" for _, program, figure in columns)
         table.add_row(name, *cells)
     return table
 
 
+def cell(figure: float) -> str:
+    return f"{figure:+.1%}" if isinstance(figure, float) else f"{figure:,}"
+
+
+OPTIMIZED = {"size": "size", "balanced": "cortex-m4", "speed": "speed"}
+"""The programs by what they were optimized for."""
 SIZES = ("code", "weights", "stack", "workspace")
 TABLES = {
     "int8 on cortex-m4, bytes; with ports: with inputs, channels last, and outputs": (
@@ -162,11 +178,16 @@ TABLES = {
         ("rows pushed", "pushed", "workspace"),
         ("instructions", "pushed", "instructions"),
     ),
-    "int8 on cortex-m4, optimize=": (
-        ("balanced", "cortex-m4", "instructions"),
-        ("weights", "cortex-m4", "weights"),
-        ("speed", "speed", "instructions"),
-        ("weights", "speed", "weights"),
+    **{
+        f"int8 on cortex-m4, optimize={optimize}": tuple(
+            (figure, program, figure) for figure in ("instructions", "cycles", "code", "weights", "flash")
+        )
+        for optimize, program in OPTIMIZED.items()
+    },
+    "int8 on cortex-m4: errors of what was predicted": tuple(
+        (f"{optimize}: {figure}", program, f"{figure} error")
+        for optimize, program in OPTIMIZED.items()
+        for figure in ("instructions", "cycles", "code")
     ),
 }
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from graphopt.targets import Port as Port
     from graphopt.targets import Target as Target
     from graphopt.targets import compile as compile
+    from graphopt.targets import cost as cost
     from graphopt.targets import get_target as get_target
 
     __version__: str
@@ -53,6 +54,7 @@ PUBLIC = {
     "bind_batch": "graphopt.ir",
     "compare": "graphopt.evaluation",
     "compile": "graphopt.targets",
+    "cost": "graphopt.targets",
     "evaluate": "graphopt.evaluation",
     "get_target": "graphopt.targets",
     "load": "graphopt.frontends",

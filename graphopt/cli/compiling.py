@@ -94,7 +94,7 @@ def compile_command(
         int | None, typer.Option("--ram", metavar="BYTES", help="a budget for the workspace, in place of the target's")
     ] = None,
     optimize: Annotated[
-        str | None, typer.Option("--optimize", help="balanced, or speed: weights may take up to twice their bytes")
+        str | None, typer.Option("--optimize", help="size, balanced, or speed: for which kernels are chosen")
     ] = None,
     name: Annotated[str, typer.Option(help="the C prefix and the stem of the files")] = "model",
     batch: BatchOption = 1,
@@ -149,6 +149,8 @@ def compile_command(
             show(tables.kernels_table(report))
         if explain:
             show(tables.choices_table(report))
+            if report.candidates:
+                show(tables.candidates_table(report))
             if report.streams:
                 show(tables.streams_table(report))
         show_accuracy(accuracy)

@@ -29,6 +29,8 @@ def program_table(report: ProgramReport, folder: str) -> Table:
     for what, value in (
         ("kernels", f"{len(report.kernels):,}"),
         ("code bytes", unknown if report.code_bytes is None else f"{report.code_bytes:,}"),
+        ("instructions, predicted", "" if report.predicted is None else f"{report.predicted.instructions:,}"),
+        ("cycles of the proxy, predicted", "" if report.predicted is None else f"{report.predicted.cycles:,}"),
         ("weight bytes", f"{report.weight_bytes:,}"),
         ("workspace bytes", f"{report.workspace_bytes:,}"),
         ("workspace bytes at least", "" if report.workspace_bound is None else f"{report.workspace_bound:,}"),
@@ -70,6 +72,17 @@ def choices_table(report: ProgramReport) -> Table:
     return made
 
 
+def candidates_table(report: ProgramReport) -> Table:
+    """The kernels that each layer could have had, with what they were expected to cost; the chosen ones are bold."""
+    columns = "layer", "", "rule", "instructions>", "cycles>", "flash B, alone>", "scratch B>"
+    made = table(*columns, title="candidates, as predicted")
+    for row in report.candidates:
+        sign = "chosen" if row.chosen else ""
+        costs = (f"{n:,}" for n in (row.instructions, row.cycles, row.flash_bytes, row.scratch_bytes))
+        made.add_row(escape(row.node), sign, escape(row.rule), *costs, style="bold" if row.chosen else None)
+    return made
+
+
 def streams_table(report: ProgramReport) -> Table:
     """The layers that go by rows, and what that costs."""
     made = table("from", "to", "rows in a turn>", "instructions more, about>")
@@ -93,13 +106,14 @@ def bench_table(model: str, rows: Sequence[BenchRow]) -> Table:
 
 def kernel_costs_table(row: BenchRow) -> Table:
     """What each kernel of one run costs on a target, in the order in which they run."""
-    columns = "layer", "kernel", "instructions>", "part>", "MACs>", "per MAC>"
+    columns = "layer", "kernel", "instructions>", "part>", "MACs>", "per MAC>", "cycles, by the proxy>"
     made = table(*columns, title=escape(f"kernels on {row.target}"))
     for cost in row.kernels:
         part = f"{cost.instructions / (row.instructions or 1):.1%}"
         per_mac = f"{cost.instructions / cost.macs:.2f}" if cost.macs else ""
         macs = f"{cost.macs:,}" if cost.macs else ""
-        made.add_row(escape(cost.node), escape(cost.kernel), f"{cost.instructions:,}", part, macs, per_mac)
+        cycles = "" if cost.cycles is None else f"{cost.cycles:,}"
+        made.add_row(escape(cost.node), escape(cost.kernel), f"{cost.instructions:,}", part, macs, per_mac, cycles)
     return made
 
 

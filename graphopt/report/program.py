@@ -68,6 +68,32 @@ class StreamRow:
 
 
 @dataclass(frozen=True)
+class CandidateRow:
+    """A kernel that a layer could have had, by its rule, and whether it was chosen.
+
+    What it was expected to cost: instructions and cycles of the proxy in one run, bytes of flash if no other layer
+    shared any with it, and bytes of RAM for itself.
+    """
+
+    node: str
+    rule: str
+    chosen: bool
+    instructions: int
+    cycles: int
+    flash_bytes: int
+    scratch_bytes: int
+
+
+@dataclass(frozen=True)
+class PredictedCosts:
+    """What a program was expected to cost: one run in instructions and cycles of the proxy, and the bytes of code."""
+
+    instructions: int
+    cycles: int
+    code_bytes: int
+
+
+@dataclass(frozen=True)
 class ProgramReport:
     """A program. ``code_bytes`` is None where the tools to compile it are missing; ``code_unknown`` says which.
 
@@ -87,16 +113,19 @@ class ProgramReport:
     stack_bytes: int | None = None
     workspace_bound: int | None = None
     streams: tuple[StreamRow, ...] = ()
+    candidates: tuple[CandidateRow, ...] = ()
+    predicted: PredictedCosts | None = None
 
 
 @dataclass(frozen=True)
 class KernelCost:
-    """What one kernel run took: its instructions, with those of what it calls, and its multiply-accumulates."""
+    """What one kernel run took, with what it calls, in instructions and cycles, and its multiply-accumulates."""
 
     node: str
     kernel: str
     instructions: int
     macs: int | None
+    cycles: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +151,9 @@ def kernel_costs(program: Program, run: Run) -> tuple[KernelCost, ...]:
     """What each kernel of a program took in a run; none where that was not counted."""
     if run.per_kernel is None:
         return ()
-    rows = zip(program.manifest["kernels"], run.per_kernel, strict=True)
-    return tuple(KernelCost(row["node"], row["kernel"], count, row.get("macs")) for row, count in rows)
+    cycles = run.cycles_per_kernel or (None,) * len(run.per_kernel)
+    rows = zip(program.manifest["kernels"], run.per_kernel, cycles, strict=True)
+    return tuple(KernelCost(row["node"], row["kernel"], count, row.get("macs"), of) for row, count, of in rows)
 
 
 def describe_program(program: Program) -> ProgramReport:
@@ -143,6 +173,8 @@ def describe_program(program: Program) -> ProgramReport:
         stack_bytes=manifest.get("stack_bytes"),
         workspace_bound=manifest.get("workspace_bound"),
         streams=tuple(record(StreamRow, row, "streams") for row in manifest.get("streams", ())),
+        candidates=tuple(record(CandidateRow, row, "candidates") for row in manifest.get("candidates", ())),
+        predicted=record(PredictedCosts, manifest["predicted"], "predicted") if "predicted" in manifest else None,
     )
 
 

@@ -30,12 +30,15 @@ class Run:
 
     ``per_kernel`` has the instructions of each kernel call of it, in the order of the manifest, with those of what it
     calls; the rest are the driver's. None where no emulated board counts, or a kernel is no function of its own.
+    ``cycles`` and ``cycles_per_kernel`` are the same in cycles of the proxy (docs/microcontrollers.md).
     """
 
     outputs: list[list[Array]]
     seconds: float | None = None
     instructions: int | None = None
     per_kernel: tuple[int, ...] | None = None
+    cycles: int | None = None
+    cycles_per_kernel: tuple[int, ...] | None = None
 
 
 def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], count: bool = False) -> Run:
@@ -61,13 +64,15 @@ def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], c
         command += ["-kernel", str(harness)]
     if count:
         places = counted_places(symbols(harness, toolchain), manifest)
-        command[1:1] = ["-plugin", ",".join([str(build_counter(folder)), *(f"{k}={at:#x}" for k, at in places)])]
+        options = [str(build_counter(folder)), *(f"{k}={at:#x}" for k, at in places)]
+        options += ["thumb=1"] if runner.kind == "board" else []
+        command[1:1] = ["-plugin", ",".join(options)]
     errors = run_emulator([*command, *runner.arguments], folder)
-    regions = [int(n) for n in re.findall(r"^region (\d+)$", errors, re.MULTILINE)]
-    # the first region is empty: it measures the overhead of the measurement
-    instructions = regions[1] - regions[0] if len(regions) > 1 else None
     outputs = read_outputs(folder / "outputs.bin", manifest, len(samples))
-    return Run(outputs, instructions=instructions, per_kernel=calls_of(errors, loops_of(manifest)))
+    instructions, per_kernel = counts_of(errors, manifest, 0)
+    if runner.kind != "board":
+        return Run(outputs, instructions=instructions)
+    return Run(outputs, None, instructions, per_kernel, *counts_of(errors, manifest, 1))
 
 
 def counted_places(known: dict[str, tuple[int, int]], manifest: dict[str, Any]) -> list[tuple[str, int]]:
@@ -87,10 +92,19 @@ def loops_of(manifest: dict[str, Any]) -> list[tuple[int, int]]:
     return [(turns, calls) for turns, calls in manifest.get("loops", [])] or [(1, len(manifest["kernels"]))]
 
 
-def calls_of(errors: str, loops: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
-    """The instructions of each kernel of the first run, in all of its turns; None if not all are counted."""
+def counts_of(errors: str, manifest: dict[str, Any], column: int) -> tuple[int | None, tuple[int, ...] | None]:
+    """What the first run took, and each of its kernels, in a column of the counter's: instructions or cycles."""
+    regions = [int(n[column]) for n in re.findall(r"^region (\d+) (\d+)$", errors, re.MULTILINE)]
+    # the first region is empty: it measures the overhead of the measurement
+    whole = regions[1] - regions[0] if len(regions) > 1 else None
+    return whole, calls_of(errors, loops_of(manifest), column)
+
+
+def calls_of(errors: str, loops: Sequence[tuple[int, int]], column: int = 0) -> tuple[int, ...] | None:
+    """The counts of each kernel of the first run, in all of its turns; None if not all are counted."""
     _, _, rest = errors.partition("region ")  # the empty region
-    counts = [int(n) for n in re.findall(r"^call (\d+)$", rest.partition("region ")[0], re.MULTILINE)]
+    calls = re.findall(r"^call (\d+) (\d+)$", rest.partition("region ")[0], re.MULTILINE)
+    counts = [int(call[column]) for call in calls]
     if not counts or len(counts) != sum(turns * calls for turns, calls in loops):
         return None
     kernels: list[int] = []

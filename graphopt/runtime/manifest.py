@@ -230,6 +230,7 @@ def fields(required: Mapping[str, Check], others: Mapping[str, Check] | None = N
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32")
 DTYPES = ("float32", "float64", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 SIZE = whole(0, MAX_BYTES)
+COUNT = whole(0, MAX_MACS)
 DIGEST = matching("[0-9a-f]{64}", "a SHA-256")
 FILE_NAME = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}", "the name of a file")
 PREFIX = matching("[a-z][a-z0-9_]{0,30}", "a C prefix")
@@ -287,7 +288,21 @@ CHECK = fields(
             fields({"first": text, "last": text, "rows": text, "instructions": whole(-MAX_MACS, MAX_MACS)})
         ),
         "loops": listed(listed(whole(1, MAX_TURNS))),
-        "optimize": one_of("balanced", "speed"),
+        "optimize": one_of("size", "balanced", "speed"),
+        "candidates": listed(
+            fields(
+                {
+                    "node": text,
+                    "rule": text,
+                    "chosen": flag,
+                    "instructions": COUNT,
+                    "cycles": COUNT,
+                    "flash_bytes": SIZE,
+                    "scratch_bytes": SIZE,
+                }
+            )
+        ),
+        "predicted": fields({"instructions": COUNT, "cycles": COUNT, "code_bytes": SIZE}),
         "stack_bytes": SIZE,
         "generator": one_of(GENERATOR),
         "files": mapped(FILE_NAME, DIGEST),

@@ -326,7 +326,27 @@ def manifest(lowered: Lowered, target: Target, name: str, batched: bool) -> dict
         "workspace_bound": lowered.plan.bound,
         **({} if lowered.pushed is None else {"pushed_rows": pushed_context(lowered)["rows"]}),
         **(streams_of(lowered) if lowered.streams else {}),
+        **(costs_of(lowered) if lowered.predicted is not None else {}),
     }
+
+
+def costs_of(lowered: Lowered) -> dict[str, object]:
+    """What the program is expected to cost, and each kernel that a layer could have had."""
+    candidates = [
+        {
+            "node": node,
+            "rule": one.rule.rpartition(".")[2],
+            "chosen": place == chosen,
+            "instructions": round(one.instructions),
+            "cycles": round(one.cycles),
+            "flash_bytes": round(one.flash),
+            "scratch_bytes": one.scratch,
+        }
+        for node, (chosen, found) in lowered.candidates.items()
+        for place, one in enumerate(found)
+    ]
+    assert lowered.predicted is not None
+    return {"predicted": asdict(lowered.predicted), "candidates": candidates}
 
 
 def streams_of(lowered: Lowered) -> dict[str, object]:

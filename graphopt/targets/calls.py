@@ -113,10 +113,21 @@ class StreamNote:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """What a program is expected to cost: instructions and cycles of the proxy in one run, and bytes of code."""
+
+    instructions: int
+    cycles: int
+    code_bytes: int
+
+
+@dataclass(frozen=True)
 class Lowered:
     """All that code generation needs. ``kernels`` has each distinct function once.
 
     If rows are ``pushed``, that is the place of their number in the workspace.
+    ``candidates`` has, by the name of a node, the kernels among which its own was chosen, and the place of that;
+    ``predicted`` is None where the costs of the target are not known.
     """
 
     inputs: tuple[PlacedPort, ...]
@@ -127,6 +138,8 @@ class Lowered:
     plan: Plan
     streams: tuple[StreamNote, ...] = ()
     pushed: int | None = None
+    candidates: Mapping[str, tuple[int, tuple[Candidate, ...]]] = field(default_factory=dict)
+    predicted: Predicted | None = None
 
     @property
     def calls(self) -> tuple[KernelCall, ...]:

@@ -55,8 +55,9 @@ def compile(
     ``io_in_arena`` inputs and outputs are places in the workspace, where buffers of the model lie over them: the header
     says where (``<name>_input``, ``<name>_output``), and pointers to elsewhere are copied from and to. ``ram`` is a
     budget in bytes for the workspace, in place of the target's: the smaller, the more layers of a C project go by rows
-    (docs/microcontrollers.md), at the price that the manifest names. With ``optimize="speed"`` weights may take up to
-    twice their bytes where that saves instructions; the target's own choice is "balanced", unless it says otherwise.
+    (docs/microcontrollers.md), at the price that the manifest names. ``optimize`` says what the kernels of a C project
+    are chosen for, where their costs are known: "size", the fewest bytes of flash; "balanced", the fewest cycles for at
+    most a quarter more of it; "speed", the fewest cycles. The target's own is "balanced", unless it says otherwise.
     With ``stack`` the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No
     C compiler is needed. If the linker of a Linux target is missing, the program has an object file and C sources in
     place of its library; they are linked when it first runs, or by their Makefile. Raises ``Unsupported`` with every

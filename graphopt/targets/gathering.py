@@ -96,8 +96,9 @@ def dense_layouts(graph: Graph, options: PortOptions) -> dict[Value, Layout]:
     return assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
 
 
-def kernel_of(task: Task[Op]) -> RuleChoice[Kernel]:
-    return choose_kernel(task) if task.region.anchor else elementwise_kernel(task)
+def kernel_of(task: Task[Op], rule: str = "") -> RuleChoice[Kernel]:
+    """The kernel of a task, by a rule if one is named and does not decline."""
+    return choose_kernel(task, rule) if task.region.anchor else elementwise_kernel(task)
 
 
 class Lowering:
@@ -114,11 +115,16 @@ class Lowering:
         streams: Sequence[Stream] = (),
         parts: Parts | None = None,
         rooms: Mapping[Node, int] | None = None,
+        rules: Mapping[str, str] | None = None,
     ) -> None:
         self.graph, self.target, self.options, self.streams = graph, target, options, streams
         self.rooms = rooms or {}
         self.forms: dict[Node, tuple[ScratchForm, ...]] = {}
         """Of the kernels of whole layers."""
+        self.rules = rules or {}
+        """By the name of a node, the rule that is to make its kernel, if that is not the usual one."""
+        self.tasks: dict[str, Task[Op]] = {}
+        """What each node that is computed whole was lowered for, by its name."""
         self.regions: dict[Node, tuple[Region, Forms]] = {}
         self.kinds: dict[Node, Kind | None] = {}
         self.dense = dense_layouts(graph, options)
@@ -171,7 +177,9 @@ class Lowering:
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
-        task = Task(region, self.target, layouts, out, operand, frozenset(covered), self.rooms.get(node))
+        room = self.rooms.get(node)
+        task: Task[Op] = Task(region, self.target, layouts, out, operand, frozenset(covered), room)
+        self.tasks[self.graph.names[node]] = task
         made = self.made(task, forms)
         self.forms[node] = made.forms
         reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
@@ -351,11 +359,11 @@ class Lowering:
 
     def made(self, task: Task[Op], forms: Forms) -> MadeKernel:
         """Choose and build the kernel of a task; equal kernels are one function."""
-        choice = kernel_of(task)
+        node = self.graph.names[task.region.node]
+        choice = kernel_of(task, self.rules.get(node, ""))
         kernel = choice.result
         assert kernel is not None
         built = build(task, kernel)
-        node = self.graph.names[task.region.node]
         how = chosen(task, choice, (*forms, *built.scalars))
         tell_kernel(node, kernel.name, how)
         constants = tuple(self.constant(node, *c) for c in built.constants)

@@ -6,7 +6,7 @@ does not suit a case raises ``Decline`` with the reason, as a rule that rewrites
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -52,6 +52,24 @@ class RuleChoice(Generic[T]):
 
     def __str__(self) -> str:
         return f"{self.rule} {named(self.isa)}"
+
+
+def every(
+    table: Mapping[tuple[K, str | None], R],
+    key: K,
+    target: HasSets,
+    attempt: Callable[[R], T],
+    variants: Callable[[R], Iterable[R]] = lambda rule: (),
+) -> Iterator[RuleChoice[T]]:
+    """What each rule gives that does not decline, and each of its variants behind it, in the order of ``choose``."""
+    declined: list[Declined] = []
+    for isa in (*target.sets, None):
+        rule = table.get((key, isa))
+        for one in [] if rule is None else [rule, *variants(rule)]:
+            try:
+                yield RuleChoice(attempt(one), place(one), isa, tuple(declined))
+            except Decline as why:
+                declined.append(Declined(place(one), isa, str(why)))
 
 
 def named(isa: str | None) -> str:

@@ -10,15 +10,19 @@ from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, verify
 from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.calls import Lowered, StreamNote
+from graphopt.targets.choice import chosen_kernels
+from graphopt.targets.costs import costs_of
 from graphopt.targets.gathering import Lowering, copy_outputs, dense_layouts, lowered_operators, with_taking
 from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.port_order import reorder_ports
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
+from graphopt.targets.predict import predicted
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import by_rows
 from graphopt.targets.split_depth import split_depth
 from graphopt.targets.stepwise import stepwise
 from graphopt.targets.streams import FREE, GRAIN, Choice, Part
+from graphopt.targets.tails import tails_apart
 from graphopt.targets.target import Target
 
 
@@ -36,25 +40,58 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
         graph = pushing(graph, target, options.pushed)
     verify(graph)
     check_types(graph)
-    whole = Lowering(regrouped(graph), target, options)
-    lowered = whole.run()
     if target.codegen == "c":
-        bound = target.ram if ram is None else ram
-        lowered = in_rows(whole, lowered, bound)
-        if whole.parts.of:  # what is written early to where it is read late may take more memory than a copy
-            apart = Lowering(graph, target, options, parts=Parts(dense_layouts(graph, options)))
-            lowered = least_of(lowered, in_rows(apart, apart.run(), bound))
+        lowered = for_c(graph, target, options, target.ram if ram is None else ram)
+    else:
+        lowered = Lowering(regrouped(graph), target, options).run()
     check_budget(lowered, target, ram)
     return lowered
+
+
+def for_c(graph: Graph, target: Target, options: PortOptions, ram: int | None) -> Lowered:
+    """A program whose poolings are kernels of their own where that is faster and RAM allows it."""
+    apart = graph if target.optimize == "size" else tails_apart(graph, target)
+    lowered = in_parts(apart, target, options, ram)
+    if apart is not graph and ram is not None and lowered.plan.size > ram:
+        lowered = least_of(lowered, in_parts(graph, target, options, ram))
+    return lowered
+
+
+def in_parts(graph: Graph, target: Target, options: PortOptions, ram: int | None) -> Lowered:
+    """A program with values within others, unless copies take less memory.
+
+    What is written early to where it is read late may take more.
+    """
+    whole = Lowering(regrouped(graph), target, options)
+    lowered = by_choice(whole, ram)
+    if whole.parts.of:
+        copying = Lowering(graph, target, options, parts=Parts(dense_layouts(graph, options)))
+        lowered = least_of(lowered, by_choice(copying, ram))
+    return lowered
+
+
+def by_choice(usual: Lowering, ram: int | None) -> Lowered:
+    """The program by the kernels that the target chooses, in rows where that pays."""
+    whole, lowered = usual, usual.run()
+    choice = chosen_kernels(usual, ram)
+    if choice.rules:
+        whole = Lowering(usual.graph, usual.target, usual.options, parts=usual.parts, rules=choice.rules)
+        lowered = whole.run()
+    lowered = replace(in_rows(whole, lowered, ram), candidates=choice.noted)
+    known = costs_of(usual.target)
+    return lowered if known is None else replace(lowered, predicted=predicted(lowered, known))
 
 
 def in_rows(whole: Lowering, lowered: Lowered, ram: int | None) -> Lowered:
     """The program with streams: where they save memory for few instructions, and wherever it else exceeds the RAM.
 
+    They are more code, so where the fewest bytes are wanted, only what exceeds the RAM goes by rows.
+
     What the buffers of a cut really need is known once they have places. If it is too much, the next cut needs less.
     """
     choice = Choice(whole)
-    best, parts = lowered, choice.least(FREE * choice.total)
+    few = whole.target.optimize == "size" and whole.taking is None
+    best, parts = lowered, [] if few else choice.least(FREE * choice.total)
     if whole.taking is not None:
         if not parts:
             raise not_by_rows(whole)
@@ -102,7 +139,7 @@ def not_by_rows(whole: Lowering) -> Unsupported:
 def with_streams(whole: Lowering, parts: Sequence[Part]) -> Lowered:
     streams = [part.stream for part in parts if part.stream is not None]
     rooms = {node: nbytes for part in parts for node, nbytes in part.rooms}
-    made = Lowering(whole.graph, whole.target, whole.options, streams, whole.parts, rooms).run()
+    made = Lowering(whole.graph, whole.target, whole.options, streams, whole.parts, rooms, whole.rules).run()
     notes = []
     for part in parts:
         if part.stream is not None:

@@ -21,7 +21,6 @@ from graphopt.targets.requantize import bounds_of
 from graphopt.targets.target import Target
 from graphopt.targets.weights import storage_of
 
-
 MOST_PARTS = 16
 
 
@@ -62,9 +61,10 @@ def in_parts(node: Node, anchor: Node, given: Mapping[Value, Value], product: No
     assert isinstance(node.op, Fused)
     blocks = -(-product.inputs[1].type.static_shape[1] // products.BLOCK)
     fitting = (parts for n in range(2, min(blocks, MOST_PARTS) + 1) if all(map(fits, parts := parts_of(product, n))))
-    *firsts, last = next(fitting, [None])
-    if last is None:
+    cut = next(fitting, None)
+    if cut is None:
         return None
+    *firsts, last = cut
     added = {arg(f"part{i}", v.type.dtype, v.type.static_shape): v for i, v in enumerate(firsts)}
     new = dict(zip(anchor.inputs, last.node.inputs, strict=True))
     args = {v.node: arg(v.node.name, new[v].type.dtype, new[v].type.static_shape) for v in anchor.inputs}

@@ -34,4 +34,5 @@ def tails_apart(graph: Graph, target: Target) -> Graph:
         plane = convolved.apply(*inputs, name=name, origins=node.origins).results
         return tail.op.apply(*plane, name=node.name, origins=node.origins).results
 
-    return rebuild(graph, cut)
+    made = rebuild(graph, cut)
+    return made if len(made.nodes) > len(graph.nodes) else graph

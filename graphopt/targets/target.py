@@ -24,7 +24,8 @@ class Target:
     ``codegen`` is ``llvm`` (a shared library for Linux) or ``c`` (a C99 project). ``lanes`` is the
     number of float32 in a SIMD register (1: no SIMD), ``registers`` the number of float registers.
     ``isa`` names instruction sets, the most special first; rules and instructions are looked up by them.
-    With ``optimize = "speed"`` weights may take up to twice their bytes, where that saves instructions.
+    ``optimize`` is what kernels are chosen for: the fewest bytes of flash ("size"), the fewest cycles ("speed"), or the
+    fewest cycles for at most a quarter more flash than the former ("balanced").
     ``flash`` and ``ram`` are budgets in bytes for a whole program; None means no limit.
     """
 
@@ -79,7 +80,7 @@ HOSTS: dict[str, dict[str, frozenset[str]]] = {
 """By machine, the targets that it may run natively, the most capable last, and what of /proc/cpuinfo each needs."""
 X86_HOSTS = tuple(HOSTS["x86_64"])
 RUNNERS = ("native", "user", "board")
-OPTIMIZE = ("balanced", "speed")
+OPTIMIZE = ("size", "balanced", "speed")
 """What a program may be compiled for."""
 CHOICES: dict[str, tuple[object, ...]] = {"codegen": ("llvm", "c"), "lanes": (1, 4, 8, 16), "optimize": OPTIMIZE}
 EXAMPLE = 'write, for one:\n  [my-board]\n  base = "cortex-m4"\n  ram = 65536'

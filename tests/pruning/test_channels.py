@@ -26,7 +26,7 @@ from graphopt.passes.prune import (
     Scores,
     Sensitivity,
 )
-from graphopt.targets import TargetCost
+from graphopt.targets import cost
 from pruning.nets import Builder, residual_net, weight
 
 
@@ -256,16 +256,16 @@ def test_bisecting_does_not_blame_it() -> None:
 
 @pytest.mark.slow
 def test_a_target_counts_its_own_instructions() -> None:
-    graph, model = residual_net(), TargetCost("cortex-m4")
+    graph, model = residual_net(), cost("cortex-m4")
     small = PruneChannels(target_cost=0.5, cost=model)(graph)
     assert 0.4 <= model.cost(small) / model.cost(graph) <= 0.5
 
 
 def test_a_target_counts_its_own_bytes() -> None:
-    graph, model = residual_net(), TargetCost("cortex-m4", unit="workspace")
+    graph, model = residual_net(), cost("cortex-m4", "ram")
     assert model.cost(PruneChannels(ratio=0.5, scope="local")(graph)) < 0.7 * model.cost(graph)
     with pytest.raises(InvalidInput, match="unknown unit 'joules'"):
-        TargetCost("cortex-m4", unit="joules")
+        cost("cortex-m4", "joules")
 
 
 def test_a_layer_that_is_left_thin_is_told_of() -> None:

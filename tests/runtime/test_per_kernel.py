@@ -40,6 +40,9 @@ def test_the_calls_are_all_but_the_driver(target: str) -> None:
     assert len(run.per_kernel) == len(rows)
     driver = run.instructions - sum(run.per_kernel)
     assert 20 <= driver <= 40 * len(rows)
+    assert run.cycles is not None and run.cycles_per_kernel is not None
+    assert all(n < c < 3 * n for n, c in zip(run.per_kernel, run.cycles_per_kernel, strict=True))
+    assert sum(run.cycles_per_kernel) < run.cycles
     by_node = {row["node"]: count for row, count in zip(rows, run.per_kernel, strict=True)}
     assert by_node["second"] > by_node["squashed"] > 8 * 6 * 6 * 20
     costs = kernel_costs(program, run)
@@ -47,12 +50,17 @@ def test_the_calls_are_all_but_the_driver(target: str) -> None:
     assert costs[0].macs == 8 * 6 * 6 * 8 * 9
 
 
+CALLS = "region 9 9\ncall 5 7\ncall 6 9\nregion 77 99\ncall 5 7\ncall 6 9\nregion 77 99\n"
+"""What the counter prints of two runs of two kernels, behind the empty region."""
+
+
 def test_nobody_counts_elsewhere() -> None:
     assert measured("host")[1].per_kernel is None
-    assert calls_of("region 9\ncall 5\nregion 77\ncall 5\n", [(1, 2)]) is None
-    assert calls_of("region 9\ncall 5\ncall 6\nregion 77\ncall 5\ncall 6\nregion 77\n", [(1, 2)]) == (5, 6)
-    turns = "".join(f"call {n}\n" for n in (1, 20, 300, 20, 300, 4000))
-    assert calls_of(f"region 9\n{turns}region 77\n", [(1, 1), (2, 2), (1, 1)]) == (1, 40, 600, 4000)
+    assert calls_of("region 9 9\ncall 5 7\nregion 77 99\ncall 5 7\n", [(1, 2)]) is None
+    assert calls_of(CALLS, [(1, 2)]) == (5, 6)
+    assert calls_of(CALLS, [(1, 2)], column=1) == (7, 9)
+    turns = "".join(f"call {n} {n}\n" for n in (1, 20, 300, 20, 300, 4000))
+    assert calls_of(f"region 9 9\n{turns}region 77 99\n", [(1, 1), (2, 2), (1, 1)]) == (1, 40, 600, 4000)
 
 
 def test_bench_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

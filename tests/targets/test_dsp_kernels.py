@@ -284,3 +284,6 @@ def test_what_nets_take(name: str, shared: Path) -> None:
     assert 0.99 * instructions <= run.instructions <= instructions
     assert program.sizes.code <= code
     assert program.sizes.workspace <= arena
+    predicted = program.manifest["predicted"]
+    assert predicted["instructions"] == pytest.approx(run.instructions, rel=0.05)
+    assert predicted["code_bytes"] == pytest.approx(program.sizes.code, rel=0.1)

@@ -16,7 +16,7 @@ HALVINGS = 10
 
 
 class CostModel(Protocol):
-    """The cost of a graph; it must fall when channels are removed. ``graphopt.targets.TargetCost`` asks a target."""
+    """The cost of a graph; it must fall when channels are removed. ``graphopt.cost`` asks a target."""
 
     def cost(self, graph: Graph) -> float: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -18,7 +18,7 @@ from graphopt.ir.registry import Table
 from graphopt.ops import Transpose
 from graphopt.rewrite import Decline
 from graphopt.targets.layout import Layout, row_major
-from graphopt.targets.lookup import RuleChoice, choose
+from graphopt.targets.lookup import RuleChoice, choose, every
 from graphopt.targets.plan import Overlap, rounded_up
 from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import scalar
@@ -280,13 +280,46 @@ def of_dense(rule: KernelRule[OpT]) -> KernelRule[OpT]:
     return dense_alone
 
 
+KERNEL_VARIANTS: Table[tuple[KernelRule[Any], str], KernelRule[Any]] = Table("a variant of a kernel rule")
+"""Other ways in which a rule makes its kernel, by the rule and a name."""
+
+
+def kernel_variant(rule: KernelRule[OpT], name: str) -> Callable[[KernelRule[OpT]], KernelRule[OpT]]:
+    """Register another way to make the kernel of a rule: in fewer bytes or instructions, or in less scratch.
+
+    It is a candidate behind the rule itself, where a target chooses by costs (``graphopt.targets.candidates``).
+    """
+
+    def register(variant: KernelRule[OpT]) -> KernelRule[OpT]:
+        KERNEL_VARIANTS.enter(variant, (rule, name))
+        return variant
+
+    return register
+
+
+def variants_of(rule: KernelRule[Any]) -> list[KernelRule[Any]]:
+    return [variant for (known, _), variant in KERNEL_VARIANTS.items() if known is rule]
+
+
 def has_kernel() -> set[type[Op]]:
     """The operators that can be the anchor of a kernel."""
     return {op for op, _ in KERNEL_RULES}
 
 
-def choose_kernel(task: Task[Op]) -> RuleChoice[Kernel]:
-    """The kernel of a task that has an anchor, by the most special rule of the target's that does not decline."""
+def every_kernel(task: Task[Op]) -> Iterator[RuleChoice[Kernel]]:
+    """The kernels of a task that has an anchor, by each rule and variant that does not decline; the first is usual."""
+    return every(KERNEL_RULES, type(task.op), task.target, lambda rule: rule(task), variants_of)
+
+
+def choose_kernel(task: Task[Op], rule: str = "") -> RuleChoice[Kernel]:
+    """The kernel of a task that has an anchor, by the most special rule of the target's that does not decline.
+
+    If the name of a rule is given and it does not decline, it is that one.
+    """
+    if rule:
+        wished = next((choice for choice in every_kernel(task) if choice.rule == rule), None)
+        if wished is not None:
+            return wished
     choice = choose(KERNEL_RULES, type(task.op), task.target, lambda rule: rule(task))
     if choice.result is None:
         raise no_rule(task.op, task.target, choice)

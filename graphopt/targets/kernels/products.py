@@ -26,7 +26,17 @@ from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.dsp_codes import BEYOND, UNPACK, coded
 from graphopt.targets.kernels.addition import Addition, addition_of
-from graphopt.targets.kernels.base import Frame, Kernel, Scratch, ScratchForm, Task, View, fitting, kernel_rule
+from graphopt.targets.kernels.base import (
+    Frame,
+    Kernel,
+    Scratch,
+    ScratchForm,
+    Task,
+    View,
+    fitting,
+    kernel_rule,
+    kernel_variant,
+)
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
@@ -35,7 +45,7 @@ from graphopt.targets.kernels.narrow import narrow_by_pairs
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.row_windows import expanded_windows
+from graphopt.targets.kernels.row_windows import expanded_windows, gathered_windows
 from graphopt.targets.kernels.scaling import (
     bounds_by_channel,
     limited,
@@ -508,14 +518,10 @@ def by_pairs(form: products.Form) -> ProductSet:
     )
 
 
-PAIRS = {"balanced": by_pairs(products.PACKED), "speed": by_pairs(products.WIDE)}
-
-
-def pairs_for(task: Task[ConvInteger | LinearInteger]) -> ProductSet:
-    """Weights that are stored in fewer bits are unpacked to bytes, never to 16 bits."""
-    return PAIRS[task.target.optimize if storage_of(task.inputs[1]).whole else "balanced"]
-
-
+PAIRS = by_pairs(products.PACKED)
+WIDE_PAIRS = by_pairs(products.WIDE)
+GATHERED_PAIRS = replace(PAIRS, windows=partial(gathered_windows, form=products.PACKED), planar=None, narrow=None)
+"""For any windows the same few routines, which are few bytes: they are gathered into lines first."""
 VECTORS = ProductSet(
     {
         (False, True): mve_products.MULTIPLY_WINDOWS,
@@ -548,7 +554,28 @@ ARMV6M = by_elements(BY_CHANNEL, by_element=False)
 @kernel_rule(ConvInteger, isa="dsp", strided=True)
 def conv_by_products(task: Task[ConvInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return convolved(task, pairs_for(task))
+    return convolved(task, PAIRS)
+
+
+@kernel_variant(conv_by_products, "wide weights")
+def conv_by_wide_products(task: Task[ConvInteger]) -> Kernel:
+    """With weights of 16 bits, which need no unpacking."""
+    expect_products(task)
+    expect_whole(task.inputs[1])
+    return convolved(task, WIDE_PAIRS)
+
+
+@kernel_variant(conv_by_products, "gathered windows")
+def conv_by_gathered_products(task: Task[ConvInteger]) -> Kernel:
+    """By fewer bytes of code."""
+    expect_products(task)
+    return convolved(task, GATHERED_PAIRS)
+
+
+def expect_products(task: Task[ConvInteger]) -> None:
+    """Raise ``Decline`` where each channel is convolved by itself."""
+    if task.inputs[1].type.shape[1] == 1:
+        raise Decline("it has no products to sum over channels")
 
 
 @kernel_rule(ConvInteger, isa="mve", strided=True)
@@ -570,7 +597,14 @@ def conv_by_armv6m(task: Task[ConvInteger]) -> Kernel:
 @kernel_rule(LinearInteger, isa="dsp", strided=True)
 def linear_by_products(task: Task[LinearInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return multiplied(task, pairs_for(task))
+    return multiplied(task, PAIRS)
+
+
+@kernel_variant(linear_by_products, "wide weights")
+def linear_by_wide_products(task: Task[LinearInteger]) -> Kernel:
+    """With weights of 16 bits, which need no unpacking."""
+    expect_whole(task.inputs[1])
+    return multiplied(task, WIDE_PAIRS)
 
 
 @kernel_rule(LinearInteger, isa="mve", strided=True)

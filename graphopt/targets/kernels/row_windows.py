@@ -129,13 +129,22 @@ def expanded_windows(
 ) -> Sequence[Windows]:
     """Windows as they are expanded with the fewest instructions, and with less scratch."""
     window = plane.window
-    blocks = channels % BLOCK == 0 and strides[1] == 1
-    padded = any(plane.interior(axis) != (0, plane.out[axis]) for axis in (0, 1))
-    if blocks and window.kernel == (1, 1) and not padded:
-        return [StandingWindows(plane, channels, strides, zero_point, form)]
-    if not blocks or window.dilations[1] != 1 or strides[3] != channels or plane.out[1] % PIXELS:
+    if channels % BLOCK or strides[1] != 1 or window.kernel == (1, 1):
+        return gathered_windows(plane, channels, strides, zero_point, form)
+    if window.dilations[1] != 1 or strides[3] != channels or plane.out[1] % PIXELS:
         return [LineWindows(plane, channels, strides, zero_point, form)]
     rows = RowWindows(plane, channels, strides, zero_point, form)
     shorter = [replace(rows, most_pairs=pairs) for pairs in range(rows.run // PIXELS - 1, 0, -1)]
     pairs = [PairWindows(plane, channels, strides, zero_point, form)] if touches_itself(plane) else []
     return [rows, *shorter, *pairs]
+
+
+def gathered_windows(
+    plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, form: Form
+) -> Sequence[Windows]:
+    """Windows that are gathered into lines, unless they are single taps that can be expanded where they stand."""
+    blocks = channels % BLOCK == 0 and strides[1] == 1
+    padded = any(plane.interior(axis) != (0, plane.out[axis]) for axis in (0, 1))
+    standing = blocks and plane.window.kernel == (1, 1) and not padded
+    kind: type[ExpandedWindows] = StandingWindows if standing else LineWindows
+    return [kind(plane, channels, strides, zero_point, form)]

@@ -105,7 +105,7 @@ def phases_by(task: Task[ConvTransposeInteger], by: ProductSet, bias: Array, sca
 @kernel_rule(ConvTransposeInteger, isa="dsp")
 def conv_transpose_by_products(task: Task[ConvTransposeInteger]) -> Kernel:
     """By pairs of products of 16 bits."""
-    return transposed(task, PAIRS[task.target.optimize])
+    return transposed(task, PAIRS)
 
 
 @kernel_rule(ConvTransposeInteger, isa="armv7-m")

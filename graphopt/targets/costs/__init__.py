@@ -1,0 +1,100 @@
+"""What the kernels of an instruction set cost, as ``scripts/fit_costs.py`` measured it: a file for each set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from graphopt.targets.instructions import INSTRUCTIONS, find_instruction
+from graphopt.targets.kernels.base import KERNEL_RULES
+from graphopt.targets.lookup import HasSets
+from graphopt.targets.routine_text import Lines, bytes_by_text, of_routine
+from graphopt.targets.work import Work
+
+UNKNOWN = 4.0
+"""Instructions, and a quarter of the bytes, of what was never measured."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Coefficients by the names of ``Work``, for one instruction set.
+
+    ``instructions`` and ``cycles`` of the proxy are those of each time that something is done, ``code`` the bytes of
+    each time that it is written. ``routines`` has the bytes of routines, which kernels share. ``driver`` has the bytes
+    of what calls the kernels.
+    """
+
+    instructions: Mapping[str, float]
+    cycles: Mapping[str, float]
+    code: Mapping[str, float]
+    routines: Mapping[str, float]
+    driver: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Known:
+    """The costs of a target: those that were measured, and those of routines that their text tells."""
+
+    costs: Costs
+    target: HasSets
+
+    def run(self, work: Work) -> tuple[float, float]:
+        """The instructions and the cycles of one run."""
+        instructions = cycles = 0.0
+        for name, times in work.done.items():
+            known = self.line(name)
+            if known is not None:
+                instructions += times * known.instructions
+                cycles += times * known.cycles
+                continue
+            default = 0.0 if " " in name else UNKNOWN
+            instructions += times * self.costs.instructions.get(name, default)
+            cycles += times * self.costs.cycles.get(name, 1.5 * default)
+        return instructions, cycles
+
+    def line(self, name: str) -> Lines | None:
+        """What the text of a routine tells of a name of ``Work``."""
+        routine = name.partition(" ")[0]
+        return None if (routine, None) not in INSTRUCTIONS else self.lines(routine).get(name)
+
+    def lines(self, routine: str) -> dict[str, Lines]:
+        return of_routine(find_instruction(routine, self.target))
+
+    def code(self, work: Work) -> float:
+        """The bytes of a kernel, without those of the routines that it shares with others."""
+        return sum(
+            times * self.costs.code.get(name, 0.0 if name in self.costs.routines else 4 * UNKNOWN)
+            for name, times in work.written.items()
+            if not self.shares(name)
+        )
+
+    def shares(self, name: str) -> bool:
+        """Whether a name is that of a routine which is a function of its own."""
+        if name in self.costs.routines:
+            return True
+        return (name, None) in INSTRUCTIONS and find_instruction(name, self.target).naked
+
+    def routine(self, name: str) -> float:
+        """The bytes of a routine that is a function of its own."""
+        known = self.costs.routines.get(name)
+        return bytes_by_text(find_instruction(name, self.target)) if known is None else known
+
+    def routines(self, works: Iterable[Work]) -> set[str]:
+        """The routines that kernels share."""
+        return {name for work in works for name in work.written if self.shares(name)}
+
+
+@cache
+def read_costs(isa: str) -> Costs | None:
+    file = resources.files(__package__).joinpath(f"{isa}.json")
+    return Costs(**json.loads(file.read_text())) if file.is_file() else None
+
+
+def costs_of(target: HasSets) -> Known | None:
+    """The costs of a target, if they were measured of the most special of its instruction sets that has kernels."""
+    special = {isa for _, isa in KERNEL_RULES}
+    found = next((read_costs(isa) for isa in target.sets if isa in special), None)
+    return None if found is None else Known(found, target)
