@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from graphopt.ir import Array, Value
+from graphopt.targets.candidates import Candidate
 from graphopt.targets.debug import Chosen
 from graphopt.targets.kernels import Built
 from graphopt.targets.plan import Plan
