@@ -52,7 +52,7 @@ class Words:
 
 def sign_offset(dtype: str, to: str) -> int:
     """What elements of 8 bits are more in a dtype of the same or of another sign."""
-    return np.iinfo(to).min - np.iinfo(dtype).min  # type: ignore[call-overload]
+    return np.iinfo(to).min - np.iinfo(dtype).min
 
 
 def of_sign(elements: Expr, to: str) -> Expr:
