@@ -94,10 +94,9 @@ def layers_of(dtype: str, zero_point: int) -> Graph:
     ends += [layers.conv(x, 5, (2, 3), zero_point, strides=(2, 3), **pads), layers.conv(x, 3, (1, 1), zero_point)]
     ends.append(layers.conv(x, 6, (3, 2), zero_point, dilations=(2, 1), group=3, **pads))
     ends += [layers.conv(first, 17, (3, 3), dilations=(1, 2)), layers.conv(first, 7, (2, 2), group=7)]
-    for window in ({"strides": (1, 1)}, {"strides": (2, 1)}, {"dilations": (2, 2), "pads": (2, 0, 2, 2)}):
-        for kernel in ((3, 3), (2, 5)):
-            deep = layers.conv(first, 21, kernel, group=21, **{**pads, **window})
-            ends.append(layers.conv(deep, 2))
+    for kernel, window in (((3, 3), {}), ((5, 2), {"strides": (2, 1)}), ((2, 3), {"dilations": (2, 2)})):
+        deep = layers.conv(first, 21, kernel, group=21, **{**pads, **window})
+        ends.append(layers.conv(deep, 2))
     return layers.graph(*ends)
 
 
