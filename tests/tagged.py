@@ -168,14 +168,15 @@ def lowered_with_values(
 def bytes_within(lowering: Lowering, result: Piece, k: int, call: int) -> str:
     """C that says which bytes from its first on are those of a result among those of a larger value."""
     layout = lowering.layouts[result.value] if isinstance(result.value, Value) else None
+    none = "    for (int k = 0; k < 64; ++k) within[k] = 0;"
     if layout is None or layout.dense or result.start:
-        return f"    within[{k}] = 0;"
+        return none
     size = np.dtype(result.value.type.dtype).itemsize if isinstance(result.value, Value) else 1
     own = np.zeros((layout.extent, size), np.uint8)
     axes = np.indices(layout.shape).reshape(len(layout.shape), -1)
     own[np.dot(layout.strides, axes)] = 1
     listed = ", ".join(map(str, own.ravel().tolist()))
-    return f"    static const uint8_t within_{call}[] = {{{listed}}};\n    within[{k}] = within_{call};"
+    return f"    static const uint8_t within_{call}[] = {{{listed}}};\n{none}\n    within[{k}] = within_{call};"
 
 
 def run_tagged(
