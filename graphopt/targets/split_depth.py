@@ -26,7 +26,7 @@ MOST_PARTS = 16
 
 def split_depth(graph: Graph, target: Target) -> Graph:
     """A bound graph whose fused matrix products have no sums that the routines of the target cannot have."""
-    if "dsp" not in target.isa or target.optimize == "speed":
+    if "dsp" not in target.isa or "mve" in target.isa or target.optimize == "speed":
         return graph
 
     def split(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
