@@ -148,7 +148,8 @@ class Lowering:
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
-        task = Task(region, self.target, layouts, out, operand, frozenset(covered), self.rooms.get(node))
+        room = self.rooms.get(node)
+        task: Task[Op] = Task(region, self.target, layouts, out, operand, frozenset(covered), room)
         made = self.made(task, forms)
         self.forms[node] = made.forms
         reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
@@ -277,11 +278,12 @@ class Lowering:
             return {}
         nodes, gaps = {layer.region.node for layer in stream.layers}, stream.gaps
         buffers = [self.held(v) for v in gaps]
-        return stream.gaps_within | {
+        outside = {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
             if self.gives_way(held) and self.last_reader[storage(value)] in nodes and buffers.count(held) == 1
         }
+        return {**stream.gaps_within, **outside}
 
     def layer(self, node: Node) -> Layer | None:
         """A node as a layer of streams, if it can be one."""
