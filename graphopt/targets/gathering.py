@@ -319,13 +319,14 @@ class Lowering:
             return {}
         nodes, gaps = {layer.region.node for layer in stream.layers}, stream.gaps
         buffers = [self.held(v) for v in gaps]
-        return dict(stream.gaps_within) | {
+        outside = {
             held: gap
             for (value, gap), held in zip(gaps.items(), buffers, strict=True)
             if self.gives_way(held)
             and self.last_reader[self.parts.place(value).whole] in nodes
             and buffers.count(held) == 1
         }
+        return {**stream.gaps_within, **outside}
 
     def layer(self, node: Node) -> Layer | None:
         """A node as a layer of streams, if it can be one: what is a part of a larger value goes by no rows."""
