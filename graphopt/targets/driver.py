@@ -56,8 +56,8 @@ def compile(
     budget in bytes for the workspace, in place of the target's: the smaller, the more layers of a C project go by rows
     (docs/microcontrollers.md), at the price that the manifest names. ``optimize`` says what the kernels of a C project
     are chosen for, where their costs are known: "size", the fewest bytes of flash; "balanced", the fewest cycles for at
-    most a quarter more of it; "speed", the fewest cycles. The target's own is
-    "balanced", unless it says otherwise. With ``stack`` the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No
+    most a quarter more of it; "speed", the fewest cycles. The target's own is "balanced", unless it says otherwise.
+    With ``stack`` the compiler of a C project is asked how much stack a run takes, for the header and the manifest. No
     C compiler is needed. If the linker of a Linux target is missing, the program has an object file and C sources in
     place of its library; they are linked when it first runs, or by their Makefile. Raises ``Unsupported`` with every
     node that cannot be lowered, ``InvalidInput`` for what a port cannot be, ``BudgetExceeded`` if the program does not

@@ -127,7 +127,7 @@ class Lowering:
         layouts = tuple(self.layouts[v] for v in region.operands)
         operand = self.operand_to_share(region, node.results[0])
         covered = self.operands_to_cover(region, node.results[0]) if operand is None else {}
-        task = Task(region, self.target, layouts, out, operand, frozenset(covered))
+        task: Task[Op] = Task(region, self.target, layouts, out, operand, frozenset(covered))
         self.tasks[self.graph.names[node]] = task
         made = self.made(task, forms)
         reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
