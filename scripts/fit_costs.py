@@ -246,7 +246,7 @@ def fit(all_measured: Sequence[Measured], machine: Target) -> Costs:
         for kernel in kernels:
             done = kernel.work.done
             rest = {n: t for n, t in done.items() if n not in alone[0] and known.line(n) is None}
-            routines_alone = Work(Counter({n: t for n, t in done.items() if n not in rest}))
+            routines_alone = Work({n: t for n, t in done.items() if n not in rest})
             found.append((rest, of(kernel) - known.run(routines_alone)[column]))
         return found
 

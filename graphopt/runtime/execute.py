@@ -103,8 +103,8 @@ def counts_of(errors: str, manifest: dict[str, Any], column: int) -> tuple[int |
 def calls_of(errors: str, loops: Sequence[tuple[int, int]], column: int = 0) -> tuple[int, ...] | None:
     """The counts of each kernel of the first run, in all of its turns; None if not all are counted."""
     _, _, rest = errors.partition("region ")  # the empty region
-    calls = re.findall(r"^call (\d+) (\d+)$", rest.partition("region ")[0], re.MULTILINE)
-    counts = [int(call[column]) for call in calls]
+    lines = re.findall(r"^call (\d+) (\d+)$", rest.partition("region ")[0], re.MULTILINE)
+    counts = [int(line[column]) for line in lines]
     if not counts or len(counts) != sum(turns * calls for turns, calls in loops):
         return None
     kernels: list[int] = []

@@ -1,7 +1,7 @@
 """Which of its candidates each layer gets: the meaning of ``optimize=``, as integer programs.
 
 - "size": the fewest bytes of flash, for at most 1.4 times the instructions of "balanced";
-- "balanced": the fewest cycles of the proxy, for at most a quarter more flash than "size";
+- "balanced": the fewest cycles of the proxy, for at most a quarter more flash than "size", or 4 KB more;
 - "speed": the fewest cycles of the proxy.
 
 All under the ``ram`` and the ``flash`` of the target. Cycles of a layer that differ by less than the model can tell
@@ -26,8 +26,8 @@ from graphopt.targets.plan import rounded_up, step_bytes
 
 SLOWER = 1.4
 """Instructions of "size", in those of "balanced"."""
-LARGER = 1.25
-"""Bytes of flash of "balanced", in those of "size"."""
+LARGER, SPARE = 1.25, 4096
+"""Bytes of flash of "balanced", in those of "size", and so many more at least: routines are large for a small net."""
 ALIKE = 0.03
 """Cycles of one layer that differ by less are equal."""
 ROUNDS = 8
@@ -110,7 +110,9 @@ class Layers:
             return self.solved(self.cycles + TIE * instructions)
         size = self.smallest()
         for _ in range(ROUNDS):
-            balanced = self.solved(self.cycles * (1 + TIE * self.order), flash=LARGER * self.bytes_of(size))
+            least = self.bytes_of(size)
+            flash = max(LARGER * least, least + SPARE)
+            balanced = self.solved(self.cycles * (1 + TIE * self.order), flash=flash)
             smaller = self.smallest(SLOWER * self.instructions_of(balanced))
             if smaller == size:
                 break

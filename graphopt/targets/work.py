@@ -7,7 +7,7 @@ only multiplies what is inside. The others have all of their values at once, as 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -60,7 +60,7 @@ class Work:
     words for the rest: loop, turn, load, store, and so on.
     """
 
-    done: Counter[str] = field(default_factory=Counter)
+    done: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     written: Counter[str] = field(default_factory=Counter)
 
 
@@ -322,7 +322,7 @@ def variables(*nodes: Expr) -> Iterator[Var]:
     return (inner for node in nodes for inner in nodes_of(node) if isinstance(inner, Var))
 
 
-PARTS = ("seq", "min", "extent", "body", "condition", "then_case", "else_case", "value", "indices", "a", "b")
+PARTS: tuple[str, ...] = ("seq", "min", "extent", "body", "condition", "then_case", "else_case", "value", "indices", "a", "b")
 PARTS += ("true_value", "false_value", "args")
 """Where statements and expressions have others in them."""
 

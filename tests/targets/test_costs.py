@@ -81,7 +81,7 @@ def sww(shared: Path) -> Graph:
     return Fuse()(Quantize(calibration=windows)(net))
 
 
-@pytest.mark.parametrize("optimize", ["balanced", *in_long_runs("size", "speed")])
+@pytest.mark.parametrize("optimize", ["balanced", *in_long_runs("speed")])
 def test_a_net_costs_what_was_predicted(optimize: str, shared: Path) -> None:
     """Of the other nets, ``test_what_nets_take`` has it."""
     assert_as_predicted(graphopt.compile(sww(shared), M4, optimize=optimize))
