@@ -60,6 +60,12 @@ def lanes_of(x: Expr) -> int:
     return int(x.ty.dtype.lanes) if "x" in str(x.ty) else 1
 
 
+def joined(vectors: Sequence[Expr]) -> Expr:
+    """Vectors of equally many lanes as one, one behind the other."""
+    count = len(vectors) * lanes_of(vectors[0])
+    return vectors[0] if len(vectors) == 1 else tirx.Shuffle(list(vectors), list(range(count)))
+
+
 def lanewise(function: Callable[..., Expr]) -> Callable[..., Expr]:
     """A function that LLVM has only for scalars, applied to each lane of vectors."""
 
@@ -108,6 +114,12 @@ def smallest(a: Expr, b: Expr) -> Expr:
     return tirx.Select(tirx.isnan(a), a, tirx.min(a, b)) if is_float(a) else tirx.min(a, b)
 
 
+def prefetch(address: Expr) -> None:
+    """Have the line of an address brought near, for LLVM; it need not be one of a buffer."""
+    read, near, data = (tirx.const(i, "int32") for i in (0, 2, 1))
+    builder.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, near, data))
+
+
 @dataclass(frozen=True)
 class Point:
     """An index into a tensor, or ``lanes`` of them side by side along ``lane_axis``."""
@@ -115,6 +127,25 @@ class Point:
     index: tuple[Expr, ...]
     lane_axis: int = 0
     lanes: int = 1
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of equally many lanes, whose vectors count as one: one behind the other."""
+
+    parts: tuple[Point, ...]
+
+    @property
+    def lanes(self) -> int:
+        return sum(point.lanes for point in self.parts)
+
+    def part(self, value: Expr, i: int) -> Expr:
+        """What an expression of all lanes has for one of the points."""
+        lanes = self.parts[i].lanes
+        return tirx.Shuffle([value], list(range(i * lanes, (i + 1) * lanes)))
+
+
+Places = Point | Points
 
 
 @dataclass(frozen=True)
@@ -138,7 +169,9 @@ class Tensor:
         """A pointer to an element."""
         return tirx.address_of(self.buffer[self.address(index)])
 
-    def load(self, at: Point) -> Expr:
+    def load(self, at: Places) -> Expr:
+        if isinstance(at, Points):
+            return joined([self.load(point) for point in at.parts])
         address = self.address(at.index)
         stride = self.strides[at.lane_axis] if at.lanes > 1 else 1
         if at.lanes > 1 and stride == 0:

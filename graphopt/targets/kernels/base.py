@@ -24,7 +24,7 @@ from graphopt.targets.region import Region, elements_of, tables_of
 from graphopt.targets.scalars import scalar
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.target import Target
-from graphopt.targets.tir import Expr, Point, Tensor
+from graphopt.targets.tir import Expr, Places, Tensor
 from graphopt.targets.views import permuted, view
 
 OpT = TypeVar("OpT", bound=Op, covariant=True)
@@ -210,7 +210,7 @@ class Frame:
         if choice.rule or choice.declined:
             self.scalars[op.name, replace(choice, result=None)] = None
 
-    def epilogue(self, view: View = lambda tensor: tensor, done: int = 0) -> Callable[[Expr, Point], Expr]:
+    def epilogue(self, view: View = lambda tensor: tensor, done: int = 0) -> Callable[[Expr, Places], Expr]:
         """A function from the anchor's result at a point to the value of the head at this point.
 
         Points index the head's result through ``view``; ``Task.allows(view)`` must hold. If the kernel itself has
@@ -220,7 +220,7 @@ class Frame:
         shape = region.head.type.static_shape
         seen = {v: view(self.tensors[v].broadcast(shape)) for v in region.epilogue_operands if v in self.tensors}
 
-        def read(value: Value, at: Point) -> Expr:
+        def read(value: Value, at: Places) -> Expr:
             data = value.constant
             if data is not None and data.size == 1:
                 dtype = value.type.dtype if at.lanes == 1 else f"{value.type.dtype}x{at.lanes}"
@@ -229,7 +229,7 @@ class Frame:
             assert tensor is not None
             return tensor.load(at)
 
-        def apply(result: Expr, at: Point) -> Expr:
+        def apply(result: Expr, at: Places) -> Expr:
             values: dict[Value, Expr] = {}
             if done:
                 values[region.epilogue[done - 1].results[0]] = result

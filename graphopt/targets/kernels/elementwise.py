@@ -12,16 +12,16 @@ from contextlib import ExitStack
 from graphopt.ir import Op
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task
+from graphopt.targets.kernels.interleaved import at_once, has_functions
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.kernels.rows import merged_axes, merging
 from graphopt.targets.lookup import RuleChoice, choose
-from graphopt.targets.scalars import SCALARS
 from graphopt.targets.schedule import channel_segments
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
 
 def elementwise_vectors(task: Task[Op]) -> Kernel:
-    """In vectors along the innermost axis; axes that lie as one in all tensors are one."""
+    """In vectors along the innermost axis, several at once; axes that lie as one in all tensors are one."""
     region = task.region
     if region.tail is not None:
         raise Decline("a pooling ends it")
@@ -40,7 +40,7 @@ def elementwise_vectors(task: Task[Op]) -> Kernel:
         assert seen is not None
         with ExitStack() as loops:
             index: list[Expr] = [loops.enter_context(loop(f"i{a}", 0, size)) for a, size in enumerate(sizes[:-1])]
-            for segment in channel_segments(sizes[-1], task.target.lanes, 1):
+            for segment in channel_segments(sizes[-1], at_once(task) * task.target.lanes, 1):
                 with loop("block", 0, segment.blocks) as block:
                     at = Point((*index, segment.start + block * segment.lanes), len(index), segment.lanes)
                     seen.store(at, epilogue(None, at))
@@ -54,5 +54,4 @@ RULES = {(True, "llvm"): elementwise_vectors, (True, None): elementwise_nest, (F
 
 def elementwise_kernel(task: Task[Op]) -> RuleChoice[Kernel]:
     """The kernel of a region without an anchor."""
-    functions = any((type(n.op), "llvm") in SCALARS for n in task.region.epilogue)
-    return choose(RULES, functions, task.target, lambda rule: rule(task))
+    return choose(RULES, has_functions(task), task.target, lambda rule: rule(task))

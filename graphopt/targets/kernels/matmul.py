@@ -7,17 +7,15 @@ there are very few rows, and the elements of a column stand side by side, each r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from tvm import tirx
 
 from graphopt.ops import MatMul
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.dots import DotProducts
+from graphopt.targets.kernels.float_tiles import FloatTiles
 from graphopt.targets.kernels.packing import BLOCK, PackedColumns
 from graphopt.targets.kernels.product_form import ProductForm, form_of
-from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile, TiledProduct
+from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile
 from graphopt.targets.schedule import (
     RegisterTile,
     Segment,
@@ -27,16 +25,12 @@ from graphopt.targets.schedule import (
     padded_segments,
 )
 from graphopt.targets.target import Target
-from graphopt.targets.tir import Expr, Locals, Point, loop
+from graphopt.targets.tir import Expr, Point
 
 IN_PLACE_ROWS = 32
 """So few rows read the right operand in place: to pack it would cost more than it gives."""
 DOT_ROWS = 8
 """So few rows are products along the depth, where it is side by side."""
-STRIP_BYTES = 1 << 18
-"""Of the rows of the left operand that use a block before the next one is packed: what the second cache holds."""
-LEAST_STRIP = 96
-"""Rows in a strip at least, so that packing is a small part."""
 
 
 @kernel_rule(MatMul, isa="llvm", strided=True)
@@ -61,42 +55,22 @@ def tiled(form: ProductForm, target: Target, packs: bool) -> FloatProduct:
 
 
 @dataclass(frozen=True)
-class FloatProduct(TiledProduct):
-    """Elements of rows are broadcast, one after the other."""
+class FloatProduct(FloatTiles):
+    """The columns of a block are packed, or read in place."""
 
     packs: bool
-
-    dtype: ClassVar[str] = "float32"
 
     @property
     def scratch(self) -> dict[str, Scratch]:
         return {"columns": Scratch("float32", self.form.depth * self.width)} if self.packs else {}
-
-    @property
-    def most_rows(self) -> int:
-        return max(LEAST_STRIP, STRIP_BYTES // (4 * self.form.depth))
-
-    def pack_rows(self, operands: Operands, lead: Lead, first: Expr, count: int) -> None:
-        """They are read in place."""
 
     def pack_columns(self, operands: Operands, lead: Lead, column: Expr, segment: Segment) -> None:
         if self.packs:
             columns = PackedColumns(self.form.depth, self.form.columns)
             columns.write(operands.scratch["columns"], operands.right, lead, column, segment)
 
-    def accumulate(self, acc: Locals, operands: Operands, tile: Tile) -> None:
-        lanes, vectors = tile.segment.lanes, tile.segment.vectors
-        with loop("k", 0, self.form.depth) as k:
-            columns = [self.columns(operands, tile, k, v) for v in range(vectors)]
-            for r in range(tile.rows):
-                x = operands.left.load(Point((*tile.lead, tile.row + r, k)))
-                x = tirx.Broadcast(x, lanes) if lanes > 1 else x
-                for v in range(vectors):
-                    acc[r * vectors + v] = acc[r * vectors + v] + x * columns[v]
-
-    def columns(self, operands: Operands, tile: Tile, k: Expr, vector: int) -> Expr:
-        """A vector of a row of the right operand."""
-        lanes, first = tile.segment.lanes, vector * tile.segment.lanes
+    def column(self, operands: Operands, tile: Tile, k: Expr, first: int) -> Expr:
+        lanes = tile.segment.lanes
         if self.packs:
             return operands.scratch["columns"].load(Point((k * tile.segment.width + first,), 0, lanes))
         return operands.right.load(Point((*tile.lead, k, tile.column + first), len(tile.lead) + 1, lanes))

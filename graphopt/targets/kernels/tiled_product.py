@@ -11,8 +11,9 @@ from typing import ClassVar
 from tvm import tirx
 
 from graphopt.targets.kernels.base import Frame, Scratch
+from graphopt.targets.kernels.interleaved import at_once, finish
 from graphopt.targets.kernels.product_form import ProductForm
-from graphopt.targets.schedule import RegisterTile, Segment, powers_of_two, runs
+from graphopt.targets.schedule import RegisterTile, Segment, balanced, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
 
 Lead = tuple[Expr, ...]
@@ -21,11 +22,12 @@ Lead = tuple[Expr, ...]
 
 @dataclass(frozen=True)
 class Operands:
-    """What the loops read: left [*outer, rows, depth], right [*batch, depth, columns], and scratch by name."""
+    """What the loops read: left [*outer, rows, depth], right [*batch, depth, columns] or packed; the rest by name."""
 
     left: Tensor
     right: Tensor
     scratch: Mapping[str, Tensor]
+    packed: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,15 @@ class TiledProduct(ABC):
     def accumulate(self, acc: Locals, operands: Operands, tile: Tile) -> None:
         """Add the products over the whole depth to the sums of a tile, row by row."""
 
+    def start(self, operands: Operands, column: Expr, lanes: int) -> Expr:
+        """The first value of the sums of so many columns from one on."""
+        return tirx.const(0, self.dtype if lanes == 1 else f"{self.dtype}x{lanes}")
+
     @property
     def strip(self) -> int:
-        """Rows in a strip: whole tiles."""
-        return min(self.form.rows, max(1, self.most_rows // self.tile.pixels) * self.tile.pixels)
+        """Rows in a strip: whole tiles, about as many in each."""
+        tiles = -(-self.form.rows // self.tile.pixels)
+        return min(self.form.rows, balanced(tiles, max(1, self.most_rows // self.tile.pixels)) * self.tile.pixels)
 
     @property
     def width(self) -> int:
@@ -74,11 +81,14 @@ class TiledProduct(ABC):
         """The columns of a block that there are."""
         return min(segment.width, self.form.columns - segment.start)
 
-    def emit(self, frame: Frame) -> None:
+    def operands(self, frame: Frame) -> Operands:
         a, b = (frame.tensors[v] for v in frame.task.inputs)
         left = self.form.left(a, b)
         assert left is not None
-        operands = Operands(left, self.form.right(a, b), frame.scratch)
+        return Operands(left, self.form.right(a, b), frame.scratch, frame.packed)
+
+    def emit(self, frame: Frame) -> None:
+        operands = self.operands(frame)
         with ExitStack() as loops:
             lead = tuple(loops.enter_context(loop(f"i{axis}", 0, size)) for axis, size in enumerate(self.form.outer))
             for start, count, size in runs(self.form.rows, self.strip):
@@ -98,19 +108,22 @@ class TiledProduct(ABC):
         """Sum, apply the epilogue, store."""
         segment, lanes = tile.segment, tile.segment.lanes
         acc = Locals("acc", tile.rows * segment.vectors, self.dtype, lanes)
-        for i in range(tile.rows * segment.vectors):
-            acc[i] = acc.constant(0)
+        for v in range(segment.vectors):
+            start = self.start(operands, tile.column + v * lanes, lanes)
+            for r in range(tile.rows):
+                acc[r * segment.vectors + v] = start
         self.accumulate(acc, operands, tile)
         out, epilogue = self.form.result(frame.out), frame.epilogue(self.form.result)
         assert out is not None
+        sums = []
         for r in range(tile.rows):
             for v in range(segment.vectors):
+                whole = acc[r * segment.vectors + v]
                 for start, size in powers_of_two(max(0, min(lanes, self.there(segment) - v * lanes))):
-                    sums = acc[r * segment.vectors + v]
-                    part = sums if size == lanes else tirx.Shuffle([sums], list(range(start, start + size)))
+                    part = whole if size == lanes else tirx.Shuffle([whole], list(range(start, start + size)))
                     index = (*tile.lead, tile.row + r, tile.column + v * lanes + start)
-                    point = Point(index, len(tile.lead) + 1, size)
-                    out.store(point, epilogue(part, point))
+                    sums.append((part, Point(index, len(tile.lead) + 1, size)))
+        finish(sums, at_once(frame.task), epilogue, out.store)
 
 
 @dataclass(frozen=True)

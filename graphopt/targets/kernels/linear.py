@@ -1,0 +1,99 @@
+"""Matrix product of float32 with constant weights, of more rows than a tile has.
+
+The weights of a large net come from memory or the last cache. While the tiles of a block of columns are computed, the
+weights of the next block are prefetched, evenly: many at once would keep the loads of the tile itself waiting. Tiles of
+many rows need a line of weights so seldom that the processor's own prefetch keeps up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tvm import tirx
+
+from graphopt.ops import Linear
+from graphopt.rewrite import Decline
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
+from graphopt.targets.kernels.float_tiles import FloatTiles
+from graphopt.targets.kernels.product_form import ProductForm
+from graphopt.targets.kernels.tiled import Channels, pack_weights
+from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile
+from graphopt.targets.schedule import Segment, channel_segments, choose_product_tile, runs
+from graphopt.targets.tir import Expr, Locals, Point, loop, prefetch
+from graphopt.targets.weights import expect_whole
+
+LINE = 16
+"""Numbers in a line of a cache."""
+MOST_BETWEEN = 16
+"""Elements of the depth between two prefetches."""
+FEW_ROWS = 8
+"""In a tile at most, for which weights are prefetched."""
+
+
+@kernel_rule(Linear, isa="llvm")
+def linear_by_tiles(task: Task[Linear]) -> Kernel:
+    """A product [..., k] by [n, k], transposed, where the rows of all leading axes lie as those of one matrix."""
+    x, w, b = task.inputs
+    weight, bias = w.constant, b.constant
+    if weight is None or bias is None or x.type.dtype != "float32" or x.type.rank < 2:
+        raise Decline("it takes rows of float32, and constant weights")
+    expect_whole(w)
+    *batch, rows, depth = x.type.static_shape
+    form = ProductForm(tuple(batch), rows, depth, len(weight), merged=len(batch))
+    strided = task.strided(x)
+    if form.left(strided, strided) is None or not task.allows(form.result):
+        raise Decline("its rows do not lie as those of one matrix")
+    tile = choose_product_tile(task.target, form.rows, form.columns)
+    if form.rows <= tile.pixels:
+        raise Decline(f"{form.rows} rows are one tile, which reads no weight twice")
+    segments = channel_segments(form.columns, task.target.lanes, tile.vectors)
+    order = pack_weights(weight[:, :, None, None], Channels(1, depth, len(weight)), segments)
+    product = LinearProduct(form, segments, tile)
+    return Kernel("linear", product.emit, {"bias": bias, "weight": order}, replaced=(w, b), tile=tile)
+
+
+@dataclass(frozen=True)
+class LinearProduct(FloatTiles):
+    """Sums begin with the bias; weights are packed by blocks of columns, one block behind the other."""
+
+    scratch: ClassVar[dict[str, Scratch]] = {}
+
+    def operands(self, frame: Frame) -> Operands:
+        x = frame.tensors[frame.task.inputs[0]]
+        left = self.form.left(x, x)
+        assert left is not None
+        return Operands(left, frame.packed["weight"], {}, frame.packed)
+
+    def start(self, operands: Operands, column: Expr, lanes: int) -> Expr:
+        return operands.packed["bias"].load(Point((column,), 0, lanes))
+
+    def pack_columns(self, operands: Operands, lead: Lead, column: Expr, segment: Segment) -> None:
+        """They are packed at compile time."""
+
+    def column(self, operands: Operands, tile: Tile, k: Expr, first: int) -> Expr:
+        element = tile.column * self.form.depth + k * tile.segment.width + first
+        return operands.right.load(Point((element,), 0, tile.segment.lanes))
+
+    @property
+    def between(self) -> int:
+        """Elements of the depth between two prefetches, so that all tiles together prefetch a whole block."""
+        return min(MOST_BETWEEN, 1 << (self.strip // self.tile.pixels).bit_length() - 1)
+
+    def accumulate(self, acc: Locals, operands: Operands, tile: Tile) -> None:
+        if self.tile.pixels > FEW_ROWS:
+            super().accumulate(acc, operands, tile)
+            return
+        for start, count, size in runs(self.form.depth, self.between):
+            with loop("lines", 0, count) as i:
+                if size == self.between:
+                    self.prefetch(operands, tile, i)
+                with loop("k", 0, size) as k:
+                    self.add_products(acc, operands, tile, start + i * size + k)
+
+    def prefetch(self, operands: Operands, tile: Tile, step: Expr) -> None:
+        """The lines of the next block whose turn is at this step of the tile; it may be behind the last block."""
+        turn = tirx.floordiv(tile.at, self.tile.pixels) * (self.form.depth // self.between) + step
+        row = (tile.column + tile.segment.width) * self.form.depth + turn * tile.segment.width
+        for line in range(0, tile.segment.width, LINE):
+            prefetch(operands.right.at(row + line))
