@@ -139,7 +139,7 @@ def weights_of(task: Task[ConvInteger | LinearInteger], by: ProductSet) -> Array
     weight = w.constant
     if weight is None or b.constant is None or x.type.dtype != "int8":
         raise Decline("it takes int8, and constant weights")
-    if storage_of(w).whole or stored_form(w) not in by.codes:
+    if stored_form(w) not in by.codes:
         expect_whole(w)
     if weight.min(initial=0) < by.least_weight:
         raise Decline(f"a weight is below {by.least_weight}")
@@ -176,9 +176,9 @@ def products_kernel(
     scales = scaling is not None
     direct = scales and stored_by_pixels(task, view)
     addition = addition_of(task, view) if scales and limits_of(task) is None else None
-    coded = None if storage_of(w).whole else stored_form(w)
+    form = stored_form(w) if stored_form(w) in by.codes else None
     sizes = groups, len(rows) // groups, rows.shape[1]
-    kernel = by.loops(by, plane, view, windows, *sizes, scales, direct, addition, coded)
+    kernel = by.loops(by, plane, view, windows, *sizes, scales, direct, addition, form)
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
     numbers = np.zeros((len(rows), 0), np.int32) if scaling is None else scaling
     parts = zip(*(np.split(data, groups) for data in (rows, bias, numbers)), strict=True)
