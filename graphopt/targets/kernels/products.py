@@ -164,7 +164,7 @@ def weights_of(task: Task[ConvInteger | LinearInteger], by: ProductSet) -> Array
     weight = w.constant
     if weight is None or b.constant is None or x.type.dtype != "int8":
         raise Decline("it takes int8, and constant weights")
-    if storage_of(w).whole or stored_form(w) not in by.codes:
+    if stored_form(w) not in by.codes:
         expect_whole(w)
     if weight.min(initial=0) < by.least_weight:
         raise Decline(f"a weight is below {by.least_weight}")
@@ -201,10 +201,10 @@ def products_kernel(
     scales = scaling is not None
     direct = scales and stored_by_pixels(task, view)
     addition = addition_of(task, view) if scales and limits_of(task) is None else None
-    coded = None if storage_of(w).whole else stored_form(w)
+    form = stored_form(w) if stored_form(w) in by.codes else None
     sizes = groups, len(rows) // groups, rows.shape[1]
     kernel, offered = fitting(
-        task, [by.loops(by, plane, view, one, *sizes, scales, direct, addition, coded) for one in forms]
+        task, [by.loops(by, plane, view, one, *sizes, scales, direct, addition, form) for one in forms]
     )
     windows = kernel.windows
     bias = b.constant.astype(np.int64) - zero_point * rows.sum(axis=1, dtype=np.int64)
