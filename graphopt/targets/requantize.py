@@ -72,6 +72,15 @@ def requantize_upper_in_lanes(op: RequantizeUpper, acc: Expr, multiplier: Expr, 
     return clipped_in_lanes(scaled, op.low, op.high, op.to)
 
 
+@scalar_rule(RequantizeUpper, isa="neon64")
+def requantize_upper_by_long_products(
+    op: RequantizeUpper, acc: Expr, multiplier: Expr, addend: Expr, shift: Expr
+) -> Expr:
+    """By SMULL and SMULL2, of whose results UZP2 takes the upper halves."""
+    scaled = tirx.shift_right(upper_of_product(acc, multiplier) + addend, cast(shift, "int32"))
+    return cast(tirx.min(tirx.max(scaled, splat(op.low, acc)), splat(op.high, acc)), op.to)
+
+
 LEAST_LANES = 4
 """Of the narrowest vector that PMULDQ has."""
 
@@ -118,6 +127,7 @@ def narrowed(acc: Value) -> Value:
     return Cast(to="int32")(acc) if most <= INT32[1] else acc
 
 
+@form_rule(Requantize, isa="neon64")
 @form_rule(Requantize, isa="c")
 def by_upper_half(op: Requantize, acc: Value, multiplier: Value, shift: Value) -> Value:
     """The form of a requantisation by constants that allow it, each channel for itself; of weighted sums, a shift."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,12 +90,17 @@ def layers_of(dtype: str, zero_point: int) -> Graph:
     """Layers whose channels are multiples of nothing: windows, strides, dilations, groups, padding; a linear layer."""
     layers = Integers(2, 6, 7, 9, dtype=dtype)
     x, ends = layers.x, list[Value]()
-    pads = {"pads": (1, 2, 0, 1)}
+    pads: dict[str, Any] = {"pads": (1, 2, 0, 1)}
     first = layers.conv(x, 21, (3, 3), zero_point, **pads)
     ends += [layers.conv(x, 5, (2, 3), zero_point, strides=(2, 3), **pads), layers.conv(x, 3, (1, 1), zero_point)]
     ends.append(layers.conv(x, 6, (3, 2), zero_point, dilations=(2, 1), group=3, **pads))
     ends += [layers.conv(first, 17, (3, 3), dilations=(1, 2)), layers.conv(first, 7, (2, 2), group=7)]
-    for kernel, window in (((3, 3), {}), ((5, 2), {"strides": (2, 1)}), ((2, 3), {"dilations": (2, 2)})):
+    windows: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+        ((3, 3), {}),
+        ((5, 2), {"strides": (2, 1)}),
+        ((2, 3), {"dilations": (2, 2)}),
+    ]
+    for kernel, window in windows:
         deep = layers.conv(first, 21, kernel, group=21, **{**pads, **window})
         ends.append(layers.conv(deep, 2))
     return layers.graph(*ends)

@@ -20,8 +20,8 @@ LEAST_PIXELS = 24
 """Of a strip of the result, so that weights are read from far not too often."""
 MOST_INTERLEAVED = 4
 """Channels that are interleaved in vectors, where each is a plane of its own."""
-SLACK = 3
-"""Elements behind a strip that may be read, and count nothing."""
+SLACK = 2
+"""Elements behind a strip that may be read, and count nothing; of bytes, those of a word without its first."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class PaddedStrips:
 
     @property
     def scratch(self) -> Scratch:
-        return Scratch(self.dtype, self.elements(self.size) + SLACK)
+        return Scratch(self.dtype, self.elements(self.size) + max(SLACK, 4 // np.dtype(self.dtype).itemsize - 1))
 
     def plane_of(self, size: int) -> Plane:
         """The windows of a strip of a size over what is in scratch: none reads padding of its own."""

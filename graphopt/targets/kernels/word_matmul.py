@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from tvm import tirx
 
 from graphopt.ops import MatMulInteger
@@ -51,6 +52,10 @@ def matmul_by_words(task: Task[MatMulInteger], words: Words) -> Kernel:
         zero + sign_offset(dtype, to)
         for zero, dtype, to in zip(zeros, dtypes, (words.dtype, words.weights), strict=True)
     )
+    if any(
+        not np.iinfo(to).min <= zero <= np.iinfo(to).max for zero, to in ((left, words.dtype), (right, words.weights))
+    ):
+        raise Decline("a zero point is no element")
     product = WordProduct(form, segments, tile, task.target, words, left, right)
     return Kernel("matmul", product.emit, {}, tile=tile, scratch=product.scratch)
 
