@@ -269,13 +269,13 @@ LAYERS += [convolution] * 4 + [pointwise] * 2 + [recurrent] * 2 + [separable, re
 
 
 def draw_layers(integers: Integers, max_layers: int = 6) -> Graph:
-    """A net of up to so many layers (see ``LAYERS``), now and then with a structure of ``structures``; float32.
+    """A net of two to so many layers (see ``LAYERS``), now and then with a structure of ``structures``; float32.
 
     Inputs are [n, c, h, w] mostly, also [n, c, t] and [n, c], of one or two samples.
     """
     draw = Drawing(integers, most=MAX_ELEMENTS)
     draw.input(input_type(draw))
-    for _ in range(draw.integer(1, max_layers)):
+    for _ in range(draw.integer(2, max_layers)):
         for _ in range(ATTEMPTS):
             if attempt(draw, draw.choice(STRUCTURES if draw.chance(8) else LAYERS)):
                 break

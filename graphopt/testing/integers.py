@@ -29,7 +29,7 @@ ROUNDED_ONCE: tuple[type[Op], ...] = (
     *(Identity, Reshape, Transpose, Slice, Split, Gather, Pad, Tile, Resize),
 )
 """What may compute floats in a graph whose results are the same bits everywhere."""
-WEIGHTS = ("int8", "int8", "int8", "int8", "int4", "int4-grouped", "binary")
+WEIGHTS = (*["int8"] * 6, "int4", "int4-grouped", "binary")
 ACTIVATIONS = ("int8", "int8", "int8", "int8", "int16")
 OBSERVERS = ("minmax", "minmax", "minmax", "percentile", "mse")
 OVERRIDES = ("int16", "int8", "int4", "binary")
