@@ -82,7 +82,8 @@ def log2(m: Arithmetic, x: Number) -> tuple[Number, Number]:
     mantissa = m.keep(bits - (exponent << 23))
     upper, x = m.keep(mantissa > ROOT_3_BY_2), m.keep(m.of_bits(mantissa))
     near = m.keep(m.either(upper, lambda: 1.5, lambda: 1.0))
-    known = [m.keep(m.either(upper, lambda part=part: part, lambda: 0.0)) for part in LOG2_3_BY_2]
+    known = m.keep(m.either(upper, lambda: LOG2_3_BY_2[0], lambda: 0.0))
+    known_low = m.either(upper, lambda: LOG2_3_BY_2[1], lambda: 0.0)
 
     # s = (x - near) / (x + near)
     over, under = m.keep(x - near), m.keep(x + near)
@@ -104,10 +105,10 @@ def log2(m: Arithmetic, x: Number) -> tuple[Number, Number]:
     low = m.keep(product_low - (high - product))
 
     scaled = m.keep(high * TWO_BY_LOG_8[0])
-    scaled_low = m.keep(high * TWO_BY_LOG_8[1] + low * TWO_BY_LOG_8[2] + known[1])
-    first = m.keep(few_digits(m, m.keep(scaled + scaled_low + known[0] + n)))
+    scaled_low = m.keep(high * TWO_BY_LOG_8[1] + low * TWO_BY_LOG_8[2] + known_low)
+    first = m.keep(few_digits(m, m.keep(scaled + scaled_low + known + n)))
     second = m.keep(first - n)
-    second = m.keep(second - known[0])
+    second = m.keep(second - known)
     return first, m.keep(scaled_low - (second - scaled))
 
 
