@@ -322,8 +322,8 @@ def variables(*nodes: Expr) -> Iterator[Var]:
     return (inner for node in nodes for inner in nodes_of(node) if isinstance(inner, Var))
 
 
-PARTS: tuple[str, ...] = ("seq", "min", "extent", "body", "condition", "then_case", "else_case", "value", "indices", "a", "b")
-PARTS += ("true_value", "false_value", "args")
+PARTS: tuple[str, ...] = ("seq", "min", "extent", "body", "condition", "then_case", "else_case")
+PARTS += ("value", "indices", "a", "b", "true_value", "false_value", "args")
 """Where statements and expressions have others in them."""
 
 
