@@ -407,7 +407,7 @@ def conv_by_products(task: Task[ConvInteger]) -> Kernel:
 
 
 @kernel_variant(conv_by_products, "wide weights")
-def conv_by_wide_products(task: Task[ConvInteger]) -> Kernel:
+def conv_wide_by_products(task: Task[ConvInteger]) -> Kernel:
     """With weights of 16 bits, which need no unpacking."""
     if task.op.group > 1:
         raise Decline("it has groups")
@@ -415,7 +415,7 @@ def conv_by_wide_products(task: Task[ConvInteger]) -> Kernel:
 
 
 @kernel_variant(conv_by_products, "gathered windows")
-def conv_by_gathered_products(task: Task[ConvInteger]) -> Kernel:
+def conv_gathered_by_products(task: Task[ConvInteger]) -> Kernel:
     """By fewer bytes of code."""
     if task.op.group > 1:
         raise Decline("it has groups")
@@ -445,7 +445,7 @@ def linear_by_products(task: Task[LinearInteger]) -> Kernel:
 
 
 @kernel_variant(linear_by_products, "wide weights")
-def linear_by_wide_products(task: Task[LinearInteger]) -> Kernel:
+def linear_wide_by_products(task: Task[LinearInteger]) -> Kernel:
     """With weights of 16 bits, which need no unpacking."""
     return multiplied(task, WIDE_PAIRS)
 
