@@ -98,7 +98,7 @@ def test_each_gives_the_same_bytes_and_what_was_predicted() -> None:
         assert predicted["code_bytes"] == pytest.approx(program.sizes.code, rel=0.1)
         flash[optimize] = program.sizes.code + program.sizes.weights
         found[optimize] = run
-    assert flash["size"] < flash["balanced"] <= LARGER * flash["size"]
+    assert flash["size"] <= flash["balanced"] <= LARGER * flash["size"]
     assert found["speed"].cycles <= 1.01 * found["balanced"].cycles <= 1.02 * found["size"].cycles
 
 

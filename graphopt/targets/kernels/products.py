@@ -558,7 +558,7 @@ def conv_by_products(task: Task[ConvInteger]) -> Kernel:
 
 
 @kernel_variant(conv_by_products, "wide weights")
-def conv_by_wide_products(task: Task[ConvInteger]) -> Kernel:
+def conv_wide_by_products(task: Task[ConvInteger]) -> Kernel:
     """With weights of 16 bits, which need no unpacking."""
     expect_products(task)
     expect_whole(task.inputs[1])
@@ -566,7 +566,7 @@ def conv_by_wide_products(task: Task[ConvInteger]) -> Kernel:
 
 
 @kernel_variant(conv_by_products, "gathered windows")
-def conv_by_gathered_products(task: Task[ConvInteger]) -> Kernel:
+def conv_gathered_by_products(task: Task[ConvInteger]) -> Kernel:
     """By fewer bytes of code."""
     expect_products(task)
     return convolved(task, GATHERED_PAIRS)
@@ -601,7 +601,7 @@ def linear_by_products(task: Task[LinearInteger]) -> Kernel:
 
 
 @kernel_variant(linear_by_products, "wide weights")
-def linear_by_wide_products(task: Task[LinearInteger]) -> Kernel:
+def linear_wide_by_products(task: Task[LinearInteger]) -> Kernel:
     """With weights of 16 bits, which need no unpacking."""
     expect_whole(task.inputs[1])
     return multiplied(task, WIDE_PAIRS)
