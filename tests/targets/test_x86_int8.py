@@ -266,4 +266,4 @@ def test_what_does_not_suit_goes_another_way() -> None:
     ends = [layers.scaled(four, (6, 1, 1)), layers.conv(layers.x, 12, (3, 3), group=6)]
     program = check_program(layers.graph(*ends), HOSTS[-1])
     others = [" ".join(row["others"]) for row in program.manifest["kernels"]]
-    assert "stored as int4" in others[0] and "one channel, and no pairs" in others[1]
+    assert "stored as int4" in others[0] and "one channel, and no words" in others[1]
