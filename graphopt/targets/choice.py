@@ -38,6 +38,11 @@ CYCLES_FOR_BYTES = 1e-7
 """What breaks ties of bytes, for each cycle."""
 
 
+def flash_of_balanced(size: float) -> float:
+    """The bytes that "balanced" may take, by those of "size"."""
+    return max(LARGER * size, size + SPARE)
+
+
 @dataclass(frozen=True)
 class KernelChoice:
     """The candidates of each layer by its name, and the place of the chosen one among them."""
@@ -110,9 +115,7 @@ class Layers:
             return self.solved(self.cycles + TIE * instructions)
         size = self.smallest()
         for _ in range(ROUNDS):
-            least = self.bytes_of(size)
-            flash = max(LARGER * least, least + SPARE)
-            balanced = self.solved(self.cycles * (1 + TIE * self.order), flash=flash)
+            balanced = self.solved(self.cycles * (1 + TIE * self.order), flash=flash_of_balanced(self.bytes_of(size)))
             smaller = self.smallest(SLOWER * self.instructions_of(balanced))
             if smaller == size:
                 break

@@ -17,6 +17,8 @@ from graphopt.passes import Fuse
 from graphopt.targets import get_target
 from graphopt.targets.lowering import lower
 
+pytestmark = pytest.mark.usefixtures("usual_kernels")
+
 LARGEST = {"whole": 127, "int4": 7, "binary": 1}
 
 WINDOWS = [Window.of((3, 3), (), (1, 1, 1, 1)), Window.of((3, 3), (2, 2), (0, 1, 1, 1))]

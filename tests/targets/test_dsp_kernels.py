@@ -15,12 +15,8 @@ import graphopt
 from graphopt.ir import Graph, Value, arg, constant
 from graphopt.ops import Add, ConvInteger, LinearInteger, Lookup, Requantize, SumPool
 from graphopt.passes import Fuse
-from graphopt.targets import get_target, lowering
+from graphopt.targets import get_target
 from graphopt.targets.calls import Lowered
-from graphopt.targets.candidates import Candidate
-from graphopt.targets.choice import KernelChoice
-from graphopt.targets.gathering import Lowering
-from graphopt.targets.kernels import products
 from graphopt.targets.lowering import lower
 
 M4 = get_target("cortex-m4")
@@ -83,24 +79,11 @@ def rules(graph: Graph, optimize: str = "balanced") -> list[str]:
     return [call.how.rule.split(" ")[0].rpartition(".")[2] for call in lowered(graph, optimize).calls]
 
 
-WIDE = {ConvInteger: "conv_wide_by_products", LinearInteger: "linear_wide_by_products"}
-
-
-def usual(whole: Lowering) -> KernelChoice:
-    """Each layer by the usual rule for it, or for speed by that with wide weights, whatever they cost."""
-    if whole.target.optimize != "speed":
-        return KernelChoice()
-    tasks = {name: task for name, task in whole.tasks.items() if task.region.anchor is not None}
-    names = {name: WIDE[type(task.op)] for name, task in tasks.items() if type(task.op) in WIDE}
-    pairs = {n: tuple(Candidate(f"{products.__name__}.{rule}", 0, 0, 0) for _ in "ab") for n, rule in names.items()}
-    return KernelChoice(pairs, (1,) * len(pairs))
-
-
 @pytest.fixture(autouse=True)
-def usual_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is chosen by costs is tested with whole nets alone."""
+def kernels_of_layers(request: pytest.FixtureRequest) -> None:
+    """Whole nets alone have what is chosen by costs."""
     if request.node.originalname != "test_what_nets_take":
-        monkeypatch.setattr(lowering, "chosen_kernels", usual)
+        request.getfixturevalue("usual_kernels")
 
 
 def check(layers: Sequence[Layer], by: str = "_by_products", optimize: str = "balanced") -> list[int]:

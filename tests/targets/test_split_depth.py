@@ -8,6 +8,8 @@ from graphopt.ir import Graph, arg, constant
 from graphopt.ops import LinearInteger, Requantize
 from graphopt.passes import Fuse
 
+pytestmark = pytest.mark.usefixtures("usual_kernels")
+
 
 def deep(rows: int, depth: int, outputs: int) -> Graph:
     """A layer of weights whose sums may need more than 24 bits, and do where all inputs are at one end."""
