@@ -17,8 +17,9 @@ from graphopt.targets.work import terms_of
 
 CALLS = 160
 MOST = {"rows": 8, "columns": 8, "lines": 12, "runs": 5, "pixels": 16, "count": 40, "length": 60, "size": 40}
+MOST |= {"lanes": 4, "sums": 12}
 """The largest numbers that are drawn, by the operand; of others 64."""
-SMALLEST, EVEN = {"pixels": 2}, {"pixels"}
+SMALLEST = EVEN = dict.fromkeys(("pixels", "lanes", "sums"), 2)
 BUFFER = 1 << 19
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
