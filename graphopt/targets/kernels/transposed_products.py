@@ -13,7 +13,9 @@ from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.conv_transpose import MOST_KINDS, phases_of
 from graphopt.targets.kernels.geometry import as_plane, plane_window
-from graphopt.targets.kernels.products import ARMV7M, PAIRS, ProductsConv, ProductSet, stored_by_pixels
+from graphopt.targets.kernels.product_kernels import stored_by_pixels
+from graphopt.targets.kernels.product_loops import ProductsConv, ProductSet
+from graphopt.targets.kernels.products import ARMV7M, PAIRS
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import bounds_by_channel, limited, parameters_of
 from graphopt.targets.schedule import RegisterTile
