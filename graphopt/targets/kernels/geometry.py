@@ -123,3 +123,18 @@ def as_rows(tensor: Tensor) -> Tensor | None:
     rows, k = (1, *tensor.shape)[-2:]
     row_stride, stride = (0, *tensor.strides)[-2:]
     return replace(tensor, shape=(1, k, 1, rows), strides=(0, stride, 0, row_stride))
+
+
+def swapped(plane: Plane) -> Plane:
+    """A plane with its axes exchanged."""
+    window = plane.window
+    pads = window.pads[1], window.pads[0], window.pads[3], window.pads[2]
+    turned = Window(window.kernel[::-1], window.strides[::-1], pads, window.dilations[::-1])
+    return Plane(plane.size[::-1], plane.out[::-1], turned)
+
+
+def as_swapped(tensor: Tensor) -> Tensor:
+    """A tensor [n, c, h, w] as [n, c, w, h]."""
+    plain = as_plane(tensor)
+    n, c, h, w = plain.strides
+    return replace(plain, shape=(*plain.shape[:2], *plain.shape[:1:-1]), strides=(n, c, w, h))

@@ -19,8 +19,7 @@ from graphopt.targets.instructions import mve_depthwise
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.instructions.mve_depthwise import LANES, MOST_REACH, MOST_TAPS, Taps
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
-from graphopt.targets.kernels.depthwise import as_swapped, swapped
-from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
+from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of

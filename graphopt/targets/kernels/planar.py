@@ -16,7 +16,8 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.dsp_depthwise import Tile
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, fitting
-from graphopt.targets.kernels.depthwise import MOST_STRIDE, Channel, DepthwisePairs, in_strips
+from graphopt.targets.kernels.depthwise import MOST_STRIDE, DepthwisePairs
+from graphopt.targets.kernels.depthwise_strips import Channel, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of

@@ -20,8 +20,8 @@ from graphopt.targets.instructions.thumb_depthwise import (
 )
 from graphopt.targets.instructions.thumb_rows import OFFSET, OFFSET_ROWS
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, fitting
-from graphopt.targets.kernels.depthwise import DepthwiseStrips, as_swapped, in_strips, swapped
-from graphopt.targets.kernels.geometry import Plane, as_plane, plane_window
+from graphopt.targets.kernels.depthwise_strips import DepthwiseStrips, in_strips
+from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
