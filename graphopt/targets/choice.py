@@ -84,7 +84,8 @@ def within_ram(
         return dict(candidates)
     buffers = lowering.lifetimes()
     sizes = {b.name: rounded_up(b.size, lowering.target.alignment) for b in buffers}
-    alive = [*step_bytes(buffers, sizes, lowering.named_overlaps()), *[0] * len(candidates)]
+    overlaps = {pair: overlap for pair, overlap in lowering.named_overlaps().items() if sizes.keys() >= set(pair)}
+    alive = [*step_bytes(buffers, sizes, overlaps), *[0] * len(candidates)]
     found = {}
     for (name, layer), held in zip(candidates.items(), alive, strict=False):
         least = min(one.scratch for one in layer)

@@ -17,6 +17,7 @@ import graphopt
 from graphopt.ir import Graph, arg, constant
 from graphopt.ops import Requantize, WeightedSum
 from graphopt.passes import Fuse
+from graphopt.targets import builtin_targets
 from graphopt.targets.instructions.x86_gather import GATHER, gather_pairs
 
 pytestmark = pytest.mark.skipif(not HOSTS, reason="it is about x86-64")
@@ -41,7 +42,7 @@ def test_a_gather_is_of_two_elements_from_each_place_on(target: str, lanes: int)
                 builder.buffer_store(y, found, [side_by_side])
         return made.get()
 
-    got = called(kernel(), target, elements, places, np.zeros(64, np.int32))
+    got = called(kernel(), builtin_targets()[target], elements, places, np.zeros(64, np.int32))
     np.testing.assert_array_equal(got, GATHER.meaning(elements, places))
 
 

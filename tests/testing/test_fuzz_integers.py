@@ -17,6 +17,7 @@ from graphopt.ir import Array, Constant, Graph, Input, arg
 from graphopt.ops import Requantize, Sigmoid
 from graphopt.runtime import Program
 from graphopt.targets import Port
+from graphopt.targets.target import OPTIMIZE
 from graphopt.testing import fuzz, fuzz_integers
 from graphopt.testing.fuzz_integers import Setting, ports_for, setting_of
 from graphopt.testing.integers import expect_exact, integer_graph
@@ -43,7 +44,7 @@ def test_all_sorts_of_integers_are_drawn() -> None:
 
 def test_settings_are_of_all_sorts() -> None:
     settings = [setting_of(seed) for seed in range(60)]
-    assert {s.optimize for s in settings} == {"balanced", "speed"}
+    assert {s.optimize for s in settings} == set(OPTIMIZE)
     assert {s.io for s in settings} == {"native", "float32"}
     for name in ("io_in_arena", "channels_last", "pixels"):
         assert {getattr(s, name) for s in settings} == {False, True}
