@@ -71,9 +71,21 @@ def in_parts(graph: Graph, target: Target, options: PortOptions, ram: int | None
 
 
 def by_choice(usual: Lowering, ram: int | None) -> Lowered:
-    """The program by the kernels that the target chooses, in rows where that pays."""
-    whole, lowered = usual, usual.run()
-    choice = chosen_kernels(usual, ram)
+    """The program by the kernels that the target chooses; if RAM has no room for it, by those of the least scratch."""
+    plain = usual.run()
+    lowered = chosen_program(usual, plain, ram, ram)
+    if ram is not None and lowered.plan.size > ram:
+        lowered = least_of(lowered, chosen_program(usual, plain, 0, ram))
+    return lowered
+
+
+def chosen_program(usual: Lowering, plain: Lowered, room: int | None, ram: int | None) -> Lowered:
+    """The program by chosen kernels whose scratch has so much room, in rows where that pays, or RAM demands it.
+
+    ``plain`` is what all layers give as usual.
+    """
+    whole, lowered = usual, plain
+    choice = chosen_kernels(usual, room)
     if choice.rules:
         whole = Lowering(usual.graph, usual.target, usual.options, parts=usual.parts, rules=choice.rules)
         lowered = whole.run()

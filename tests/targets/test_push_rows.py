@@ -191,3 +191,14 @@ def test_keyword_spotting_in_less_than_its_planes(shared: Path) -> None:
     x = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
     np.testing.assert_array_equal(program.run(x), whole.run(x))
     assert re.search(r"int model_push_row\(void \*workspace, const void \*row\);", program.files["model.h"].decode())
+
+
+@pytest.mark.slow
+def test_what_a_refusal_says_is_enough(shared: Path) -> None:
+    graph = quantized(shared, "resnet8")
+    ports = {graph.names[v.node]: Port(layout="nhwc", push_rows=True) for v in graph.inputs}
+    with pytest.raises(BudgetExceeded) as caught:
+        graphopt.compile(graph, "cortex-m4", ports=ports, ram=1)
+    found = re.search(r"allow ram=([0-9]+)", str(caught.value))
+    assert found is not None
+    assert graphopt.compile(graph, "cortex-m4", ports=ports, ram=int(found[1])).sizes.workspace == int(found[1])
