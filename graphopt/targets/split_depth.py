@@ -44,9 +44,9 @@ def split_depth(graph: Graph, target: Target) -> Graph:
 
 def is_too_deep(sums: Value) -> bool:
     """Whether sums of bytes and constants need too many bits."""
-    _, weight, bias = sums.node.inputs
+    x, weight, bias = sums.node.inputs
     known = weight.constant is not None and bias.constant is not None and storage_of(weight).whole
-    return known and not fits(sums)
+    return known and x.type.dtype == "int8" and not fits(sums)
 
 
 def fits(sums: Value) -> bool:
