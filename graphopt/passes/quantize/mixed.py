@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from glob import escape
 
 import numpy as np
@@ -15,11 +15,13 @@ from graphopt.ops.macs import macs_of
 from graphopt.passes.base import Context, Note
 from graphopt.passes.contract import Bounded
 from graphopt.passes.data import Data
+from graphopt.passes.prune.budget import CostModel
 from graphopt.passes.quantize.apart import taken_apart
 from graphopt.passes.quantize.binary_activations import refuse_binary_activations
 from graphopt.passes.quantize.calibrate import joined, runs, worst_sqnr
 from graphopt.passes.quantize.form import rule_of
 from graphopt.passes.quantize.layers import quantized_layers
+from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.quantize import InsertQuantization, Quantize
 from graphopt.passes.quantize.recover.recovery import SeenLayer, data_of
 from graphopt.passes.quantize.recover.replay import Replay
@@ -27,6 +29,8 @@ from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import WEIGHT_BITS, Scheme, check_choice, form_of
 from graphopt.rewrite import Decline
 
+CostOfWidths = Callable[[Sequence[str]], float]
+"""What a graph costs, by the width of each of its layers."""
 UNITS = ("bytes", "mac-bits")
 STEPS = 1_000_000
 """The most units of a budget, since HiGHS keeps constraints to 1e-6. If the costs have a common divisor that needs no
@@ -44,11 +48,18 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
     weights of that width. The losses are assumed to add up; an integer program makes the sum least. ``widths`` are the
     choices. Layers in ``overrides`` follow these and are not part of the budget. The other options are those of
     ``Quantize``; ``weights`` has no effect.
+
+    With a ``cost``, such as ``graphopt.cost("cortex-m4", "bytes")``, the budget is of what this costs the quantized
+    graph as a whole, and ``unit`` has no effect. What a layer costs at a width is then what the graph saves if this
+    layer alone goes back to int8 from there, all others having the width: so what layers share, as code, counts for
+    none of them. These costs add up. The graph of the chosen widths is then costed as it will be, after recovery, and
+    what it costs beyond the budget is taken off what the layers may cost, until the budget holds.
     """
 
     budget: float = 0.625
     unit: str = "bytes"
     widths: Sequence[str] = ("int8", "int4")
+    cost: CostModel | None = None
 
     def insert(self, graph: Graph, context: Context) -> Graph:
         data = data_of(self.calibration, context, self.name)
@@ -70,17 +81,64 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
         names = list(next(iter(noise.values())))
         if not names:
             return {}
-        bound = bind_batch(graph, 1)
-        costs = np.array([[self.cost(bound, name, width) for width in self.widths] for name in names])
-        whole = sum(self.cost(bound, name, "int8") for name in names)
-        budget = self.budget * whole if self.budget <= 1 else self.budget
-        if costs.min(axis=1).sum() > budget:
-            least = f"the least is {costs.min(axis=1).sum():,.0f}"
-            raise InvalidInput(f"no widths of weights cost {budget:,.0f} {self.unit}", where=self.name, why=least)
         losses = np.array([[noise[width][name] for width in self.widths] for name in names])
-        return {name: self.widths[i] for name, i in zip(names, choose_cheapest(losses, costs, budget), strict=True)}
+        if self.cost is None:
+            chosen = self.choose_by_weights(graph, names, losses)
+        else:
+            rough = self.cost_of_widths(graph, names, data, self.cost, recover=())
+            exact = self.cost_of_widths(graph, names, data, self.cost, self.recover)
+            chosen = self.choose_by_model(rough, exact, losses)
+        return {name: self.widths[i] for name, i in zip(names, chosen, strict=True)}
 
-    def cost(self, graph: Graph, name: str, width: str) -> float:
+    def choose_by_weights(self, graph: Graph, names: Sequence[str], losses: Array) -> list[int]:
+        """The widths of least loss under a budget of weights."""
+        bound = bind_batch(graph, 1)
+        costs = np.array([[self.cost_of_weights(bound, name, width) for width in self.widths] for name in names])
+        budget = self.allowed(sum(self.cost_of_weights(bound, name, "int8") for name in names))
+        least = costs.min(axis=1).sum()
+        if least > budget:
+            raise self.refused(budget, self.unit, f"the least is {least:,.0f}")
+        return choose_cheapest(losses, costs, budget)
+
+    def choose_by_model(self, rough: CostOfWidths, exact: CostOfWidths, losses: Array) -> list[int]:
+        """The widths of least loss under a budget of the exact cost; rough ones tell layers apart."""
+        whole = exact(["int8"] * len(losses))
+        budget = self.allowed(whole)
+        costs = np.stack([own_costs(rough, width, len(losses)) for width in self.widths], axis=1)
+        least = costs.min(axis=1)
+        costs -= least[:, None]
+        left = budget - whole - least.sum()
+        while True:
+            chosen = choose_cheapest(losses, costs, max(left, 0))
+            over = exact([self.widths[i] for i in chosen]) - budget
+            if over <= 0:
+                return chosen
+            spent = costs[np.arange(len(costs)), chosen].sum()
+            if spent <= 0:
+                raise self.refused(budget, "by the cost model", f"the least that was found is {budget + over:,.0f}")
+            left = spent - over
+
+    def allowed(self, whole: float) -> float:
+        """The budget, by the cost with int8 weights."""
+        return self.budget * whole if self.budget <= 1 else self.budget
+
+    def refused(self, budget: float, unit: str, why: str) -> InvalidInput:
+        return InvalidInput(f"no widths of weights cost {budget:,.0f} {unit}", where=self.name, why=why)
+
+    def cost_of_widths(
+        self, graph: Graph, names: Sequence[str], data: Data, model: CostModel, recover: Sequence[str] | None
+    ) -> CostOfWidths:
+        """What the quantized graph costs, by the widths of the named layers, after recovery by these passes."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Quantize)}
+
+        def cost(widths: Sequence[str]) -> float:
+            overrides = {**{escape(name): width for name, width in zip(names, widths, strict=True)}, **self.overrides}
+            quantize = Quantize(**{**given, "overrides": overrides, "recover": recover, "calibration": data})
+            return model.cost(LowerInteger()(quantize.insert(graph, Context())))
+
+        return cost
+
+    def cost_of_weights(self, graph: Graph, name: str, width: str) -> float:
         """The cost of the weights of a layer of a bound graph."""
         node = graph.node(name)
         if self.unit == "mac-bits":
@@ -121,6 +179,15 @@ class MixedPrecision(Quantize, name="mixed-precision", contract=Bounded(10.0)):
     def steps(self) -> Sequence[str]:
         narrow = any(WEIGHT_BITS[w] < 8 for w in self.widths)
         return self.recover if self.recover is not None else (RoundWeights.name,) * narrow
+
+
+def own_costs(cost: CostOfWidths, width: str, count: int) -> Array:
+    """What each of the layers costs more at a width than at int8, while all others have the width: [count]."""
+    if width == "int8":
+        return np.zeros(count)
+    alike = [width] * count
+    whole = cost(alike)
+    return np.array([whole - cost([*alike[:i], "int8", *alike[i + 1 :]]) for i in range(count)])
 
 
 def choose_cheapest(losses: Array, costs: Array, budget: float) -> list[int]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import graphopt
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Batch, Graph, Value, arg, constant
 from graphopt.ops import Add, Linear, Relu
-from graphopt.passes import Context, MixedPrecision
+from graphopt.passes import Context, MixedPrecision, Quantize
+from graphopt.passes.prune import ConstantBytes, CostModel
 from graphopt.passes.quantize.layers import packed_weights, quantized_layers
 from graphopt.passes.quantize.mixed import choose_cheapest
 
@@ -98,3 +101,42 @@ def test_what_cannot_be_is_refused() -> None:
         MixedPrecision(calibration=data(), unit="kg")(graph)
     with pytest.raises(InvalidInput, match="widths: 'int3' is none of"):
         MixedPrecision(calibration=data(), widths=("int3",))(graph)
+
+
+@dataclass(frozen=True)
+class WithSharedCode:
+    """Bytes of constants, and 300 more if any are packed."""
+
+    def cost(self, graph: Graph) -> float:
+        packed = any(bits < 8 for bits, _ in packed_weights(graph).values())
+        return ConstantBytes().cost(graph) + 300 * packed
+
+
+@pytest.mark.parametrize(("model", "narrow"), [(ConstantBytes(), 1), (WithSharedCode(), 4)])
+def test_a_budget_of_what_a_model_costs(model: CostModel, narrow: int) -> None:
+    """Each narrow layer saves 128 bytes; if they need code too, more of them must pay for it."""
+    budget = model.cost(Quantize(calibration=data())(chain())) - 128
+    pass_ = MixedPrecision(calibration=data(), budget=budget, cost=model, recover=())
+    assert model.cost(pass_(chain())) <= budget
+    found = bits(pass_, chain())
+    assert found["quiet"] == 4
+    assert list(found.values()).count(4) == narrow
+
+
+def test_a_budget_by_a_model_holds_after_recovery() -> None:
+    """It gives narrow layers biases of their own, where equal ones were stored once."""
+    budget = ConstantBytes().cost(Quantize(calibration=data())(chain())) - 128
+    pass_ = MixedPrecision(calibration=data(), budget=budget, cost=ConstantBytes())
+    assert ConstantBytes().cost(pass_(chain())) <= budget
+
+
+def test_a_budget_that_no_widths_meet_by_a_model_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"(?s)no widths of weights cost 100 by the cost model.*the least that was"):
+        MixedPrecision(calibration=data(), budget=100, cost=ConstantBytes())(chain())
+
+
+def test_a_budget_of_the_flash_of_a_board() -> None:
+    """Where the code that narrow weights need is larger than what they save, none are narrow."""
+    model = graphopt.cost("cortex-m4", "bytes")
+    found = MixedPrecision(calibration=data(), budget=1.0, cost=model, overrides={"first": "int8"})(chain())
+    assert model.cost(found) <= model.cost(Quantize(calibration=data())(chain()))
