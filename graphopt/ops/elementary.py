@@ -38,13 +38,24 @@ ATANH = (0.3333321, 0.20010719, 0.14001514, 0.14003377)
 """q in atanh(x) = x + x^3 q(x^2), for |x| <= 1/3."""
 
 
-def reduced_exp(m: Arithmetic, x: Number) -> tuple[Number, Number]:
-    """exp(r) - 1 and the integer n of exp(x) = exp(r) * 2^n."""
+def reduction(m: Arithmetic, x: Number, most: int | None = None) -> tuple[Number, Number, Number]:
+    """Two parts of r, of which the second is subtracted, and the integer n of exp(x) = exp(r) * 2^n.
+
+    Where n is limited, r is what is left.
+    """
     shifted = m.keep(x * LOG2_E + ROUNDING)
+    if most is not None:
+        shifted = m.keep(m.at_most(shifted, ROUNDING + most))
     n = m.keep(shifted - ROUNDING)
-    r = m.keep(x - n * LOG_2[0] - n * LOG_2[1])
+    return x - n * LOG_2[0], n * LOG_2[1], m.bits(shifted) - 0x4B400000
+
+
+def reduced_exp(m: Arithmetic, x: Number, most: int | None = None) -> tuple[Number, Number]:
+    """exp(r) - 1 and the integer n of exp(x) = exp(r) * 2^n."""
+    high, low, n = reduction(m, x, most)
+    r = m.keep(high - low)
     square = m.keep(r * r)
-    return square * polynomial(m, r, EXP, square) + r, m.bits(shifted) - 0x4B400000
+    return square * polynomial(m, r, EXP, square) + r, n
 
 
 def exp(m: Arithmetic, x: Number) -> Number:
@@ -110,7 +121,13 @@ def erf(m: Arithmetic, x: Number) -> Number:
 
 
 def silu(m: Arithmetic, x: Number) -> Number:
-    return x * sigmoid(m, x)
+    """x / (1 + exp(-x)) as x / (2^-n + exp(r)) * 2^-n with exp(-x) = exp(r) * 2^n, which does not overflow.
+
+    2^-149 is the least float32; below, exp(r) grows until the result is 0.
+    """
+    power, n = reduced_exp(m, m.keep(-m.at_most(x, 20.0)), most=149)
+    scale = m.keep(m.power_of_two(24 - n) * 2.0**-24)
+    return x / (power + (scale + 1.0)) * scale
 
 
 def gelu(m: Arithmetic, x: Number) -> Number:
@@ -134,10 +151,21 @@ def softplus(m: Arithmetic, x: Number) -> Number:
 
 
 def mish(m: Arithmetic, x: Number) -> Number:
-    """x * tanh(log(1 + t)) is x * u / (u + 2) with t = exp(x) and u = t * (t + 2); x itself where u is large."""
-    t = m.keep(low_exp(m, m.at_most(x, 20.0)))
-    u = m.keep(t * (t + 2.0))
-    return x * (u / (u + 2.0))
+    """x * tanh(log(1 + t)) is x * u / (u + 3.5) with t = exp(x) and u = 7/4 t (t + 2); x itself where u is large.
+
+    With t = s (1 + p) and s a power of two, u is s (1 + p) (7/4 s + 3.5 + 7/4 s p), where p alone is rounded before.
+    The factor 7/4 is for sums just above 3.5: rounding takes less of their size than of sums just above 2.
+    """
+    high, low, n = reduction(m, m.keep(m.at_most(m.at_least(x, LEAST - 2.0), 20.0)))
+    high, low = m.keep(high), m.keep(low)
+    r = m.keep(high - low)
+    square = m.keep(r * r)
+    p = m.keep(square * polynomial(m, r, EXP, square) - low + high)
+    scale = m.keep(m.power_of_two(n + 64))
+    part = m.keep(scale * (1.75 * 2.0**-64))
+    whole = m.keep(part + 3.5)
+    u = m.keep((p * (p * part + (whole + part)) + whole) * scale * 2.0**-64)
+    return x * (u / (u + 3.5))
 
 
 FUNCTIONS: dict[str, Callable[..., Number]] = {

@@ -140,7 +140,7 @@ class Silu(Unary, name="silu"):
     """x * sigmoid(x), also called swish."""
 
     def evaluate(self, *inputs: Array) -> Array:
-        return np.asarray(inputs[0] * Sigmoid().evaluate(*inputs))
+        return evaluated("silu", lambda x: x * exact_sigmoid(x), inputs[0])
 
     def decompose(self, *inputs: Value) -> tuple[Value, ...]:
         return (Mul()(inputs[0], Sigmoid()(inputs[0])),)

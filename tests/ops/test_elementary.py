@@ -53,17 +53,17 @@ BOUNDS = {
     "sin": 2.5,
     "tanh": 2.8,
     "erf": 2.5,
-    "silu": 3.3,
+    "silu": 2.5,
     "gelu": 2.0,
     "tanh_gelu": 2.6,
     "softplus": 3.0,
-    "mish": 4.8,
+    "mish": 3.0,
 }
 """In units in the last place, as docs/performance.md has them; of results that are normal numbers."""
-LOWEST = {"silu": -87.0, "gelu": 0.0, "tanh_gelu": 0.0, "mish": -87.0}
+LOWEST = {"gelu": 0.0, "tanh_gelu": 0.0, "mish": -88.0}
 """From where on the bounds hold. Below, factors are subnormal, or the sum of 1 and a number near -1 has few digits."""
 HIGHEST = {"expm1": 0.0, "low_exp": 43.0}
-BELOW = {"silu": 1e-43, "gelu": 2e-7, "tanh_gelu": 2e-7, "mish": 1e-43}
+BELOW = {"gelu": 2e-7, "tanh_gelu": 2e-7, "mish": 1e-43}
 """The largest error below, in absolute terms."""
 
 
@@ -118,6 +118,8 @@ def test_the_error_of_many_more_numbers_is_within_its_bound(name: str) -> None:
         *[(name, x, np.sign(x)) for name in ("tanh", "erf") for x in (10, -10, np.inf, -np.inf)],
         *[("softplus", x, y) for x, y in ((-np.inf, 0), (np.inf, np.inf), (100, 100))],
         *[("silu", 100.0, 100.0), ("gelu", 100.0, 100.0), ("gelu", -100.0, 0.0), ("mish", 100.0, 100.0)],
+        *[(name, x, x) for name in ("silu", "mish") for x in (0.0, -0.0, 3e38, np.inf)],
+        *[(name, x, y) for name in ("silu", "mish") for x, y in ((-120, 0), (-3e38, 0), (-np.inf, np.nan))],
         *[("sin", x, y) for x, y in ((0, 0), (np.inf, np.nan), (-np.inf, np.nan))],
         *[("cos", x, y) for x, y in ((0, 1), (-0.0, 1), (np.inf, np.nan))],
         *[(name, np.nan, np.nan) for name in EXACT],
