@@ -71,11 +71,15 @@ def in_parts(graph: Graph, target: Target, options: PortOptions, ram: int | None
 
 
 def by_choice(usual: Lowering, ram: int | None) -> Lowered:
-    """The program by the kernels that the target chooses; if RAM has no room for it, by those of the least scratch."""
+    """The program by the kernels that the target chooses.
+
+    If RAM has no room for that, even in rows, their scratch gets what is left beside whole planes, and then the least.
+    """
     plain = usual.run()
-    lowered = chosen_program(usual, plain, ram, ram)
-    if ram is not None and lowered.plan.size > ram:
-        lowered = least_of(lowered, chosen_program(usual, plain, 0, ram))
+    lowered = chosen_program(usual, plain, None, ram)
+    for room in (ram, 0):
+        if ram is not None and lowered.plan.size > ram:
+            lowered = least_of(lowered, chosen_program(usual, plain, room, ram))
     return lowered
 
 
