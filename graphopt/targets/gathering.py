@@ -453,8 +453,11 @@ class Lowering:
         return not isinstance(value.op, Constant) and (self.options.in_arena or not port) and value is not self.pushed
 
     def gives_way(self, held: Value) -> bool:
-        """Whether a result may lie over a buffer after its last reader; that of an output is the caller's to read."""
-        return self.in_arena(held) and held not in self.outputs
+        """Whether a result may lie over a buffer after its last reader; that of an output is the caller's to read.
+
+        An output that was computed in place is in the buffer of another value.
+        """
+        return self.in_arena(held) and all(self.held(output) is not held for output in self.outputs)
 
     def constant(self, node: str, name: str, data: Array) -> int:
         """The index of a constant; equal ones are stored once."""

@@ -136,3 +136,16 @@ def test_an_output_that_is_read_again_stays(kernel: int) -> None:
     sample = np.random.default_rng(0).normal(size=(1, 4, 6, 6)).astype(np.float32)
     for got, want in zip(program.run(sample), graph(sample), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "host"])
+def test_outputs_that_were_computed_in_place_stay(target: str) -> None:
+    """Each is read by the next one, and could give way to it if the caller did not want it too."""
+    x = arg("x", "float32", (1, 9))
+    first = Neg()(x)
+    second = Relu()(first)
+    graph = Graph((x,), (Neg()(second), first, second))
+    program = graphopt.compile(graph, target, io_in_arena=True)
+    data = np.arange(-4, 5, dtype=np.float32)[None]
+    for got, want in zip(program.run(data), graph(data), strict=True):
+        np.testing.assert_array_equal(got, want)
