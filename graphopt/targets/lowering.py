@@ -49,7 +49,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
 
 
 def for_c(graph: Graph, target: Target, options: PortOptions, ram: int | None) -> Lowered:
-    """A program whose poolings are kernels of their own where that is faster and RAM allows it."""
+    """A program whose poolings are kernels of their own, unless RAM has no room for that, or "size" is wanted."""
     apart = graph if target.optimize == "size" else tails_apart(graph, target)
     lowered = in_parts(apart, target, options, ram)
     if apart is not graph and ram is not None and lowered.plan.size > ram:
