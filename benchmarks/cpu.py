@@ -37,6 +37,7 @@ from models import mobilenet_v2, resnet18
 from nets import minilm, vit
 from nets_conv import seeded, tcn, tiny_yolo, unet
 from peers import PEERS, Call, torch_compile, versions
+from ratios import CONVOLUTIONAL, OURS, ahead, gain
 from timing import alternating
 from trained import installed
 
@@ -47,9 +48,7 @@ from graphopt.passes import Fuse, InsertQuantization, LowerInteger, Pipeline, de
 Module = tuple[torch.nn.Module, tuple[torch.Tensor, ...]]
 SAMPLES = 8
 """Those that calibrate a net with random weights, and that tell what noise is left."""
-OURS, TORCH = "graphopt", "torch.compile"
-WORSE = 1.0
-"""The decibels that a peer's int8 may be noisier than ours and still count."""
+TORCH = "torch.compile"
 
 
 class Recurrent(torch.nn.Module):
@@ -86,7 +85,6 @@ MODULES: dict[str, Callable[[], Module]] = {
     "TCN": tcn,
     "U-Net-128": unet,
 }
-CONVOLUTIONAL = ("kws", "resnet8", "vww", "MobileNetV2-224", "ResNet18-224", "tiny_yolo-320", "TCN", "U-Net-128")
 
 
 @dataclass(frozen=True)
@@ -163,13 +161,6 @@ def noise_ratio(results: list[Array], reference: list[Array]) -> float:
     return float(10 * np.log10((wanted**2).sum() / max(1e-20 * (wanted**2).sum(), ((y - wanted) ** 2).sum())))
 
 
-def ahead(row: dict[str, dict[str, float]], close: bool) -> float | None:
-    """The seconds of the faster peer by ours; with ``close`` of those whose noise is not worse."""
-    limit = row["dB"][OURS] - WORSE if close else -np.inf
-    peers = [s for name, s in row["seconds"].items() if name != OURS and row["dB"][name] >= limit]
-    return min(peers) / row["seconds"][OURS] if peers else None
-
-
 def printed(rows: dict[str, Any], kind: str, target: str) -> Table:
     names = [name for name in (OURS, *versions(), TORCH) if any(name in row[kind]["seconds"] for row in rows.values())]
     table = Table(title=f"{kind}: microseconds of a call, one thread, target {target}")
@@ -190,11 +181,6 @@ def printed(rows: dict[str, Any], kind: str, target: str) -> Table:
         cells.append("" if ratio is None else f"{ratio:.2f}")
         table.add_row(net, *cells, *([f"{gain(row):.2f}"] if kind == "int8" else []))
     return table
-
-
-def gain(row: dict[str, Any]) -> float:
-    """How much faster int8 is than float32."""
-    return float(row["float32"]["seconds"][OURS] / row["int8"]["seconds"][OURS])
 
 
 def means(rows: dict[str, Any]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The int8 files of MLPerf Tiny on this machine: graphopt and LiteRT on the same file, one thread each, side by side.
 
-    python benchmarks/lite_rt.py SHARED_FOLDER [--target x86-64-v3]
+    python benchmarks/lite_rt.py SHARED_FOLDER [--target x86-64-v3] [--json FILE]
 
 LiteRT (pip install ai-edge-litert) has its own kernels; the last columns tell in how many elements of the first outputs
 the two are not equal, on integers that are drawn, and by how much at most. Times are process CPU time, medians of calls
@@ -10,6 +10,7 @@ that alternate.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -23,8 +24,6 @@ from timing import alternating
 import graphopt
 from graphopt.ir import Array
 
-COLUMNS = "file", "graphopt", "LiteRT", "LiteRT / graphopt", "elements that differ", "at most by"
-
 
 def drawn(program: graphopt.Program) -> list[Array]:
     """Inputs over the whole range of their dtype."""
@@ -36,30 +35,40 @@ def drawn(program: graphopt.Program) -> list[Array]:
     ]
 
 
-def row(file: Path, target: str) -> list[str]:
+def measured(file: Path, target: str) -> dict[str, float]:
+    """Seconds of a call of each, and in how many elements their first outputs differ, and by how much at most."""
     program = graphopt.compile(graphopt.optimize(graphopt.load(file)), target)
     session, inputs = program.session(), drawn(program)
     results = session.output_buffers()
     session.run(*inputs, out=results)
     call, theirs = lite_rt(file, inputs)
-    seconds = alternating({"ours": lambda: session.run(*inputs, out=results), "theirs": call})
+    seconds = alternating({"graphopt": lambda: session.run(*inputs, out=results), "LiteRT": call})
     apart = np.abs(results[0].astype(int) - theirs[0].astype(int))
-    times = [f"{seconds[who] * 1e6:,.1f}" for who in ("ours", "theirs")]
-    ratio = f"{seconds['theirs'] / seconds['ours']:.2f}"
-    return [file.name, *times, ratio, f"{np.count_nonzero(apart)} of {apart.size}", str(apart.max())]
+    return {**seconds, "differ": int(np.count_nonzero(apart)), "elements": apart.size, "at most by": int(apart.max())}
+
+
+def printed(rows: dict[str, dict[str, float]], target: str) -> Table:
+    table = Table(title=f"microseconds of a call, one thread, target {target}")
+    for column in ("file", "graphopt", "LiteRT", "LiteRT / graphopt", "elements that differ", "at most by"):
+        table.add_column(column, justify="right" if table.columns else "left")
+    for file, row in rows.items():
+        times = (f"{row[who] * 1e6:,.1f}" for who in ("graphopt", "LiteRT"))
+        apart = f"{row['differ']} of {row['elements']}"
+        table.add_row(file, *times, f"{row['LiteRT'] / row['graphopt']:.2f}", apart, str(row["at most by"]))
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path, metavar="SHARED_FOLDER", help="with models")
     parser.add_argument("--target", default="host")
+    parser.add_argument("--json", type=Path, help="where to write all figures")
     asked = parser.parse_args()
-    table = Table(title=f"microseconds of a call, one thread, target {asked.target}")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
-    for file in sorted((asked.shared / "models" / "mlperf_tiny").glob("*.tflite")):
-        table.add_row(*row(file, asked.target))
-    Console(width=120).print(table, versions({"LiteRT": "ai-edge-litert"}))
+    files = sorted((asked.shared / "models" / "mlperf_tiny").glob("*.tflite"))
+    rows = {file.stem: measured(file, asked.target) for file in files}
+    Console(width=120).print(printed(rows, asked.target), versions({"LiteRT": "ai-edge-litert"}))
+    if asked.json:
+        asked.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import mlperf
+from mcu_peers import TFLM
 
 import graphopt
 from graphopt import Port, Program
@@ -33,14 +34,6 @@ CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "cortex-m3", "cor
 SAMPLES = 2
 Rows = dict[str, dict[str, Any]]
 """By network; of each, by program, its figures."""
-
-# millions of instructions of TFLite Micro with CMSIS-NN, by core, built from its sources and counted in the same way
-TFLM = {
-    "kws": {"cortex-m4": 7.70, "cortex-m55": 1.82, "cortex-m3": 10.5, "cortex-m0": 29.0},
-    "resnet8": {"cortex-m4": 29.9, "cortex-m55": 4.91, "cortex-m3": 41.8, "cortex-m0": 97.6},
-    "vww": {"cortex-m4": 24.1, "cortex-m55": 6.56, "cortex-m3": 32.0, "cortex-m0": 86.9},
-    "ad": {"cortex-m4": 0.583, "cortex-m55": 0.150, "cortex-m3": 0.956, "cortex-m0": 1.76},
-}
 
 
 def without_dead_channels(shared: Path) -> Graph:

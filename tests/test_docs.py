@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -83,6 +84,17 @@ def run_commands(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_have_rows(page: Path) -> None:
+    assert not re.search(r"^\|[-:| ]+\|\n(?!\|)", page.read_text(), re.MULTILINE)
+
+
+def test_tables_hold_what_was_measured() -> None:
+    run = [sys.executable, "scripts/fill_tables.py", "--check"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_citation_is_of_this_version() -> None:
