@@ -154,23 +154,21 @@ class TileWindows:
         """A line of a patch: those of its pixels that are in the plane, between padding."""
         n, row, left = at
         down, across = self.inside
-        low: Expr = 0
-        high: Expr = PATCH
-        if not across:
+        outside = False if down else tirx.any(row < 0, row >= self.plane.size[0])
+        if not down or not self.standing:
+            with when(outside if self.standing else True):
+                self.pad(frame, line, 0, PATCH)
+        with when(True if down else tirx.Not(outside)):
+            if across:
+                self.copy(frame, x, (n, row, left), line, (0, PATCH))
+                return
             low = tirx.min(PATCH, tirx.max(0, -left))
             high = tirx.max(low, tirx.min(PATCH, self.plane.size[1] - left))
-        if not down:
-            outside = tirx.any(row < 0, row >= self.plane.size[0])
-            low, high = tirx.Select(outside, PATCH, low), tirx.Select(outside, PATCH, high)
-        if not self.standing:
-            self.pad(frame, line, 0, PATCH)
-        else:
-            for start, stop in ((0, low), (high, PATCH)):
-                if not (isinstance(start, int) and isinstance(stop, int)):
-                    with when(start < stop):
-                        self.pad(frame, line, start, stop)
-        with when(low < high if not all(self.inside) else True):
-            self.copy(frame, x, (n, row, left), line, (low, high))
+            for start, stop in ((0, low), (high, PATCH)) if self.standing else ():
+                with when(start < stop):
+                    self.pad(frame, line, start, stop)
+            with when(low < high):
+                self.copy(frame, x, (n, row, left), line, (low, high))
 
     def pad(self, frame: Frame, line: Expr, start: Expr, stop: Expr) -> None:
         target, padding = frame.scratch["patch"].at((line * PATCH + start) * self.pixel), frame.packed["padding"].at(0)
