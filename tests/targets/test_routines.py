@@ -193,7 +193,8 @@ def tiles(rng: np.random.Generator) -> Iterator[Case]:
         x = int8(rng, 3 * pitch + 5 * step + 4 * blocks)
         at = np.add.outer(np.add.outer(np.arange(4) * pitch, np.arange(6) * step), np.arange(4 * blocks))
         spread = winograd.SPREAD.meaning(x[at])
-        yield Case(winograd.SPREAD, (None, x, blocks, pitch, step), (spread.ravel(),))
+        columns, sums_ = (np.zeros(count, np.int32) for count in (winograd.COLUMN_WORDS, winograd.SUM_WORDS))
+        yield Case(winograd.SPREAD, (None, x, columns, blocks, pitch, step), (spread.ravel(),))
         channels = int(rng.integers(1, 6))
         weight, bias = int8(rng, channels, 4 * blocks, 3, 3), rng.integers(-9000, 9000, channels)
         scaling = scalings(rng, channels) * [1, 4, 1] + [0, 0, 2]
@@ -205,7 +206,7 @@ def tiles(rng: np.random.Generator) -> Iterator[Case]:
             y[:, :, :-1] = found.transpose(1, 2, 0)
             last = y[:1] if turn else y
             numbers = blocks, len(found) // 2, 0 if turn else y[0].size, y.shape[2]
-            yield Case(routine, (spread.ravel(), stream, None, *numbers), (last.ravel()[:-1],))
+            yield Case(routine, (spread.ravel(), stream, None, sums_, *numbers), (last.ravel()[:-1],))
 
 
 TILES = [

@@ -38,9 +38,8 @@ stmdb lr!, {r4-r11}"""
 """A column of four pixels, from its end on: the even elements in r4, r6, r8 and r10, the odd ones behind them."""
 RECORD = 8 * SIDE
 """Bytes of such a column."""
-AT = 24
-"""Bytes of the stack before the columns: target, source, blocks, the bytes of a place, step and pitch."""
-FRAME = AT + PATCH * RECORD
+FRAME = 32
+"""Bytes of the stack: target, source, blocks, the bytes of a place, step and pitch, and where columns begin and end."""
 
 
 def row(number: int) -> str:
@@ -73,23 +72,25 @@ SPREAD.on(
     text(
         f"""\
 {SAVED}
-ldr r4, [sp, #{SAVED_BYTES}]
+ldrd r5, r4, [sp, #{SAVED_BYTES}]
 sub sp, sp, #{FRAME}
 add r1, r1, r4, lsl #2
 add r1, r1, r4
 strd r0, r1, [sp]
-lsl r5, r2, #4
-strd r2, r5, [sp, #8]
-strd r4, r3, [sp, #16]
+lsl r6, r3, #4
+strd r3, r6, [sp, #8]
+strd r4, r5, [sp, #16]
+add r6, r2, #{PATCH * RECORD}
+strd r2, r6, [sp, #24]
 1:
 ldrd r0, r2, [sp, #16]
 add r3, r2, r2, lsl #1
 ldr r1, [sp, #4]
-add lr, sp, #{FRAME}
+ldr lr, [sp, #28]
 2:""",
         [COLUMN] * 2,
         f"""\
-add r4, sp, #{AT}
+ldr r4, [sp, #24]
 cmp lr, r4
 bne 2b
 ldr r0, [sp]
@@ -99,7 +100,8 @@ ldr r1, [sp, #12]
         row(1),
         f"""\
 add lr, lr, #16
-add r2, sp, #{AT + RECORD}
+ldr r2, [sp, #24]
+add r2, r2, #{RECORD}
 cmp lr, r2
 bne 3b
 ldrd r0, r1, [sp]
@@ -127,20 +129,18 @@ BLOCK = text(WORDS, [f"smlad {total}, {x}, {w}, {total}" for total, x, _, w, _ i
 BLOCK_BYTES = 4 * (BLOCK.count("\n") + 1)
 TURN = 8
 """Blocks in a turn of the loop of deep tiles."""
-SUMS_AT, SUMS_BYTES = 32, 4 * len(SUMS)
-"""Before the sums of all places the stack has where the next ones go and where these end, the place to jump to, x, the
-groups that are left, y, and of deep tiles the end of a place and its bytes."""
-SUMS_FRAME = SUMS_AT + PLACES * SUMS_BYTES + 4
-"""The sums begin at a multiple of 8, so that one bit of an address tells the tiles apart."""
+PLACE_BYTES = 4 * len(SUMS)
+"""Of the sums of a place."""
+SUMS_FRAME = 36
+"""Bytes of the stack: where the next sums go and where these end, the place to jump to, x, the groups that are left, y,
+of deep tiles the end of a place and its bytes, and where the sums begin."""
 ARGUMENTS = SUMS_FRAME + SAVED_BYTES
 
 
 def entered(deep: bool) -> str:
     """Where the blocks behind the first are entered; r3 has their number."""
     if not deep:
-        return text(
-            "subs r4, r3, #1", f"mov r5, #{BLOCK_BYTES}", "adr r6, 4f", "mls r4, r4, r5, r6", "orr r4, r4, #1"
-        )
+        return text("subs r4, r3, #1", f"mov r5, #{BLOCK_BYTES}", "adr r6, 4f", "mls r4, r4, r5, r6", "orr r4, r4, #1")
     return f"""\
 rsbs r4, r3, #1
 and r4, r4, #{TURN - 1}
@@ -173,7 +173,7 @@ def summed(column: int) -> list[str]:
     """The sums of a column of places, of the first row of results and of the second."""
     first, second = f"r{4 + column}", f"r{8 + column}"
     loads = [
-        f"ldr {register}, [r3, #{SUMS_BYTES * (SIDE * place + column)}]"
+        f"ldr {register}, [r3, #{PLACE_BYTES * (SIDE * place + column)}]"
         for place, register in enumerate((first, second, "r12", "lr"))
     ]
     start = [f"add {second}, {second}, r0"] if column == 1 else []  # which all results have once
@@ -211,16 +211,17 @@ def of_tiles(scales: bool, deep: bool) -> str:
 {SAVED}
 sub sp, sp, #{SUMS_FRAME}
 str r0, [sp, #12]
-ldr r4, [sp, #{ARGUMENTS}]
-strd r4, r2, [sp, #16]
-add r5, sp, #{SUMS_AT + PLACES * SUMS_BYTES}
-str r5, [sp, #4]""",
+str r3, [sp, #32]
+add r5, r3, #{PLACES * PLACE_BYTES}
+str r5, [sp, #4]
+ldrd r3, r4, [sp, #{ARGUMENTS}]
+strd r4, r2, [sp, #16]""",
         entered(deep),
         f"""\
 str r4, [sp, #8]
 1:
 ldr r0, [sp, #12]
-add r6, sp, #{SUMS_AT}
+ldr r6, [sp, #32]
 str r6, [sp]""",
         [place] if deep else [],
         "2:",
@@ -236,7 +237,7 @@ stm r6!, {{r2-r5}}
 str r6, [sp]
 cmp r6, r7
 bne 2b
-add r3, sp, #{SUMS_AT}
+ldr r3, [sp, #32]
 ldr r2, [sp, #20]
 5:
 ldr r0, [r1, #{4 * numbers - 4}]""",
@@ -244,21 +245,22 @@ ldr r0, [r1, #{4 * numbers - 4}]""",
         RESULTS,
         finished,
         f"""\
-ldrd r6, r7, [sp, #{ARGUMENTS + 4}]
+ldrd r6, r7, [sp, #{ARGUMENTS + 8}]
 add r0, r2, r7{beside}
 {store} r8, [r2, r6{beside}]
 {store} r9, [r0, r6{beside}]
 {store} r4, [r2]
 {store} r5, [r0]
 add r3, r3, #4
+ldr r6, [sp, #32]
+sub r6, r3, r6
 add r2, r2, r7, lsl #{1 + bits}
-tst r3, #4
+tst r6, #4
 bne 5b
 sub r2, r2, r7, lsl #{2 + bits}
 add r2, r2, #{1 << bits}
 add r1, r1, #{4 * numbers}
-add r6, sp, #{SUMS_AT + SUMS_BYTES}
-cmp r3, r6
+cmp r6, #{PLACE_BYTES}
 bne 5b
 str r2, [sp, #20]
 ldr r4, [sp, #16]

@@ -34,6 +34,9 @@ COLUMNS = STEP * TILES
 """Of results."""
 PATCH = COLUMNS + SIDE - STEP
 """Columns of inputs."""
+COLUMN_WORDS = PATCH * 2 * SIDE
+SUM_WORDS = PLACES * TILES * CHANNELS
+"""That routines need for what is between."""
 FACTOR_BITS = 2
 """By so many bits the sums are shifted up."""
 MOST_BLOCKS = 16
@@ -88,9 +91,13 @@ SPREAD = instruction(
     Instruction(
         "spread_tiles",
         None,
-        {"target": "int32*", "source": "const int8*", "blocks": "int32", "pitch": "int32", "step": "int32"},
+        {
+            **{"target": "int32*", "source": "const int8*", "columns": "int32*"},
+            **dict.fromkeys(("blocks", "pitch", "step"), "int32"),
+        },
         "void",
         """\
+    (void)columns;
     static const int8_t from[4] = {0, 1, 2, 1}, with[4] = {2, 2, 1, 3};
     for (int32_t i = 0; i < 64 * blocks; ++i) {
         const int32_t place = i / (4 * blocks), row = place / 4, column = place % 4;
@@ -108,9 +115,13 @@ SPREAD = instruction(
         spread,
         comment="""\
 Transforms the elements of two tiles, 6x4 pixels, for Winograd's convolution: for each place words of even and of odd
-   elements, of the two tiles in turn.""",
+   elements, of the two tiles in turn. Columns that are transformed along one axis are kept on the way.""",
         depth=BLOCK,
-        spans={"target": Span("256 * blocks"), "source": Span("4 * blocks", (("6", "step"), ("4", "pitch")))},
+        spans={
+            "target": Span("256 * blocks"),
+            "source": Span("4 * blocks", (("6", "step"), ("4", "pitch"))),
+            "columns": Span(f"{4 * COLUMN_WORDS}"),
+        },
     )
 )
 
@@ -126,6 +137,7 @@ def twin(scaled: bool) -> str:
     if scaled:
         count, stored = 4, SCALED
     return f"""\
+    (void)sums;
     for (int32_t group = 0; group < groups; ++group, w += 64 * blocks + {2 * count}) {{
         for (int32_t i = 0; i < 4; ++i) {{
             const int32_t c = i / 2, tile = i % 2;
@@ -159,7 +171,7 @@ def routine(scaled: bool, deep: bool) -> Instruction:
     ending = "; each is scaled to 8 bits" if scaled else ""
     comment = f"""\
 Multiplies two transformed tiles x with transformed weights w, place by place, for pairs of channels, and transforms
-   that to 4x2 pixels of sums{ending}. The second row is stored first: if pitch is 0, it gives way to the first."""
+   that, the sums of two channels, to 4x2 pixels{ending}. The second row is stored first: if pitch is 0, it gives way to the first."""
     if not deep:
         comment += f" There are at most {MOST_BLOCKS} blocks."
     return instruction(
@@ -170,6 +182,7 @@ Multiplies two transformed tiles x with transformed weights w, place by place, f
                 "x": "const int32*",
                 "w": "const int32*",
                 "y": "int8*" if scaled else "int32*",
+                "sums": "int32*",
                 **dict.fromkeys(("blocks", "groups", "pitch", "step"), "int32"),
             },
             "void",
@@ -185,6 +198,7 @@ Multiplies two transformed tiles x with transformed weights w, place by place, f
                     f"{CHANNELS * size} * groups",
                     (("4", "step" if size == 1 else "4 * step"), ("2", "pitch" if size == 1 else "4 * pitch")),
                 ),
+                "sums": Span(f"{4 * SUM_WORDS}"),
             },
         )
     )

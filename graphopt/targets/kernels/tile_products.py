@@ -70,15 +70,14 @@ class TileProducts(ProductsConv):
                 slot = row * COLUMNS + column
                 out.store(Point((n, whole, *tile.at(slot))), spare.load(Point((slot * lanes,))))
 
-    def run(
-        self, frame: Frame, tile: Tile, channels: tuple[int, int], result: Expr, pitch: Expr, step: Expr
-    ) -> None:
+    def run(self, frame: Frame, tile: Tile, channels: tuple[int, int], result: Expr, pitch: Expr, step: Expr) -> None:
         """Some channels, the first of which is the first of a pair; rows and columns of results are so far apart."""
         first, last = (channel // self.lanes for channel in channels)
         weights = frame.packed["weight"]
         begin = weights.at(first * (weights.shape[0] // (self.padded // self.lanes)))
         routine = self.routine(tile.pixels)
-        routine.run(tile.window, begin, result, self.blocks, last - first, pitch, step)
+        sums = frame.scratch["sums"].at(0)
+        routine.run(tile.window, begin, result, sums, self.blocks, last - first, pitch, step)
 
     def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
         """Of results in scratch, those that are not there already: what is added may have been in their place."""

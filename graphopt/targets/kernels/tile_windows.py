@@ -15,7 +15,17 @@ from tvm import tirx
 from graphopt.ir import Array, Op, Value
 from graphopt.targets.instructions.portable import COPY_RUNS
 from graphopt.targets.instructions.products import BLOCK
-from graphopt.targets.instructions.winograd import COLUMNS, PATCH, PLACES, SIDE, SPREAD, STEP, TILES
+from graphopt.targets.instructions.winograd import (
+    COLUMN_WORDS,
+    COLUMNS,
+    PATCH,
+    PLACES,
+    SIDE,
+    SPREAD,
+    STEP,
+    SUM_WORDS,
+    TILES,
+)
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.order import gap, later, pixel_bytes, views
@@ -89,7 +99,8 @@ class TileWindows:
     def scratch(self) -> Mapping[str, Scratch]:
         copies = not self.standing or not all(self.inside)
         patch = {"patch": Scratch("int8", SIDE * PATCH * self.pixel)} if copies else {}
-        return {"tiles": Scratch("int32", PLACES * TILES * 2 * self.blocks), **patch}
+        tiles = Scratch("int32", PLACES * TILES * 2 * self.blocks)
+        return {"tiles": tiles, "sums": Scratch("int32", max(COLUMN_WORDS, SUM_WORDS)), **patch}
 
     @property
     def packed(self) -> Mapping[str, Array]:
@@ -148,7 +159,8 @@ class TileWindows:
                 self.spread(frame, frame.scratch["patch"].at(0), PATCH * self.pixel, self.pixel)
 
     def spread(self, frame: Frame, source: Expr, pitch: Expr, step: Expr) -> None:
-        SPREAD.run(frame.scratch["tiles"].at(0), source, self.blocks, pitch, step)
+        tiles, columns = (frame.scratch[name].at(0) for name in ("tiles", "sums"))
+        SPREAD.run(tiles, source, columns, self.blocks, pitch, step)
 
     def copy_line(self, frame: Frame, x: Tensor, at: tuple[Expr, Expr, Expr], line: Expr) -> None:
         """A line of a patch: those of its pixels that are in the plane, between padding."""
