@@ -193,7 +193,7 @@ def tiles(rng: np.random.Generator) -> Iterator[Case]:
         x = int8(rng, 3 * pitch + 5 * step + 4 * blocks)
         at = np.add.outer(np.add.outer(np.arange(4) * pitch, np.arange(6) * step), np.arange(4 * blocks))
         spread = winograd.SPREAD.meaning(x[at])
-        columns, sums_ = (np.zeros(count, np.int32) for count in (winograd.COLUMN_WORDS, winograd.SUM_WORDS))
+        columns, sums_ = (np.zeros(count, np.int8) for count in (winograd.COLUMN_BYTES, winograd.SUM_BYTES))
         yield Case(winograd.SPREAD, (None, x, columns, blocks, pitch, step), (spread.ravel(),))
         channels = int(rng.integers(1, 6))
         weight, bias = int8(rng, channels, 4 * blocks, 3, 3), rng.integers(-9000, 9000, channels)

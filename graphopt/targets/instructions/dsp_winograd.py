@@ -89,7 +89,7 @@ ldr r1, [sp, #4]
 ldr lr, [sp, #28]
 2:""",
         [COLUMN] * 2,
-        f"""\
+        """\
 ldr r4, [sp, #24]
 cmp lr, r4
 bne 2b
@@ -217,7 +217,7 @@ str r5, [sp, #4]
 ldrd r3, r4, [sp, #{ARGUMENTS}]
 strd r4, r2, [sp, #16]""",
         entered(deep),
-        f"""\
+        """\
 str r4, [sp, #8]
 1:
 ldr r0, [sp, #12]

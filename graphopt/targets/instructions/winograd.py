@@ -1,10 +1,9 @@
 """Winograd's convolution F(2x2, 3x3) of int8, exactly: routines in C, their meaning, and how their operands are packed.
 
 A tile of 4x4 inputs d gives 2x2 results A^T ((G w G^T) * (B^T d B)) A, where * goes element by element and is summed
-over channels: 16 products where the direct form has 36. G has halves in it; with 2 G in its place all are integers, and
-the results are 4 times the sums of the direct form. So they are exact if 4 times these fit 32 bits, though sums on the
-way wrap around: what is added and subtracted in 32 bits is right in the end. Transformed elements, sums of four, have 11
-bits, and transformed weights 12.
+over channels: 16 products where the direct form has 36. G has halves in it. With 2 G in its place all are integers, and
+the results are 4 times the sums of the direct form: exactly, if these have 30 bits, though sums on the way may wrap
+around. Transformed elements, sums of four, have 11 bits, and transformed weights 12.
 
 Routines take two tiles side by side, over 6x4 inputs, and two channels: a *block* is four elements in depth, of which
 words have the even and the odd ones, as in ``products``.
@@ -34,9 +33,8 @@ COLUMNS = STEP * TILES
 """Of results."""
 PATCH = COLUMNS + SIDE - STEP
 """Columns of inputs."""
-COLUMN_WORDS = PATCH * 2 * SIDE
-SUM_WORDS = PLACES * TILES * CHANNELS
-"""That routines need for what is between."""
+COLUMN_BYTES, SUM_BYTES = 4 * PATCH * 2 * SIDE, 4 * PLACES * TILES * CHANNELS
+"""That routines need for words of their own, one after the other."""
 FACTOR_BITS = 2
 """By so many bits the sums are shifted up."""
 MOST_BLOCKS = 16
@@ -54,7 +52,7 @@ def spread(patch: Array) -> Array:
 def transformed(weight: Array) -> Array:
     """Weights [o, c, 3, 3] as 2 G w (2 G)^T, [o, 16, c]; they have 16 bits whatever int8 they are."""
     places = np.einsum("ai,ocij,bj->oabc", DOUBLED, weight.astype(np.int64), DOUBLED)
-    return places.reshape(len(weight), PLACES, -1)
+    return np.asarray(places.reshape(len(weight), PLACES, -1))
 
 
 def stream(weight: Array, bias: Array, scaling: Array) -> Array:
@@ -92,7 +90,9 @@ SPREAD = instruction(
         "spread_tiles",
         None,
         {
-            **{"target": "int32*", "source": "const int8*", "columns": "int32*"},
+            "target": "int32*",
+            "source": "const int8*",
+            "columns": "int8*",
             **dict.fromkeys(("blocks", "pitch", "step"), "int32"),
         },
         "void",
@@ -120,7 +120,7 @@ Transforms the elements of two tiles, 6x4 pixels, for Winograd's convolution: fo
         spans={
             "target": Span("256 * blocks"),
             "source": Span("4 * blocks", (("6", "step"), ("4", "pitch"))),
-            "columns": Span(f"{4 * COLUMN_WORDS}"),
+            "columns": Span(str(COLUMN_BYTES)),
         },
     )
 )
@@ -171,7 +171,8 @@ def routine(scaled: bool, deep: bool) -> Instruction:
     ending = "; each is scaled to 8 bits" if scaled else ""
     comment = f"""\
 Multiplies two transformed tiles x with transformed weights w, place by place, for pairs of channels, and transforms
-   that, the sums of two channels, to 4x2 pixels{ending}. The second row is stored first: if pitch is 0, it gives way to the first."""
+   that, the sums of two channels, to 4x2 pixels{ending}.
+   The second row is stored first: if pitch is 0, it gives way to the first."""
     if not deep:
         comment += f" There are at most {MOST_BLOCKS} blocks."
     return instruction(
@@ -182,7 +183,7 @@ Multiplies two transformed tiles x with transformed weights w, place by place, f
                 "x": "const int32*",
                 "w": "const int32*",
                 "y": "int8*" if scaled else "int32*",
-                "sums": "int32*",
+                "sums": "int8*",
                 **dict.fromkeys(("blocks", "groups", "pitch", "step"), "int32"),
             },
             "void",
@@ -198,7 +199,7 @@ Multiplies two transformed tiles x with transformed weights w, place by place, f
                     f"{CHANNELS * size} * groups",
                     (("4", "step" if size == 1 else "4 * step"), ("2", "pitch" if size == 1 else "4 * pitch")),
                 ),
-                "sums": Span(f"{4 * SUM_WORDS}"),
+                "sums": Span(str(SUM_BYTES)),
             },
         )
     )

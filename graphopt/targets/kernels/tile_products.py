@@ -15,7 +15,15 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.base import Instruction
-from graphopt.targets.instructions.winograd import COLUMNS, FACTOR_BITS, MOST_BLOCKS, ROUTINES, STEP, stream
+from graphopt.targets.instructions.winograd import (
+    COLUMNS,
+    FACTOR_BITS,
+    MOST_BLOCKS,
+    ROUTINES,
+    STEP,
+    SUM_BYTES,
+    stream,
+)
 from graphopt.targets.kernels.addition import Addition
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_variant
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
@@ -46,14 +54,24 @@ class TileProducts(ProductsConv):
         return ROUTINES[self.scales, self.blocks > MOST_BLOCKS]
 
     @property
-    def results(self) -> Mapping[str, Scratch]:
-        if not self.direct:
-            return super().results
-        return {"results": Scratch("int8", self.most * self.lanes)} if self.channels % self.lanes else {}
+    def row(self) -> int:
+        spare = self.padded - self.channels // self.lanes * self.lanes
+        return spare if self.direct else self.padded
+
+    @property
+    def scratch(self) -> Mapping[str, Scratch]:
+        """Results of 8 bits lie behind the sums of a routine; others have a place of their own."""
+        found = self.windows.scratch
+        if not self.scales:
+            return {**found, **self.results}
+        return {**found, "between": Scratch("int8", max(found["between"].size, SUM_BYTES + self.most * self.row))}
+
+    def in_scratch(self, frame: Frame) -> Tensor:
+        """Results that do not go where they belong at once, pixel by pixel."""
+        return replace(frame.scratch["between"], offset=SUM_BYTES) if self.scales else frame.scratch["results"]
 
     def write_scratch(self, frame: Frame, n: Expr, tile: Tile) -> None:
-        results = frame.scratch["results"].at(0)
-        self.run(frame, tile, (0, self.padded), results, COLUMNS * self.row, self.row)
+        self.run(frame, tile, (0, self.padded), self.in_scratch(frame).at(0), COLUMNS * self.row, self.row)
 
     def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
         """Pairs of channels go into the result, a last one beside it."""
@@ -64,11 +82,11 @@ class TileProducts(ProductsConv):
         if whole:
             self.run(frame, tile, (0, whole), out.at(n, 0, *tile.at(0)), pitch, out.strides[3])
         if whole < self.channels:
-            spare, lanes = frame.scratch["results"], self.lanes
-            self.run(frame, tile, (whole, self.padded), spare.at(0), COLUMNS * lanes, lanes)
+            spare = self.in_scratch(frame)
+            self.run(frame, tile, (whole, self.padded), spare.at(0), COLUMNS * self.row, self.row)
             with loop("row", 0, tile.rows) as row, loop("column", 0, COLUMNS) as column:
                 slot = row * COLUMNS + column
-                out.store(Point((n, whole, *tile.at(slot))), spare.load(Point((slot * lanes,))))
+                out.store(Point((n, whole, *tile.at(slot))), spare.load(Point((slot * self.row,))))
 
     def run(self, frame: Frame, tile: Tile, channels: tuple[int, int], result: Expr, pitch: Expr, step: Expr) -> None:
         """Some channels, the first of which is the first of a pair; rows and columns of results are so far apart."""
@@ -76,7 +94,7 @@ class TileProducts(ProductsConv):
         weights = frame.packed["weight"]
         begin = weights.at(first * (weights.shape[0] // (self.padded // self.lanes)))
         routine = self.routine(tile.pixels)
-        sums = frame.scratch["sums"].at(0)
+        sums = frame.scratch["between"].at(0)
         routine.run(tile.window, begin, result, sums, self.blocks, last - first, pitch, step)
 
     def store_rest(self, frame: Frame, tail: Tail, n: Expr, tile: Tile) -> None:
@@ -101,7 +119,7 @@ class TileProducts(ProductsConv):
         """Add an operand to so many results side by side, which are in scratch from a slot on."""
         other, (n, *place) = self.view(frame.tensors[addition.other]), at
         assert other is not None
-        operands = frame.scratch["results"].at(slot * self.row), other.at(n, 0, *place), out.at(n, 0, *place)
+        operands = self.in_scratch(frame).at(slot * self.row), other.at(n, 0, *place), out.at(n, 0, *place)
         ADD_SCALED.run(*operands, frame.packed["numbers"].at(0), count)
 
     def store_pixel(self, frame: Frame, tail: Tail, at: tuple[Expr, Expr, Expr], slot: Expr) -> None:
@@ -109,7 +127,7 @@ class TileProducts(ProductsConv):
         (n, *place), epilogue = at, frame.epilogue(self.view, int(self.scales))
         limits = limits_of(frame.task) if self.scales else None
         with loop("o", 0, self.channels) as o:
-            point, value = Point((n, o, *place)), frame.scratch["results"].load(Point((slot * self.row + o,)))
+            point, value = Point((n, o, *place)), self.in_scratch(frame).load(Point((slot * self.row + o,)))
             tail.store(point, epilogue(value if limits is None else clamp(value, *limits), point))
 
 

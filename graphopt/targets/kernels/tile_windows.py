@@ -16,14 +16,14 @@ from graphopt.ir import Array, Op, Value
 from graphopt.targets.instructions.portable import COPY_RUNS
 from graphopt.targets.instructions.products import BLOCK
 from graphopt.targets.instructions.winograd import (
-    COLUMN_WORDS,
+    COLUMN_BYTES,
     COLUMNS,
     PATCH,
     PLACES,
     SIDE,
     SPREAD,
     STEP,
-    SUM_WORDS,
+    SUM_BYTES,
     TILES,
 )
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
@@ -96,17 +96,25 @@ class TileWindows:
         return weight.reshape(len(weight), -1)
 
     @property
+    def copies(self) -> bool:
+        """Whether some tiles are copied into scratch first."""
+        return not self.standing or not all(self.inside)
+
+    @property
     def scratch(self) -> Mapping[str, Scratch]:
-        copies = not self.standing or not all(self.inside)
-        patch = {"patch": Scratch("int8", SIDE * PATCH * self.pixel)} if copies else {}
+        """Transformed tiles, and what comes one after the other: a patch of inputs and its columns, then sums."""
+        patch = SIDE * PATCH * self.pixel if self.copies else 0
         tiles = Scratch("int32", PLACES * TILES * 2 * self.blocks)
-        return {"tiles": tiles, "sums": Scratch("int32", max(COLUMN_WORDS, SUM_WORDS)), **patch}
+        return {"tiles": tiles, "between": Scratch("int8", max(COLUMN_BYTES + patch, SUM_BYTES))}
+
+    def patch(self, frame: Frame, pixel: Expr) -> Expr:
+        """A pointer to a pixel of a patch."""
+        return frame.scratch["between"].at(COLUMN_BYTES + pixel * self.pixel)
 
     @property
     def packed(self) -> Mapping[str, Array]:
         """A pixel of padding."""
-        needed = "patch" in self.scratch
-        return {"padding": np.full(self.pixel, self.zero_point, np.int8)} if needed else {}
+        return {"padding": np.full(self.pixel, self.zero_point, np.int8)} if self.copies else {}
 
     @property
     def effort(self) -> float:
@@ -156,10 +164,10 @@ class TileWindows:
             with when(tirx.Not(standing) if self.standing else True):
                 with loop("line", 0, SIDE) as line:
                     self.copy_line(frame, x, (n, top + line, left), line)
-                self.spread(frame, frame.scratch["patch"].at(0), PATCH * self.pixel, self.pixel)
+                self.spread(frame, self.patch(frame, 0), PATCH * self.pixel, self.pixel)
 
     def spread(self, frame: Frame, source: Expr, pitch: Expr, step: Expr) -> None:
-        tiles, columns = (frame.scratch[name].at(0) for name in ("tiles", "sums"))
+        tiles, columns = (frame.scratch[name].at(0) for name in ("tiles", "between"))
         SPREAD.run(tiles, source, columns, self.blocks, pitch, step)
 
     def copy_line(self, frame: Frame, x: Tensor, at: tuple[Expr, Expr, Expr], line: Expr) -> None:
@@ -183,22 +191,22 @@ class TileWindows:
                 self.copy(frame, x, (n, row, left), line, (low, high))
 
     def pad(self, frame: Frame, line: Expr, start: Expr, stop: Expr) -> None:
-        target, padding = frame.scratch["patch"].at((line * PATCH + start) * self.pixel), frame.packed["padding"].at(0)
+        target, padding = self.patch(frame, line * PATCH + start), frame.packed["padding"].at(0)
         COPY_RUNS.run(target, padding, self.pixel, stop - start, 0)
 
     def copy(
         self, frame: Frame, x: Tensor, at: tuple[Expr, Expr, Expr], line: Expr, columns: tuple[Expr, Expr]
     ) -> None:
         """Columns of a line that are in the plane."""
-        (n, row, left), (low, high), patch = at, columns, frame.scratch["patch"]
+        (n, row, left), (low, high) = at, columns
         if self.standing:
-            target, count = patch.at((line * PATCH + low) * self.pixel), high - low
+            target, count = self.patch(frame, line * PATCH + low), high - low
             together = x.strides[3] == self.channels
             runs = (count * self.channels, 1, 0) if together else (self.channels, count, x.strides[3])
             COPY_RUNS.run(target, x.at(n, 0, row, left + low), *runs)
             return
         with loop("i", 0, high - low) as i:
-            target = patch.at((line * PATCH + low + i) * self.pixel)
+            target = self.patch(frame, line * PATCH + low + i)
             COPY_RUNS.run(target, x.at(n, 0, row, left + low + i), self.channels, 1, 0)
 
 
