@@ -132,7 +132,7 @@ class TileProducts(ProductsConv):
 
 
 def windows_of(plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int) -> list[TileWindows]:
-    if strides[1] != 1:
+    if strides[1] != 1 and channels > 1:
         raise Decline("channels of its input do not stand side by side")
     return [TileWindows(plane, channels, strides, zero_point)]
 
