@@ -19,6 +19,8 @@ CALLS = 160
 MOST = {"rows": 8, "columns": 8, "lines": 12, "runs": 5, "pixels": 16, "count": 40, "length": 60, "size": 40}
 MOST |= {"lanes": 4, "sums": 12}
 """The largest numbers that are drawn, by the operand; of others 64."""
+MOST_OF = {("multiply_tiles", "blocks"): 16, ("sum_tiles", "blocks"): 16}
+"""Of single routines."""
 SMALLEST = EVEN = dict.fromkeys(("pixels", "lanes", "sums"), 2)
 BUFFER = 1 << 19
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
@@ -34,7 +36,8 @@ def drawn_numbers(routine: Instruction, rng: np.random.Generator) -> dict[str, i
     numbers = {}
     for name, dtype in routine.operands.items():
         if not dtype.endswith("*"):
-            drawn = int(rng.integers(SMALLEST.get(name, 1), MOST.get(name, 64) + 1))
+            most = MOST_OF.get((routine.name, name), MOST.get(name, 64))
+            drawn = int(rng.integers(SMALLEST.get(name, 1), most + 1))
             numbers[name] = drawn // 2 * 2 if name in EVEN else drawn
     for name in ("step", "y_step", "advance", "y_advance", "gap", "distance", "skipped", "start", "pitch"):
         if name in numbers:

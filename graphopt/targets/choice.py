@@ -10,7 +10,7 @@ count as equal: "balanced" then takes the rule that is usual, "speed" the kernel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -63,13 +63,18 @@ class KernelChoice:
         return {name: candidates[place].rule for (name, candidates), place in layers if place}
 
 
-def chosen_kernels(lowering: Lowering, ram: int | None) -> KernelChoice:
-    """The kernels of a program whose layers were lowered in the usual way; none where the costs are not known."""
+def chosen_kernels(lowering: Lowering, ram: int | None, tight: Collection[str] = ()) -> KernelChoice:
+    """The kernels of a program whose layers were lowered in the usual way; none where the costs are not known.
+
+    Layers that are ``tight``, by name, get none of more scratch than the usual one has.
+    """
     known = costs_of(lowering.target)
     if known is None or not lowering.tasks:
         return KernelChoice()
     candidates = {name: candidates_of(task, known) for name, task in lowering.tasks.items()}
     fitting = within_ram(lowering, candidates, ram)
+    for name in tight:
+        fitting[name] = [one for one in fitting[name] if one.scratch <= candidates[name][0].scratch] or fitting[name]
     picked = Layers(list(fitting.values()), flash_left(lowering, known)).choose(lowering.target.optimize)
     taken = [fitting[name][place] for name, place in zip(fitting, picked, strict=True)]
     places = (found.index(one) for found, one in zip(candidates.values(), taken, strict=True))

@@ -187,7 +187,8 @@ class Printer:
     def for_loop(self, node: tirx.For, depth: int) -> None:
         if node.kind not in (tirx.ForKind.SERIAL, tirx.ForKind.UNROLLED) or node.step is not None:
             raise self.unsupported(f"For of kind {tirx.ForKind(node.kind).name} and step {node.step}")
-        start, stop = self.text(node.min), self.text(tvm.sym.Analyzer().simplify(node.min + node.extent))
+        start, end = self.text(node.min), tvm.sym.Analyzer().simplify(node.min + node.extent)
+        stop = self.text(end, BINARY[tirx.LT][1] + 1)
         kind, name = self.c_type(node.loop_var.ty), self.name(node.loop_var, node.loop_var.name)
         self.emit(depth, f"for ({kind} {name} = {start}; {name} < {stop}; ++{name}) {{")
         self.statement(node.body, depth + 1)

@@ -87,6 +87,7 @@ class MadeKernel:
     over: Mapping[str, Mapping[Value, Overlap]]
     how: Chosen
     forms: tuple[ScratchForm, ...] = ()
+    rows: int = 1
 
 
 def dense_layouts(graph: Graph, options: PortOptions) -> dict[Value, Layout]:
@@ -121,6 +122,8 @@ class Lowering:
         self.rooms = rooms or {}
         self.forms: dict[Node, tuple[ScratchForm, ...]] = {}
         """Of the kernels of whole layers."""
+        self.together: dict[Node, int] = {}
+        """The rows that they make together."""
         self.rules = rules or {}
         """By the name of a node, the rule that is to make its kernel, if that is not the usual one."""
         self.tasks: dict[str, Task[Op]] = {}
@@ -181,7 +184,7 @@ class Lowering:
         task: Task[Op] = Task(region, self.target, layouts, out, operand, frozenset(covered), room)
         self.tasks[self.graph.names[node]] = task
         made = self.made(task, forms)
-        self.forms[node] = made.forms
+        self.forms[node], self.together[node] = made.forms, made.rows
         reads = {held: made.reads[inner] for inner, held in covered.items() if inner in made.reads}
         self.overlaps |= {(held, node.results[0]): overlap for held, overlap in reads.items()}
         for name, values in made.over.items():
@@ -331,7 +334,8 @@ class Lowering:
     def layer(self, node: Node) -> Layer | None:
         """A node as a layer of streams, if it can be one: what is a part of a larger value goes by no rows."""
         alone = node not in self.parts.joined and all(map(self.parts.alone, (*node.inputs, *node.results)))
-        return layer_of(self.region(node)[0], self.layouts) if alone else None
+        layer = layer_of(self.region(node)[0], self.layouts) if alone else None
+        return layer and replace(layer, together=self.together.get(node, 1))
 
     def region(self, node: Node) -> tuple[Region, Forms]:
         """The region of a node, and what its forms say."""
@@ -370,7 +374,7 @@ class Lowering:
         constants = tuple(self.constant(node, *c) for c in built.constants)
         scratch = tuple((f"{node} {s}", needed.nbytes) for s, needed in built.scratch)
         over = {f"{node} {s}": values for s, values in kernel.over.items()}
-        return MadeKernel(self.named(built), constants, scratch, kernel.reads, over, how, kernel.forms)
+        return MadeKernel(self.named(built), constants, scratch, kernel.reads, over, how, kernel.forms, kernel.rows)
 
     def named(self, built: Built) -> str:
         """The name of a function, which equal ones share."""

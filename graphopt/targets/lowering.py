@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from graphopt.errors import BudgetExceeded, Unsupported
@@ -73,23 +73,41 @@ def in_parts(graph: Graph, target: Target, options: PortOptions, ram: int | None
 def by_choice(usual: Lowering, ram: int | None) -> Lowered:
     """The program by the kernels that the target chooses.
 
-    If RAM has no room for that, even in rows, their scratch gets what is left beside whole planes, and then the least.
+    If RAM has no room for that, even in rows, layers where it has none get no more scratch than is usual. Then scratch
+    gets what is left beside whole planes, and then the least.
     """
     plain = usual.run()
     lowered = chosen_program(usual, plain, None, ram)
+    if ram is None:
+        return lowered
+    tight, made = set[str](), lowered
+    while lowered.plan.size > ram and not tight.issuperset(found := without_room(made)):
+        tight |= found
+        made = chosen_program(usual, plain, None, ram, tight)
+        lowered = least_of(lowered, made)
     for room in (ram, 0):
-        if ram is not None and lowered.plan.size > ram:
+        if lowered.plan.size > ram:
             lowered = least_of(lowered, chosen_program(usual, plain, room, ram))
     return lowered
 
 
-def chosen_program(usual: Lowering, plain: Lowered, room: int | None, ram: int | None) -> Lowered:
+def without_room(lowered: Lowered) -> set[str]:
+    """Of the layers whose kernels were chosen for more scratch than is usual, those where the most is alive."""
+    chosen = {name: (candidates[0], candidates[place]) for name, (place, candidates) in lowered.candidates.items()}
+    larger = {name for name, (first, one) in chosen.items() if one.scratch > first.scratch}
+    most = max((call.live_bytes for call in lowered.calls if call.node in larger), default=0)
+    return {call.node for call in lowered.calls if call.node in larger and call.live_bytes == most}
+
+
+def chosen_program(
+    usual: Lowering, plain: Lowered, room: int | None, ram: int | None, tight: Collection[str] = ()
+) -> Lowered:
     """The program by chosen kernels whose scratch has so much room, in rows where that pays, or RAM demands it.
 
-    ``plain`` is what all layers give as usual.
+    ``plain`` is what all layers give as usual, ``tight`` is as ``chosen_kernels`` has it.
     """
     whole, lowered = usual, plain
-    choice = chosen_kernels(usual, room)
+    choice = chosen_kernels(usual, room, tight)
     if choice.rules:
         whole = Lowering(usual.graph, usual.target, usual.options, parts=usual.parts, rules=choice.rules)
         lowered = whole.run()

@@ -48,11 +48,12 @@ class Layer:
     """A region of which some rows can be computed alone.
 
     One that ``collects`` sums whole planes: it takes rows of its operand, which count as its own, and has its result
-    with the last.
+    with the last. Its kernel makes so many rows ``together``: fewer take as long.
     """
 
     region: Region
     collects: bool = False
+    together: int = 1
 
     @property
     def result(self) -> Value:
@@ -112,6 +113,13 @@ class Layer:
     def slides(self, inner: Value) -> bool:
         """Whether windows go over an input of the body."""
         return self.region.anchor is not None and inner is self.region.anchor.inputs[0]
+
+    def rounded(self, end: Fraction) -> Fraction:
+        """Up to which row it comes that is to come up to one at least: with all rows that it makes together."""
+        if self.together == 1:
+            return end
+        whole = -(-math.floor(end) // self.together) * self.together
+        return max(end, Fraction(min(whole, self.height)))
 
     def needed(self, inner: Value, rows: range) -> range:
         """The rows of an input of the body that some of the result need."""
@@ -273,6 +281,7 @@ class Stream:
         """Up to which row each layer must have come so that the last one comes to ``end``; below 1 for none."""
         ends = {len(self.layers) - 1: end}
         for place, layer in reversed(list(enumerate(self.layers))):
+            ends[place] = layer.rounded(ends[place])
             for inner, source in self.reads(layer):
                 stop = layer.end(inner, ends[place])
                 ends[source] = max(ends.get(source, stop), stop)

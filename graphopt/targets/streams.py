@@ -137,7 +137,8 @@ class Choice:
         key = layer.region.node, len(rows)
         if key not in self.banded:
             task, _ = self.whole.banded(layer, rows)
-            kernel = choose_kernel(task).result if task.region.anchor else None
+            rule = self.whole.rules.get(self.whole.graph.names[layer.region.node], "")
+            kernel = choose_kernel(task, rule).result if task.region.anchor else None
             needed = scratch_bytes(kernel.scratch, self.whole.target.alignment) if kernel else 0
             self.banded[key] = kernel.forms if kernel and kernel.forms else (ScratchForm(needed, 0),)
         return tuple(replace(form, slower=form.slower * len(made)) for form in self.banded[key])

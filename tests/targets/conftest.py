@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from graphopt.ops import ConvInteger, LinearInteger
@@ -14,7 +16,7 @@ from graphopt.targets.kernels import products
 WIDE = {ConvInteger: "conv_wide_by_products", LinearInteger: "linear_wide_by_products"}
 
 
-def usual(whole: Lowering, ram: int | None) -> KernelChoice:
+def usual(whole: Lowering, ram: int | None, tight: Collection[str] = ()) -> KernelChoice:
     """Each layer by the usual rule for it, or for speed by that with wide weights, whatever they cost."""
     if whole.target.optimize != "speed":
         return KernelChoice()

@@ -45,6 +45,14 @@ def test_an_else_is_printed() -> None:
     assert body[at - 2 : at + 3] == ["if (x[v] < 2.0f) {", "y[v] = x[v];", "} else {", "y[v] = x[v] * x[v];", "}"]
 
 
+def test_where_a_loop_ends_is_one_operand() -> None:
+    def write(x: Any, y: Any) -> None:
+        with builder.serial(0, 4) as i, builder.serial(0, tirx.Select(i < 2, 1, 3)) as k:
+            builder.buffer_store(y, x[k], [i])
+
+    assert "for (int32_t v1 = 0; v1 < (v < 2 ? 1 : 3); ++v1) {" in lines(printed(write))
+
+
 @pytest.mark.parametrize("call", [tirx.call_extern, tirx.call_pure_extern])
 def test_a_call_for_its_effect_is_printed(call: Any) -> None:
     body = lines(printed(lambda x, y: builder.evaluate(call("int32", "wait_for", x[0], 3))))

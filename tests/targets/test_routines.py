@@ -15,7 +15,15 @@ from graphopt.ir import Array
 from graphopt.ops import StoredForm
 from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
-from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
+from graphopt.targets.instructions import (
+    INSTRUCTIONS,
+    Instruction,
+    definition,
+    find_instruction,
+    portable,
+    products,
+    winograd,
+)
 from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.dsp_codes import UNPACK, coded
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
@@ -178,6 +186,29 @@ def scaled_to_int16(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(products.SCALE_ROW, (x, stream, None, blocks, 2), tuple(found))
 
 
+def tiles(rng: np.random.Generator) -> Iterator[Case]:
+    """Of one to all blocks and of more, the second row of which gives way to the first or not."""
+    for blocks, turn in product((1, 2, 4, 9, 16, 17, 24, 25), range(2)):
+        pitch, step = 28 * blocks + 8, 4 * blocks + 1
+        x = int8(rng, 3 * pitch + 5 * step + 4 * blocks)
+        at = np.add.outer(np.add.outer(np.arange(4) * pitch, np.arange(6) * step), np.arange(4 * blocks))
+        spread = winograd.SPREAD.meaning(x[at])
+        columns, sums_ = (np.zeros(count, np.int8) for count in (winograd.COLUMN_BYTES, winograd.SUM_BYTES))
+        yield Case(winograd.SPREAD, (None, x, columns, blocks, pitch, step), (spread.ravel(),))
+        channels = int(rng.integers(1, 6))
+        weight, bias = int8(rng, channels, 4 * blocks, 3, 3), rng.integers(-9000, 9000, channels)
+        scaling = scalings(rng, channels) * [1, 4, 1] + [0, 0, 2]
+        for scaled, deep in product((True, False), (blocks > winograd.MOST_BLOCKS, True)):
+            routine = winograd.ROUTINES[scaled, deep]
+            stream = winograd.stream(weight, bias, (scaling if scaled else scaling[:, :0]).astype(np.int32))
+            found = routine.meaning(spread, stream)
+            y = np.zeros((2, 4, len(found) + 1), found.dtype)
+            y[:, :, :-1] = found.transpose(1, 2, 0)
+            last = y[:1] if turn else y
+            numbers = blocks, len(found) // 2, 0 if turn else y[0].size, y.shape[2]
+            yield Case(routine, (spread.ravel(), stream, None, sums_, *numbers), (last.ravel()[:-1],))
+
+
 TILES = [
     *(Tile(3, 3, stride, pixels, alone=True) for stride in (1, 2) for pixels in (1, 3, 5)),
     Tile(10, 4, 2, 5, alone=True),
@@ -220,6 +251,7 @@ def cases() -> list[Case]:
         *narrow(rng),
         *scaled_to_int16(rng),
         *depthwise(rng),
+        *tiles(rng),
     ]
 
 

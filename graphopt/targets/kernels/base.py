@@ -169,7 +169,8 @@ class Kernel:
     there is one; it is for reports only. ``reads`` has the operands whose place the result may take, and how far below
     them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of its
     own for one run, by name. ``over`` has for some of them what they may take the place of, in the same way.
-    ``forms`` are those that it has for less scratch, the fastest first. ``notes`` are for reports.
+    ``forms`` are those that it has for less scratch, the fastest first. ``notes`` are for reports. It makes so many
+    ``rows`` of the result together: fewer take as long.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Kernel:
     over: Mapping[str, Mapping[Value, Overlap]] = field(default_factory=dict)
     forms: tuple[ScratchForm, ...] = ()
     notes: tuple[str, ...] = ()
+    rows: int = 1
 
 
 @dataclass(frozen=True)
