@@ -1,60 +1,105 @@
-"""What a routine in assembly costs, read off its text: one that is straight lines around a single loop.
+"""What a routine in assembly costs, read off its text: straight lines and loops of which it is known how often they turn.
 
-The cycles are those of the proxy of ``runtime/boards/count.c``.
+That is known of a single loop, and of others by ``Instruction.loops``. A jump ahead counts as taken, unless it leaves a
+loop. The cycles are those of the proxy of ``runtime/boards/count.c``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from graphopt.targets.instructions import Instruction
 from graphopt.targets.work import terms_of
 
-LABEL = re.compile(r"\d+:$")
+LABEL = re.compile(r"(\d+):$")
+BACK, AHEAD = (re.compile(rf"(?:c?bn?z|b(?:ne|gt|ge|hi|lt|le|cc|cs|eq)?|le) (?:.*, )?(\d+){way}$") for way in "bf")
+COMPUTED = re.compile(r"bx r|ldr pc|tb[bh] ")
 LISTED = re.compile(r"\{([^}]*)\}")
 COUNTED = re.compile(r"subs (r\d+), \1, #1\n(?:bne|bgt) 1b")
 BYTES_OF_LINE = 3.8
 """Most instructions of routines have four bytes, a few two."""
+VECTOR = re.compile(r"v(?!push|pop|(?:ldr|str)bt?\.[su]?(?:16|32))")
+"""Instructions that count as those of vectors: not those that move other bytes than they keep."""
+JUMP = 2
+"""Cycles of a jump that is taken, beside that of the instruction."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Instructions, and their cycles where no jump is taken."""
+    """Instructions, and their cycles."""
 
     instructions: int
     cycles: int
 
+    def __add__(self, other: Lines) -> Lines:
+        return Lines(self.instructions + other.instructions, self.cycles + other.cycles)
 
-@cache
-def costs_by_text(name: str, body: str, run: str | None) -> dict[str, Lines]:
-    """The costs of a call, and of each turn of its only loop, which ``run`` names; empty if that does not fit."""
-    lines = [line.strip() for line in body.strip().splitlines()]
-    labels = [i for i, line in enumerate(lines) if LABEL.match(line)]
-    jumps = [i for i, line in enumerate(lines) if re.match(r"b(ne|gt|hi|lt|cc|cs|eq|l?e?)\b", line)]
-    if len(labels) != 1 or len(jumps) != 1 or lines[jumps[0]].split()[-1] != "1b":
-        return {}
-    outside = lines_of([*lines[: labels[0]], *lines[jumps[0] + 1 :]])
-    inside = lines_of(lines[labels[0] + 1 : jumps[0] + 1])
-    turn = Lines(inside.instructions, inside.cycles + 2)
-    if run is not None:
-        return {name: outside, f"{name} {run}": turn}
-    counter = COUNTED.search("\n".join(lines))
-    count = re.search(rf"^mov {counter[1]}, #(\d+)$", "\n".join(lines), re.MULTILINE) if counter else None
-    if count is None:
-        return {}
-    turns = int(count[1])
-    return {name: Lines(outside.instructions + turns * turn.instructions, outside.cycles + turns * turn.cycles)}
+    def __mul__(self, times: int) -> Lines:
+        return Lines(times * self.instructions, times * self.cycles)
 
 
 def of_routine(routine: Instruction) -> dict[str, Lines]:
-    """What is known of a routine by its text."""
+    """What is known of a routine by its text: the costs of a call, and of each of its terms that its loops turn by."""
     if not routine.naked:
         return {}
     terms = [text for text, _ in terms_of(routine)]
-    return costs_by_text(routine.name, routine.body, terms[0] if terms else None)
+    return costs_by_text(routine.name, routine.body, tuple(routine.loops.items()), terms[0] if terms else None)
+
+
+@cache
+def costs_by_text(name: str, body: str, turns: tuple[tuple[str, str], ...], run: str | None) -> dict[str, Lines]:
+    """The costs by name; empty if there are loops of which nothing is known.
+
+    ``turns`` has for labels how often the loop turns; a single loop without any turns as often as ``run`` says, or as a
+    number in the text.
+    """
+    lines = [line.strip() for line in body.strip().splitlines()]
+    loops = loops_of(lines)
+    apart = costs_by_loop(lines, loops)
+    if any(COMPUTED.match(line) for line in lines):
+        return {}
+    if loops.keys() <= dict(turns).keys():
+        return {name: apart[""]} | {f"{name} {count}": apart[label] for label, count in turns if label in loops}
+    if len(loops) != 1:
+        return {}
+    (label,) = loops
+    if run is not None:
+        return {name: apart[""], f"{name} {run}": apart[label]}
+    counter = COUNTED.search("\n".join(lines))
+    count = re.search(rf"^mov {counter[1]}, #(\d+)$", "\n".join(lines), re.MULTILINE) if counter else None
+    return {name: apart[""] + apart[label] * int(count[1])} if count else {}
+
+
+def loops_of(lines: Sequence[str]) -> dict[str, range]:
+    """The lines of each loop, by its label: up to the first jump back to it."""
+    found: dict[str, range] = {}
+    for at, line in enumerate(lines):
+        jump = BACK.match(line)
+        if jump is not None and jump[1] not in found:
+            begins = max(i for i in range(at) if lines[i] == f"{jump[1]}:")
+            found[jump[1]] = range(begins, at + 1)
+    return found
+
+
+def costs_by_loop(lines: Sequence[str], loops: Mapping[str, range]) -> dict[str, Lines]:
+    """The costs of a turn of each loop, without those of loops within; under an empty name, of what is in no loop."""
+    inside: dict[str, list[str]] = {"": [], **{label: [] for label in loops}}
+    jumps = {"": 0, **dict.fromkeys(loops, 1)}
+    skipped = -1
+    for at, line in enumerate(lines):
+        if at <= skipped or LABEL.match(line):
+            continue
+        loop = min((label for label in loops if at in loops[label]), key=lambda label: len(loops[label]), default="")
+        inside[loop].append(line)
+        jump = AHEAD.match(line)
+        if jump is not None:
+            over = range(at + 1, next(i for i in range(at, len(lines)) if lines[i] == f"{jump[1]}:"))
+            if not any(BACK.match(lines[i]) for i in over):
+                skipped, jumps[loop] = over.stop, jumps[loop] + 1
+    return {label: lines_of(inside[label]) + Lines(0, JUMP * jumps[label]) for label in inside}
 
 
 def bytes_by_text(routine: Instruction) -> float:
@@ -63,13 +108,18 @@ def bytes_by_text(routine: Instruction) -> float:
 
 
 def lines_of(lines: Sequence[str]) -> Lines:
-    cycles, moved_before = 0, False
+    cycles, count, moved_before = 0, 0, False
     for line in lines:
-        moves = re.match(r"(ldr|ldm|ldrd|str|stm|strd|push|pop|vldm|vstm)", line)
-        loads = moves is not None and moves[1][0] in "lp" and not line.startswith("push")
-        cycles += 1 + (max(0, registers_of(line) - 1) if moves else 0) + (loads and not moved_before)
+        if line.startswith("."):
+            continue
+        moves = re.match(r"v?(ldr|ldm|ldrd|str|stm|strd|push|pop|ld|st)", line)
+        loads = moves is not None and moves[1][0] in "lp" and not moves[1] == "push"
+        vector = VECTOR.match(line) is not None
+        cycles += 1 + (max(0, registers_of(line) - 1) if moves and not vector else 0) + (loads and not moved_before)
+        cycles += vector
+        count += 1
         moved_before = moves is not None
-    return Lines(len(lines), cycles)
+    return Lines(count, cycles)
 
 
 def registers_of(line: str) -> int:

@@ -255,7 +255,7 @@ Spans = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
 @cache
-def term_texts(spans: Spans, depth: int, lanes: int) -> tuple[tuple[str, CodeType], ...]:
+def term_texts(spans: Spans, loops: tuple[str, ...], depth: int, lanes: int) -> tuple[tuple[str, CodeType], ...]:
     """The terms of a routine that sums so many products at once, in so many results."""
     texts: dict[str, None] = {}
     for size, repeats in spans:
@@ -274,6 +274,7 @@ def term_texts(spans: Spans, depth: int, lanes: int) -> tuple[tuple[str, CodeTyp
         for number in numbers_in(text):
             others = [*(f"({number} % {n})" for n in MODULI), f"(({number} + {VECTOR - 1}) / {VECTOR})"]
             texts |= {re.sub(rf"\b{number}\b", other, text): None for other in others}
+    texts |= dict.fromkeys(loops)
     return tuple((text, compile(text.replace("/", "//"), text, "eval")) for text in texts)
 
 
@@ -287,10 +288,10 @@ def terms_of(routine: Instruction) -> tuple[tuple[str, CodeType], ...]:
     """What the time of a routine is linear in, beside the number of calls: the bytes and the runs of its spans.
 
     These come first; then what is summed in all, in whole blocks of depth and of channels, and the same of what is left
-    over of each number, where a loop does several at once, and of its vectors.
+    over of each number, where a loop does several at once, and of its vectors; then the turns of its ``loops``.
     """
     spans = tuple((span.size, span.repeats) for span in routine.spans.values())
-    return term_texts(spans, routine.depth, routine.lanes)
+    return term_texts(spans, tuple(routine.loops.values()), routine.depth, routine.lanes)
 
 
 def numbers_in(text: str) -> list[str]:

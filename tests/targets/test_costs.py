@@ -44,16 +44,30 @@ def test_loops_are_counted_without_running_through_them() -> None:
     assert work.done["copy_runs count * length"] == sum(i * j for i in range(5) for j in range(i + 1))
 
 
-def test_the_text_of_a_single_loop_tells_its_costs() -> None:
+def test_the_text_of_loops_tells_their_costs() -> None:
     loaded = "ldrsb r4, [r1], #1\nldrsb r5, [r1], #1"
     body = f"push {{r4-r7, lr}}\nmov r3, #6\n1:\n{loaded}\nsubs r3, r3, #1\nbne 1b\npop {{r4-r7, pc}}"
-    counted = costs_by_text("one", body, None)["one"]
+    counted = costs_by_text("one", body, (), None)["one"]
     assert counted.instructions == 3 + 6 * 4
     assert counted.cycles == (5 + 1 + 6) + 6 * (4 + 1 + 2)
-    by_run = costs_by_text("one", body, "count")
+    by_run = costs_by_text("one", body, (), "count")
     assert (by_run["one"].instructions, by_run["one count"].instructions) == (3, 4)
-    assert costs_by_text("two", body + "\n2:\nbne 2b", "count") == {}
+    assert costs_by_text("two", body + "\n2:\nbne 2b", (), "count") == {}
+    assert costs_by_text("two", body.replace("mov r3, #6", "bx r3"), (), "count") == {}
     assert [registers_of(text) for text in ("ldm r0!, {r1, r4-r6}", "ldrd r2, r3, [sp]", "ldr r1, [r0]")] == [4, 2, 1]
+
+
+def test_the_text_of_loops_within_each_other_tells_their_costs() -> None:
+    """A jump ahead is taken, unless it leaves a loop."""
+    inner = "2:\nadds r3, r3, r4\nbeq 4f\nmovs r0, #1\n4:\nstrb r3, [r0]\ncmp r0, r5\nbne 2b"
+    body = f"push {{r4, lr}}\n1:\nldr r4, [r1]\n{inner}\nsubs r2, r2, #1\nbeq 5f\nb 1b\n5:\nmov r0, r5\npop {{r4, pc}}"
+    found = costs_by_text("one", body, (("1", "rows"), ("2", "5 * rows")), None)
+    assert {name: (one.instructions, one.cycles) for name, one in found.items()} == {
+        "one": (3, 2 + 1 + 3),
+        "one rows": (4, 4 + 1 + 2),
+        "one 5 * rows": (5, 5 + 2 + 2),
+    }
+    assert costs_by_text("one", body, (("1", "rows"),), None) == {}
 
 
 def test_terms_follow_the_spans_of_routines() -> None:
