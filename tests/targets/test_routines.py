@@ -50,6 +50,13 @@ def scalings(rng: np.random.Generator, channels: int) -> Array:
     return np.stack([rng.integers(1 << 30, (1 << 31) - 1, channels), addend, shift], axis=1)
 
 
+def one_scaling(rng: np.random.Generator, shift: int | None) -> Array:
+    """The scaling of one channel, perhaps by a shift that is given."""
+    if shift is None:
+        return np.asarray(scalings(rng, 1)[0])
+    return np.array([rng.integers(1 << 28, 1 << 31), (1 << (shift - 1)) + (int(rng.integers(-20, 20)) << shift), shift])
+
+
 def copies(rng: np.random.Generator) -> Iterator[Case]:
     for pair in ((-3, 7), (32767, -32768)):
         x = np.array(pair, np.int16)
@@ -145,13 +152,19 @@ def sums(rng: np.random.Generator) -> Iterator[Case]:
             yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
 
 
+NARROW = (1, 1, 1, 3, 1), (1, 4, 9, 2, 7), (2, 3, 5, 1, 5), (2, 4, 819, 2, 3), (2, 8, 255, 2, 3), (1, 2, 256, 2, 9)
+"""Blocks, pixels and the step of a turn, turns and channels."""
+
+
 def narrow(rng: np.random.Generator) -> Iterator[Case]:
     """Of few and of many channels, whose results are beside others or not."""
-    for blocks, pixels, step, turns, channels in ((1, 1, 1, 3, 1), (1, 4, 9, 2, 7), (2, 3, 5, 1, 5), (2, 4, 819, 2, 3)):
+    for (blocks, pixels, step, turns, channels), shift in product(NARROW, (None, 8)):
         weight, bias = int8(rng, channels, 4 * blocks), rng.integers(-9000, 9000, channels)
-        routine = narrow_routine(Turn(blocks, pixels, step))
+        turn = Turn(blocks, pixels, step, shift)
+        routine = narrow_routine(turn)
         x = products.widened(int8(rng, turns * pixels, 4 * blocks))
-        stream = products.WIDE.stream(weight, bias, scalings(rng, channels).astype(np.int32), 1)
+        scaling = np.stack([one_scaling(rng, shift) for _ in range(channels)])[:, : turn.scaling]
+        stream = products.WIDE.stream(weight, bias, scaling.astype(np.int32), 1)
         y = np.zeros((len(x), step), np.int8)
         y[:, :channels] = routine.meaning(x.transpose(1, 0, 2), stream)
         yield Case(routine, (x, stream, None, turns, channels), (y.ravel()[: y.size - step + channels],))
@@ -184,6 +197,7 @@ TILES = [
     *(Tile(3, 3, stride, pixels) for stride in (1, 2) for pixels in range(1, 6)),
     *(Tile(rows, columns, 1, 4) for rows, columns in ((1, 1), (1, 2), (1, 4), (1, 15), (2, 7), (5, 5))),
     *(Tile(rows, columns, 2, 4) for rows, columns in ((1, 3), (5, 5), (2, 6))),
+    *(Tile(3, 3, stride, pixels, shift=shift) for stride, pixels, shift in ((1, 4, 8), (2, 3, 12), (1, 1, 1))),
 ]
 
 
@@ -194,18 +208,20 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
         pitch = 2 * (tile.start(tile.pixels - 1)[0] + tile.words)
         rows = rng.integers(-255, 256, (tile.rows + count - 1, pitch)).astype(np.int16)
         weight = int8(rng, tile.rows, tile.columns)
-        bias, scaling = int(rng.integers(-9000, 9000)), scalings(rng, 1)[0]
+        bias, scaling = int(rng.integers(-9000, 9000)), one_scaling(rng, tile.shift)
+        up = 0 if tile.shift is None else int(rng.integers(9))
         packing = taps_routine(tile)
-        packed = packing.meaning(weight, bias).astype(np.int32)
+        packed = packing.meaning(weight, bias, up).astype(np.int32)
         if tile.pixels in (1, 4):
-            yield Case(packing, (None, weight, np.array([bias], np.int32)), (packed,))
-        words = np.concatenate([packed, scaling]).astype(np.int32)
+            yield Case(packing, (None, weight, np.array([bias], np.int32), up), (packed,))
+        words = np.concatenate([packed, scaling[: tile.scaling]]).astype(np.int32)
         routine = depthwise_routine(tile)
         y = np.zeros((count, tile.pixels, step), np.int8)
         for i in range(count):
             for p in range(tile.pixels):
                 window = rows[i : i + tile.rows, p * tile.stride : p * tile.stride + tile.columns]
-                y[i, p, 0] = routine.meaning(window.reshape(1, -1), weight.ravel(), bias, scaling)[0]
+                shifted = weight.astype(np.int64).ravel() << up
+                y[i, p, 0] = routine.meaning(window.reshape(1, -1), shifted, bias, scaling)[0]
         last = y.ravel()[: y.size - step + 1]
         yield Case(routine, (rows, words, None, step, pitch, pitch, tile.pixels * step, count), (last,))
 

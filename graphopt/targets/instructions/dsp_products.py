@@ -111,9 +111,13 @@ def products(accumulators: list[str], elements: list[tuple[str, str]], weights: 
     return "\n".join([*step(0), *(f"sxtb16 {w}, {w}" for w in weights), *step(1), ""])
 
 
-def scaled(accumulator: str, multiplier: str, addend: str, shift: str, bits: int = 8) -> list[str]:
+def scaled(accumulator: str, multiplier: str, addend: str, shift: str | int, bits: int = 8) -> list[str]:
+    """A sum by multiplier, addend and shift; where the shift is a number, it is a part of the saturation."""
+    product = f"smmla {accumulator}, {accumulator}, {multiplier}, {addend}"
+    if isinstance(shift, int):
+        return [product, f"ssat {accumulator}, #{bits}, {accumulator}, asr #{shift}"]
     return [
-        f"smmla {accumulator}, {accumulator}, {multiplier}, {addend}",
+        product,
         f"asr {accumulator}, {accumulator}, {shift}",
         f"ssat {accumulator}, #{bits}, {accumulator}",
     ]
