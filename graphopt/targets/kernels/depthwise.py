@@ -27,13 +27,15 @@ from graphopt.targets.kernels.depthwise_strips import Channel, DepthwiseStrips, 
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
-from graphopt.targets.kernels.scaling import limited, one_shift, parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
 from graphopt.targets.weights import expect_whole
 
 UP = 2
 """The place of the bits by which the weights of a channel are shifted up, behind its multiplier and addend."""
+LEAST_PIXELS = 100
+"""Of a plane whose channels are copied by twos, and then one alone."""
 MOST_STRIDE = 2
 """Of windows side by side that routines know."""
 
@@ -58,7 +60,7 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     groups = (2, 1) if by_twos(view(task.strided(x))) else (1,)
     wholes = [
         DepthwisePairs(
-            plane, view, zero_point, scaling is not None, shared and shared.shift, channels=len(weight), group=group
+            plane, view, zero_point, scaling is not None, OneShift.of(shared), channels=len(weight), group=group
         )
         for group in groups
     ]
@@ -77,8 +79,13 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
 
 
 def by_twos(x: Tensor) -> bool:
-    """Whether two channels at a time are copied: neighbours in all pixels of a plane."""
-    return x.dtype == "int8" and x.shape[1] % 2 == 0 and x.strides[1] == 1
+    """Whether two channels at a time are copied, neighbours in all pixels of a plane.
+
+    Where one is left over, that takes code of its own, which many pixels are worth.
+    """
+    _, channels, rows, columns = x.shape
+    enough = channels % 2 == 0 or (channels > 1 and rows * columns >= LEAST_PIXELS)
+    return x.dtype == "int8" and x.strides[1] == 1 and enough
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,10 @@ class DepthwisePairs(DepthwiseStrips):
     @property
     def copied(self) -> Instruction:
         return WIDEN_ROWS if self.group == 1 else WIDEN_TWO
+
+    @property
+    def copied_alone(self) -> Instruction:
+        return WIDEN_ROWS
 
     def routine(self, pixels: int) -> Instruction:
         return dsp_depthwise.depthwise_routine(self.tile(pixels))

@@ -18,7 +18,7 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.order import by_pixels, pixel_reads, result_of
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.scaling import limited, one_shift, parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, even, runs
 from graphopt.targets.tir import loop
 
@@ -46,7 +46,7 @@ def narrow_by_pairs(task: Task[Op], name: str, plane: Plane, weight: Array, view
     if shared is not None:
         weight, bias = weight.astype(np.int64) << shared.up[:, None], bias << shared.up
         scaling = shared.numbers[:, :2]
-    kernel = NarrowProducts(plane.out[1], channels // BLOCK, outputs, view, shared and shared.shift)
+    kernel = NarrowProducts(plane.out[1], channels // BLOCK, outputs, view, OneShift.of(shared))
     packed = {"weight": WIDE.stream(weight, bias, scaling.astype(np.int32), 1)}
     scratch = {"pixels": Scratch("int32", kernel.run * 2 * kernel.blocks)}
     reads = pixel_reads(task, plane, view, kernel.run) if x in task.covered else {}

@@ -21,7 +21,7 @@ from graphopt.targets.kernels.depthwise_strips import Channel, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.scaling import limited, one_shift, parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, runs
 from graphopt.targets.tir import Expr, loop
 
@@ -43,8 +43,9 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
         raise Decline(f"it takes strides up to {MOST_STRIDE}, and no dilations")
     depths = {"channels": len(weight), "depth": channels}
     shared = one_shift(task, scaling)
-    shift = shared and shared.shift
-    whole = PlanarConv(plane, as_plane, zero_point_of(task.op), True, shift, groups=task.op.group, **depths)
+    whole = PlanarConv(
+        plane, as_plane, zero_point_of(task.op), True, OneShift.of(shared), groups=task.op.group, **depths
+    )
     kernel, forms = fitting(task, in_strips([whole]))
     tile = kernel.tile(kernel.pixels)
     if tile.rows * tile.words * tile.pixels > MOST_PRODUCTS:
@@ -94,9 +95,8 @@ class PlanarConv(DepthwisePairs):
                     first = start + i * size
                     with loop("c", 0, self.depth) as c:
                         taking_turns = rows.of(c, self.depth)
-                        taking_turns.copy(
-                            x, (n, group * self.depth + c), first * stride, self.kept(first), self.rows_for(size)
-                        )
+                        at, lines = (n, group * self.depth + c), (self.kept(first), self.rows_for(size))
+                        taking_turns.copy(x, at, first * stride, *lines, self.strips == 1)
                     with loop("o", 0, each) as o:
                         self.emit_strip(frame, y, (n, group * each + o, 0), first, size)
                     if self.strip < self.plane.out[0]:

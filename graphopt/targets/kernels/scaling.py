@@ -130,6 +130,11 @@ class OneShift:
     def up(self) -> Array:
         return self.numbers[:, 2]
 
+    @staticmethod
+    def of(shared: OneShift | None) -> int | None:
+        """The shift, if there is one."""
+        return None if shared is None else shared.shift
+
 
 def one_shift(task: Task[Op], scaling: Array | None) -> OneShift | None:
     """The scaling with one shift, which a routine has written out; None where there is none that is exact.
