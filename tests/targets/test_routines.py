@@ -15,7 +15,15 @@ from graphopt.ir import Array
 from graphopt.ops import StoredForm
 from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
-from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, portable, products
+from graphopt.targets.instructions import (
+    INSTRUCTIONS,
+    Instruction,
+    definition,
+    dsp_few,
+    find_instruction,
+    portable,
+    products,
+)
 from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.dsp_codes import UNPACK, coded
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine, taps_routine
@@ -191,6 +199,22 @@ def scaled_to_int16(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(products.SCALE_ROW, (x, stream, None, blocks, 2), tuple(found))
 
 
+def few(rng: np.random.Generator) -> Iterator[Case]:
+    """Of an even and of an odd number of elements, and of rows that fill no turn; some results saturate."""
+    for elements, rows, shift in ((1, 4, 8), (2, 3, 9), (5, 9, 8), (8, 8, 1)):
+        weight, bias = int8(rng, rows, elements).astype(np.int64) << 4, rng.integers(-9000, 9000, rows)
+        scaling = np.stack([one_scaling(rng, shift)[:2] for _ in range(rows)])
+        words = dsp_few.words_of(elements)
+        x = np.zeros(2 * words, np.int8)
+        x[:elements] = int8(rng, elements)
+        routine, w = dsp_few.few_routine(words, shift), dsp_few.stream(weight, bias, scaling)
+        found = routine.meaning(x, w)
+        acc = bias + weight @ x[:elements].astype(np.int64)
+        plain = ((acc * scaling[:, 0] >> 32) + scaling[:, 1]) >> shift
+        np.testing.assert_array_equal(found[:rows], np.clip(plain, -(1 << 15), (1 << 15) - 1))
+        yield Case(routine, (x, w, None, len(found) // dsp_few.TURN), (found,))
+
+
 TILES = [
     *(Tile(3, 3, stride, pixels, alone=True) for stride in (1, 2) for pixels in (1, 3, 5)),
     Tile(10, 4, 2, 5, alone=True),
@@ -235,6 +259,7 @@ def cases() -> list[Case]:
         *sums(rng),
         *narrow(rng),
         *scaled_to_int16(rng),
+        *few(rng),
         *depthwise(rng),
     ]
 

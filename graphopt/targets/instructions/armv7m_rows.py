@@ -65,8 +65,8 @@ def sums(x: Array, w: Array, scales: bool) -> Array:
     )
     if scales:
         multiplier, addend, shift = np.moveaxis(groups[:, -3 * LANES :].astype(np.int64).reshape(-1, LANES, 3), 2, 0)
-        return np.clip(((acc * multiplier >> 32) + addend) >> shift, -128, 127).astype(np.int8).reshape(1, -1)
-    return np.asarray(acc.astype(np.int32).reshape(1, -1))
+        acc = np.clip(((acc * multiplier >> 32) + addend) >> shift, -128, 127)
+    return np.asarray(acc.reshape(1, -1).astype(np.int8 if scales else np.int32))
 
 
 CROSS_WORDS = instruction(

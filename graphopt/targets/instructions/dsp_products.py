@@ -279,11 +279,11 @@ add sp, sp, #28
 
 def scaled_row(store: str, size: int) -> str:
     """Scales the sums of a row, and stores results of so many bytes."""
-    each = (
-        ["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8", 8 * size), f"{store} {acc}, [r12], #{size}", ""]
-        for acc in SUMS
-    )
-    return "".join("\n".join(lines) for lines in each)
+    lines = []
+    for i, acc in enumerate(SUMS):
+        lines += ["ldm r1!, {r6-r11}"] if i % len(NUMBERS) == 0 else []
+        lines += [*scaled(acc, *NUMBERS[i % len(NUMBERS)], 8 * size), f"{store} {acc}, [r12], #{size}"]
+    return "\n".join([*lines, ""])
 
 
 for _form in (PACKED, WIDE):

@@ -137,20 +137,22 @@ class OneShift:
 
 
 def one_shift(task: Task[Op], scaling: Array | None) -> OneShift | None:
-    """The scaling with one shift, which a routine has written out; None where there is none that is exact.
-
-    A sum that is shifted up is scaled down by as much more. A channel of a greater shift has a smaller multiplier, if
-    that gives the same for all sums that it may have.
-    """
+    """The scaling of the sums of a task with one shift, which layers share; None where there is none."""
     if scaling is None:
         return None
     bounds = bounds_by_channel(task, len(scaling))
-    for shift in SHIFTS:
-        found = [brought_to(shift, *row) for row in np.hstack([scaling, bounds]).tolist()]
-        whole = [numbers for numbers in found if numbers is not None]
-        if len(whole) == len(found):
-            return OneShift(shift, np.array(whole, np.int64))
-    return None
+    return next(filter(None, (with_shift(scaling, bounds, shift) for shift in SHIFTS)), None)
+
+
+def with_shift(scaling: Array, bounds: Array, shift: int) -> OneShift | None:
+    """The scaling with a shift of all channels, which a routine has written out; None where it is not exact.
+
+    A sum that is shifted up is scaled down by as much more. A channel of a greater shift has a smaller multiplier, if
+    that gives the same for all sums within its bounds, int64 [channels, 2].
+    """
+    found = [brought_to(shift, *row) for row in np.hstack([scaling, bounds]).tolist()]
+    whole = [numbers for numbers in found if numbers is not None]
+    return OneShift(shift, np.array(whole, np.int64)) if len(whole) == len(found) else None
 
 
 def brought_to(
