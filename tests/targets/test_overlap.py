@@ -125,6 +125,18 @@ def test_the_gap_is_used_and_no_larger_than_it_must_be(
         assert "reads byte" in run_tagged(graph, TARGET, tmp_path, wrong)
 
 
+def test_a_channel_that_is_left_over_of_pairs(tmp_path: Path) -> None:
+    """It is copied alone, after those before it were written over the operand."""
+    x = arg("x", "int8", (1, 4, 12, 10))
+    y = conv(conv(x, 5, 1, 1, (0,) * 4, False), 5, 3, 1, (1,) * 4, True)
+    graph = Fuse()(Graph((x,), (conv(y, 3, 1, 1, (0,) * 4, False),)))
+    lowering, lowered = lowered_with_values(graph, TARGET)
+    assert lowering.overlaps
+    functions = "".join(str(built.function) for built in lowered.kernels.values())
+    assert "widen_two" in functions and "widen_rows" in functions
+    assert run_tagged(graph, TARGET, tmp_path) == ""
+
+
 def test_programs_give_the_same() -> None:
     check_program(three("int8", True, 3, 2), "cortex-m4")
     check_program(three("float32", False, 3), "cortex-m4")

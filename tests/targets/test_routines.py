@@ -19,6 +19,7 @@ from graphopt.targets.instructions import (
     INSTRUCTIONS,
     Instruction,
     definition,
+    dsp_few,
     find_instruction,
     portable,
     products,
@@ -56,6 +57,13 @@ def scalings(rng: np.random.Generator, channels: int) -> Array:
     zero_point = rng.integers(-20, 20, channels)
     addend = (1 << (shift - 1)) + (zero_point << shift)
     return np.stack([rng.integers(1 << 30, (1 << 31) - 1, channels), addend, shift], axis=1)
+
+
+def one_scaling(rng: np.random.Generator, shift: int | None) -> Array:
+    """The scaling of one channel, perhaps by a shift that is given."""
+    if shift is None:
+        return np.asarray(scalings(rng, 1)[0])
+    return np.array([rng.integers(1 << 28, 1 << 31), (1 << (shift - 1)) + (int(rng.integers(-20, 20)) << shift), shift])
 
 
 def copies(rng: np.random.Generator) -> Iterator[Case]:
@@ -153,13 +161,19 @@ def sums(rng: np.random.Generator) -> Iterator[Case]:
             yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
 
 
+NARROW = (1, 1, 1, 3, 1), (1, 4, 9, 2, 7), (2, 3, 5, 1, 5), (2, 4, 819, 2, 3), (2, 8, 255, 2, 3), (1, 2, 256, 2, 9)
+"""Blocks, pixels and the step of a turn, turns and channels."""
+
+
 def narrow(rng: np.random.Generator) -> Iterator[Case]:
     """Of few and of many channels, whose results are beside others or not."""
-    for blocks, pixels, step, turns, channels in ((1, 1, 1, 3, 1), (1, 4, 9, 2, 7), (2, 3, 5, 1, 5), (2, 4, 819, 2, 3)):
+    for (blocks, pixels, step, turns, channels), shift in product(NARROW, (None, 8)):
         weight, bias = int8(rng, channels, 4 * blocks), rng.integers(-9000, 9000, channels)
-        routine = narrow_routine(Turn(blocks, pixels, step))
+        turn = Turn(blocks, pixels, step, shift)
+        routine = narrow_routine(turn)
         x = products.widened(int8(rng, turns * pixels, 4 * blocks))
-        stream = products.WIDE.stream(weight, bias, scalings(rng, channels).astype(np.int32), 1)
+        scaling = np.stack([one_scaling(rng, shift) for _ in range(channels)])[:, : turn.scaling]
+        stream = products.WIDE.stream(weight, bias, scaling.astype(np.int32), 1)
         y = np.zeros((len(x), step), np.int8)
         y[:, :channels] = routine.meaning(x.transpose(1, 0, 2), stream)
         yield Case(routine, (x, stream, None, turns, channels), (y.ravel()[: y.size - step + channels],))
@@ -209,12 +223,29 @@ def tiles(rng: np.random.Generator) -> Iterator[Case]:
             yield Case(routine, (spread.ravel(), stream, None, sums_, *numbers), (last.ravel()[:-1],))
 
 
+def few(rng: np.random.Generator) -> Iterator[Case]:
+    """Of an even and of an odd number of elements, and of rows that fill no turn; some results saturate."""
+    for elements, rows, shift in ((1, 4, 8), (2, 3, 9), (5, 9, 8), (8, 8, 1)):
+        weight, bias = int8(rng, rows, elements).astype(np.int64) << 4, rng.integers(-9000, 9000, rows)
+        scaling = np.stack([one_scaling(rng, shift)[:2] for _ in range(rows)])
+        words = dsp_few.words_of(elements)
+        x = np.zeros(2 * words, np.int8)
+        x[:elements] = int8(rng, elements)
+        routine, w = dsp_few.few_routine(words, shift), dsp_few.stream(weight, bias, scaling)
+        found = routine.meaning(x, w)
+        acc = bias + weight @ x[:elements].astype(np.int64)
+        plain = ((acc * scaling[:, 0] >> 32) + scaling[:, 1]) >> shift
+        np.testing.assert_array_equal(found[:rows], np.clip(plain, -(1 << 15), (1 << 15) - 1))
+        yield Case(routine, (x, w, None, len(found) // dsp_few.TURN), (found,))
+
+
 TILES = [
     *(Tile(3, 3, stride, pixels, alone=True) for stride in (1, 2) for pixels in (1, 3, 5)),
     Tile(10, 4, 2, 5, alone=True),
     *(Tile(3, 3, stride, pixels) for stride in (1, 2) for pixels in range(1, 6)),
     *(Tile(rows, columns, 1, 4) for rows, columns in ((1, 1), (1, 2), (1, 4), (1, 15), (2, 7), (5, 5))),
     *(Tile(rows, columns, 2, 4) for rows, columns in ((1, 3), (5, 5), (2, 6))),
+    *(Tile(3, 3, stride, pixels, shift=shift) for stride, pixels, shift in ((1, 4, 8), (2, 3, 12), (1, 1, 1))),
 ]
 
 
@@ -225,18 +256,20 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
         pitch = 2 * (tile.start(tile.pixels - 1)[0] + tile.words)
         rows = rng.integers(-255, 256, (tile.rows + count - 1, pitch)).astype(np.int16)
         weight = int8(rng, tile.rows, tile.columns)
-        bias, scaling = int(rng.integers(-9000, 9000)), scalings(rng, 1)[0]
+        bias, scaling = int(rng.integers(-9000, 9000)), one_scaling(rng, tile.shift)
+        up = 0 if tile.shift is None else int(rng.integers(9))
         packing = taps_routine(tile)
-        packed = packing.meaning(weight, bias).astype(np.int32)
+        packed = packing.meaning(weight, bias, up).astype(np.int32)
         if tile.pixels in (1, 4):
-            yield Case(packing, (None, weight, np.array([bias], np.int32)), (packed,))
-        words = np.concatenate([packed, scaling]).astype(np.int32)
+            yield Case(packing, (None, weight, np.array([bias], np.int32), up), (packed,))
+        words = np.concatenate([packed, scaling[: tile.scaling]]).astype(np.int32)
         routine = depthwise_routine(tile)
         y = np.zeros((count, tile.pixels, step), np.int8)
         for i in range(count):
             for p in range(tile.pixels):
                 window = rows[i : i + tile.rows, p * tile.stride : p * tile.stride + tile.columns]
-                y[i, p, 0] = routine.meaning(window.reshape(1, -1), weight.ravel(), bias, scaling)[0]
+                shifted = weight.astype(np.int64).ravel() << up
+                y[i, p, 0] = routine.meaning(window.reshape(1, -1), shifted, bias, scaling)[0]
         last = y.ravel()[: y.size - step + 1]
         yield Case(routine, (rows, words, None, step, pitch, pitch, tile.pixels * step, count), (last,))
 
@@ -250,6 +283,7 @@ def cases() -> list[Case]:
         *sums(rng),
         *narrow(rng),
         *scaled_to_int16(rng),
+        *few(rng),
         *depthwise(rng),
         *tiles(rng),
     ]

@@ -16,6 +16,7 @@ from graphopt.targets import get_target
 from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruction, thumb_products
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
+from graphopt.targets.instructions.armv7m_rows import CROSS_WORDS, CROSSED
 from graphopt.targets.instructions.pixels import FLIP_SIGNS
 from graphopt.targets.instructions.thumb_depthwise import Tile, depthwise_routine
 from graphopt.targets.instructions.thumb_rows import OFFSET_ROWS
@@ -40,6 +41,25 @@ def products(rng: np.random.Generator, target: str) -> Iterator[Case]:
             assert scales or np.array_equal(y, plain)
             steps = () if one else (step, channels + 1, pixels)
             yield Case(routine, (x, stream, None, *steps, depth, channels), (spaced(y, channels + 1),))
+
+
+def crossed_rows(rng: np.random.Generator) -> Iterator[Case]:
+    """Of all parts of a turn, and of numbers at the ends of their ranges."""
+    for blocks in (*range(1, 10), 33):
+        channels = int(rng.integers(1, 10))
+        weight, bias = int8(rng, channels, 4 * blocks, least=-127), rng.integers(-9000, 9000, channels)
+        x = int8(rng, 1, 4 * blocks)
+        if blocks == 2:
+            weight[:], x[:] = -127, -128
+        yield Case(CROSS_WORDS, (None, x, blocks), (CROSS_WORDS.meaning(x[0]).ravel(),))
+        for scales in (True, False):
+            routine = CROSSED.routines[True, scales]
+            stream = CROSSED.stream(weight, bias, scalings(rng, channels)[:, : 3 if scales else 0], routine.lanes)
+            elements = CROSSED.of(x).transpose(1, 0, 2)
+            (y,) = routine.meaning(elements, stream)
+            plain = bias + weight.astype(np.int64) @ x[0].astype(np.int64)
+            assert scales or np.array_equal(y[:channels], plain)
+            yield Case(routine, (elements, stream, None, blocks, len(y) // routine.lanes), (y,))
 
 
 def rows(rng: np.random.Generator) -> Iterator[Case]:
@@ -81,6 +101,7 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
 def test_what_is_computed_is_what_is_meant(target: str, portable: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     drawn = [*products(rng, target), *flips(rng), *rows(rng), *depthwise(rng)]
+    drawn += crossed_rows(rng) if target == "cortex-m3" else []
     drawn += additions(rng) if portable or target != "cortex-m0" else []
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [INSTRUCTIONS[name, None] if portable else find_instruction(name, get_target(target)) for name in names]
@@ -99,7 +120,8 @@ def test_what_is_computed_is_what_is_meant(target: str, portable: bool, tmp_path
 @pytest.mark.parametrize("target", ORDERS)
 def test_clang_takes_the_assembly(target: str, tmp_path: Path) -> None:
     """Its assembler and its older syntax are not those of GCC."""
-    found = [*ORDERS[target].values(), FLIP_SIGNS, OFFSET_ROWS, *map(depthwise_routine, TILES)]
+    rows = [CROSS_WORDS, *CROSSED.routines.values()] if target == "cortex-m3" else []
+    found = [*ORDERS[target].values(), *rows, FLIP_SIGNS, OFFSET_ROWS, *map(depthwise_routine, TILES)]
     bodies = [definition(find_instruction(one.name, get_target(target))) for one in found]
     (tmp_path / "routines.c").write_text("\n".join(["#include <stdint.h>", *bodies]))
     options = ["--target=arm-none-eabi", f"-mcpu={target}", "-mthumb", "-ffreestanding", "-Dstatic="]

@@ -30,7 +30,8 @@ FRAME = 20
 class Tile:
     """``pixels`` side by side, by windows of (rows, columns) taps that begin ``stride`` apart.
 
-    If it is ``alone`` in its row, the next row begins where the tile ends.
+    If it is ``alone`` in its row, the next row begins where the tile ends. If all channels have the same ``shift``, it
+    is a part of the saturation.
     """
 
     rows: int
@@ -38,6 +39,12 @@ class Tile:
     stride: int
     pixels: int
     alone: bool = False
+    shift: int | None = None
+
+    @property
+    def scaling(self) -> int:
+        """Numbers by which a sum is scaled: multiplier, addend, and perhaps a shift."""
+        return 3 if self.shift is None else 2
 
     @property
     def phases(self) -> int:
@@ -80,16 +87,18 @@ class Tile:
 
 @cache
 def depthwise_routine(tile: Tile) -> Instruction:
-    """The routine of a tile. Its taps are: the bias, the pairs of weights, then multiplier, addend and shift."""
+    """The routine of a tile. Its taps are: the bias, the pairs of weights, multiplier, addend, and perhaps a shift."""
     row = str(4 * tile.length)
     spans = {
         "rows": Span(row, (("count", "2 * advance"), (str(tile.rows), "2 * pitch"))),
-        "taps": Span(str(4 * (tile.taps + 4))),
+        "taps": Span(str(4 * (1 + tile.taps + tile.scaling))),
         "y": Span("1", (("count", "y_advance"), (str(tile.pixels), "step"))),
     }
     portable = instruction(
         Instruction(
-            f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}" + "_alone" * tile.alone,
+            f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}"
+            + "_alone" * tile.alone
+            + ("" if tile.shift is None else f"_down_{tile.shift}"),
             None,
             {
                 "rows": "const int16*",
@@ -129,7 +138,7 @@ def taps_routine(tile: Tile) -> Instruction:
         Instruction(
             f"pack_taps_{shape}",
             None,
-            {"taps": "int32*", "weight": "const int8*", "bias": "const int32*"},
+            {"taps": "int32*", "weight": "const int8*", "bias": "const int32*", "up": "int32"},
             "void",
             "\n".join(
                 [
@@ -139,9 +148,9 @@ def taps_routine(tile: Tile) -> Instruction:
                     "    }",
                 ]
             ),
-            lambda weight, bias: np.append(bias, tile.packed(weight)),
+            lambda weight, bias, up: np.append(bias, tile.packed(weight.astype(np.int64) << up)),
             comment="""\
-The bias and the weights of a channel as taps: pairs of 16 bits"""
+The bias and the weights of a channel as taps: pairs of 16 bits, weights shifted up"""
             + (", for windows that begin at even places, and at odd ones." if tile.phases > 1 else "."),
             spans={
                 "taps": Span(str(4 * (1 + tile.taps))),
@@ -167,9 +176,10 @@ def packing(tile: Tile) -> str:
         "push {r4-r11, lr}",
         "ldr r2, [r2]",
         "str r2, [r0], #4",
-        f"mov r3, #{tile.rows}",
+        f"mov r2, #{tile.rows}",
         "1:",
         *(f"ldrsb {weight}, [r1], #1" for weight in weights),
+        *(f"lsl {weight}, {weight}, r3" for weight in weights),
     ]
     for i, target in enumerate(words):
         word, phase = divmod(i, tile.phases)
@@ -180,25 +190,27 @@ def packing(tile: Tile) -> str:
             lines.append(f"uxth {target}, {low}")
         else:
             lines.append(f"lsl {target}, {high}, #16" if high else f"mov {target}, #0")
-    return "\n".join([*lines, f"stm r0!, {{{', '.join(words)}}}", "subs r3, r3, #1", "bne 1b", RESTORED])
+    return "\n".join([*lines, f"stm r0!, {{{', '.join(words)}}}", "subs r2, r2, #1", "bne 1b", RESTORED])
 
 
 def packed_pair(tile: Tile, word: int, phase: int) -> str:
     """The C of a pair of weights of one row."""
     low, high = (i if 0 <= i < tile.columns else None for i in (2 * word - phase, 2 * word - phase + 1))
-    below = "" if low is None else f"(uint16_t)weight[{low}]"
-    above = "" if high is None else f"(uint32_t)weight[{high}] << 16"
+    below = "" if low is None else f"(uint16_t)((uint32_t)weight[{low}] << up)"
+    above = "" if high is None else f"(uint32_t)weight[{high}] << up << 16"
     return f"(int32_t)({' | '.join(filter(None, [above, below])) or 0})"
 
 
 def meant(windows: Array, weights: Array, bias: Array, scaling: Array) -> Array:
     """Of windows [..., taps] and the weights [taps] of a channel: its sums, scaled."""
     acc = bias + windows.astype(np.int64) @ weights.astype(np.int64)
-    return np.asarray(np.clip(((acc * scaling[0] >> 32) + scaling[1]) >> scaling[2], -128, 127).astype(np.int8))
+    multiplier, addend, shift = scaling
+    return np.asarray(np.clip(((acc * multiplier >> 32) + addend) >> shift, -128, 127).astype(np.int8))
 
 
 def twin(tile: Tile) -> str:
     lines = ["    for (int32_t i = 0; i < count; ++i) {"]
+    shift = f"taps[{tile.taps + 3}]" if tile.shift is None else tile.shift
     for p in range(tile.pixels):
         word, phase = tile.start(p)
         lines += [
@@ -211,7 +223,7 @@ def twin(tile: Tile) -> str:
             "            }",
             "        }",
             f"        const int32_t upper{p} = (int32_t)((int64_t)sum{p} * taps[{tile.taps + 1}] >> 32);",
-            f"        const int32_t y{p} = (upper{p} + taps[{tile.taps + 2}]) >> taps[{tile.taps + 3}];",
+            f"        const int32_t y{p} = (upper{p} + taps[{tile.taps + 2}]) >> {shift};",
             f"        y[i * y_advance + {p} * step] = (int8_t)(y{p} < -128 ? -128 : y{p} > 127 ? 127 : y{p});",
         ]
     return "\n".join([*lines, "    }"])
@@ -224,7 +236,7 @@ def assembly_of(tile: Tile) -> str:
         f"ldr {sums[-1]}, [r1], #4",  # the bias, from which all sums start
         *row_of_taps(tile, sums, sums[-1]),
         *(line for _ in range(1, tile.rows) for line in row_of_taps(tile, sums)),
-        *ending(1 + tile.taps, sums, scaled),
+        *ending(1 + tile.taps, sums, scaled, tile.shift),
     ]
     return "\n".join(lines)
 
@@ -290,13 +302,19 @@ def load(registers: list[str], pointer: str, writes_back: str) -> str:
     return f"ldr {registers[0]}, [{pointer}], #4" if writes_back else f"ldr {registers[0]}, [{pointer}]"
 
 
-def ending(words: int, sums: list[str], scale: Callable[[str, str, str, str], list[str]]) -> list[str]:
+Shift = str | int
+"""A register, or a number."""
+
+
+def ending(
+    words: int, sums: list[str], scale: Callable[[str, str, str, Shift], list[str]], shift: int | None = None
+) -> list[str]:
     """Scale the sums, store them, and go to the next tile, whose taps begin so many words before, or end.
 
     No sum is above r6.
     """
-    lines = ["ldm r1, {r7-r9}", f"sub r1, r1, #{4 * words}"]
-    lines += [line for one in sums for line in scale(one, "r7", "r8", "r9")]
+    lines = [f"ldm r1, {{r7-r{9 if shift is None else 8}}}", f"sub r1, r1, #{4 * words}"]
+    lines += [line for one in sums for line in scale(one, "r7", "r8", "r9" if shift is None else shift)]
     lines += ["ldm sp, {r8-r12}"]  # result, step, advance, end, back
     base = "r8"
     for pixel, one in enumerate(sums):

@@ -111,9 +111,13 @@ def products(accumulators: list[str], elements: list[tuple[str, str]], weights: 
     return "\n".join([*step(0), *(f"sxtb16 {w}, {w}" for w in weights), *step(1), ""])
 
 
-def scaled(accumulator: str, multiplier: str, addend: str, shift: str, bits: int = 8) -> list[str]:
+def scaled(accumulator: str, multiplier: str, addend: str, shift: str | int, bits: int = 8) -> list[str]:
+    """A sum by multiplier, addend and shift; where the shift is a number, it is a part of the saturation."""
+    product = f"smmla {accumulator}, {accumulator}, {multiplier}, {addend}"
+    if isinstance(shift, int):
+        return [product, f"ssat {accumulator}, #{bits}, {accumulator}, asr #{shift}"]
     return [
-        f"smmla {accumulator}, {accumulator}, {multiplier}, {addend}",
+        product,
         f"asr {accumulator}, {accumulator}, {shift}",
         f"ssat {accumulator}, #{bits}, {accumulator}",
     ]
@@ -275,11 +279,11 @@ add sp, sp, #28
 
 def scaled_row(store: str, size: int) -> str:
     """Scales the sums of a row, and stores results of so many bytes."""
-    each = (
-        ["ldm r1!, {r6-r8}", *scaled(acc, "r6", "r7", "r8", 8 * size), f"{store} {acc}, [r12], #{size}", ""]
-        for acc in SUMS
-    )
-    return "".join("\n".join(lines) for lines in each)
+    lines = []
+    for i, acc in enumerate(SUMS):
+        lines += ["ldm r1!, {r6-r11}"] if i % len(NUMBERS) == 0 else []
+        lines += [*scaled(acc, *NUMBERS[i % len(NUMBERS)], 8 * size), f"{store} {acc}, [r12], #{size}"]
+    return "\n".join([*lines, ""])
 
 
 for _form in (PACKED, WIDE):

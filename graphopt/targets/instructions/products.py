@@ -300,6 +300,8 @@ def routine(pixels: int, scaled: bool, wide: bool, to: str = "int8") -> Instruct
 class Form:
     """How elements and weights stand in words: sums are shifted up by ``bits``, and no weight is below the least.
 
+    A block of elements has so many ``words``.
+
     ``elements`` of one pixel, or of two in turn, are brought into it by routines, as ``of`` has it in numpy; others,
     found by whether they take one pixel, and whether they scale, sum the products with a ``stream``.
     """
@@ -310,6 +312,7 @@ class Form:
     stream: Callable[[Array, Array, Array, int], Array]
     bits: int
     least_weight: int
+    words: int = 2
 
 
 def routines(wide: bool) -> dict[tuple[bool, bool], Instruction]:

@@ -27,13 +27,15 @@ from graphopt.targets.kernels.depthwise_strips import Channel, DepthwiseStrips, 
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
-from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
 from graphopt.targets.weights import expect_whole
 
-SCALING = 3
-"""Numbers by which a sum is scaled."""
+UP = 2
+"""The place of the bits by which the weights of a channel are shifted up, behind its multiplier and addend."""
+LEAST_PIXELS = 100
+"""Of a plane whose channels are copied by twos, and then one alone."""
 MOST_STRIDE = 2
 """Of windows side by side that routines know."""
 
@@ -54,12 +56,17 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     scaling = scaling_of(task, len(weight))
     if x.type.dtype != "int8" or plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
         scaling = None
+    shared = one_shift(task, scaling)
     groups = (2, 1) if by_twos(view(task.strided(x))) else (1,)
     wholes = [
-        DepthwisePairs(plane, view, zero_point, scaling is not None, channels=len(weight), group=group)
+        DepthwisePairs(
+            plane, view, zero_point, scaling is not None, OneShift.of(shared), channels=len(weight), group=group
+        )
         for group in groups
     ]
     kernel, forms = fitting(task, in_strips(wholes))
+    if shared is not None:
+        scaling, folded = shared.numbers, folded << shared.up
     packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32)}
     absorbed: tuple[Value, ...] = ()
     if scaling is not None:
@@ -72,24 +79,31 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
 
 
 def by_twos(x: Tensor) -> bool:
-    """Whether two channels at a time are copied: neighbours in all pixels of a plane."""
-    return x.dtype == "int8" and x.shape[1] % 2 == 0 and x.strides[1] == 1
+    """Whether two channels at a time are copied, neighbours in all pixels of a plane.
+
+    Where one is left over, that takes code of its own, which many pixels are worth.
+    """
+    _, channels, rows, columns = x.shape
+    enough = channels % 2 == 0 or (channels > 1 and rows * columns >= LEAST_PIXELS)
+    return x.dtype == "int8" and x.strides[1] == 1 and enough
 
 
 @dataclass(frozen=True)
 class DepthwisePairs(DepthwiseStrips):
     """By pairs of products.
 
-    If ``scales``, a routine does the tiles; else their taps are written out here, and the epilogue behind them.
+    If ``scales``, a routine does the tiles, with one ``shift`` of all channels or one of each; else their taps are
+    written out here, and the epilogue behind them.
     """
 
     scales: bool
+    shift: int | None = None
 
     def tile(self, pixels: int) -> Tile:
         window = self.plane.window
         rows, columns = window.kernel
         alone = pixels == self.plane.out[1] and window.dilations[0] == 1
-        return Tile(rows, columns, window.strides[1], pixels, alone)
+        return Tile(rows, columns, window.strides[1], pixels, alone, self.shift)
 
     @property
     def row(self) -> int:
@@ -99,11 +113,16 @@ class DepthwisePairs(DepthwiseStrips):
 
     @property
     def words(self) -> int:
-        return 1 + self.tile(self.pixels).taps + SCALING
+        tile = self.tile(self.pixels)
+        return 1 + tile.taps + tile.scaling
 
     @property
     def copied(self) -> Instruction:
         return WIDEN_ROWS if self.group == 1 else WIDEN_TWO
+
+    @property
+    def copied_alone(self) -> Instruction:
+        return WIDEN_ROWS
 
     def routine(self, pixels: int) -> Instruction:
         return dsp_depthwise.depthwise_routine(self.tile(pixels))
@@ -141,10 +160,11 @@ class DepthwisePairs(DepthwiseStrips):
             out.store(point, epilogue(acc[p], point))
 
     def gather_taps(self, frame: Frame, c: Expr, place: Expr) -> None:
-        taps = frame.scratch["taps"]
+        taps, tile = frame.scratch["taps"], self.tile(self.pixels)
         weight, bias = frame.packed["weight"].at(c, 0, 0), frame.packed["bias"].at(c)
-        dsp_depthwise.taps_routine(self.tile(self.pixels)).run(taps.at(place), weight, bias)
+        up = 0 if self.shift is None else frame.packed["scaling"].load(Point((c, UP)))
+        dsp_depthwise.taps_routine(tile).run(taps.at(place), weight, bias, up)
         if self.scales:
-            for i in range(SCALING):
+            for i in range(tile.scaling):
                 number = frame.packed["scaling"].load(Point((c, i)))
-                taps.store(Point((place + self.words - SCALING + i,)), number)
+                taps.store(Point((place + self.words - tile.scaling + i,)), number)

@@ -87,6 +87,11 @@ class DepthwiseStrips(ABC):
         """The routine that copies rows into scratch."""
 
     @property
+    def copied_alone(self) -> Instruction:
+        """The routine that copies those of a channel that is left over."""
+        return self.copied
+
+    @property
     def dtype(self) -> str:
         """Of elements in scratch."""
         return next(iter(self.copied.operands.values())).removesuffix("*")
@@ -147,8 +152,11 @@ class DepthwiseStrips(ABC):
     def padded_rows(self, frame: Frame) -> PaddedRows:
         """The rows in scratch, with their padding."""
         planes = tuple(slot * self.rows_of_channel for slot in range(self.group))
-        rows = PaddedRows(self.plane, self.row, self.zero_point, self.copied, frame.scratch["rows"], planes)
+        routines = self.copied, self.copied_alone
+        rows = PaddedRows(self.plane, self.row, self.zero_point, *routines, frame.scratch["rows"], planes)
         rows.fill_columns(self.group * self.rows_for(self.strip) * self.depth)
+        if self.strips == 1:
+            rows.fill_lines(self.rows_for(self.strip), self.depth)
         return rows
 
     def taps(self, frame: Frame, at: Channel) -> Expr:
@@ -159,16 +167,19 @@ class DepthwiseStrips(ABC):
         x, y = self.view(frame.tensors[frame.task.inputs[0]]), self.view(frame.out)
         assert x is not None and y is not None
         rows = self.padded_rows(frame)
-        with loop("n", 0, x.shape[0]) as n, loop("c", 0, x.shape[1] // self.group) as block:
+        channels = x.shape[1]
+        with loop("n", 0, x.shape[0]) as n, loop("c", 0, -(-channels // self.group)) as block:
             c = block * self.group
-            with loop("slot", 0, self.group) as slot:
+            slots = tirx.min(self.group, channels - c) if channels % self.group else self.group
+            rows = replace(rows, used=slots)
+            with loop("slot", 0, slots) as slot:
                 self.gather_taps(frame, c + slot, slot * self.words)
             for start, count, size in runs(self.plane.out[0], self.strip):
                 with loop("strip", 0, count) as i:
                     first = start + i * size
                     top = first * self.plane.window.strides[0]
-                    rows.copy(x, (n, c), top, self.kept(first), self.rows_for(size))
-                    with loop("slot", 0, self.group) as slot:
+                    rows.copy(x, (n, c), top, self.kept(first), self.rows_for(size), self.strips == 1)
+                    with loop("slot", 0, slots) as slot:
                         self.emit_strip(frame, y, (n, c + slot, slot), first, size)
                     if self.strip < self.plane.out[0]:
                         rows.move_up(self.overlap, size * self.plane.window.strides[0])

@@ -22,7 +22,7 @@ from graphopt.targets.plan import Overlap
 from graphopt.targets.tir import Expr, Tensor, loop
 
 WORDS = 2
-"""Of a block of expanded elements."""
+"""Of a block of expanded elements, where windows have several taps."""
 
 
 def padding_words(form: Form, zero_point: int) -> list[int]:
@@ -58,7 +58,7 @@ class ExpandedWindows(ABC):
 
     @property
     def scratch(self) -> Mapping[str, Scratch]:
-        return {"window": Scratch("int32", self.blocks * WORDS * self.pixels)}
+        return {"window": Scratch("int32", self.blocks * self.form.words * self.pixels)}
 
     @property
     def packed(self) -> Mapping[str, Array]:
@@ -117,15 +117,15 @@ class StandingWindows(SeparateWindows):
     """Single taps of whole blocks, which are expanded where they stand."""
 
     def over(self, task: Task[Op]) -> Mapping[str, Mapping[Value, Overlap]]:
-        """The only window may lie over the operand: a word is read, then two are written.
+        """The only window may lie over the operand: a word is read, then all words of its block are written.
 
-        The last word is read where the last two are written, and those before it further above.
+        The last word is read where the last of these is written, and those before it further above.
         """
         alone = self.plane.size == self.plane.out == (1, 1) and self.strides[1] == 1
         x = task.inputs[0]
         if not alone or x in task.region.epilogue_operands or x.type.nbytes != self.depth:
             return {}
-        return {"window": {x: Overlap(self.depth)}}
+        return {"window": {x: Overlap((self.form.words - 1) * self.depth)}}
 
     def source(self, frame: Frame, x: Tensor, n: Expr, at: Position, slot: int) -> Expr:
         return x.at(n, 0, *(self.plane.source(axis, at[axis], 0) for axis in (0, 1)))

@@ -158,6 +158,10 @@ class IntegerEmitter(Emitter[IntegerT]):
             if part is not None:
                 part.clear(self.frame)
         super().emit()
+        if self.by is not None:
+            with loop("n", 0, self.out.shape[1]) as n, loop("c", 0, self.hidden) as c:
+                copied = self.by.bytes(self.frame).load(self.by.place(n, c))
+                self.store(self.copy, n, Channels(c, 1), copied)
 
     def begin(self, n: Expr, states: Sequence[State]) -> None:
         if states:
@@ -167,16 +171,31 @@ class IntegerEmitter(Emitter[IntegerT]):
         for part in channel_segments(self.hidden, self.frame.task.target.lanes, 1):
             with loop("c", 0, part.blocks) as block:
                 c = Channels(part.start + block * part.lanes, part.lanes)
-                narrow = kept("narrow", self.narrowed(self.load(state, c)))
-                self.store(self.copy, n, c, narrow)
-                if self.by is not None:
-                    self.by.bytes(self.frame).store(self.by.place(n, c.first), cast(narrow, "int8"))
+                self.write_narrow(n, c, self.load(state, c))
+
+    def write_narrow(self, n: Expr, c: Channels, state: Expr) -> None:
+        """The copy of a state in 8 bits: for a routine in bytes, from which it is copied into the result at the end."""
+        narrow = self.narrowed(state)
+        if self.by is None:
+            self.store(self.copy, n, c, narrow)
+        else:
+            self.by.bytes(self.frame).store(self.by.place(n, c.first), cast(narrow, "int8"))
+
+    def write_hidden(self, t: Expr, n: Expr, c: Channels, state: Expr) -> None:
+        """The state after a step, and its copy, if all products with the one before were summed by a routine."""
+        if self.by is None:
+            self.store(self.row(t), n, c, state)
+            return
+        state = kept("hidden", state)
+        self.store(self.row(t), n, c, state)
+        self.write_narrow(n, c, state)
 
     def step(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         if self.inputs is not None:
             self.inputs.run(self.frame, t, n)
         self.advance(t, n, states)
-        self.write_copy(n, (self.out, (self.row(t), n)))
+        if self.by is None:
+            self.write_copy(n, (self.out, (self.row(t), n)))
 
     def advance(self, t: Expr, n: Expr, states: Sequence[State]) -> None:
         """Write the states after step ``t``, without the copy."""
@@ -267,7 +286,7 @@ class LstmIntegerEmitter(IntegerEmitter[LstmSequenceInteger]):
         cell = kept("cell", saturated(rounded(f * states[1] + new if states else new, STATE_BITS)))
         self.store(self.behind, n, c, cell)
         squashed = self.interpolated(self.tanh_table, cell * constant(1 << (GATE_BITS - op.cell), cell))
-        self.store(self.row(t), n, c, rounded(o * squashed, STATE_BITS))
+        self.write_hidden(t, n, c, rounded(o * squashed, STATE_BITS))
 
 
 class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
@@ -309,14 +328,13 @@ class GruIntegerEmitter(IntegerEmitter[GruSequenceInteger]):
 
     def finish(self, t: Expr, n: Expr, c: Channels, z: Expr, g: Expr, states: Sequence[Expr]) -> None:
         h = states[0] if states else c.zero
-        self.store(self.row(t), n, c, g + rounded(z * (h - g), STATE_BITS))
+        self.write_hidden(t, n, c, g + rounded(z * (h - g), STATE_BITS))
 
 
 class RnnIntegerEmitter(IntegerEmitter[RnnSequenceInteger]):
     def cell(self, t: Expr, n: Expr, c: Channels, gates: Gates, states: Sequence[Expr]) -> None:
-        self.store(
-            self.row(t), n, c, self.activated(self.tanh_table, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c))
-        )
+        h = self.activated(self.tanh_table, self.x(t, n, 0, c), self.rescaled(gates(0), 0, c))
+        self.write_hidden(t, n, c, h)
 
 
 EMITTERS: dict[type[IntegerSequence], type[IntegerEmitter[IntegerSequence]]] = {

@@ -18,7 +18,7 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.order import by_pixels, pixel_reads, result_of
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, even, runs
 from graphopt.targets.tir import loop
 
@@ -42,7 +42,11 @@ def narrow_by_pairs(task: Task[Op], name: str, plane: Plane, weight: Array, view
         raise Decline("channels do not stand side by side, or there are several samples")
     prove_no_overflow(task.op, weight, b.constant, x.type.dtype, task.region.node.name)
     bias = b.constant - zero_point_of(task.op) * weight.sum(axis=1, dtype=np.int64)
-    kernel = NarrowProducts(plane.out[1], channels // BLOCK, outputs, view)
+    shared = one_shift(task, scaling)
+    if shared is not None:
+        weight, bias = weight.astype(np.int64) << shared.up[:, None], bias << shared.up
+        scaling = shared.numbers[:, :2]
+    kernel = NarrowProducts(plane.out[1], channels // BLOCK, outputs, view, OneShift.of(shared))
     packed = {"weight": WIDE.stream(weight, bias, scaling.astype(np.int32), 1)}
     scratch = {"pixels": Scratch("int32", kernel.run * 2 * kernel.blocks)}
     reads = pixel_reads(task, plane, view, kernel.run) if x in task.covered else {}
@@ -58,6 +62,8 @@ class NarrowProducts:
     blocks: int
     channels: int
     view: View
+    shift: int | None
+    """Of all channels, if they have one."""
 
     @property
     def run(self) -> int:
@@ -68,7 +74,7 @@ class NarrowProducts:
         """As many pixels at once as divide all runs."""
         sizes = [size for _, _, size in runs(self.pixels, self.run)]
         dividing = [n for n in range(1, MOST_PIXELS + 1) if all(size % n == 0 for size in sizes)]
-        return Turn(self.blocks, dividing[-1], self.channels)
+        return Turn(self.blocks, dividing[-1], self.channels, self.shift)
 
     def emit(self, frame: Frame) -> None:
         x, y = self.view(frame.tensors[frame.task.inputs[0]]), self.view(frame.out)

@@ -20,17 +20,19 @@ class PaddedRows:
     """Rows of one channel in scratch, ``row`` elements each, with their padding; a routine ``copied`` them there.
 
     If ``depth`` channels take turns, it is the rows of one of them. There are as many ``planes`` as channels are copied
-    at once.
+    at once; where some have no channel left, so many are ``used``, one, and another routine copies it ``alone``.
     """
 
     plane: Plane
     row: int
     zero_point: int
     copied: Instruction
+    alone: Instruction
     buffer: Tensor
     planes: tuple[int, ...]
     depth: int = 1
     channel: Expr = 0
+    used: Expr | None = None
 
     def of(self, channel: Expr, depth: int) -> PaddedRows:
         """The rows of a channel among so many."""
@@ -45,9 +47,15 @@ class PaddedRows:
         """Elements of the input in a row."""
         return max(0, min(self.plane.size[1], self.row - self.plane.window.pads[1]))
 
-    def targets(self, place: Expr) -> list[Expr]:
-        """Pointers to a place in all planes."""
-        return [self.buffer.at(plane + place) for plane in self.planes]
+    def bring(self, place: Expr, source: Expr, *sizes: Expr) -> None:
+        """Copy rows to a place in all planes that are used."""
+        targets = [self.buffer.at(plane + place) for plane in self.planes]
+        all_used = True if self.used is None else self.used == len(self.planes)
+        with when(all_used):
+            self.copied.run(*targets, source, *sizes)
+        if all_used is not True:
+            with when(tirx.Not(all_used)):
+                self.alone.run(targets[0], source, *sizes)
 
     def fill(self, place: Expr, width: Expr, lines: Expr) -> None:
         """Padding of so many rows, from a place in the first on."""
@@ -61,8 +69,22 @@ class PaddedRows:
             if first < last:
                 self.fill(first, last - first, lines)
 
-    def copy(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: Expr, last: int) -> None:
-        """Rows of scratch from ``first`` to ``last``, which hold those of the padded input from ``top`` on."""
+    def fill_lines(self, lines: int, depth: int) -> None:
+        """The padding above and below a plane that is in scratch as a whole, where ``depth`` channels take turns."""
+        pads, rows = self.plane.window.pads, self.plane.size[0]
+        above = max(0, min(pads[0], lines))
+        below = max(above, min(pads[0] + rows, lines))
+        for start, stop in ((0, above), (below, lines)):
+            if start < stop and self.width:
+                with loop("slot", 0, len(self.planes)) as slot:
+                    place = slot * self.planes[-1] + start * depth * self.row + pads[1]
+                    self.fill(place, self.width, (stop - start) * depth)
+
+    def copy(self, x: Tensor, at: tuple[Expr, Expr], top: Expr, first: Expr, last: int, whole: bool) -> None:
+        """Rows of scratch from ``first`` to ``last``, which hold those of the padded input from ``top`` on.
+
+        If that is the ``whole`` of it, ``fill_lines`` has filled the padding above and below.
+        """
         if not self.width:
             return
         plane, left = self.plane, self.plane.window.pads[1]
@@ -70,20 +92,19 @@ class PaddedRows:
         low, high = first, last
         if plane.interior(0) != (0, plane.out[0]):
             low, high = tirx.max(first, -begin), tirx.min(last, plane.size[0] - begin)
-            for start, stop in ((first, tirx.min(low, last)), (tirx.max(high, first), last)):
+            for start, stop in () if whole else ((first, tirx.min(low, last)), (tirx.max(high, first), last)):
                 with when(start < stop), loop("slot", 0, len(self.planes)) as slot:
                     self.fill(slot * self.planes[-1] + self.place(start) + left, self.width, stop - start)
         if x.dtype == "int8" and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
             with when(low < high):
                 source = x.at(*at, begin + low, 0)
                 skipped = self.depth * self.row - self.width
-                sizes = x.strides[3], self.width, high - low, skipped
-                self.copied.run(*self.targets(self.place(low) + left), source, *sizes)
+                self.bring(self.place(low) + left, source, x.strides[3], self.width, high - low, skipped)
             return
         if x.dtype == "int8":
             with loop("line", low, high) as line:
-                targets = self.targets(self.place(line) + left)
-                self.copied.run(*targets, x.at(*at, begin + line, 0), x.strides[3], self.width, 1, 0)
+                source = x.at(*at, begin + line, 0)
+                self.bring(self.place(line) + left, source, x.strides[3], self.width, 1, 0)
             return
         with loop("line", low, high) as line, loop("i", 0, self.width) as i:
             element = cast(x.load(Point((*at, begin + line, i))), "int16")

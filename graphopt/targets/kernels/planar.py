@@ -16,12 +16,12 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.dsp_depthwise import Tile
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, fitting
-from graphopt.targets.kernels.depthwise import MOST_STRIDE, DepthwisePairs
+from graphopt.targets.kernels.depthwise import MOST_STRIDE, UP, DepthwisePairs
 from graphopt.targets.kernels.depthwise_strips import Channel, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
-from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
+from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, runs
 from graphopt.targets.tir import Expr, loop
 
@@ -42,16 +42,22 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
     if window.strides[1] > MOST_STRIDE or window.dilations != (1, 1):
         raise Decline(f"it takes strides up to {MOST_STRIDE}, and no dilations")
     depths = {"channels": len(weight), "depth": channels}
-    whole = PlanarConv(plane, as_plane, zero_point_of(task.op), True, groups=task.op.group, **depths)
+    shared = one_shift(task, scaling)
+    whole = PlanarConv(
+        plane, as_plane, zero_point_of(task.op), True, OneShift.of(shared), groups=task.op.group, **depths
+    )
     kernel, forms = fitting(task, in_strips([whole]))
     tile = kernel.tile(kernel.pixels)
     if tile.rows * tile.words * tile.pixels > MOST_PRODUCTS:
         raise Decline("its windows have too many taps")
     prove_no_overflow(task.op, weight, b.constant, x.type.dtype, task.region.node.name)
     zeros = kernel.zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
-    starts = (b.constant - zeros).astype(np.uint64).astype(np.uint32).view(np.int32)[:, None]
-    rows = weight.transpose(0, 2, 1, 3).reshape(len(weight), tile.rows, tile.columns)
-    packed = {"taps": np.hstack([starts, tile.packed(rows), scaling.astype(np.int32)])}
+    starts = b.constant - zeros
+    rows = weight.transpose(0, 2, 1, 3).reshape(len(weight), tile.rows, tile.columns).astype(np.int64)
+    if shared is not None:
+        starts, rows, scaling = starts << shared.up, rows << shared.up[:, None, None], shared.numbers[:, :UP]
+    numbers = starts.astype(np.uint64).astype(np.uint32).view(np.int32)[:, None]
+    packed = {"taps": np.hstack([numbers, tile.packed(rows), scaling.astype(np.int32)])}
     alone = x in task.covered and task.op.group == 1  # each group reads after the one before has written
     reads = row_reads(task, plane, as_plane, kernel.strip) if alone else {}
     shape, parameters = RegisterTile(kernel.pixels, 1), parameters_of(task)
@@ -89,9 +95,8 @@ class PlanarConv(DepthwisePairs):
                     first = start + i * size
                     with loop("c", 0, self.depth) as c:
                         taking_turns = rows.of(c, self.depth)
-                        taking_turns.copy(
-                            x, (n, group * self.depth + c), first * stride, self.kept(first), self.rows_for(size)
-                        )
+                        at, lines = (n, group * self.depth + c), (self.kept(first), self.rows_for(size))
+                        taking_turns.copy(x, at, first * stride, *lines, self.strips == 1)
                     with loop("o", 0, each) as o:
                         self.emit_strip(frame, y, (n, group * each + o, 0), first, size)
                     if self.strip < self.plane.out[0]:

@@ -78,10 +78,15 @@ def in_less_room(task: Task[Op], planar: Kernel, name: str, plane: Plane, weight
         gathering = products_kernel(task, name, task.inputs[0].type.static_shape[0], plane, weight, as_plane, by)
     except Decline:
         return planar
-    least, slower = planar.forms[-1].nbytes, int(GATHERED * plane.out[0] * plane.out[1] * weight.size)
-    fewer = [ScratchForm(one.nbytes, one.slower + slower) for one in gathering.forms if one.nbytes < least]
-    chosen = gathering if fewer and task.room is not None and task.room < least else planar
-    return replace(chosen, forms=(*planar.forms, *fewer))
+    return or_in_less_room(task, planar, gathering, int(GATHERED * plane.out[0] * plane.out[1] * weight.size))
+
+
+def or_in_less_room(task: Task[Op], fast: Kernel, slow: Kernel, slower: int) -> Kernel:
+    """A kernel, or, where its scratch does not fit the room of a task, one of about so many more instructions."""
+    least = fast.forms[-1].nbytes
+    fewer = [ScratchForm(one.nbytes, one.slower + slower) for one in slow.forms if one.nbytes < least]
+    chosen = slow if fewer and task.room is not None and task.room < least else fast
+    return replace(chosen, forms=(*fast.forms, *fewer))
 
 
 def multiplied(task: Task[LinearInteger], by: ProductSet) -> Kernel:

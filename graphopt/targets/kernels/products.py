@@ -6,6 +6,8 @@ weights are packed.
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +16,7 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions import mve_products, products, thumb_products
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
+from graphopt.targets.instructions.armv7m_rows import CROSSED
 from graphopt.targets.instructions.dsp_codes import UNPACK
 from graphopt.targets.kernels.base import (
     Kernel,
@@ -26,7 +29,7 @@ from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.narrow import narrow_by_pairs
 from graphopt.targets.kernels.planar import planar_by_pairs
-from graphopt.targets.kernels.product_kernels import convolved, multiplied
+from graphopt.targets.kernels.product_kernels import convolved, multiplied, or_in_less_room
 from graphopt.targets.kernels.product_loops import GroupProducts, ProductSet, WholeProducts
 from graphopt.targets.kernels.row_windows import expanded_windows, gathered_windows
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
@@ -79,6 +82,17 @@ def by_elements(routines: thumb_products.Routines, by_element: bool) -> ProductS
 
 
 ARMV7M = by_elements(BY_ELEMENT, by_element=True)
+ARMV7M_ROW = ProductSet(
+    CROSSED.routines,
+    GroupProducts,
+    partial(gathered_windows, form=CROSSED),
+    CROSSED.stream,
+    depthwise_by_elements,
+    least_weight=CROSSED.least_weight,
+)
+"""The same of one row, whose elements are brought into another form first."""
+CROSSED_SAVES, CROSSED_TAKES, CROSSED_CALL = 0.38, 3, 150
+"""About the instructions that this saves of a multiplication, and those that it takes for an element, and at all."""
 ARMV6M = by_elements(BY_CHANNEL, by_element=False)
 
 
@@ -146,7 +160,15 @@ def linear_by_vectors(task: Task[LinearInteger]) -> Kernel:
 
 @kernel_rule(LinearInteger, isa="armv7-m", strided=True)
 def linear_by_armv7m(task: Task[LinearInteger]) -> Kernel:
-    return multiplied(task, ARMV7M)
+    """Of one row by two products in a multiplication, if there is room for its other form."""
+    by_element = multiplied(task, ARMV7M)
+    *rows, outputs = task.result.type.static_shape
+    inputs = task.inputs[0].type.static_shape[-1]
+    saved = int(CROSSED_SAVES * outputs * inputs - CROSSED_TAKES * inputs - CROSSED_CALL)
+    if math.prod(rows) == 1 and saved > 0:
+        with suppress(Decline):
+            return or_in_less_room(task, multiplied(task, ARMV7M_ROW), by_element, saved)
+    return by_element
 
 
 @kernel_rule(LinearInteger, isa="armv6-m", strided=True)

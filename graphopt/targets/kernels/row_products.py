@@ -11,8 +11,10 @@ from tvm import tirx
 from graphopt.ir import Array, Value
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions import Instruction, products
+from graphopt.targets.instructions.dsp_few import MOST_ELEMENTS, TURN, few_routine, words_of
+from graphopt.targets.instructions.dsp_few import stream as few_stream
 from graphopt.targets.kernels.base import Frame, Scratch
-from graphopt.targets.kernels.scaling import shifted_up
+from graphopt.targets.kernels.scaling import OneShift, shifted_up, with_shift
 from graphopt.targets.requantize import RequantizeUpper
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
@@ -36,12 +38,16 @@ class RowProducts:
         return products.SUM_ROW if self.scaling is None else products.SCALE_ROW
 
     def scaled(self, weights: Array, bias: Array, form: Value | None) -> RowProducts:
-        """With the requantisation by the routine, if it has this form, and if it can be exact there."""
+        """With the requantisation by a routine, if it has this form, and if it can be exact there."""
         if form is None or not isinstance(form.node.op, RequantizeUpper):
             return self
         numbers = np.stack([every_row(v, self.rows) for v in form.node.inputs[1:]], axis=1).astype(np.int64)
         most = np.abs(weights.astype(np.int64)).sum(axis=1) * 128 + np.abs(bias)
         bounds = np.stack([-most, most], axis=1)
+        if self.depth <= MOST_ELEMENTS and self.batch == 1:
+            shared = with_shift(numbers, bounds, int(numbers[:, 2].max()))
+            if shared is not None:
+                return FewProducts(self.name, self.rows, self.depth, 1, shared.numbers, shared)
         try:
             return replace(self, scaling=shifted_up(numbers, bounds, products.FACTOR_BITS, "int16"))
         except Decline:
@@ -92,6 +98,38 @@ class RowProducts:
         products.EXPAND_WORDS.run(window, self.bytes(frame).at(*self.place(n, 0).index), self.blocks)
         weights, sums = frame.packed[self.name].at(0), self.sums(frame).at(0)
         self.routine.run(window, weights, sums, self.blocks, self.groups)
+
+
+@dataclass(frozen=True)
+class FewProducts(RowProducts):
+    """Of so few elements that they stay in registers, with one shift of all rows."""
+
+    shared: OneShift | None = None
+
+    @property
+    def routine(self) -> Instruction:
+        assert self.shared is not None
+        return few_routine(words_of(self.depth), self.shared.shift)
+
+    @property
+    def scratch(self) -> Mapping[str, Scratch]:
+        return {
+            f"{self.name}_bytes": Scratch("int8", 2 * words_of(self.depth)),
+            self.results: Scratch("int16", self.turns * TURN),
+        }
+
+    @property
+    def turns(self) -> int:
+        return -(-self.rows // TURN)
+
+    def stream(self, weights: Array, bias: Array) -> Array:
+        assert self.shared is not None
+        up = self.shared.up
+        return few_stream(weights.astype(np.int64) << up[:, None], bias << up, self.shared.numbers[:, :2])
+
+    def run(self, frame: Frame, n: Expr) -> None:
+        operands = self.bytes(frame), frame.packed[self.name], self.sums(frame)
+        self.routine.run(*(operand.at(0) for operand in operands), self.turns)
 
 
 def every_row(value: Value, rows: int) -> Array:

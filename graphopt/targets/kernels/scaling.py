@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from graphopt.ir import Array, Node, Op, Value
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.portable import CLIP_BYTES
 from graphopt.targets.kernels.base import Frame, Kernel, Task
-from graphopt.targets.requantize import MOST_ADDEND, RequantizeUpper, bounds_of, constants_of
+from graphopt.targets.requantize import MOST_ADDEND, RequantizeUpper, alike, bounds_of, constants_of
+from graphopt.targets.requantize import addend as addend_of
 from graphopt.targets.tir import Tensor
 
 
@@ -107,3 +108,61 @@ def one_shifted_up(
     most = MOST_ADDEND >> bits
     found = constants_of(addend >> shift, multiplier, shift + 32, least, greatest, most)
     return found[0], found[1] << bits, found[2] + bits
+
+
+SHIFTS = 8, 12, 16
+"""To one of which those of all channels are brought, so that layers share routines."""
+MOST_UP = 8
+"""By so many bits weights of 8 bits may be shifted up, in 16 bits."""
+
+
+@dataclass(frozen=True)
+class OneShift:
+    """A scaling whose ``shift`` is the same for all channels: of sums that are shifted up first, each by its own bits.
+
+    ``numbers`` are multiplier, addend and the bits by which weights and bias are shifted up, int64 [channels, 3].
+    """
+
+    shift: int
+    numbers: Array
+
+    @property
+    def up(self) -> Array:
+        return self.numbers[:, 2]
+
+    @staticmethod
+    def of(shared: OneShift | None) -> int | None:
+        """The shift, if there is one."""
+        return None if shared is None else shared.shift
+
+
+def one_shift(task: Task[Op], scaling: Array | None) -> OneShift | None:
+    """The scaling of the sums of a task with one shift, which layers share; None where there is none."""
+    if scaling is None:
+        return None
+    bounds = bounds_by_channel(task, len(scaling))
+    return next(filter(None, (with_shift(scaling, bounds, shift) for shift in SHIFTS)), None)
+
+
+def with_shift(scaling: Array, bounds: Array, shift: int) -> OneShift | None:
+    """The scaling with a shift of all channels, which a routine has written out; None where it is not exact.
+
+    A sum that is shifted up is scaled down by as much more. A channel of a greater shift has a smaller multiplier, if
+    that gives the same for all sums within its bounds, int64 [channels, 2].
+    """
+    found = [brought_to(shift, *row) for row in np.hstack([scaling, bounds]).tolist()]
+    whole = [numbers for numbers in found if numbers is not None]
+    return OneShift(shift, np.array(whole, np.int64)) if len(whole) == len(found) else None
+
+
+def brought_to(
+    shift: int, multiplier: int, addend: int, given: int, least: int, greatest: int
+) -> tuple[int, int, int] | None:
+    """The numbers of one channel, whose shift is ``given``; None where it has none."""
+    up, down = max(0, shift - given), max(0, given - shift)
+    smaller = (multiplier + (1 << down >> 1)) >> down
+    if up > MOST_UP or max(-least, greatest) << up >= 1 << 31:
+        return None
+    if down and not alike((multiplier, given + 32), (smaller, shift + 32), least, greatest):
+        return None
+    return smaller, addend_of(addend >> given, shift + 32), up
