@@ -24,7 +24,7 @@ from graphopt.targets.kernels.quantized import folded_bias, zero_point_of
 from graphopt.targets.kernels.strips import PaddedStrips
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.word_depthwise import depthwise_by_words
-from graphopt.targets.kernels.words import Words, plane_of_task, weights_of
+from graphopt.targets.kernels.words import Words, in_blocks, plane_of_task, weights_of
 from graphopt.targets.schedule import Segment, choose_tile, padded_segments, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
@@ -155,14 +155,8 @@ class WordProducts:
 
     def packed(self, data: Array) -> Array:
         """Data of channels [o, ...]: by group and block, with the channels of the block behind the second axis."""
-        parts = []
-        for group in data.reshape(self.group, self.outputs, *data.shape[1:]):
-            for segment in self.segments:
-                rows = group[segment.start : segment.start + segment.blocks * segment.width]
-                rows = np.pad(rows, ((0, -len(rows) % segment.width), *((0, 0),) * (rows.ndim - 1)))
-                blocks = rows.reshape(segment.blocks, segment.width, *rows.shape[1:])
-                parts.append(np.moveaxis(blocks, 1, min(2, blocks.ndim - 1)).ravel())
-        return np.concatenate(parts)
+        groups = data.reshape(self.group, self.outputs, *data.shape[1:])
+        return np.concatenate([in_blocks(group, self.segments) for group in groups])
 
     def emit(self, frame: Frame, batch: int) -> None:
         x = self.view(frame.tensors[frame.task.inputs[0]])

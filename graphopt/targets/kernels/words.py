@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Task
 from graphopt.targets.kernels.geometry import Plane, plane_of
 from graphopt.targets.kernels.quantized import prove_no_overflow
+from graphopt.targets.schedule import Segment
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, cast
 from graphopt.targets.weights import expect_whole
@@ -59,6 +60,17 @@ def of_sign(elements: Expr, to: str) -> Expr:
     """Elements of 8 bits, more or less by ``sign_offset``."""
     offset, same = sign_offset(str(elements.ty.dtype.with_lanes(1)), to), cast(elements, to)
     return tirx.bitwise_xor(same, tirx.const(offset, str(same.ty))) if offset else same
+
+
+def in_blocks(data: Array, segments: Sequence[Segment]) -> Array:
+    """Data of channels [o, ...]: by blocks, with the channels of a block behind the second axis."""
+    parts = []
+    for segment in segments:
+        rows = data[segment.start : segment.start + segment.blocks * segment.width]
+        rows = np.pad(rows, ((0, -len(rows) % segment.width), *((0, 0),) * (rows.ndim - 1)))
+        blocks = rows.reshape(segment.blocks, segment.width, *rows.shape[1:])
+        parts.append(np.moveaxis(blocks, 1, min(2, blocks.ndim - 1)).ravel())
+    return np.concatenate(parts)
 
 
 def plane_of_task(task: Task[ConvInteger]) -> Plane:
