@@ -9,7 +9,7 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array
-from graphopt.ops import ConvInteger, LinearInteger
+from graphopt.ops import ConvInteger, ConvTransposeInteger, LinearInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Task
 from graphopt.targets.kernels.geometry import Plane, plane_of
@@ -81,12 +81,18 @@ def plane_of_task(task: Task[ConvInteger]) -> Plane:
     return plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window(w.type))
 
 
-def weights_of(task: Task[ConvInteger | LinearInteger]) -> tuple[Array, Array]:
-    """The weights and the bias of a product of 8 bits, which is proved not to overflow."""
+def constants_of(task: Task[ConvInteger | LinearInteger | ConvTransposeInteger]) -> tuple[Array, Array]:
+    """The weights and the bias of a product of 8 bits."""
     x, w, b = task.inputs
     weight, bias = w.constant, b.constant
     if weight is None or bias is None or weight.dtype != np.int8 or x.type.dtype not in ("int8", "uint8"):
         raise Decline("it takes elements of 8 bits, and constant weights")
     expect_whole(w)
+    return weight, bias
+
+
+def weights_of(task: Task[ConvInteger | LinearInteger]) -> tuple[Array, Array]:
+    """The same of one which is proved not to overflow."""
+    x, (weight, bias) = task.inputs[0], constants_of(task)
     prove_no_overflow(task.op, weight, bias, x.type.dtype, task.region.node.name)
     return weight, bias
