@@ -2,7 +2,8 @@
 
     floor((acc * 2^k + 2^(t-1)) / 2^t) + zero point = (acc + 2^(r-1) + zero point * 2^r) >> r,    r = t - k
 
-What is added goes into the offset of the sum, if that then stays in 32 bits whatever its operands are.
+What is added goes into the offset of the sum, if that then stays in 32 bits whatever its operands are. Where there is
+one operand, of 8 bits, other scales go into its factor too: that the result is the same is tried for all of its values.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions import portable
 from graphopt.targets.scalars import scalar_rule
 from graphopt.targets.tir import Expr, cast
+
+MOST_SHIFT, MOST_BITS = 31, 30
+"""Of a shift; of a sum with a scale in its factor, beside the sign; one is left for what is rounded."""
 
 
 class ShiftDown(Op):
@@ -75,10 +79,12 @@ def shifted_down(op: Requantize, acc: Value, multiplier: Value, shift: Value) ->
         raise Decline("it scales no weighted sum of 32 bits")
     parts = [part.constant for part in (multiplier, shift)]
     numbers = [int(part.item()) for part in parts if part is not None and part.size == 1]
+    if len(numbers) == len(parts) and [x.type.dtype for x in acc.node.inputs] in (["int8"], ["uint8"]):
+        return scaled_at_once(op, acc.op, acc.node.inputs[0], *numbers)
     if len(numbers) != len(parts) or numbers[0] <= 0 or numbers[0] & (numbers[0] - 1):
         raise Decline("its multiplier is no power of two for all channels")
     down = numbers[1] - (numbers[0].bit_length() - 1)
-    if not 0 < down < 32:
+    if not 0 < down <= MOST_SHIFT:
         raise Decline(f"it is shifted down by {down}")
     offset = acc.op.offset + (1 << (down - 1)) + (op.zero_point << down)
     least, greatest = ends_of(acc.op, acc.node.inputs)
@@ -86,6 +92,24 @@ def shifted_down(op: Requantize, acc: Value, multiplier: Value, shift: Value) ->
         raise Decline("with its zero point the sum may need more than 32 bits")
     total = WeightedSum(factors=acc.op.factors, offset=offset)(*acc.node.inputs)
     return ShiftDown(shift=down, low=op.low, high=op.high, to=op.to)(total)
+
+
+def scaled_at_once(op: Requantize, acc: WeightedSum, x: Value, multiplier: int, shift: int) -> Value:
+    """The form where a sum is of one operand of 8 bits: with the scale in its factor, in as many bits as there are."""
+    limits = np.iinfo(x.type.dtype)
+    values = np.arange(limits.min, limits.max + 1, dtype=x.type.dtype)
+    wanted = op.evaluate(acc.evaluate(values), np.int32(multiplier), np.int32(shift))
+    factor, offset = acc.factors[0] * multiplier, acc.offset * multiplier + (1 << shift >> 1) + (op.zero_point << shift)
+    largest = max(abs(more + factor * end) for more in (0, offset) for end in (limits.min, limits.max))
+    less = max(0, largest.bit_length() - MOST_BITS, shift - MOST_SHIFT)
+    down = shift - less
+    if down <= 0:
+        raise Decline(f"it is shifted down by {down}")
+    scaled = WeightedSum(factors=(factor + (1 << less >> 1) >> less,), offset=offset >> less)
+    form = ShiftDown(shift=down, low=op.low, high=op.high, to=op.to)
+    if not (form.evaluate(scaled.evaluate(values)) == wanted).all():
+        raise Decline("a factor of 32 bits does not give the same")
+    return form(scaled(x))
 
 
 def ends_of(op: WeightedSum, operands: tuple[Value, ...]) -> tuple[int, int]:

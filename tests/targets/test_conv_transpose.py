@@ -128,3 +128,25 @@ def test_why_it_is_gathered() -> None:
     others = [row["others"] for row in compile(graph).manifest["kernels"] if row["kernel"].startswith("conv_transpose")]
     assert ["no tap reaches its result" in why for (why,) in others] == [True, False]
     assert ["25 kinds, more than 16" in why for (why,) in others] == [False, True]
+
+
+IN_WORDS = [
+    Case((7, 5), (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), (0, 0), (1, 33, 21)),
+    Case((4, 6), (3, 4), (2, 2), (1, 1), (1, 1, 1, 0), (1, 0), (1, 5, 3)),
+    Case((9,), (5,), (2,), (3,), (3, 1), (1,), (1, 17, 40)),
+    Case((3, 3), (2, 3), (1, 3), (1, 1), (0, 2, 1, 2), (0, 2), (1, 2, 70)),
+]
+WORDS = [name for name in NATIVE if name.startswith("x86")]
+
+
+@pytest.mark.skipif(not WORDS, reason="it is about x86-64")
+@pytest.mark.parametrize("target", [*in_long_runs(*WORDS[:-1]), *WORDS[-1:]])
+def test_integers_go_by_words(target: str) -> None:
+    """Wherever there is one group, and every phase has taps; any number of channels."""
+    graph, wanted = graph_of(IN_WORDS, True)
+    program = compile(graph, target)
+    results = program.run(*(sample(v.type.static_shape, True) for v in graph.inputs))
+    for case, y, reference in zip(IN_WORDS, results, wanted, strict=True):
+        assert np.array_equal(y, reference), case
+    rules = [row["rule"] for row in program.manifest["kernels"]]
+    assert all("conv_transpose_by" in rule for rule in rules), rules

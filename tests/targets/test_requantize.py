@@ -191,3 +191,42 @@ def test_weighted_sums_are_shifted_down(factors: list[int], offset: int, zero_po
     plain = Graph(tuple(x), (op(total, *numbers),))
     np.testing.assert_array_equal(Graph(tuple(x), (form,))(**feed)[0], plain(**feed)[0])
     assert isinstance(form.op, ShiftDown) and not any(v.constant is not None for v in form.node.inputs)
+
+
+@given(
+    dtype=st.sampled_from(["int8", "uint8"]),
+    factor=st.one_of(st.just(1), st.integers(-(1 << 21), 1 << 21)),
+    offset=st.integers(-(1 << 28), 1 << 28),
+    zero_point=st.integers(-128, 127),
+    multiplier=st.integers(1 << 30, (1 << 31) - 1),
+    shift=st.integers(28, 61),
+)
+def test_a_scale_goes_into_the_factor_of_one_operand(
+    dtype: str, factor: int, offset: int, zero_point: int, multiplier: int, shift: int
+) -> None:
+    """Of a sum of one operand of 8 bits, and then the results are the same for all of its values."""
+    values = np.arange(256).astype(np.uint8).view(dtype)
+    x, op = arg("x", dtype, (256,)), Requantize(zero_point=zero_point)
+    total = WeightedSum(factors=(factor,), offset=offset if factor > 1 else offset >> 20)(x)
+    numbers = constant(np.int32(multiplier)), constant(np.int32(shift))
+    try:
+        form = shifted_down(op, total, *numbers)
+    except Decline as why:
+        assert "shifted down by" in str(why) or "does not give the same" in str(why)
+        return
+    plain = Graph((x,), (op(total, *numbers),))
+    np.testing.assert_array_equal(Graph((x,), (form,))(x=values)[0], plain(x=values)[0])
+    sum_ = form.node.inputs[0].op
+    assert isinstance(form.op, ShiftDown) and isinstance(sum_, WeightedSum)
+    for value in (int(values.min()), int(values.max())):
+        assert all(abs(more + sum_.factors[0] * value) < 1 << 31 for more in (0, sum_.offset))
+
+
+def test_inputs_of_a_concatenation_are_scaled_by_a_factor() -> None:
+    """The usual scales of what is requantized for a concatenation: none declines."""
+    rng = np.random.default_rng(0)
+    for multiplier, shift in zip(rng.integers(1 << 30, 1 << 31, 99), rng.integers(30, 36, 99), strict=True):
+        total = WeightedSum(factors=(1,), offset=int(rng.integers(-127, 128)))(arg("x", "int8", (5,)))
+        op = Requantize(zero_point=int(rng.integers(-128, 128)))
+        form = shifted_down(op, total, constant(np.int32(multiplier)), constant(np.int32(shift)))
+        assert isinstance(form.op, ShiftDown)

@@ -18,7 +18,7 @@ from tvm.script.ir_builder import tirx as builder
 
 from graphopt import compile
 from graphopt.ir import Array, Graph, Value, arg, constant
-from graphopt.ops import ConvInteger, LinearInteger, MatMulInteger, MaxPool, Requantize, WeightedSum
+from graphopt.ops import Concat, ConvInteger, LinearInteger, MatMulInteger, MaxPool, Requantize, WeightedSum
 from graphopt.passes import Fuse
 from graphopt.runtime import Program
 from graphopt.targets import Target, builtin_targets
@@ -225,6 +225,23 @@ def test_what_is_fused_behind(target: str) -> None:
         bias = constant(rows.rng.integers(-9999, 9999, out).astype(np.int32))
         rows.made.append(rows.scaled(LinearInteger(zero_point=7)(rows.x, constant(weight), bias), (out,)))
     check_program(rows.graph(*rows.made), target)
+
+
+@pytest.mark.parametrize("target", [*in_long_runs(*HOSTS[:-1]), *HOSTS[-1:]])
+@pytest.mark.parametrize("dtype", ["int8", *in_long_runs("uint8")])
+def test_sums_alone(dtype: str, target: str) -> None:
+    """What is scaled for a concatenation, and sums that are broadcast: in vectors, whatever the number of channels."""
+    layers = Integers(1, 5, 6, 7, dtype=dtype)
+    x, ends = layers.x, list[Value]()
+    for channels in (3, 37):
+        y = layers.conv(x, channels)
+        alone = layers.scaled(WeightedSum(factors=(1,), offset=77)(y), ())
+        column = layers.conv(x, channels, (6, 7))
+        both = WeightedSum(factors=(1 << 20, -(1 << 19)), offset=1 << 18)(alone, column)
+        added = layers.scaled(both, (channels, 1, 1))
+        ends += [layers.conv(Concat(axis=1)(alone, y), 2), layers.conv(Concat(axis=1)(added, y), 2), layers.conv(y, 2)]
+    rows = check_program(layers.graph(*ends), target).manifest["kernels"]
+    assert sum("elementwise_vectors" in row["rule"] for row in rows) == 4
 
 
 PRODUCTS = [((3, 7, 9), (3, 9, 21)), ((2, 3, 50, 33), (3, 33, 17)), ((101, 6), (6, 3)), ((1, 5), (5, 70))]

@@ -1,7 +1,8 @@
 """Regions of elementwise operators alone.
 
 LLVM makes vectors of the plain nest, but not if elementary functions are in it: products behind a fence stay scalars.
-So these are written in vectors.
+So these are written in vectors. So are sums of bytes that are requantized, where they fill registers of bytes: in rows
+of few channels LLVM makes none of them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import math
 from contextlib import ExitStack
 
 from graphopt.ir import Op
+from graphopt.ops import WeightedSum
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task
-from graphopt.targets.kernels.interleaved import at_once, has_functions
+from graphopt.targets.kernels.interleaved import AT_ONCE, has_functions
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.kernels.rows import merged_axes, merging
 from graphopt.targets.lookup import RuleChoice, choose
+from graphopt.targets.requantize import RequantizeUpper
+from graphopt.targets.requantize_sums import ShiftDown
 from graphopt.targets.schedule import channel_segments
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
@@ -40,7 +44,7 @@ def elementwise_vectors(task: Task[Op]) -> Kernel:
         assert seen is not None
         with ExitStack() as loops:
             index: list[Expr] = [loops.enter_context(loop(f"i{a}", 0, size)) for a, size in enumerate(sizes[:-1])]
-            for segment in channel_segments(sizes[-1], at_once(task) * task.target.lanes, 1):
+            for segment in channel_segments(sizes[-1], AT_ONCE * task.target.lanes, 1):
                 with loop("block", 0, segment.blocks) as block:
                     at = Point((*index, segment.start + block * segment.lanes), len(index), segment.lanes)
                     seen.store(at, epilogue(None, at))
@@ -48,10 +52,22 @@ def elementwise_vectors(task: Task[Op]) -> Kernel:
     return Kernel(region.compute[-1].op.name, emit, {})
 
 
-RULES = {(True, "llvm"): elementwise_vectors, (True, None): elementwise_nest, (False, None): elementwise_nest}
-"""By whether elementary functions are in the region, and by instruction set."""
+RULES = {
+    ("functions", "llvm"): elementwise_vectors,
+    ("sums", "x86"): elementwise_vectors,
+    **{(kind, None): elementwise_nest for kind in ("functions", "sums", "others")},
+}
+"""By what is in the region, and by instruction set."""
+SUMS = (WeightedSum, ShiftDown, RequantizeUpper)
+
+
+def kind_of(task: Task[Op]) -> str:
+    """Whether elementary functions are in a region, or requantized sums alone."""
+    if has_functions(task):
+        return "functions"
+    return "sums" if all(isinstance(node.op, SUMS) for node in task.region.epilogue) else "others"
 
 
 def elementwise_kernel(task: Task[Op]) -> RuleChoice[Kernel]:
     """The kernel of a region without an anchor."""
-    return choose(RULES, has_functions(task), task.target, lambda rule: rule(task))
+    return choose(RULES, kind_of(task), task.target, lambda rule: rule(task))

@@ -132,7 +132,7 @@ class PaddedStrips:
 
     def write_row(self, strip: Tensor, x: Tensor, at: tuple[Expr, Expr], row: Expr, columns: int, left: Expr) -> None:
         pad, step, channels = self.plane.window.pads[1], self.step(1), self.channels
-        before = min(columns, -(-pad // step))
+        before = max(0, min(columns, -(-pad // step)))
         inside = max(0, min(columns, (self.plane.size[1] - 1 + pad) // step + 1) - before)
         start, source = row * self.row, left * self.plane.window.strides[1] + before * step - pad
         self.fill(strip, start, before * channels)

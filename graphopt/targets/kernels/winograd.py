@@ -40,8 +40,8 @@ RESULT = ((1, 1, 1, 0), (0, 1, -1, -1))
 """A^T."""
 SIDE, STEP, PLACES = 4, 2, 16
 """Of a tile: the inputs along an axis, the results along it, and the products."""
-LINE = 16
-"""The elements of a line of the cache."""
+LINE = 64
+"""The bytes of a line of the cache."""
 ROOM = 3 << 18
 """The bytes of what is between the transforms of a strip: it stays in the second cache."""
 LEAST_TILES = 24
@@ -98,9 +98,15 @@ def both_ways(matrix: Sequence[Sequence[float]], values: Callable[[int, int], Ex
     return [transformed(matrix, [column[row] for column in columns]) for row in range(len(matrix))]
 
 
-def pitch(tiles: int, channels: int) -> int:
+def pitch(tiles: int, channels: int, dtype: str) -> int:
     """From a place to the next, in elements: an odd number of cache lines, so that all have not the same set."""
-    return LINE * (-(-tiles * channels // LINE) | 1)
+    line = LINE // np.dtype(dtype).itemsize
+    return line * (-(-tiles * channels // line) | 1)
+
+
+def from_far(nbytes: int, times: int) -> float:
+    """What it costs to read weights of so many bytes so often, where they do not stay near."""
+    return times * nbytes / FAR_BYTES if nbytes > NEAR else 0
 
 
 @dataclass(frozen=True)
@@ -120,13 +126,30 @@ class Winograd:
 
     @cached_property
     def strips(self) -> PaddedStrips:
-        """Strips of whole tiles, as many rows of them as there is room for what they become."""
+        return self.strips_of("float32", 0, self.target.lanes, 4 * (self.inputs + self.outputs))
+
+    def strips_of(self, dtype: str, fill_value: int, lanes: int, between: int) -> PaddedStrips:
+        """Strips of whole tiles, as many rows as there is room for what they become: ``between`` bytes a place."""
         down, across = (size // STEP for size in self.even.out)
-        most = max(ROOM // (4 * PLACES * (self.inputs + self.outputs)), LEAST_TILES) // across
+        most = max(ROOM // (PLACES * between), LEAST_TILES) // across
         rows = STEP * balanced(down, min(down, max(1, most)))
-        row = 4 * self.inputs * (self.even.out[1] + SIDE - STEP)
+        row = np.dtype(dtype).itemsize * self.inputs * (self.even.out[1] + SIDE - STEP)
         room = row * (rows + SIDE - STEP)
-        return PaddedStrips(self.even, self.inputs, 0, "float32", self.target.lanes, 1, room, rows)
+        return PaddedStrips(self.even, self.inputs, fill_value, dtype, lanes, 1, room, rows)
+
+    @property
+    def depth(self) -> int:
+        """Channels of a transformed input."""
+        return self.inputs
+
+    @property
+    def width(self) -> int:
+        """Channels of the products."""
+        return self.outputs
+
+    def whole(self, result: Expr) -> Expr:
+        """A result of the direct form, without the bias, of what the last transform gives."""
+        return result
 
     def tiles(self, size: int) -> int:
         """Of a strip of so many rows."""
@@ -137,8 +160,8 @@ class Winograd:
         tiles = self.tiles(self.strips.size)
         return {
             "strip": self.strips.scratch,
-            "spread": Scratch("float32", PLACES * pitch(tiles, self.inputs)),
-            "products": Scratch("float32", PLACES * pitch(tiles, self.outputs)),
+            "spread": Scratch("float32", PLACES * pitch(tiles, self.inputs, "float32")),
+            "products": Scratch("float32", PLACES * pitch(tiles, self.outputs, "float32")),
         }
 
     @property
@@ -159,9 +182,10 @@ class Winograd:
         tiling = Tiling.of(self.target, self.plane, self.outputs)
         blocks = self.inputs * -(-self.outputs // (lanes * tiling.tile.vectors))
         direct = blocks * float(min(direct_cost(self.target, self.plane, channels), 9 * tiling.cost))
-        direct += self.from_far(9, 1)
+        weights = 4 * self.inputs * self.outputs
+        direct += from_far(9 * weights, 1)
         strips = runs(self.even.out[0], self.strips.size)
-        cost = copy_cost(self.strips, side_by_side) + self.from_far(PLACES, sum(count for _, count, _ in strips))
+        cost = copy_cost(self.strips, side_by_side) + from_far(PLACES * weights, sum(count for _, count, _ in strips))
         for _, count, size in strips:
             tile = choose_tile(self.target, self.tiles(size), self.outputs)
             blocks = self.inputs * -(-self.outputs // (lanes * tile.vectors))
@@ -169,11 +193,6 @@ class Winograd:
             vectors = -(-self.inputs // lanes) + -(-self.outputs // lanes)
             cost += count * (products + TRANSFORM * self.tiles(size) * vectors)
         return 1 - cost / direct
-
-    def from_far(self, places: int, times: int) -> float:
-        """What it costs to read weights so often, where they do not stay near."""
-        weights = 4 * places * self.inputs * self.outputs
-        return times * weights / FAR_BYTES if weights > NEAR else 0
 
     def emit(self, frame: Frame, batch: int) -> None:
         x, tail = as_plane(frame.tensors[frame.task.inputs[0]]), Tail(frame, as_plane)
@@ -191,14 +210,14 @@ class Winograd:
     def between(self, buffer: Tensor, channels: int, size: int) -> Tensor:
         """What is between the transforms of a strip, [place, channel, 1, tile]."""
         tiles = self.tiles(size)
-        shape, strides = (PLACES, channels, 1, tiles), (pitch(tiles, channels), 1, 0, channels)
-        return Tensor(buffer.buffer, "float32", shape, strides)
+        shape, strides = (PLACES, channels, 1, tiles), (pitch(tiles, channels, buffer.dtype), 1, 0, channels)
+        return Tensor(buffer.buffer, buffer.dtype, shape, strides)
 
-    def each_tile(self, size: int, channels: int, emit: Callable[[Expr, Expr, Expr, Point], None]) -> None:
+    def each_tile(self, size: int, channels: int, lanes: int, emit: Callable[[Expr, Expr, Expr, Point], None]) -> None:
         """Call ``emit`` with row, column and number of each tile of a strip, by vectors of channels."""
         across = self.even.out[1] // STEP
         with loop("row", 0, size // STEP) as row, loop("column", 0, across) as column:
-            for segment in channel_segments(channels, self.target.lanes, 1):
+            for segment in channel_segments(channels, lanes, 1):
                 with loop("block", 0, segment.blocks) as block:
                     channel = segment.start + block * segment.lanes
                     emit(row, column, row * across + column, Point((channel,), 0, segment.lanes))
@@ -206,7 +225,7 @@ class Winograd:
     def emit_inputs(self, frame: Frame, size: int) -> None:
         """B^T d B of all tiles of a strip."""
         strip = self.strips.view(frame.scratch["strip"])
-        out = self.between(frame.scratch["spread"], self.inputs, size)
+        out = self.between(frame.scratch["spread"], self.depth, size)
 
         def tile(row: Expr, column: Expr, number: Expr, channels: Point) -> None:
             def element(y: int, x: int) -> Expr:
@@ -217,7 +236,7 @@ class Winograd:
                 for x, value in enumerate(values):
                     out.store(Point((y * SIDE + x, channels.index[0], 0, number), 1, channels.lanes), value)
 
-        self.each_tile(size, self.inputs, tile)
+        self.each_tile(size, self.inputs, self.strips.lanes, tile)
 
     def emit_products(self, frame: Frame, size: int) -> None:
         """Of each place the tiles by its weights."""
@@ -237,7 +256,7 @@ class Winograd:
 
     def emit_results(self, frame: Frame, tail: Tail, n: Expr, first: Expr, size: int) -> None:
         """A^T m A of all tiles of a strip, the bias and the epilogue."""
-        products = self.between(frame.scratch["products"], self.outputs, size)
+        products = self.between(frame.scratch["products"], self.width, size)
         bias, store = frame.packed["bias"], finishing(frame, as_plane, tail)
         height, width = self.plane.out
 
@@ -250,9 +269,12 @@ class Winograd:
                     at = first + row * STEP + y, column * STEP + x
                     inside = [at[0] < height] * (y and height % STEP) + [at[1] < width] * (x and width % STEP)
                     with when(tirx.all(*inside) if inside else True):
-                        store(Point((n, channels.index[0], *at), 1, channels.lanes), value + bias.load(channels))
+                        store(
+                            Point((n, channels.index[0], *at), 1, channels.lanes),
+                            self.whole(value) + bias.load(channels),
+                        )
 
-        self.each_tile(size, self.outputs, tile)
+        self.each_tile(size, self.outputs, self.target.lanes, tile)
 
 
 def zeros(channel: Expr, lanes: int) -> Expr:

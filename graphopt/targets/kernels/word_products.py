@@ -9,7 +9,7 @@ fill the first cache.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import tirx
@@ -23,8 +23,9 @@ from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows
 from graphopt.targets.kernels.quantized import folded_bias, zero_point_of
 from graphopt.targets.kernels.strips import PaddedStrips
 from graphopt.targets.kernels.tail import Tail
+from graphopt.targets.kernels.tiled import Placing, as_it_is
 from graphopt.targets.kernels.word_depthwise import depthwise_by_words
-from graphopt.targets.kernels.words import Words, plane_of_task, weights_of
+from graphopt.targets.kernels.words import Words, in_blocks, plane_of_task, weights_of
 from graphopt.targets.schedule import Segment, choose_tile, padded_segments, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 
@@ -81,11 +82,17 @@ def products_kernel(
     )
     bias = folded_bias(weight, bias, zero_point, words.range(dtype))
     segments = padded_segments(outputs, target.lanes, tile.vectors)
-    kernel = WordProducts(words, strips, group, outputs, segments, view, tile.pixels)
+    kernel = WordProducts(words, strips, group, outputs, segments, view, tile.pixels, "")
     packed = {"weight": kernel.packed(kernel.in_words(weight)), "bias": kernel.packed(bias)}
+
+    def emit(frame: Frame) -> None:
+        tail = Tail(frame, view)
+        tail.prefill()
+        kernel.emit(frame, tail, batch)
+
     return Kernel(
         name,
-        lambda frame: kernel.emit(frame, batch),
+        emit,
         packed,
         replaced=task.inputs[1:],
         tile=tile,
@@ -104,6 +111,8 @@ class WordProducts:
     segments: list[Segment]
     view: View
     pixels: int
+    part: str
+    """Behind the names of its constants, where it is one of several in a kernel."""
 
     @property
     def plane(self) -> Plane:
@@ -155,20 +164,12 @@ class WordProducts:
 
     def packed(self, data: Array) -> Array:
         """Data of channels [o, ...]: by group and block, with the channels of the block behind the second axis."""
-        parts = []
-        for group in data.reshape(self.group, self.outputs, *data.shape[1:]):
-            for segment in self.segments:
-                rows = group[segment.start : segment.start + segment.blocks * segment.width]
-                rows = np.pad(rows, ((0, -len(rows) % segment.width), *((0, 0),) * (rows.ndim - 1)))
-                blocks = rows.reshape(segment.blocks, segment.width, *rows.shape[1:])
-                parts.append(np.moveaxis(blocks, 1, min(2, blocks.ndim - 1)).ravel())
-        return np.concatenate(parts)
+        groups = data.reshape(self.group, self.outputs, *data.shape[1:])
+        return np.concatenate([in_blocks(group, self.segments) for group in groups])
 
-    def emit(self, frame: Frame, batch: int) -> None:
+    def emit(self, frame: Frame, tail: Tail, batch: int) -> None:
         x = self.view(frame.tensors[frame.task.inputs[0]])
         assert x is not None
-        tail = Tail(frame, self.view)
-        tail.prefill()
         tile = Tile(self, frame, tail)
         axis = self.strips.axis
         with loop("n", 0, batch) as n:
@@ -179,32 +180,43 @@ class WordProducts:
                     self.emit_strip(tile, n, (first, 0) if axis == 0 else (0, first), size)
 
     def emit_strip(self, tile: Tile, n: Expr, origin: tuple[Expr, Expr], size: int) -> None:
-        rows, columns = self.strips.rows_and_columns(size)
         with loop("group", 0, self.group) as group:
-            for segment in self.segments:
-                with loop("block", 0, segment.blocks) as index:
-                    block = self.block(segment, n, group, index)
-                    tile.widen(block)
-                    with loop("y", 0, rows) as y:
-                        for first, count, pixels in runs(columns, self.pixels):
-                            with loop("tile", 0, count) as t:
-                                tile.emit(block, origin, (y, first + t * pixels), pixels)
+            first = Block(self.segments[0], n, group * self.depth, group * self.outputs, group * self.padded)
+            self.emit_blocks(tile, first, origin, size)
 
-    def block(self, segment: Segment, n: Expr, group: Expr, block: Expr) -> Block:
-        padded = sum(s.blocks * s.width for s in self.segments)
-        channel = segment.start + block * segment.width
-        return Block(segment, n, group * self.depth, group * self.outputs + channel, group * padded + channel)
+    @property
+    def padded(self) -> int:
+        """Channels of the result, of a group, with those that fill up the last block."""
+        return sum(segment.blocks * segment.width for segment in self.segments)
+
+    def emit_blocks(self, tile: Tile, first: Block, origin: tuple[Expr, Expr], size: int) -> None:
+        """All blocks of channels that stand side by side, from one on, of a strip."""
+        rows, columns = self.strips.rows_and_columns(size)
+        for segment in self.segments:
+            with loop("block", 0, segment.blocks) as index:
+                channel = segment.start + index * segment.width
+                output, packed = first.output + channel, first.packed + channel
+                block = replace(first, segment=segment, output=output, packed=packed)
+                tile.widen(block)
+                with loop("y", 0, rows) as y:
+                    for start, count, pixels in runs(columns, self.pixels):
+                        with loop("tile", 0, count) as t:
+                            tile.emit(block, origin, (y, start + t * pixels), pixels)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of channels: its first channel of the input, of the result, and of what is packed."""
+    """A block of channels: its first channel of the input, of the result, and of what is packed.
+
+    ``place`` gives where the result has a place of the plane.
+    """
 
     segment: Segment
     n: Expr
     input: Expr
     output: Expr
     packed: Expr
+    place: Placing = as_it_is
 
 
 class Tile:
@@ -213,8 +225,8 @@ class Tile:
     def __init__(self, kernel: WordProducts, frame: Frame, tail: Tail) -> None:
         self.kernel, self.tail, self.epilogue = kernel, tail, frame.epilogue(kernel.view)
         self.target = frame.task.target
-        self.strip, self.weight, self.bias = frame.scratch["strip"], frame.packed["weight"], frame.packed["bias"]
-        self.widened = frame.scratch.get("weights")
+        self.weight, self.bias = (frame.packed[name + kernel.part] for name in ("weight", "bias"))
+        self.strip, self.widened = frame.scratch["strip"], frame.scratch["weights"] if kernel.widened else None
 
     def widen(self, block: Block) -> None:
         """The weights of a block, where they are widened at once."""
@@ -278,5 +290,5 @@ class Tile:
             count = min(count, self.kernel.outputs - segment.start - first)
         for start, lanes in powers_of_two(count):
             part = acc if lanes == segment.lanes else tirx.Shuffle([acc], list(range(start, start + lanes)))
-            point = Point((block.n, block.output + first + start, *at), 1, lanes)
+            point = Point((block.n, block.output + first + start, *block.place(at)), 1, lanes)
             self.tail.store(point, self.epilogue(part, point))

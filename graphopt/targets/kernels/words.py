@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array
-from graphopt.ops import ConvInteger, LinearInteger
+from graphopt.ops import ConvInteger, ConvTransposeInteger, LinearInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Task
 from graphopt.targets.kernels.geometry import Plane, plane_of
 from graphopt.targets.kernels.quantized import prove_no_overflow
+from graphopt.targets.schedule import Segment
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, cast
 from graphopt.targets.weights import expect_whole
@@ -61,6 +62,17 @@ def of_sign(elements: Expr, to: str) -> Expr:
     return tirx.bitwise_xor(same, tirx.const(offset, str(same.ty))) if offset else same
 
 
+def in_blocks(data: Array, segments: Sequence[Segment]) -> Array:
+    """Data of channels [o, ...]: by blocks, with the channels of a block behind the second axis."""
+    parts = []
+    for segment in segments:
+        rows = data[segment.start : segment.start + segment.blocks * segment.width]
+        rows = np.pad(rows, ((0, -len(rows) % segment.width), *((0, 0),) * (rows.ndim - 1)))
+        blocks = rows.reshape(segment.blocks, segment.width, *rows.shape[1:])
+        parts.append(np.moveaxis(blocks, 1, min(2, blocks.ndim - 1)).ravel())
+    return np.concatenate(parts)
+
+
 def plane_of_task(task: Task[ConvInteger]) -> Plane:
     """The plane of a convolution over one or two axes."""
     x, w, _ = task.inputs
@@ -69,12 +81,18 @@ def plane_of_task(task: Task[ConvInteger]) -> Plane:
     return plane_of(x.type.static_shape[2:], task.result.type.static_shape[2:], task.op.window(w.type))
 
 
-def weights_of(task: Task[ConvInteger | LinearInteger]) -> tuple[Array, Array]:
-    """The weights and the bias of a product of 8 bits, which is proved not to overflow."""
+def constants_of(task: Task[ConvInteger | LinearInteger | ConvTransposeInteger]) -> tuple[Array, Array]:
+    """The weights and the bias of a product of 8 bits."""
     x, w, b = task.inputs
     weight, bias = w.constant, b.constant
     if weight is None or bias is None or weight.dtype != np.int8 or x.type.dtype not in ("int8", "uint8"):
         raise Decline("it takes elements of 8 bits, and constant weights")
     expect_whole(w)
+    return weight, bias
+
+
+def weights_of(task: Task[ConvInteger | LinearInteger]) -> tuple[Array, Array]:
+    """The same of one which is proved not to overflow."""
+    x, (weight, bias) = task.inputs[0], constants_of(task)
     prove_no_overflow(task.op, weight, bias, x.type.dtype, task.region.node.name)
     return weight, bias

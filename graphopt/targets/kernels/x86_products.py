@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from graphopt.ops import ConvInteger, LinearInteger
+from graphopt.ops import ConvInteger, ConvTransposeInteger, LinearInteger
 from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
 from graphopt.targets.kernels.base import Kernel, Task, kernel_rule
 from graphopt.targets.kernels.word_products import conv_by_words, linear_by_words
+from graphopt.targets.kernels.word_transposed import conv_transpose_by_words
 from graphopt.targets.kernels.words import Words
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr
@@ -26,3 +27,8 @@ def conv_by_pairs(task: Task[ConvInteger]) -> Kernel:
 @kernel_rule(LinearInteger, isa="x86", strided=True)
 def linear_by_pairs(task: Task[LinearInteger]) -> Kernel:
     return linear_by_words(task, PAIRS)
+
+
+@kernel_rule(ConvTransposeInteger, isa="x86", strided=True)
+def conv_transpose_by_pairs(task: Task[ConvTransposeInteger]) -> Kernel:
+    return conv_transpose_by_words(task, PAIRS)
