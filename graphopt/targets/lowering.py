@@ -13,11 +13,13 @@ from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.choice import chosen_kernels
 from graphopt.targets.costs import costs_of
 from graphopt.targets.gathering import Lowering, copy_outputs, dense_layouts, lowered_operators, with_taking
+from graphopt.targets.mixing import mix_axes
 from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.patches import patches_as_rows
 from graphopt.targets.port_order import reorder_ports
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.predict import predicted
+from graphopt.targets.rearrange import join_moves
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import by_rows
 from graphopt.targets.split_depth import split_depth
@@ -36,7 +38,10 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
     supported = lowered_operators()
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     graph = reorder_ports(graph, options)
-    graph = split_depth(stepwise(graph), target) if target.codegen == "c" else absorb_moves(patches_as_rows(graph))
+    if target.codegen == "c":
+        graph = split_depth(stepwise(graph), target)
+    else:
+        graph = join_moves(mix_axes(absorb_moves(patches_as_rows(graph))))
     if options.pushed is not None:
         graph = pushing(graph, target, options.pushed)
     verify(graph)

@@ -120,6 +120,10 @@ def prefetch(address: Expr) -> None:
     builder.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, near, data))
 
 
+def is_zero(x: Expr) -> bool:
+    return isinstance(x, int) and x == 0
+
+
 @dataclass(frozen=True)
 class Point:
     """An index into a tensor, or ``lanes`` of them side by side along ``lane_axis``."""
@@ -156,13 +160,13 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-    offset: int = 0
+    offset: Expr = 0
     """Of its first element, in elements."""
 
     def address(self, index: Sequence[Expr]) -> Expr:
         """The offset of an index in elements."""
-        terms = [i * s for i, s in zip(index, self.strides, strict=True) if s and not (isinstance(i, int) and i == 0)]
-        terms += [self.offset] if self.offset else []
+        terms = [i * s for i, s in zip(index, self.strides, strict=True) if s and not is_zero(i)]
+        terms += [] if is_zero(self.offset) else [self.offset]
         return sum(terms[1:], start=terms[0]) if terms else 0
 
     def at(self, *index: Expr) -> Expr:

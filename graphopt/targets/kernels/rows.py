@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
@@ -121,6 +121,6 @@ def merging(groups: Sequence[Sequence[int]]) -> Callable[[Tensor], Tensor]:
 
     def view(tensor: Tensor) -> Tensor:
         shape = tuple(math.prod(tensor.shape[a] for a in group) for group in groups)
-        return Tensor(tensor.buffer, tensor.dtype, shape, tuple(tensor.strides[group[-1]] for group in groups))
+        return replace(tensor, shape=shape, strides=tuple(tensor.strides[group[-1]] for group in groups))
 
     return view
