@@ -36,6 +36,7 @@ from graphopt.cli.common import (
     show_notes,
 )
 from graphopt.cli.console import print_json, show, working
+from graphopt.cli.tables_profile import profile_tables
 
 if TYPE_CHECKING:
     from graphopt.evaluation import Evaluation
@@ -77,12 +78,16 @@ def bench(
     shape: ShapeOption = None,
     constant: ConstantOption = None,
     layers: Annotated[bool, typer.Option("--layers", help="what each kernel costs on emulated boards")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="the time of each kernel on this machine")] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a model once on each target: instructions (under QEMU) or milliseconds, bytes, and whether it is right.
 
     On the first calibration sample, or else on random input. Integers must equal the reference evaluator's, floats be
     within 1e-4 of max|y|. With --data also the accuracy before and after the passes.
+
+    --profile shows where the time goes on this machine: of each kernel the microseconds, the multiply-accumulates in a
+    second and their share of a peak that is measured beside them, or else the bytes moved in a second.
     """
     from graphopt.cli.evaluate import measure_accuracy, show_accuracy
     from graphopt.cli.samples import Preparation, read_samples
@@ -90,12 +95,14 @@ def bench(
     from graphopt.passes import Context, Pipeline
     from graphopt.passes.contract import random_inputs
     from graphopt.passes.data import batches
-    from graphopt.report import BenchRow, kernel_costs
+    from graphopt.report import BenchRow, kernel_costs, profile_program
     from graphopt.targets import compile
 
     load_outside(load)
     chosen = choose_passes(passes, QuantizeOptions(quantize, activations, observer, per_tensor, override or []))
     check_keys(calibration or data, key)
+    if profile:
+        check_native(target)
     graph = load_model(model, shape, constant)
     prepare = Preparation.of(scale, layout)
     context = Context(calibration=read_samples(calibration, graph, key, prepare=prepare))
@@ -112,11 +119,13 @@ def bench(
             program = compile(small, name, stack=True)
             run = program.measure(inputs)
             sizes = program.sizes
+            times = profile_program(program, inputs, name) if profile else None
         equal = agrees(program, small, inputs, run)
         bytes_ = sizes.code, sizes.weights, sizes.workspace
         stack = program.manifest.get("stack_bytes")
         costs = kernel_costs(program, run) if layers else ()
-        rows.append(BenchRow(name, run.instructions, run.seconds, *bytes_, equal, stack, costs))
+        seconds = run.seconds if times is None else times.seconds
+        rows.append(BenchRow(name, run.instructions, seconds, *bytes_, equal, stack, costs, times))
     accuracy = measure_accuracy(graph, result, data, labels, key, prepare)
     if json:
         show_alarms(context.notes)
@@ -127,9 +136,22 @@ def bench(
         for row in rows:
             if row.kernels:
                 show(tables.kernel_costs_table(row))
+            if row.profile:
+                show(*profile_tables(row.profile))
         show_accuracy(accuracy)
     if not all(row.equal for row in rows):
         raise typer.Exit(1)
+
+
+def check_native(targets: list[str]) -> None:
+    """Raise ``InvalidInput`` for a target whose programs are emulated here."""
+    from graphopt.runtime.profile import not_here
+    from graphopt.targets import get_target
+
+    for name in targets:
+        runner = get_target(name).runner
+        if runner.kind != "native":
+            raise not_here(name, runner.kind)
 
 
 def agrees(program: Program, graph: Graph, inputs: Mapping[str, Array], run: Run) -> bool:

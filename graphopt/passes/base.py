@@ -9,6 +9,7 @@ from typing import Any, ClassVar, dataclass_transform
 from graphopt.errors import GraphoptError, InvalidGraph, InvalidInput
 from graphopt.ir import Graph, verify
 from graphopt.ir.registry import place, redefines
+from graphopt.passes.collector import RARE_COLLECTIONS
 from graphopt.passes.contract import Contract
 from graphopt.passes.data import Data
 from graphopt.rewrite import RewriteLog, Rule, rewrite
@@ -98,7 +99,8 @@ class Pass:
         Raises ``InvalidGraph`` if the pass raises an error that is not graphopt's, or does not return a graph.
         """
         try:
-            result = self.run(graph, context or Context())
+            with RARE_COLLECTIONS:
+                result = self.run(graph, context or Context())
             if not isinstance(result, Graph):
                 what = f"it gave {type(result).__name__}, which is no graph"
                 raise InvalidGraph(what, advice="return the new graph from run")

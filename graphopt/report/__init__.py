@@ -5,6 +5,7 @@ from graphopt.report.cost import Cost, cost_of
 from graphopt.report.diff import ModelDifference, compare_models, graph_diff
 from graphopt.report.memory import Layer, layers_of, peak_layer
 from graphopt.report.model import ModelReport, describe_model
+from graphopt.report.profile import KernelTime, ProfileReport, profile_program
 from graphopt.report.program import BenchRow, CallRow, KernelCost, ProgramReport, describe_program, kernel_costs
 
 __all__ = [
@@ -12,10 +13,12 @@ __all__ = [
     "CallRow",
     "Cost",
     "KernelCost",
+    "KernelTime",
     "Layer",
     "ModelDifference",
     "ModelReport",
     "PassRow",
+    "ProfileReport",
     "ProgramReport",
     "TargetRow",
     "ToolRow",
@@ -30,4 +33,5 @@ __all__ = [
     "list_targets",
     "list_tools",
     "peak_layer",
+    "profile_program",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphopt.errors import ToolFailed
 from graphopt.records import record
+from graphopt.report.profile import ProfileReport
 from graphopt.runtime import Program, Run
 
 
@@ -37,9 +38,10 @@ class CallRow:
     """One kernel run: the layer that it computes, the operators in it, and its costs.
 
     ``weight_bytes`` also counts constants that other layers read. ``live_bytes`` is the used part of the workspace
-    while it runs. ``rule``, ``tile`` and ``layout`` say how the kernel was chosen, ``others`` which rules its scalars
-    got, and which declined and why. All are None or empty in programs of older versions of graphopt, which did not
-    store them.
+    while it runs. ``products`` is the dtype of the factors of its MACs, ``moved_bytes`` are those of all that it reads
+    and writes, each once. ``rule``, ``tile`` and ``layout`` say how the kernel was chosen, ``others`` which rules its
+    scalars got, and which declined and why. All are None or empty in programs of older versions of graphopt, which did
+    not store them.
     """
 
     node: str
@@ -48,6 +50,8 @@ class CallRow:
     macs: int | None = None
     weight_bytes: int | None = None
     live_bytes: int | None = None
+    products: str = ""
+    moved_bytes: int | None = None
     rule: str = ""
     tile: str = ""
     layout: str = ""
@@ -133,7 +137,7 @@ class BenchRow:
     """The cost of one run of a program: instructions under an emulator, or seconds natively.
 
     ``equal`` says whether every output equals the reference evaluator's. ``kernels`` are the costs of each kernel, if
-    an emulated board counts them.
+    an emulated board counts them, ``profile`` the times of each kernel, if they were asked for.
     """
 
     target: str
@@ -145,6 +149,7 @@ class BenchRow:
     equal: bool
     stack_bytes: int | None = None
     kernels: tuple[KernelCost, ...] = ()
+    profile: ProfileReport | None = None
 
 
 def kernel_costs(program: Program, run: Run) -> tuple[KernelCost, ...]:

@@ -31,6 +31,7 @@ class Run:
     ``per_kernel`` has the instructions of each kernel call of it, in the order of the manifest, with those of what it
     calls; the rest are the driver's. None where no emulated board counts, or a kernel is no function of its own.
     ``cycles`` and ``cycles_per_kernel`` are the same in cycles of the proxy (docs/microcontrollers.md).
+    ``seconds_per_kernel`` is what ``Program.profile`` gives.
     """
 
     outputs: list[list[Array]]
@@ -39,6 +40,7 @@ class Run:
     per_kernel: tuple[int, ...] | None = None
     cycles: int | None = None
     cycles_per_kernel: tuple[int, ...] | None = None
+    seconds_per_kernel: tuple[float, ...] | None = None
 
 
 def execute(folder: Path, manifest: dict[str, Any], samples: Sequence[Sample], count: bool = False) -> Run:

@@ -247,6 +247,8 @@ KERNEL = fields(
         "macs": whole(0, MAX_MACS),
         "weight_bytes": SIZE,
         "live_bytes": SIZE,
+        "products": text,
+        "moved_bytes": SIZE,
         "rule": text,
         "tile": text,
         "layout": text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from graphopt.runtime.folder import Saved, save_folder
 from graphopt.runtime.library import Library
 from graphopt.runtime.manifest import MANIFEST, read_manifest, verified
 from graphopt.runtime.ports import Port, check_count, common_runs, ports_of
+from graphopt.runtime.profile import Parts, profiled
 from graphopt.runtime.session import Session
 
 PORTS_SHOWN = 4
@@ -35,9 +36,13 @@ class Sizes:
 
 @dataclass(frozen=True, repr=False)
 class Program:
-    """A compiled program: the files of an artifact by name, including its manifest."""
+    """A compiled program: the files of an artifact by name, including its manifest.
+
+    ``parts`` are those of its library, for a profile; they are neither saved nor sent to other processes.
+    """
 
     files: Mapping[str, bytes]
+    parts: Parts | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         try:
@@ -135,6 +140,17 @@ class Program:
         with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
             write_files(self.built, Path(folder))
             return execute(Path(folder), self.manifest, samples, count)
+
+    def profile(self, inputs: Mapping[str, Array] | Sequence[Array], repeats: int | None = None) -> Run:
+        """The seconds of one run on the first sample, and of each kernel in it, in the order of the manifest.
+
+        The kernels and their driver are those of the program, linked again with a clock around each call; the time of
+        the whole is that of the library itself. They are medians of so many runs in the loop of C, or else of as many
+        as take about a second (at least 5): see ``runtime/profile.py``. Raises ``InvalidInput`` for a program that is
+        emulated here, since such times mean nothing, and for one that was loaded or sent and not compiled here.
+        """
+        library = self.library if self.native else None
+        return profiled(self.built, self.manifest, self.parts, library, self.samples(inputs)[0], repeats)
 
     def samples(self, inputs: Mapping[str, Array] | Sequence[Array]) -> list[list[Array]]:
         """Cut inputs into runs of the program's own batch; raises ``InvalidInput`` if they do not fit."""

@@ -357,5 +357,6 @@ def streams_of(lowered: Lowered) -> dict[str, object]:
 
 def kernel_row(call: KernelCall) -> dict[str, object]:
     costs = {"macs": call.macs, "weight_bytes": call.weight_bytes, "live_bytes": call.live_bytes}
+    work = {"products": call.products, "moved_bytes": call.moved_bytes}
     choice = {**asdict(call.how), "others": list(call.how.others)}
-    return {"node": call.node, "kernel": call.kernel, "operators": call.text, **costs, **choice}
+    return {"node": call.node, "kernel": call.kernel, "operators": call.text, **costs, **work, **choice}

@@ -32,7 +32,7 @@ class UnplacedCall:
 
     ``node`` names what it computes, ``text`` its operators, ``how`` its choice. ``scratch`` are the names and bytes of
     what it needs beside these, for itself. ``step`` is when it runs, ``turn`` which turn of which stream it is in,
-    ``takes`` is as ``KernelCall`` has it.
+    ``takes``, ``products`` and ``moved_bytes`` are as ``KernelCall`` has them.
     """
 
     kernel: str
@@ -46,6 +46,8 @@ class UnplacedCall:
     step: int
     turn: tuple[int, int] | None = None
     takes: bool = False
+    products: str = ""
+    moved_bytes: int = 0
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -77,8 +79,9 @@ class KernelCall:
     """One kernel run; ``node`` is the name of what it computes, ``text`` its operators in words, ``how`` its choice.
 
     ``macs`` are its multiply-accumulates, ``weight_bytes`` those of the constants that it reads, which others may read
-    too, ``live_bytes`` those of the arena that hold something while it runs. One that ``takes`` has a
-    row of an input that is pushed.
+    too, ``live_bytes`` those of the arena that hold something while it runs. One that ``takes`` has a row of an input
+    that is pushed. ``products`` is the dtype of the factors of its multiply-accumulates, ``moved_bytes`` are those of
+    all that it reads and writes, each once; turns of a stream have neither.
     """
 
     kernel: str
@@ -90,6 +93,8 @@ class KernelCall:
     weight_bytes: int
     live_bytes: int
     takes: bool = False
+    products: str = ""
+    moved_bytes: int = 0
 
 
 @dataclass(frozen=True)

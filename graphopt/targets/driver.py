@@ -11,6 +11,7 @@ from graphopt.errors import InvalidInput
 from graphopt.ir import Graph, bind_batch, verify
 from graphopt.runtime.build import build_library
 from graphopt.runtime.manifest import sealed
+from graphopt.runtime.profile import Parts
 from graphopt.runtime.program import Program
 from graphopt.targets.import_tvm import import_tvm
 from graphopt.targets.port import Port, checked_ports
@@ -98,5 +99,8 @@ def compile(
     kernels = {f"{name}_{k}": built for k, built in lowered.kernels.items()}
     files = library_files(lowered, machine, name, batched, linked)
     sources = library_sources(lowered, machine, name, compile_object(kernels, machine))
-    made = {f"lib{name}.so": build_library({**files, **sources}, name, machine.toolchain)} if linked else sources
-    return Program(sealed({**made, **files}))
+    if not linked:
+        return Program(sealed({**sources, **files}))
+    library = build_library({**files, **sources}, name, machine.toolchain)
+    parameters = {symbol: len(built.function.params) for symbol, built in kernels.items()}
+    return Program(sealed({f"lib{name}.so": library, **files}), Parts.of(sources, parameters, library, name))

@@ -29,6 +29,7 @@ from graphopt.targets.region import Region, region_of
 from graphopt.targets.rows import ROWS, Layer, Stream, Turn, layer_of, row_bytes, with_rows
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.target import Target
+from graphopt.targets.traffic import moved_bytes, products_of
 
 
 def lowered_operators() -> set[type[Op]]:
@@ -401,8 +402,9 @@ class Lowering:
         arguments: tuple[Piece | int, ...] = (*read, *made.constants)
         node, takes = self.graph.names[region.node], region.node is self.taking
         how = replace(made.how, others=(*made.how.others, *self.parts.why.get(region.node, ())))
+        work = (products_of(region), moved_bytes(region)) if turn is None else ("", 0)
         self.calls.append(
-            UnplacedCall(made.name, arguments, made.scratch, result, node, text, how, macs, step, turn, takes)
+            UnplacedCall(made.name, arguments, made.scratch, result, node, text, how, macs, step, turn, takes, *work)
         )
 
     def operand_to_share(self, region: Region, result: Value) -> Value | None:
@@ -507,8 +509,8 @@ class Lowering:
         weights = sum(self.constant_list[p.index][1].nbytes for p in places if p.kind == "constant")
         places += [BufferPlace("arena", offsets[name]) for name, _ in call.scratch]
         places.append(at(call.result))
-        costs = call.macs, weights, live
-        return KernelCall(call.kernel, tuple(places), call.node, call.text, call.how, *costs, call.takes)
+        costs, work = (call.macs, weights, live), (call.products, call.moved_bytes)
+        return KernelCall(call.kernel, tuple(places), call.node, call.text, call.how, *costs, call.takes, *work)
 
     def place(self, value: Value, offsets: Mapping[str, int]) -> BufferPlace:
         held = self.held(value)
