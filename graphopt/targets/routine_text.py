@@ -1,4 +1,4 @@
-"""What a routine in assembly costs, read off its text: straight lines and loops of which it is known how often they turn.
+"""What a routine in assembly costs, read off its text: straight lines and loops whose turns are known.
 
 That is known of a single loop, and of others by ``Instruction.loops``. A jump ahead counts as taken, unless it leaves a
 loop. The cycles are those of the proxy of ``runtime/boards/count.c``.
@@ -113,7 +113,7 @@ def lines_of(lines: Sequence[str]) -> Lines:
         if line.startswith("."):
             continue
         moves = re.match(r"v?(ldr|ldm|ldrd|str|stm|strd|push|pop|ld|st)", line)
-        loads = moves is not None and moves[1][0] in "lp" and not moves[1] == "push"
+        loads = moves is not None and moves[1][0] in "lp" and moves[1] != "push"
         vector = VECTOR.match(line) is not None
         cycles += 1 + (max(0, registers_of(line) - 1) if moves and not vector else 0) + (loads and not moved_before)
         cycles += vector
