@@ -15,6 +15,7 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.products import BLOCK
 from graphopt.targets.instructions.winograd import (
     COLUMNS,
     FACTOR_BITS,
@@ -38,6 +39,8 @@ from graphopt.targets.kernels.windows import Tile
 from graphopt.targets.scalars import clamp
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
+TAPS = 9
+
 
 class TileProducts(ProductsConv):
     """The loops: batch, two tiles side by side, and channels within the routine."""
@@ -48,7 +51,7 @@ class TileProducts(ProductsConv):
 
     @property
     def blocks(self) -> int:
-        return self.depth // 9 + 3 >> 2
+        return -(-self.depth // (TAPS * BLOCK))
 
     def routine(self, pixels: int) -> Instruction:
         return ROUTINES[self.scales, self.blocks > MOST_BLOCKS]
