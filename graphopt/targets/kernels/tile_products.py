@@ -15,6 +15,7 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.products import BLOCK
 from graphopt.targets.instructions.winograd import (
     COLUMNS,
     FACTOR_BITS,
@@ -38,6 +39,8 @@ from graphopt.targets.kernels.windows import Tile
 from graphopt.targets.scalars import clamp
 from graphopt.targets.tir import Expr, Point, Tensor, loop
 
+TAPS = 9
+
 
 class TileProducts(ProductsConv):
     """The loops: batch, two tiles side by side, and channels within the routine."""
@@ -48,7 +51,7 @@ class TileProducts(ProductsConv):
 
     @property
     def blocks(self) -> int:
-        return self.depth // 9 + 3 >> 2
+        return -(-self.depth // (TAPS * BLOCK))
 
     def routine(self, pixels: int) -> Instruction:
         return ROUTINES[self.scales, self.blocks > MOST_BLOCKS]
@@ -80,13 +83,13 @@ class TileProducts(ProductsConv):
         if not isinstance(tile.rows, int):
             pitch = tirx.Select(tile.rows < STEP, 0, pitch)
         if whole:
-            self.run(frame, tile, (0, whole), out.at(n, 0, *tile.at(0)), pitch, out.strides[3])
+            self.run(frame, tile, (0, whole), out.at(n, 0, *tile.place(0, 0)), pitch, out.strides[3])
         if whole < self.channels:
             spare = self.in_scratch(frame)
             self.run(frame, tile, (whole, self.padded), spare.at(0), COLUMNS * self.row, self.row)
             with loop("row", 0, tile.rows) as row, loop("column", 0, COLUMNS) as column:
-                slot = row * COLUMNS + column
-                out.store(Point((n, whole, *tile.at(slot))), spare.load(Point((slot * self.row,))))
+                at = Point(((row * COLUMNS + column) * self.row,))
+                out.store(Point((n, whole, *tile.place(row, column))), spare.load(at))
 
     def run(self, frame: Frame, tile: Tile, channels: tuple[int, int], result: Expr, pitch: Expr, step: Expr) -> None:
         """Some channels, the first of which is the first of a pair; rows and columns of results are so far apart."""
@@ -101,17 +104,17 @@ class TileProducts(ProductsConv):
         """Of results in scratch, those that are not there already: what is added may have been in their place."""
         assert isinstance(tile, TwoTiles)
         with loop("row", 0, tile.rows) as row:
-            first = row * COLUMNS + tile.again
+            left, slot = COLUMNS - tile.again, row * COLUMNS + tile.again
             if self.addition is not None and self.row == self.channels:
-                count = (COLUMNS - tile.again) * self.channels
-                self.add_run(frame, self.addition, tail.out, (n, *tile.at(first)), first, count)
+                at = (n, *tile.place(row, tile.again))
+                self.add_run(frame, self.addition, tail.out, at, slot, left * self.channels)
                 return
-            with loop("column", 0, COLUMNS - tile.again) as column:
-                slot = first + column
+            with loop("column", 0, left) as column:
+                at = (n, *tile.place(row, tile.again + column))
                 if self.addition is not None:
-                    self.add_run(frame, self.addition, tail.out, (n, *tile.at(slot)), slot, self.channels)
+                    self.add_run(frame, self.addition, tail.out, at, slot + column, self.channels)
                 else:
-                    self.store_pixel(frame, tail, (n, *tile.at(slot)), slot)
+                    self.store_pixel(frame, tail, at, slot + column)
 
     def add_run(
         self, frame: Frame, addition: Addition, out: Tensor, at: tuple[Expr, Expr, Expr], slot: Expr, count: Expr

@@ -6,8 +6,9 @@ pixels are copied into scratch first, with their padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tvm import tirx
@@ -29,7 +30,7 @@ from graphopt.targets.instructions.winograd import (
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.order import gap, later, pixel_bytes, views
-from graphopt.targets.kernels.windows import Compute, Tile
+from graphopt.targets.kernels.windows import Compute, Position, Tile
 from graphopt.targets.plan import Overlap
 from graphopt.targets.tir import Expr, Tensor, loop, when
 
@@ -38,10 +39,16 @@ PIXELS = STEP * COLUMNS
 
 @dataclass(frozen=True)
 class TwoTiles(Tile):
-    """Results of 2x4 pixels, row by row: of how many ``rows``, and before how many columns there are others already."""
+    """Results of 2x4 pixels, row by row: the first one, how many ``rows``, and how many columns are there already."""
 
+    top: Expr = 0
+    left: Expr = 0
     rows: Expr = STEP
     again: Expr = 0
+
+    def place(self, row: Expr, column: Expr) -> Position:
+        """Where one of them is."""
+        return self.top + row, self.left + column
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,9 @@ class TileWindows:
             column = tirx.min(first, width - COLUMNS) if width % COLUMNS else first
             rows = tirx.min(STEP, height - row) if height % STEP else STEP
             self.transform(frame, x, (n, row, column))
-            compute(TwoTiles(PIXELS, place_of(row, column), tiles, 0, rows, first - column if width % COLUMNS else 0))
+            again = first - column if width % COLUMNS else 0
+            at = partial(nth_place, row, column)
+            compute(TwoTiles(PIXELS, at, tiles, top=row, left=column, rows=rows, again=again))
 
     def transform(self, frame: Frame, x: Tensor, at: tuple[Expr, Expr, Expr]) -> None:
         n, row, column = at
@@ -210,6 +219,6 @@ class TileWindows:
             COPY_RUNS.run(target, x.at(n, 0, row, left + low + i), self.channels, 1, 0)
 
 
-def place_of(row: Expr, column: Expr) -> Callable[[Expr], tuple[Expr, Expr]]:
-    """Where each result of two tiles is, of which the first is there."""
-    return lambda slot: (row + tirx.floordiv(slot, COLUMNS), column + tirx.floormod(slot, COLUMNS))
+def nth_place(row: Expr, column: Expr, slot: Expr) -> Position:
+    """Where a result of two tiles is, of which the first is there."""
+    return row + tirx.floordiv(slot, COLUMNS), column + tirx.floormod(slot, COLUMNS)
