@@ -241,6 +241,21 @@ def test_weights_of_16_bits_are_faster_and_exact_whatever_they_are() -> None:
         graphopt.compile(Graph((x,), (y,)), M4, optimize="fast")
 
 
+def test_a_row_without_room_is_expanded_within_the_routine() -> None:
+    inputs = 64
+    x, y = linear(np.random.default_rng(0), 1, inputs, 20)
+    graph = Fuse()(Graph((x,), (y,)))
+    feed = np.random.default_rng(1).integers(-128, 128, (1, inputs)).astype(np.int8)
+    runs = []
+    for ram in (None, 64):
+        program = graphopt.compile(graph, M4, ram=ram)
+        run = program.measure([feed])
+        np.testing.assert_array_equal(run.outputs[0][0], graph(feed)[0])
+        assert ("multiply_bare_row(&" in program.files["model.c"].decode()) == (ram is not None)
+        runs.append(run.instructions or 0)
+    assert runs[0] < runs[1] < 1.5 * runs[0]
+
+
 def halves() -> tuple[Value, Value]:
     return constant(np.int32(1 << 30)), constant(np.int32(35))
 

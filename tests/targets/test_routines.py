@@ -158,6 +158,11 @@ def sums(rng: np.random.Generator) -> Iterator[Case]:
             found = routine.meaning(x, stream)
             groups = found.shape[1] // routine.lanes
             yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
+            if pixels == 1 and form.bare:
+                bare, elements = form.bare[scaled], int8(rng, 1, depth)
+                (row,) = bare.meaning(elements, stream)
+                np.testing.assert_array_equal(row, routine.meaning(form.of(elements).transpose(1, 0, 2), stream)[0])
+                yield Case(bare, (elements, stream, None, blocks, groups), (row,))
 
 
 NARROW = (1, 1, 1, 3, 1), (1, 4, 9, 2, 7), (2, 3, 5, 1, 5), (2, 4, 819, 2, 3), (2, 8, 255, 2, 3), (1, 2, 256, 2, 9)

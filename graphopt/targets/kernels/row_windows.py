@@ -10,7 +10,7 @@ from tvm import tirx
 from graphopt.ir import Op, Value
 from graphopt.targets.instructions.products import BLOCK, GATHER_PAIR, PIXELS, Form
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
-from graphopt.targets.kernels.expanded import WORDS, ExpandedWindows, StandingWindows, padding_words
+from graphopt.targets.kernels.expanded import WORDS, BareWindow, ExpandedWindows, StandingWindows, padding_words
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.line_windows import LineWindows
 from graphopt.targets.kernels.order import run_reads
@@ -146,5 +146,6 @@ def gathered_windows(
     blocks = channels % BLOCK == 0 and strides[1] == 1
     padded = any(plane.interior(axis) != (0, plane.out[axis]) for axis in (0, 1))
     standing = blocks and plane.window.kernel == (1, 1) and not padded
-    kind: type[ExpandedWindows] = StandingWindows if standing else LineWindows
-    return [kind(plane, channels, strides, zero_point, form)]
+    bare = [BareWindow] if standing and form.bare and plane.out == (1, 1) else []
+    kinds: list[type[ExpandedWindows]] = [StandingWindows if standing else LineWindows, *bare]
+    return [kind(plane, channels, strides, zero_point, form) for kind in kinds]
