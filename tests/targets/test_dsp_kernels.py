@@ -278,6 +278,17 @@ def test_what_would_not_be_exact_is_declined(why: str) -> None:
     assert (graphopt.compile(graph, M4).run(feed) == graph(feed)[0]).all()
 
 
+def test_a_form_that_gave_way_is_told_of() -> None:
+    """Why neither rows of few channels nor runs of pixels, which few products would suit."""
+    rng = np.random.default_rng(0)
+    layers = [conv(rng, (1, 6, 6, 6), 4, (3, 3), pads=(1, 1, 1, 1)), conv(rng, (1, 12, 6, 6), 4, (1, 1))]
+    graph = Fuse()(Graph(tuple(x for x, _ in layers), tuple(y for _, y in layers)))
+    notes = [other for call in lowered(graph).calls for other in call.how.others]
+    assert "rows of few channels declined: it takes windows of up to 4 channels, and of more than one column" in notes
+    few = "it takes whole blocks of 4 channels, 2 at most"
+    assert f"channel by channel over runs of pixels declined: {few}" in notes
+
+
 def test_a_channel_of_one_value_has_a_bias_of_any_size() -> None:
     """A dead channel's scale is tiny, and its bias in terms of that is beyond 24 bits."""
     rng = np.random.default_rng(0)
