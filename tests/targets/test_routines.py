@@ -30,7 +30,7 @@ from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine,
 from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_pooling import SUM_WINDOW_SCALED, UP
-from graphopt.targets.instructions.pixels import FLIP_SIGNS
+from graphopt.targets.instructions.pixels import FLIP_SIGNS, LOOK_UP
 
 Argument = Array | int | None
 
@@ -118,6 +118,15 @@ def flips(rng: np.random.Generator) -> Iterator[Case]:
     for count in (1, 3, 15, 16, 17, 64, 93):
         source = rng.integers(0, 256, count).astype(np.uint8)
         yield Case(FLIP_SIGNS, (None, source, count), ((source.astype(np.int16) - 128).astype(np.int8),))
+
+
+def lookups(rng: np.random.Generator) -> Iterator[Case]:
+    """Of all bytes, and of numbers of pixels that fill no turn."""
+    for tables, routine in LOOK_UP.items():
+        for pixels in (1, 3, 4, 9, 256):
+            table = rng.integers(-128, 128, 256 * tables).astype(np.int8)
+            source = rng.permutation(np.tile(np.arange(256, dtype=np.uint8), tables))[: tables * pixels]
+            yield Case(routine, (None, source, table, pixels), (routine.meaning(source, table).ravel(),))
 
 
 def additions(rng: np.random.Generator) -> Iterator[Case]:
@@ -260,6 +269,7 @@ def cases() -> list[Case]:
     return [
         *copies(rng),
         *flips(rng),
+        *lookups(rng),
         *additions(rng),
         *sums(rng),
         *narrow(rng),
