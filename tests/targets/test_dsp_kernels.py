@@ -241,6 +241,21 @@ def test_weights_of_16_bits_are_faster_and_exact_whatever_they_are() -> None:
         graphopt.compile(Graph((x,), (y,)), M4, optimize="fast")
 
 
+def test_a_row_without_room_is_expanded_within_the_routine() -> None:
+    inputs = 64
+    x, y = linear(np.random.default_rng(0), 1, inputs, 20)
+    graph = Fuse()(Graph((x,), (y,)))
+    feed = np.random.default_rng(1).integers(-128, 128, (1, inputs)).astype(np.int8)
+    runs = []
+    for ram in (None, 64):
+        program = graphopt.compile(graph, M4, ram=ram)
+        run = program.measure([feed])
+        np.testing.assert_array_equal(run.outputs[0][0], graph(feed)[0])
+        assert ("multiply_bare_row(&" in program.files["model.c"].decode()) == (ram is not None)
+        runs.append(run.instructions or 0)
+    assert runs[0] < runs[1] < 1.5 * runs[0]
+
+
 def halves() -> tuple[Value, Value]:
     return constant(np.int32(1 << 30)), constant(np.int32(35))
 
@@ -261,6 +276,17 @@ def test_what_would_not_be_exact_is_declined(why: str) -> None:
     assert call.kernel == "conv_1x1" and any(why in other for other in call.how.others)
     feed = np.full(x.type.static_shape, -128, np.int8)
     assert (graphopt.compile(graph, M4).run(feed) == graph(feed)[0]).all()
+
+
+def test_a_form_that_gave_way_is_told_of() -> None:
+    """Why neither rows of few channels nor runs of pixels, which few products would suit."""
+    rng = np.random.default_rng(0)
+    layers = [conv(rng, (1, 6, 6, 6), 4, (3, 3), pads=(1, 1, 1, 1)), conv(rng, (1, 12, 6, 6), 4, (1, 1))]
+    graph = Fuse()(Graph(tuple(x for x, _ in layers), tuple(y for _, y in layers)))
+    notes = [other for call in lowered(graph).calls for other in call.how.others]
+    assert "rows of few channels declined: it takes windows of up to 4 channels, and of more than one column" in notes
+    few = "it takes whole blocks of 4 channels, 2 at most"
+    assert f"channel by channel over runs of pixels declined: {few}" in notes
 
 
 def test_a_channel_of_one_value_has_a_bias_of_any_size() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +137,18 @@ def test_nothing_is_copied(target: str, dtype: str) -> None:
     whole = Concat(axis=1)(low, high, conv(high, 12, 1, 1, (0,) * 4, False))
     graph = Fuse()(Graph((x,), (conv(whole, 4, 1, 1, (0,) * 4, False),)))
     assert not kernels(graph, target)
+
+
+def test_rows_of_windows_are_expanded_from_a_part(tmp_path: Path) -> None:
+    """Column by column."""
+    x = arg("x", "int8", (1, 4, 6, 6))
+    y = conv(x, 32, 1, 1, (0,) * 4, False)
+    low, high = Split(axis=1, sizes=(16, 16)).apply(y).results
+    last = Concat(axis=1)(conv(low, 8, 1, 1, (0,) * 4, False), conv(high, 8, 3, 1, (1,) * 4, False))
+    graph = Fuse()(Graph((x,), (conv(last, 4, 1, 1, (0,) * 4, False),)))
+    assert not kernels(graph, "cortex-m4")
+    assert run_tagged(graph, get_target("cortex-m4"), tmp_path) == ""
+    check_program(graph, "cortex-m4")
 
 
 def test_concatenations_of_the_same_values_are_parts_of_each_other() -> None:

@@ -31,7 +31,7 @@ from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine,
 from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_pooling import SUM_WINDOW_SCALED, UP
-from graphopt.targets.instructions.pixels import FLIP_SIGNS
+from graphopt.targets.instructions.pixels import FLIP_SIGNS, LOOK_UP
 
 Argument = Array | int | None
 
@@ -121,6 +121,15 @@ def flips(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(FLIP_SIGNS, (None, source, count), ((source.astype(np.int16) - 128).astype(np.int8),))
 
 
+def lookups(rng: np.random.Generator) -> Iterator[Case]:
+    """Of all bytes, and of numbers of pixels that fill no turn."""
+    for tables, routine in LOOK_UP.items():
+        for pixels in (1, 3, 4, 9, 256):
+            table = rng.integers(-128, 128, 256 * tables).astype(np.int8)
+            source = rng.permutation(np.tile(np.arange(256, dtype=np.uint8), tables))[: tables * pixels]
+            yield Case(routine, (None, source, table, pixels), (routine.meaning(source, table).ravel(),))
+
+
 def additions(rng: np.random.Generator) -> Iterator[Case]:
     for count in (1, 3, 4, 5, 64):
         a, b, numbers = int8(rng, count), int8(rng, count), np.array([3745, -50131, 123456, 15], np.int32)
@@ -159,6 +168,11 @@ def sums(rng: np.random.Generator) -> Iterator[Case]:
             found = routine.meaning(x, stream)
             groups = found.shape[1] // routine.lanes
             yield Case(routine, (x, stream, *(None,) * pixels, blocks, groups), tuple(found))
+            if pixels == 1 and form.bare:
+                bare, elements = form.bare[scaled], int8(rng, 1, depth)
+                (row,) = bare.meaning(elements, stream)
+                np.testing.assert_array_equal(row, routine.meaning(form.of(elements).transpose(1, 0, 2), stream)[0])
+                yield Case(bare, (elements, stream, None, blocks, groups), (row,))
 
 
 NARROW = (1, 1, 1, 3, 1), (1, 4, 9, 2, 7), (2, 3, 5, 1, 5), (2, 4, 819, 2, 3), (2, 8, 255, 2, 3), (1, 2, 256, 2, 9)
@@ -279,6 +293,7 @@ def cases() -> list[Case]:
     return [
         *copies(rng),
         *flips(rng),
+        *lookups(rng),
         *additions(rng),
         *sums(rng),
         *narrow(rng),

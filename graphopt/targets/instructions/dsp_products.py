@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.targets.instructions.dsp import GUARD
-from graphopt.targets.instructions.products import GATHER_PAIR, PACKED, SCALE_ROW, WIDE
+from graphopt.targets.instructions.products import BLOCK, GATHER_PAIR, PACKED, SCALE_ROW, WIDE
 
 SAVED = "push {r4-r11, lr}"
 RESTORED = "pop {r4-r11, pc}"
@@ -255,19 +255,25 @@ def blocks_of_row(wide: bool) -> tuple[str, str]:
     return f"ldm r0!, {{r10-r12, lr}}\n{first}{second}", f"ldm r0!, {{r10, r11}}\n{first}"
 
 
-def of_row(wide: bool, stored: str, bytes_of_result: int) -> str:
-    """One pixel by four channels, whose sums are r2 to r5."""
-    two, one = blocks_of_row(wide)
+def bare_block() -> str:
+    """The same of a block that is expanded on the way."""
+    weights = ["r6", "r7", "r8", "r9"]
+    load = "ldr r11, [r0], #4\nldm r1!, {r6-r9}\n"
+    return load + expanding([("r10", "r11")]) + products(SUMS, [("r10", "r11")], weights)
+
+
+def of_row(two: str, one: str, stored: str, bytes_of_result: int, bytes_of_block: int = 8, constants: str = "") -> str:
+    """One pixel by four channels, whose sums are r2 to r5; ``constants`` are what blocks need in registers."""
     return f"""\
 {SAVED}
 sub sp, sp, #28
 mov r4, r3
 ldr r5, [sp, #{SAVED_BYTES + 28}]
 str r2, [sp]
-{entry(8, two, TURN_OF_ROW)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
+{entry(bytes_of_block, two, TURN_OF_ROW)}add r2, r2, r5, lsl #{bytes_of_result.bit_length() + 1}
 str r2, [sp, #24]
 1:
-ldm r1!, {{r2-r5}}
+{constants}ldm r1!, {{r2-r5}}
 {loops(two, one, TURN_OF_ROW)}ldr r12, [sp]
 {stored}str r12, [sp]
 ldr r6, [sp, #24]
@@ -287,9 +293,12 @@ def scaled_row(store: str, size: int) -> str:
 
 
 for _form in (PACKED, WIDE):
-    _wide, _down = _form is WIDE, SHIFTED_DOWN * (_form is PACKED)
+    _wide, _down, _row = _form is WIDE, SHIFTED_DOWN * (_form is PACKED), blocks_of_row(_form is WIDE)
     _form.routines[False, True].on("dsp", of_pairs(_wide, SCALED_PAIRS, 1), guard=GUARD, naked=True)
     _form.routines[False, False].on("dsp", of_pairs(_wide, _down + SUMS_OF_PAIRS, 4), guard=GUARD, naked=True)
-    _form.routines[True, True].on("dsp", of_row(_wide, scaled_row("strb", 1), 1), guard=GUARD, naked=True)
-    _form.routines[True, False].on("dsp", of_row(_wide, _down + "stm r12!, {r2-r5}\n", 4), guard=GUARD, naked=True)
-SCALE_ROW.on("dsp", of_row(False, scaled_row("strh", 2), 2), guard=GUARD, naked=True)
+    _form.routines[True, True].on("dsp", of_row(*_row, scaled_row("strb", 1), 1), guard=GUARD, naked=True)
+    _form.routines[True, False].on("dsp", of_row(*_row, _down + "stm r12!, {r2-r5}\n", 4), guard=GUARD, naked=True)
+SCALE_ROW.on("dsp", of_row(*blocks_of_row(wide=False), scaled_row("strh", 2), 2), guard=GUARD, naked=True)
+for _scales, _stored, _size in ((True, scaled_row("strb", 1), 1), (False, SHIFTED_DOWN + "stm r12!, {r2-r5}\n", 4)):
+    _bare = of_row(bare_block() * 2, bare_block(), _stored, _size, BLOCK, CONSTANTS)
+    PACKED.bare[_scales].on("dsp", _bare, guard=GUARD, naked=True)

@@ -1,4 +1,4 @@
-"""A routine that turns bytes into int8, or back, by flipping the highest bit of each, a word or a vector at a time."""
+"""Routines of bytes, as cameras give them: flipping their highest bits makes int8 of them; and tables of bytes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,60 @@ FLIP_SIGNS = instruction(
         spans={"target": Span("count"), "source": Span("count")},
     )
 )
+
+MOST_TABLES = 4
+"""Whose places are in registers."""
+UNROLLED = 4
+"""Bytes in a turn, where all have one table."""
+
+
+def look_up(tables: int) -> Instruction:
+    """The routine of pixels of so many channels, each with a table of its own."""
+    portable = instruction(
+        Instruction(
+            f"look_up_{tables}",
+            None,
+            {"target": "int8*", "source": "const uint8*", "table": "const int8*", "pixels": "int32"},
+            "void",
+            f"""\
+    for (int32_t i = 0; i < pixels; ++i) {{
+        for (int32_t c = 0; c < {tables}; ++c) {{
+            target[{tables} * i + c] = table[256 * c + source[{tables} * i + c]];
+        }}
+    }}""",
+            lambda source, table: table.reshape(tables, 256)[np.arange(tables), source.reshape(-1, tables)],
+            comment=f"""\
+The elements of tables by bytes, {tables} in turn. The target may begin at the source, or below it.""",
+            spans={
+                "target": Span(f"{tables} * pixels"),
+                "source": Span(f"{tables} * pixels"),
+                "table": Span(str(256 * tables)),
+            },
+        )
+    )
+    for isa, guard in (("armv7-m", GUARD), ("dsp", dsp.GUARD)):
+        portable.on(isa, looking_up(tables), guard=guard, naked=True)
+    return portable
+
+
+def looking_up(tables: int) -> str:
+    places = ["r2", "r4", "r5", "r6"][:tables]
+
+    def byte(place: str) -> list[str]:
+        return ["ldrb r12, [r1], #1", f"ldrb r12, [{place}, r12]", "strb r12, [r0], #1"]
+
+    pixel = [line for place in places for line in byte(place)]
+    turn = ["subs r3, r3, #1", "bne 3b"]
+    if tables == 1:
+        whole = [f"subs r3, r3, #{UNROLLED}", "blt 2f", "1:", *pixel * UNROLLED, f"subs r3, r3, #{UNROLLED}", "bge 1b"]
+        lines = [*whole, "2:", f"adds r3, r3, #{UNROLLED}", "beq 4f", "3:", *pixel, *turn, "4:"]
+    else:
+        added = (f"add {place}, r2, #{256 * (i + 1)}" for i, place in enumerate(places[1:]))
+        lines = [*added, "3:", *pixel, *turn]
+    return "\n".join(["push {r4-r6, lr}", *lines, "pop {r4-r6, pc}"])
+
+
+LOOK_UP = {tables: look_up(tables) for tables in range(1, MOST_TABLES + 1)}
 
 FLIPPED_WORDS = "\n".join(
     [

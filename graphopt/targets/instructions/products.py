@@ -15,7 +15,7 @@ widened to such pairs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -256,6 +256,62 @@ def sums(x: Array, w: Array, side_by_side: int, scaled: bool, wide: bool, to: st
     return np.asarray(acc.reshape(len(acc), -1).astype(to if scaled else np.int32))
 
 
+def bare_routine(scaled: bool) -> Instruction:
+    """The routine of one pixel that expands its elements on the way, anew for each group of channels."""
+    dtype = "int8" if scaled else "int32"
+    expanding = f"""\
+    int32_t target[2];
+    for (int32_t group = 0; group < groups; ++group) {{
+        uint32_t sums[{CHANNELS_OF_ROW}];
+        for (int32_t c = 0; c < {CHANNELS_OF_ROW}; ++c) {{
+            sums[c] = (uint32_t)w[c];
+        }}
+        for (int32_t i = 0; i < blocks; ++i) {{
+    {EXPANDED.format(x="x", at="0").replace(chr(10), chr(10) + "    ").rstrip(" ")}\
+            const int32_t a = target[0], b = target[1];
+            for (int32_t c = 0; c < {CHANNELS_OF_ROW}; ++c) {{
+"""
+    products = [f"                {line}" for line in block_of("sums[c]", CHANNELS_OF_ROW, wide=False)]
+    place = f"y[{CHANNELS_OF_ROW} * group + c]"
+    stored = [
+        f"            const int32_t *const s = w + {CHANNELS_OF_ROW} * (blocks + 1) + 3 * c;",
+        "            const int32_t upper = (int32_t)((int64_t)(int32_t)sums[c] * s[0] >> 32);",
+        "            const int32_t scaled = (upper + s[1]) >> s[2];",
+        f"            {place} = (int8_t)(scaled < -128 ? -128 : scaled > 127 ? 127 : scaled);",
+    ]
+    lines = [
+        *products,
+        "            }",
+        "        }",
+        f"        for (int32_t c = 0; c < {CHANNELS_OF_ROW}; ++c) {{",
+        *(stored if scaled else [f"            {place} = (int32_t)sums[c] >> {FACTOR_BITS};"]),
+        "        }",
+        f"        w += {CHANNELS_OF_ROW} * (blocks + {4 if scaled else 1});",
+        "    }",
+    ]
+    return instruction(
+        Instruction(
+            f"{VERBS[dtype]}_bare_row",
+            None,
+            {"x": "const int8*", "w": "const int32*", "y": f"{dtype}*", "blocks": "int32", "groups": "int32"},
+            "void",
+            expanding + "\n".join(lines),
+            lambda x, w: sums(expanded(x).transpose(1, 0, 2), w, CHANNELS_OF_ROW, scaled, False, "int8"),
+            comment="""\
+Sums of products of elements x, which are expanded on the way, and packed weights w, block by block, for groups of four
+   channels of one pixel"""
+            + ("; each sum is scaled to 8 bits." if scaled else "."),
+            depth=BLOCK,
+            lanes=CHANNELS_OF_ROW,
+            spans={
+                "x": Span("4 * blocks"),
+                "w": Span(f"{4 * CHANNELS_OF_ROW} * groups * (blocks + {4 if scaled else 1})"),
+                "y": Span(f"{np.dtype(dtype).itemsize * CHANNELS_OF_ROW} * groups"),
+            },
+        )
+    )
+
+
 VERBS = {"int8": "multiply", "int16": "scale", "int32": "sum"}
 """What routines do, by what they give, as their names say it."""
 
@@ -300,7 +356,8 @@ def routine(pixels: int, scaled: bool, wide: bool, to: str = "int8") -> Instruct
 class Form:
     """How elements and weights stand in words: sums are shifted up by ``bits``, and no weight is below the least.
 
-    A block of elements has so many ``words``.
+    A block of elements has so many ``words``. Routines of ``bare`` elements expand them on the way; they are found by
+    whether they scale.
 
     ``elements`` of one pixel, or of two in turn, are brought into it by routines, as ``of`` has it in numpy; others,
     found by whether they take one pixel, and whether they scale, sum the products with a ``stream``.
@@ -313,13 +370,22 @@ class Form:
     bits: int
     least_weight: int
     words: int = 2
+    bare: Mapping[bool, Instruction] = field(default_factory=dict)
 
 
 def routines(wide: bool) -> dict[tuple[bool, bool], Instruction]:
     return {(pixels == 1, scaled): routine(pixels, scaled, wide) for pixels in (2, 1) for scaled in (True, False)}
 
 
-PACKED = Form(expanded, {1: EXPAND_WORDS, 2: EXPAND_PAIR}, routines(wide=False), stream, FACTOR_BITS, LEAST_WEIGHT)
+PACKED = Form(
+    expanded,
+    {1: EXPAND_WORDS, 2: EXPAND_PAIR},
+    routines(wide=False),
+    stream,
+    FACTOR_BITS,
+    LEAST_WEIGHT,
+    bare={scaled: bare_routine(scaled) for scaled in (True, False)},
+)
 WIDE = Form(widened, {1: WIDEN_WORDS, 2: WIDEN_PAIR}, routines(wide=True), partial(stream, wide=True), 0, -128)
 SUM_ROW = PACKED.routines[True, False]
 SCALE_ROW = routine(1, True, wide=False, to="int16")

@@ -129,3 +129,31 @@ class StandingWindows(SeparateWindows):
 
     def source(self, frame: Frame, x: Tensor, n: Expr, at: Position, slot: int) -> Expr:
         return x.at(n, 0, *(self.plane.source(axis, at[axis], 0) for axis in (0, 1)))
+
+
+EXPANDED_BARE = 5
+"""The instructions of a block that is expanded once more."""
+
+
+class BareWindow(StandingWindows):
+    """A single window, whose elements are expanded within the routine: for each group of channels, without scratch."""
+
+    @property
+    def scratch(self) -> Mapping[str, Scratch]:
+        return {}
+
+    @property
+    def effort(self) -> float:
+        """Of one group of channels."""
+        return EXPANDED_BARE * self.blocks
+
+    def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
+        """It is read until the last group is written."""
+        return {}
+
+    def over(self, task: Task[Op]) -> Mapping[str, Mapping[Value, Overlap]]:
+        return {}
+
+    def each(self, frame: Frame, x: Tensor, n: Expr, most: int, compute: Compute) -> None:
+        at = self.position(0)
+        compute(Tile(1, lambda _: at, self.source(frame, x, n, at, 0)))

@@ -34,7 +34,7 @@ from graphopt.ops import (
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule, physical_loops
 from graphopt.targets.kernels.order import point_reads
-from graphopt.targets.kernels.pixels import flipped
+from graphopt.targets.kernels.pixels import flipped, looked_up
 from graphopt.targets.kernels.quantized import widened, zero_point_of
 from graphopt.targets.kernels.rows import Row, merging, side_by_side
 from graphopt.targets.kernels.tail import Tail
@@ -334,8 +334,9 @@ def linear_nest(task: Task[Linear | LinearInteger]) -> Kernel:
 
 def elementwise_nest(task: Task[Op]) -> Kernel:
     """A region without an anchor, which has only an epilogue."""
-    with suppress(Decline):
-        return flipped(task)
+    for whole in (flipped, looked_up):
+        with suppress(Decline):
+            return whole(task)
     name = task.region.compute[-1].op.name
     reads = point_reads(task)
     return Kernel(name, lambda frame: emit_nest(frame, lambda index: None), {}, reads=reads)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -39,7 +40,22 @@ POINTWISE = Window.of((1, 1), (), ())
 
 
 def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
-    """Convolution over one or two axes, of all channels or of each by itself."""
+    """Convolution over one or two axes, of all channels or of each by itself; it notes which special form gave way."""
+    notes: list[str] = []
+    kernel = convolved_by(task, by, notes)
+    return replace(kernel, notes=(*kernel.notes, *notes))
+
+
+@contextmanager
+def giving_way(notes: list[str], form: str) -> Iterator[None]:
+    """Goes on behind what declines, and notes why."""
+    try:
+        yield
+    except Decline as why:
+        notes.append(f"{form} declined: {why}")
+
+
+def convolved_by(task: Task[ConvInteger], by: ProductSet, notes: list[str]) -> Kernel:
     x, w, b = task.inputs
     if w.constant is None or b.constant is None or x.type.rank > 4:
         raise Decline("it takes constant weights, and one or two axes")
@@ -53,7 +69,7 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
     name = "conv_{}x{}".format(*plane.window.kernel)
     whole = storage_of(w).whole
     if by.planar is not None and whole:
-        with suppress(Decline):
+        with giving_way(notes, "rows of few channels"):
             planar = by.planar(task, name, plane, weight)
             return planar if task.op.group > 1 else in_less_room(task, planar, name, plane, weight, by)
     if task.op.group > 1:
@@ -66,7 +82,7 @@ def convolved(task: Task[ConvInteger], by: ProductSet) -> Kernel:
         pixels = plane.out[0] * plane.out[1]
         row = Plane((1, pixels), (1, pixels), POINTWISE)
         if by.narrow is not None and whole:
-            with suppress(Decline):
+            with giving_way(notes, "channel by channel over runs of pixels"):
                 return by.narrow(task, name, row, weight[:, :, 0, 0], as_row)
         return products_kernel(task, name, n, row, weight, as_row, by)
     return products_kernel(task, name, n, plane, weight, as_plane, by)

@@ -26,6 +26,7 @@ from graphopt.targets.kernels.base import (
     Task,
     View,
 )
+from graphopt.targets.kernels.expanded import BareWindow
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.scaling import (
     limits_of,
@@ -209,6 +210,16 @@ class ProductsConv(ABC):
 
 class GroupProducts(ProductsConv):
     """By routines that write whole groups of channels, always of as many pixels."""
+
+    def routine(self, pixels: int) -> Instruction:
+        if isinstance(self.windows, BareWindow):
+            return self.windows.form.bare[self.scales]
+        return super().routine(pixels)
+
+    @property
+    def effort(self) -> float:
+        each = self.padded // self.lanes if isinstance(self.windows, BareWindow) else 1
+        return each * super().effort
 
     @property
     def most(self) -> int:

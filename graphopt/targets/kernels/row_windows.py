@@ -10,7 +10,7 @@ from tvm import tirx
 from graphopt.ir import Op, Value
 from graphopt.targets.instructions.products import BLOCK, GATHER_PAIR, PIXELS, Form
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
-from graphopt.targets.kernels.expanded import WORDS, ExpandedWindows, StandingWindows, padding_words
+from graphopt.targets.kernels.expanded import WORDS, BareWindow, ExpandedWindows, StandingWindows, padding_words
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.line_windows import LineWindows
 from graphopt.targets.kernels.order import run_reads
@@ -22,6 +22,8 @@ from graphopt.targets.tir import Expr, Point, Tensor, loop, when
 
 MOST_BYTES = 1024
 """Of expanded rows, unless a pair of windows needs more."""
+LEAST_APART = 16
+"""Channels of a pixel that are worth a call, where pixels lie apart."""
 EXPANDED, GATHERED = 6.0, 2.75
 """About the instructions of a block that is expanded, and of one of both pixels that is gathered."""
 
@@ -108,12 +110,20 @@ class RowWindows(ExpandedWindows):
                     self.fill(frame, place, 0, low)
                     self.fill(frame, place, high, count)
                 with when(low < high if across else True):
-                    target = frame.scratch["rows"].at(place + low * self.tap)
-                    words = (high - low) * (self.tap // WORDS)
-                    self.form.elements[1].run(target, x.at(n, 0, row, column + low), words)
+                    begin, source = place + low * self.tap, (n, 0, row, column + low)
+                    self.expand_columns(frame.scratch["rows"], begin, x, source, high - low)
             if inside is not True:
                 with when(tirx.Not(inside)):
                     self.fill(frame, place, 0, count)
+
+    def expand_columns(self, target: Tensor, place: Expr, x: Tensor, at: tuple[Expr, ...], columns: Expr) -> None:
+        """Columns side by side: all at once, or of a part of a larger value, where they lie apart, one by one."""
+        (n, c, row, column), words = at, self.tap // WORDS
+        if x.strides[3] == self.channels:
+            self.form.elements[1].run(target.at(place), x.at(*at), columns * words)
+            return
+        with loop("column", 0, columns) as i:
+            self.form.elements[1].run(target.at(place + i * self.tap), x.at(n, c, row, column + i), words)
 
     def fill(self, frame: Frame, place: Expr, low: Expr, high: Expr) -> None:
         """Columns of padding."""
@@ -131,11 +141,13 @@ def expanded_windows(
     window = plane.window
     if channels % BLOCK or strides[1] != 1 or window.kernel == (1, 1):
         return gathered_windows(plane, channels, strides, zero_point, form)
-    if window.dilations[1] != 1 or strides[3] != channels or plane.out[1] % PIXELS:
+    apart = strides[3] != channels
+    if window.dilations[1] != 1 or (apart and channels < LEAST_APART) or plane.out[1] % PIXELS:
         return [LineWindows(plane, channels, strides, zero_point, form)]
     rows = RowWindows(plane, channels, strides, zero_point, form)
     shorter = [replace(rows, most_pairs=pairs) for pairs in range(rows.run // PIXELS - 1, 0, -1)]
-    pairs = [PairWindows(plane, channels, strides, zero_point, form)] if touches_itself(plane) else []
+    near = touches_itself(plane) and not apart
+    pairs = [PairWindows(plane, channels, strides, zero_point, form)] if near else []
     return [rows, *shorter, *pairs]
 
 
@@ -146,5 +158,6 @@ def gathered_windows(
     blocks = channels % BLOCK == 0 and strides[1] == 1
     padded = any(plane.interior(axis) != (0, plane.out[axis]) for axis in (0, 1))
     standing = blocks and plane.window.kernel == (1, 1) and not padded
-    kind: type[ExpandedWindows] = StandingWindows if standing else LineWindows
-    return [kind(plane, channels, strides, zero_point, form)]
+    bare = [BareWindow] if standing and form.bare and plane.out == (1, 1) else []
+    kinds: list[type[ExpandedWindows]] = [StandingWindows if standing else LineWindows, *bare]
+    return [kind(plane, channels, strides, zero_point, form) for kind in kinds]

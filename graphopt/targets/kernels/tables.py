@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 
 from graphopt.ops import ChannelLookup
+from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.nest import Index, emit_nest
 from graphopt.targets.kernels.order import point_reads
+from graphopt.targets.kernels.pixels import looked_up
 from graphopt.targets.tir import Expr, Point, cast
 
 
 @kernel_rule(ChannelLookup, strided=True)
 def channel_lookup_kernel(task: Task[ChannelLookup]) -> Kernel:
+    with suppress(Decline):
+        return looked_up(task)
     xv, tv = task.inputs
     lowest = int(np.iinfo(xv.type.dtype).min)
 
