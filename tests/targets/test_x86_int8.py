@@ -76,7 +76,7 @@ def in_the_middle(
 def by_words(program: Program) -> bool:
     """Whether all kernels are of rules for words of elements."""
     rules = [row["rule"] for row in program.manifest["kernels"]]
-    return all("x86_products" in rule or "vnni_products" in rule for rule in rules)
+    return all(any(f"{isa}_products" in rule for isa in ("x86", "vnni", "sdot")) for rule in rules)
 
 
 def disassembly(program: Program, folder: Path) -> str:
@@ -278,9 +278,41 @@ def test_the_instructions_are_in_the_code(target: str, tmp_path: Path) -> None:
 
 def test_what_does_not_suit_goes_another_way() -> None:
     layers = Integers(1, 6, 5, 5, dtype="int8")
-    weight = constant(layers.rng.integers(-7, 8, (6, 6, 1, 1)).astype(np.int8), compact=True)
-    four = ConvInteger()(layers.x, weight, constant(np.zeros(6, np.int32)))
-    ends = [layers.scaled(four, (6, 1, 1)), layers.conv(layers.x, 12, (3, 3), group=6)]
+    weight = constant(layers.rng.choice(np.array([-1, 1], np.int8), (6, 6, 1, 1)), compact=True)
+    bits = ConvInteger()(layers.x, weight, constant(np.zeros(6, np.int32)))
+    ends = [layers.scaled(bits, (6, 1, 1)), layers.conv(layers.x, 12, (3, 3), group=6)]
     program = check_program(layers.graph(*ends), HOSTS[-1])
     others = [" ".join(row["others"]) for row in program.manifest["kernels"]]
-    assert "stored as int4" in others[0] and "one channel, and no words" in others[1]
+    assert "stored as" in others[0] and "one channel, and no words" in others[1]
+
+
+def four_bits(shape: tuple[int, ...], rng: np.random.Generator) -> Value:
+    """Weights stored in four bits, many of them the extreme ones."""
+    return constant(rng.choice(np.array([-7, -7, -3, 0, 1, 7, 7, 7], np.int8), shape), compact=True)
+
+
+@pytest.mark.parametrize("target", [*HOSTS[1:2], *in_long_runs(*HOSTS[:1], *HOSTS[2:], "aarch64-dotprod")])
+@pytest.mark.parametrize("dtype", ["int8", *in_long_runs("uint8")])
+def test_weights_of_four_bits(dtype: str, target: str) -> None:
+    """Unpacked at once or in the loop; sums of 16 bits meet their limits where all elements do."""
+    rng, ends = np.random.default_rng(0), list[Value]()
+    inputs = [arg(f"x{i}", dtype, (1, channels, 6, 7)) for i, channels in enumerate((35, 12))]
+    for x, group in zip(inputs, (1, 2), strict=True):
+        y = x
+        for out, kernel, groups in ((37 * group, 3, group), (37 * group, 3, 37 * group), (9, 1, 1)):
+            weight = four_bits((out, int(str(y.type.shape[1])) // groups, kernel, kernel), rng)
+            bias = constant(rng.integers(-999, 999, out).astype(np.int32))
+            sums = ConvInteger(zero_point=7, group=groups, pads=(kernel // 2,) * 4)(y, weight, bias)
+            y = Requantize()(sums, constant(np.int32(1 << 30)), constant(np.int32(38)))
+        ends.append(y)
+    for rows, depth, out in ((1, 131, 70), (40, 70, 5), (3, 8, 131)):
+        inputs.append(arg(f"rows{rows}", dtype, (rows, depth)))
+        bias = constant(rng.integers(-999, 999, out).astype(np.int32))
+        ends.append(LinearInteger(zero_point=100)(inputs[-1], four_bits((out, depth), rng), bias))
+    graph = Fuse()(Graph(tuple(inputs), tuple(ends)))
+    program = check_program(graph, target)
+    assert by_words(program)
+    for extreme in (np.iinfo(dtype).min, np.iinfo(dtype).max):
+        feed = {x.node.name: np.full(x.type.static_shape, extreme, dtype) for x in inputs}
+        for y, wanted in zip(program.run(*feed.values()), graph(**feed), strict=True):
+            assert (y == wanted).all()

@@ -36,6 +36,7 @@ from graphopt.targets.schedule import (
     spread,
 )
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
+from graphopt.targets.weights import expect_whole
 
 TWICE_WEIGHT = np.array([[2 * factor for factor in row] for row in WEIGHT], np.int64)
 """2 G."""
@@ -52,6 +53,7 @@ def conv_by_word_winograd(task: Task[ConvInteger]) -> Kernel:
     """Convolution of 3x3 at strides of 1, where it is expected to be faster than the direct form."""
     x, w, b = task.inputs
     weight, bias = weights_of(task)
+    expect_whole(w)
     window = task.op.window(w.type)
     if window.kernel != (3, 3) or {*window.strides, *window.dilations} != {1} or task.op.group > 1:
         raise Decline("it takes windows of 3x3, at strides and dilations of 1, in one group")
