@@ -23,7 +23,8 @@ from graphopt.passes import Fuse
 from graphopt.runtime import Program
 from graphopt.targets import Target, builtin_targets
 from graphopt.targets.codegen_llvm import compile_object
-from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
+from graphopt.targets.instructions.vectors import VectorInstruction
+from graphopt.targets.instructions.x86 import MULTIPLY_ADD_BYTES, MULTIPLY_ADD_PAIRS
 from graphopt.targets.kernels.base import Built
 from graphopt.targets.target import X86_HOSTS
 
@@ -87,31 +88,40 @@ def disassembly(program: Program, folder: Path) -> str:
     ).stdout
 
 
+def extreme_pairs(left: type, right: type) -> list[Array]:
+    """All pairs of extreme factors twice, so that sums of two are extreme as well, and drawn ones: 2048 of each."""
+    rng, ends = np.random.default_rng(0), [np.iinfo(left), np.iinfo(right)]
+    values = [[of.min, of.min + 1, -1 if of.min else 1, 0, 1, of.max] for of in ends]
+    pairs = np.repeat(np.array(list(product(*values))), 2, axis=0).T
+    drawn = [rng.integers(of.min, of.max + 1, 2048 - pairs.shape[1]) for of in ends]
+    factors = zip(pairs, drawn, (left, right), strict=True)
+    return [np.concatenate([ends, others]).astype(kind) for ends, others, kind in factors]
+
+
 @pytest.mark.parametrize("target", HOSTS)
-def test_the_instruction_means_what_it_says(target: str) -> None:
-    lanes = LANES[target]
-    rng = np.random.default_rng(0)
-    extremes = np.array([-32768, -32767, -1, 0, 1, 32767], np.int16)
-    a, b = np.repeat(np.array(list(product(extremes, extremes)), np.int16), 2, axis=0).T
-    a, b = (np.concatenate([x, rng.integers(-32768, 32768, 2048 - len(x), np.int16)]) for x in (a, b))
+@pytest.mark.parametrize("one", [MULTIPLY_ADD_PAIRS, MULTIPLY_ADD_BYTES], ids=lambda one: one.mnemonic)
+def test_instructions_mean_what_they_say(one: VectorInstruction, target: str) -> None:
+    lanes, size = LANES[target], 2 * one.results
+    a, b = extreme_pairs(np.int16, np.int16) if one.results == 1 else extreme_pairs(np.uint8, np.int8)
+    wanted = one.meaning(a, b)
 
     def kernel() -> tirx.PrimFunc:
         with IRBuilder() as made, builder.prim_func(s_tir=True):
             builder.func_name("kernel")
-            x, y = (builder.arg(name, builder.buffer((2048,), "int16")) for name in "xy")
-            z = builder.arg("z", builder.buffer((1024,), "int32"))
-            with builder.serial(0, 1024 // lanes) as i:
-                pairs = [each[tirx.Ramp(i * 2 * lanes, 1, 2 * lanes)] for each in (x, y)]
-                builder.buffer_store(
-                    z,
-                    MULTIPLY_ADD_PAIRS.call(builtin_targets()[target], lanes, *pairs),
-                    [tirx.Ramp(i * lanes, 1, lanes)],
-                )
+            x, y = (
+                builder.arg(name, builder.buffer((2048,), str(of.dtype))) for name, of in zip("xy", (a, b), strict=True)
+            )
+            z = builder.arg("z", builder.buffer(wanted.shape, str(wanted.dtype)))
+            with builder.serial(0, 2048 // (size * lanes)) as i:
+                factors = [each[tirx.Ramp(i * size * lanes, 1, size * lanes)] for each in (x, y)]
+                result = one.call(builtin_targets()[target], lanes, *factors)
+                builder.buffer_store(z, result, [tirx.Ramp(i * one.results * lanes, 1, one.results * lanes)])
         return made.get()
 
-    got = called(kernel(), builtin_targets()[target], a, b, np.zeros(1024, np.int32))
-    assert (got == MULTIPLY_ADD_PAIRS.meaning(a, b)).all()
-    assert got.min() == -(1 << 31) and got.max() > 1 << 30  # of -2^15 four times it wraps around
+    got = called(kernel(), builtin_targets()[target], a, b, np.zeros_like(wanted))
+    assert (got == wanted).all()
+    limits = np.iinfo(wanted.dtype)
+    assert got.min() == limits.min and got.max() > limits.max // 2  # PMADDWD wraps around, PMADDUBSW saturates
 
 
 def called(function: tirx.PrimFunc, machine: Target, *arrays: Array) -> Array:
