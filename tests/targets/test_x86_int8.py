@@ -95,7 +95,7 @@ def extreme_pairs(left: type, right: type) -> list[Array]:
     pairs = np.repeat(np.array(list(product(*values))), 2, axis=0).T
     drawn = [rng.integers(of.min, of.max + 1, 2048 - pairs.shape[1]) for of in ends]
     factors = zip(pairs, drawn, (left, right), strict=True)
-    return [np.concatenate([ends, others]).astype(kind) for ends, others, kind in factors]
+    return [np.concatenate([extreme, others]).astype(kind) for extreme, others, kind in factors]
 
 
 @pytest.mark.parametrize("target", HOSTS)
