@@ -13,7 +13,7 @@ from graphopt.ops import ConvInteger, MaxPool, WeightedSum
 from graphopt.passes import Fuse
 from graphopt.targets.kernels import winograd, word_winograd
 
-TARGETS = [name for name in ("x86-64-v3", "x86-64-v4") if name in NATIVE]
+TARGETS = [name for name in ("x86-64-v3", "x86-64-v4", "x86-64-v2") if name in NATIVE]
 FORMS = [*TARGETS[:1], *in_long_runs(*TARGETS[1:])]
 PADS = {"one": (1, 1, 1, 1), "none": (0, 0, 0, 0), "beyond the window": (4, 0, 3, 5), "one side": (0, 2, 1, 0)}
 pytestmark = pytest.mark.skipif(not TARGETS, reason="no AVX2 here")

@@ -77,7 +77,8 @@ def in_the_middle(
 def by_words(program: Program) -> bool:
     """Whether all kernels are of rules for words of elements."""
     rules = [row["rule"] for row in program.manifest["kernels"]]
-    return all(any(f"{isa}_products" in rule for isa in ("x86", "vnni", "sdot")) for rule in rules)
+    rooms = ("x86_products", "vnni_products", "sdot_products", "word_winograd")
+    return all(any(room in rule for room in rooms) for rule in rules)
 
 
 def disassembly(program: Program, folder: Path) -> str:

@@ -48,6 +48,7 @@ LEAST_GAIN = 0.1
 """For which weights may grow."""
 
 
+@kernel_rule(ConvInteger, isa="sse4.2", strided=True)
 @kernel_rule(ConvInteger, isa="avx2", strided=True)
 def conv_by_word_winograd(task: Task[ConvInteger]) -> Kernel:
     """Convolution of 3x3 at strides of 1, where it is expected to be faster than the direct form."""
