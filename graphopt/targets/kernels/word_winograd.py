@@ -1,9 +1,11 @@
 """Winograd's convolution F(2x2, 3x3) of 8 bits, exact: transforms in 16 bits, products by words, sums in 32 bits.
 
 With 2 G in place of G transformed weights are integers, and results four times those of the direct form: their lowest
-two bits are 0, and a shift takes these off. A transformed element sums four elements, of magnitudes of at most 1,020
-together, a transformed weight nine weights, of at most 1,152: both fit 16 bits. That sums fit 32 is proved of the
-weights of each layer. Zero points are folded into the bias, as in the direct form.
+two bits are 0, and a shift takes these off. Windows of three taps along one axis go by F(2, 3) along it.
+
+A transformed element sums four elements, of magnitudes of at most 1,020 together, a transformed weight nine weights, of
+at most 1,152: both fit 16 bits. That sums fit 32 is proved of the weights of each layer. Zero points are folded into
+the bias, as in the direct form.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ LEAST_GAIN = 0.1
 @kernel_rule(ConvInteger, isa="sse4.2", strided=True)
 @kernel_rule(ConvInteger, isa="avx2", strided=True)
 def conv_by_word_winograd(task: Task[ConvInteger]) -> Kernel:
-    """Convolution of 3x3 at strides of 1, where it is expected to be faster than the direct form."""
+    """Convolution of three taps along axes, at strides of 1, where it is expected to be faster than the direct form."""
     x, w, b = task.inputs
     weight, bias = weights_of(task)
     expect_whole(w)
