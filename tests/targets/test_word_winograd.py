@@ -13,7 +13,7 @@ from graphopt.ops import ConvInteger, MaxPool, WeightedSum
 from graphopt.passes import Fuse
 from graphopt.targets.kernels import winograd, word_winograd
 
-TARGETS = [name for name in ("x86-64-v3", "x86-64-v4") if name in NATIVE]
+TARGETS = [name for name in ("x86-64-v3", "x86-64-v4", "x86-64-v2") if name in NATIVE]
 FORMS = [*TARGETS[:1], *in_long_runs(*TARGETS[1:])]
 PADS = {"one": (1, 1, 1, 1), "none": (0, 0, 0, 0), "beyond the window": (4, 0, 3, 5), "one side": (0, 2, 1, 0)}
 pytestmark = pytest.mark.skipif(not TARGETS, reason="no AVX2 here")
@@ -45,6 +45,23 @@ def test_sizes_pads_and_channels(pads: str, target: str) -> None:
         check(layers.graph(layers.conv(first, 34, (3, 3), pads=PADS[pads]), layers.conv(first, 1, (3, 3))), target)
 
 
+WINDOWS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((3, 3), (1, 2)), ((1, 3), (2, 3)), ((3, 1), (1, 4))]
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("target", FORMS)
+def test_one_axis_and_dilations(target: str) -> None:
+    """Windows of three taps along one of two axes, and along the only one; tiles of dilated ones interleave."""
+    layers = Integers(1, 5, 8, 11)
+    ends = [layers.conv(layers.x, 7, kernel, pads=(1, 2, 0, 3), dilations=dilations) for kernel, dilations in WINDOWS]
+    rows = Integers(2, 19, 37)
+    x = rows.conv(rows.x, 21, (3,), pads=(2, 2))
+    rows_ends = [rows.conv(x, 6, (3,), pads=(d, 0), dilations=(d,)) for d in (1, 5, 16)]
+    for graph in (layers.graph(*ends), rows.graph(*rows_ends)):
+        rules = [row["rule"] for row in check_program(graph, target).manifest["kernels"]]
+        assert all("word_winograd" in rule for rule in rules), rules
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("target", TARGETS)
@@ -56,11 +73,13 @@ def test_drawn_layers(seed: int, target: str) -> None:
         int(rng.integers(1, 3)), int(rng.integers(1, 71)), *sizes, dtype=str(rng.choice(["int8", "uint8"]))
     )
     pads = tuple(int(pad) for pad in rng.integers(2, 5, 4))
+    kernel, dilations = [*WINDOWS, ((3, 3), (1, 1))][seed % 4]
     ends = []
     for out in rng.integers(1, 71, 2):
         zero_point = int(rng.integers(-128, 128) if layers.x.type.dtype == "int8" else rng.integers(256))
-        first = layers.conv(layers.x, int(out), (3, 3), zero_point, pads=pads)
-        ends.append(layers.conv(first, int(rng.integers(1, 71)), (3, 3), int(rng.integers(-128, 128)), pads=pads[::-1]))
+        first = layers.conv(layers.x, int(out), kernel, zero_point, pads=pads, dilations=dilations)
+        channels, zero_point = int(rng.integers(1, 71)), int(rng.integers(-128, 128))
+        ends.append(layers.conv(first, channels, kernel, zero_point, pads=pads, dilations=dilations))
     check(layers.graph(*ends), target)
 
 
@@ -93,7 +112,9 @@ def extreme(channels: int, out: int = 4) -> Graph:
 def test_the_largest_sums() -> None:
     """As many channels as are proved to fit 32 bits, and one more, which goes another way."""
     weight = np.full((1, 1, 3, 3), -128)
-    most = ((1 << 31) - 1) // int(word_winograd.largest_sums(word_winograd.transformed_weights(weight), "int8").max())
+    axes = (winograd.OF_THREE_TAPS, winograd.OF_THREE_TAPS)
+    one = word_winograd.largest_sums(word_winograd.transformed_weights(weight, axes), "int8", axes)
+    most = ((1 << 31) - 1) // int(one.max())
     for channels, kernel in ((most, "winograd_3x3"), (most + 1, "conv_3x3")):
         graph = extreme(channels)
         program = compile(graph, TARGETS[0])

@@ -23,7 +23,8 @@ from graphopt.passes import Fuse
 from graphopt.runtime import Program
 from graphopt.targets import Target, builtin_targets
 from graphopt.targets.codegen_llvm import compile_object
-from graphopt.targets.instructions.x86 import MULTIPLY_ADD_PAIRS
+from graphopt.targets.instructions.vectors import VectorInstruction
+from graphopt.targets.instructions.x86 import MULTIPLY_ADD_BYTES, MULTIPLY_ADD_PAIRS
 from graphopt.targets.kernels.base import Built
 from graphopt.targets.target import X86_HOSTS
 
@@ -76,7 +77,8 @@ def in_the_middle(
 def by_words(program: Program) -> bool:
     """Whether all kernels are of rules for words of elements."""
     rules = [row["rule"] for row in program.manifest["kernels"]]
-    return all("x86_products" in rule or "vnni_products" in rule for rule in rules)
+    rooms = ("x86_products", "vnni_products", "sdot_products", "word_winograd")
+    return all(any(room in rule for room in rooms) for rule in rules)
 
 
 def disassembly(program: Program, folder: Path) -> str:
@@ -87,31 +89,40 @@ def disassembly(program: Program, folder: Path) -> str:
     ).stdout
 
 
+def extreme_pairs(left: type, right: type) -> list[Array]:
+    """All pairs of extreme factors twice, so that sums of two are extreme as well, and drawn ones: 2048 of each."""
+    rng, ends = np.random.default_rng(0), [np.iinfo(left), np.iinfo(right)]
+    values = [[of.min, of.min + 1, -1 if of.min else 1, 0, 1, of.max] for of in ends]
+    pairs = np.repeat(np.array(list(product(*values))), 2, axis=0).T
+    drawn = [rng.integers(of.min, of.max + 1, 2048 - pairs.shape[1]) for of in ends]
+    factors = zip(pairs, drawn, (left, right), strict=True)
+    return [np.concatenate([extreme, others]).astype(kind) for extreme, others, kind in factors]
+
+
 @pytest.mark.parametrize("target", HOSTS)
-def test_the_instruction_means_what_it_says(target: str) -> None:
-    lanes = LANES[target]
-    rng = np.random.default_rng(0)
-    extremes = np.array([-32768, -32767, -1, 0, 1, 32767], np.int16)
-    a, b = np.repeat(np.array(list(product(extremes, extremes)), np.int16), 2, axis=0).T
-    a, b = (np.concatenate([x, rng.integers(-32768, 32768, 2048 - len(x), np.int16)]) for x in (a, b))
+@pytest.mark.parametrize("one", [MULTIPLY_ADD_PAIRS, MULTIPLY_ADD_BYTES], ids=lambda one: one.mnemonic)
+def test_instructions_mean_what_they_say(one: VectorInstruction, target: str) -> None:
+    lanes, size = LANES[target], 2 * one.results
+    a, b = extreme_pairs(np.int16, np.int16) if one.results == 1 else extreme_pairs(np.uint8, np.int8)
+    wanted = one.meaning(a, b)
 
     def kernel() -> tirx.PrimFunc:
         with IRBuilder() as made, builder.prim_func(s_tir=True):
             builder.func_name("kernel")
-            x, y = (builder.arg(name, builder.buffer((2048,), "int16")) for name in "xy")
-            z = builder.arg("z", builder.buffer((1024,), "int32"))
-            with builder.serial(0, 1024 // lanes) as i:
-                pairs = [each[tirx.Ramp(i * 2 * lanes, 1, 2 * lanes)] for each in (x, y)]
-                builder.buffer_store(
-                    z,
-                    MULTIPLY_ADD_PAIRS.call(builtin_targets()[target], lanes, *pairs),
-                    [tirx.Ramp(i * lanes, 1, lanes)],
-                )
+            x, y = (
+                builder.arg(name, builder.buffer((2048,), str(of.dtype))) for name, of in zip("xy", (a, b), strict=True)
+            )
+            z = builder.arg("z", builder.buffer(wanted.shape, str(wanted.dtype)))
+            with builder.serial(0, 2048 // (size * lanes)) as i:
+                factors = [each[tirx.Ramp(i * size * lanes, 1, size * lanes)] for each in (x, y)]
+                result = one.call(builtin_targets()[target], lanes, *factors)
+                builder.buffer_store(z, result, [tirx.Ramp(i * one.results * lanes, 1, one.results * lanes)])
         return made.get()
 
-    got = called(kernel(), builtin_targets()[target], a, b, np.zeros(1024, np.int32))
-    assert (got == MULTIPLY_ADD_PAIRS.meaning(a, b)).all()
-    assert got.min() == -(1 << 31) and got.max() > 1 << 30  # of -2^15 four times it wraps around
+    got = called(kernel(), builtin_targets()[target], a, b, np.zeros_like(wanted))
+    assert (got == wanted).all()
+    limits = np.iinfo(wanted.dtype)
+    assert got.min() == limits.min and got.max() > limits.max // 2  # PMADDWD wraps around, PMADDUBSW saturates
 
 
 def called(function: tirx.PrimFunc, machine: Target, *arrays: Array) -> Array:
@@ -278,9 +289,41 @@ def test_the_instructions_are_in_the_code(target: str, tmp_path: Path) -> None:
 
 def test_what_does_not_suit_goes_another_way() -> None:
     layers = Integers(1, 6, 5, 5, dtype="int8")
-    weight = constant(layers.rng.integers(-7, 8, (6, 6, 1, 1)).astype(np.int8), compact=True)
-    four = ConvInteger()(layers.x, weight, constant(np.zeros(6, np.int32)))
-    ends = [layers.scaled(four, (6, 1, 1)), layers.conv(layers.x, 12, (3, 3), group=6)]
+    weight = constant(layers.rng.choice(np.array([-1, 1], np.int8), (6, 6, 1, 1)), compact=True)
+    bits = ConvInteger()(layers.x, weight, constant(np.zeros(6, np.int32)))
+    ends = [layers.scaled(bits, (6, 1, 1)), layers.conv(layers.x, 12, (3, 3), group=6)]
     program = check_program(layers.graph(*ends), HOSTS[-1])
     others = [" ".join(row["others"]) for row in program.manifest["kernels"]]
-    assert "stored as int4" in others[0] and "one channel, and no words" in others[1]
+    assert "stored as" in others[0] and "one channel, and no words" in others[1]
+
+
+def four_bits(shape: tuple[int, ...], rng: np.random.Generator) -> Value:
+    """Weights stored in four bits, many of them the extreme ones."""
+    return constant(rng.choice(np.array([-7, -7, -3, 0, 1, 7, 7, 7], np.int8), shape), compact=True)
+
+
+@pytest.mark.parametrize("target", [*HOSTS[1:2], *in_long_runs(*HOSTS[:1], *HOSTS[2:], "aarch64-dotprod")])
+@pytest.mark.parametrize("dtype", ["int8", *in_long_runs("uint8")])
+def test_weights_of_four_bits(dtype: str, target: str) -> None:
+    """Unpacked at once or in the loop; sums of 16 bits meet their limits where all elements do."""
+    rng, ends = np.random.default_rng(0), list[Value]()
+    inputs = [arg(f"x{i}", dtype, (1, channels, 6, 7)) for i, channels in enumerate((35, 12))]
+    for x, group in zip(inputs, (1, 2), strict=True):
+        y = x
+        for out, kernel, groups in ((37 * group, 3, group), (37 * group, 3, 37 * group), (9, 1, 1)):
+            weight = four_bits((out, int(str(y.type.shape[1])) // groups, kernel, kernel), rng)
+            bias = constant(rng.integers(-999, 999, out).astype(np.int32))
+            sums = ConvInteger(zero_point=7, group=groups, pads=(kernel // 2,) * 4)(y, weight, bias)
+            y = Requantize()(sums, constant(np.int32(1 << 30)), constant(np.int32(38)))
+        ends.append(y)
+    for rows, depth, out in ((1, 131, 70), (40, 70, 5), (3, 8, 131)):
+        inputs.append(arg(f"rows{rows}", dtype, (rows, depth)))
+        bias = constant(rng.integers(-999, 999, out).astype(np.int32))
+        ends.append(LinearInteger(zero_point=100)(inputs[-1], four_bits((out, depth), rng), bias))
+    graph = Fuse()(Graph(tuple(inputs), tuple(ends)))
+    program = check_program(graph, target)
+    assert by_words(program)
+    for extreme in (np.iinfo(dtype).min, np.iinfo(dtype).max):
+        feed = {x.node.name: np.full(x.type.static_shape, extreme, dtype) for x in inputs}
+        for y, wanted in zip(program.run(*feed.values()), graph(**feed), strict=True):
+            assert (y == wanted).all()

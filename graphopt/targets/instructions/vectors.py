@@ -21,6 +21,7 @@ from graphopt.targets.tir import Expr, cast
 class VectorInstruction:
     """An instruction with an int32 in each lane of its result: what LLVM calls it, by these lanes, and its meaning.
 
+    If a lane has two ``results``, they are int16.
     ``mnemonic`` is what disassemblers show; with AVX there is a v before it. Of ``features`` a target has one, or
     gets the ``twin``, which any machine runs; without features, all machines of the instruction set have it.
     """
@@ -30,16 +31,18 @@ class VectorInstruction:
     meaning: Callable[..., Array]
     features: frozenset[str] = frozenset()
     twin: Callable[..., Expr] | None = None
+    results: int = 1
 
     def call(self, target: Target, lanes: int, *operands: Expr) -> Expr:
-        """The expression, int32 in so many lanes."""
+        """The expression, in so many lanes."""
         if self.twin is not None and not self.features & set(target.features):
             return self.twin(lanes, *operands)
         return self.intrinsic(lanes, *operands)
 
     def intrinsic(self, lanes: int, *operands: Expr) -> Expr:
         """The same for a target that is known to have it."""
-        return tirx.call_llvm_pure_intrin(f"int32x{lanes}", self.names[lanes], *operands)
+        kind = f"int{32 // self.results}x{lanes * self.results}"
+        return tirx.call_llvm_pure_intrin(kind, self.names[lanes], *operands)
 
 
 def word_in_lanes(word: Expr, lanes: int) -> Expr:

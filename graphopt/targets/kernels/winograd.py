@@ -21,7 +21,7 @@ from tvm import tirx
 from graphopt.ir import Array
 from graphopt.ops import Conv, Window
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, RESULT, SIDE, STEP
+from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, RESULT
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.strip_conv import Tiling, copy_cost, direct_cost, tiles_cost
@@ -33,7 +33,7 @@ from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop, when
 from graphopt.targets.weights import Storage, expect_whole
 
-WEIGHT = np.array(DOUBLED) / 2
+WEIGHT = tuple(tuple(w / 2 for w in row) for row in DOUBLED)
 """G."""
 LINE = 64
 """The bytes of a line of the cache."""
@@ -75,7 +75,27 @@ def conv_by_winograd(task: Task[Conv]) -> Kernel:
     )
 
 
-def transformed(matrix: Sequence[Sequence[float]], values: Sequence[Expr]) -> list[Expr]:
+Matrix = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The transforms along one axis of a tile."""
+
+    input: Matrix
+    weight: Matrix
+    result: Matrix
+
+    @property
+    def step(self) -> int:
+        """Results of a tile."""
+        return len(self.result)
+
+
+OF_THREE_TAPS, OF_ONE_TAP = Axis(INPUT, WEIGHT, RESULT), Axis(((1,),), ((1,),), ((1,),))
+
+
+def transformed(matrix: Matrix, values: Sequence[Expr]) -> list[Expr]:
     """A matrix of 0, 1 and -1 times a column of vectors, kept in local variables."""
     kept = Locals("t", len(matrix), str(values[0].ty))
     for i, row in enumerate(matrix):
@@ -87,10 +107,11 @@ def transformed(matrix: Sequence[Sequence[float]], values: Sequence[Expr]) -> li
     return [kept[i] for i in range(len(matrix))]
 
 
-def both_ways(matrix: Sequence[Sequence[float]], values: Callable[[int, int], Expr]) -> list[list[Expr]]:
-    """matrix @ values @ matrix^T, of a tile whose values are given by row and column."""
-    columns = [transformed(matrix, [values(row, column) for row in range(SIDE)]) for column in range(SIDE)]
-    return [transformed(matrix, [column[row] for column in columns]) for row in range(len(matrix))]
+def both_ways(down: Matrix, across: Matrix, values: Callable[[int, int], Expr]) -> list[list[Expr]]:
+    """down @ values @ across^T, of a tile whose values are given by row and column."""
+    rows, columns = range(len(down[0])), range(len(across[0]))
+    halves = [transformed(down, [values(row, column) for row in rows]) for column in columns]
+    return [transformed(across, [half[row] for half in halves]) for row in range(len(down))]
 
 
 def pitch(tiles: int, channels: int, dtype: str) -> int:
@@ -114,10 +135,39 @@ class Winograd:
     target: Target
 
     @property
+    def axes(self) -> tuple[Axis, Axis]:
+        down, across = (OF_THREE_TAPS if taps == 3 else OF_ONE_TAP for taps in self.plane.window.kernel)
+        return down, across
+
+    @property
+    def places(self) -> int:
+        """The products of a tile."""
+        return len(self.axes[0].input) * len(self.axes[1].input)
+
+    @property
     def even(self) -> Plane:
         """The plane with whole tiles."""
-        out = tuple(-(-size // STEP) * STEP for size in self.plane.out)
+        steps = self.axes[0].step, self.axes[1].step * self.dilation
+        out = tuple(-(-size // step) * step for size, step in zip(self.plane.out, steps, strict=True))
         return Plane(self.plane.size, out, self.plane.window)
+
+    @property
+    def dilation(self) -> int:
+        """Of windows across."""
+        window = self.plane.window
+        return window.dilations[1] if window.kernel[1] > 1 else 1
+
+    @property
+    def across(self) -> int:
+        """Tiles side by side."""
+        return self.even.out[1] // self.axes[1].step
+
+    def column(self, tile: Expr, place: int) -> Expr:
+        """An input or a result of a tile of a row: they are the dilation apart, and so many tiles interleave."""
+        dilation, step = self.dilation, self.axes[1].step
+        if dilation == 1:
+            return tile * step + place
+        return tirx.floordiv(tile, dilation) * (step * dilation) + tirx.floormod(tile, dilation) + place * dilation
 
     @cached_property
     def strips(self) -> PaddedStrips:
@@ -125,12 +175,18 @@ class Winograd:
 
     def strips_of(self, dtype: str, fill_value: int, lanes: int, between: int) -> PaddedStrips:
         """Strips of whole tiles, as many rows as there is room for what they become: ``between`` bytes a place."""
-        down, across = (size // STEP for size in self.even.out)
-        most = max(ROOM // (PLACES * between), LEAST_TILES) // across
-        rows = STEP * balanced(down, min(down, max(1, most)))
-        row = np.dtype(dtype).itemsize * self.inputs * (self.even.out[1] + SIDE - STEP)
-        room = row * (rows + SIDE - STEP)
+        step = self.axes[0].step
+        down = self.even.out[0] // step
+        most = max(ROOM // (self.places * between), LEAST_TILES) // self.across
+        rows = step * balanced(down, min(down, max(1, most)))
+        height, width = (size + extent - 1 for size, extent in zip((rows, self.even.out[1]), self.extent, strict=True))
+        room = np.dtype(dtype).itemsize * self.inputs * height * width
         return PaddedStrips(self.even, self.inputs, fill_value, dtype, lanes, 1, room, rows)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The inputs that a window spans, by axis."""
+        return self.plane.window.extent
 
     @property
     def depth(self) -> int:
@@ -148,7 +204,7 @@ class Winograd:
 
     def tiles(self, size: int) -> int:
         """Of a strip of so many rows."""
-        return size // STEP * (self.even.out[1] // STEP)
+        return size // self.axes[0].step * self.across
 
     @property
     def scratch(self) -> dict[str, Scratch]:
@@ -205,31 +261,32 @@ class Winograd:
     def between(self, buffer: Tensor, channels: int, size: int) -> Tensor:
         """What is between the transforms of a strip, [place, channel, 1, tile]."""
         tiles = self.tiles(size)
-        shape, strides = (PLACES, channels, 1, tiles), (pitch(tiles, channels, buffer.dtype), 1, 0, channels)
+        shape, strides = (self.places, channels, 1, tiles), (pitch(tiles, channels, buffer.dtype), 1, 0, channels)
         return Tensor(buffer.buffer, buffer.dtype, shape, strides)
 
     def each_tile(self, size: int, channels: int, lanes: int, emit: Callable[[Expr, Expr, Expr, Point], None]) -> None:
         """Call ``emit`` with row, column and number of each tile of a strip, by vectors of channels."""
-        across = self.even.out[1] // STEP
-        with loop("row", 0, size // STEP) as row, loop("column", 0, across) as column:
+        with loop("row", 0, size // self.axes[0].step) as row, loop("column", 0, self.across) as column:
             for segment in channel_segments(channels, lanes, 1):
                 with loop("block", 0, segment.blocks) as block:
                     channel = segment.start + block * segment.lanes
-                    emit(row, column, row * across + column, Point((channel,), 0, segment.lanes))
+                    emit(row, column, row * self.across + column, Point((channel,), 0, segment.lanes))
 
     def emit_inputs(self, frame: Frame, size: int) -> None:
         """B^T d B of all tiles of a strip."""
         strip = self.strips.view(frame.scratch["strip"])
         out = self.between(frame.scratch["spread"], self.depth, size)
+        down, across = self.axes
 
         def tile(row: Expr, column: Expr, number: Expr, channels: Point) -> None:
             def element(y: int, x: int) -> Expr:
-                place = (0, channels.index[0], row * STEP + y, column * STEP + x)
+                place = (0, channels.index[0], row * down.step + y, self.column(column, x))
                 return strip.load(Point(place, 1, channels.lanes))
 
-            for y, values in enumerate(both_ways(INPUT, element)):
+            for y, values in enumerate(both_ways(down.input, across.input, element)):
                 for x, value in enumerate(values):
-                    out.store(Point((y * SIDE + x, channels.index[0], 0, number), 1, channels.lanes), value)
+                    place = y * len(values) + x
+                    out.store(Point((place, channels.index[0], 0, number), 1, channels.lanes), value)
 
         self.each_tile(size, self.inputs, self.strips.lanes, tile)
 
@@ -253,16 +310,19 @@ class Winograd:
         """A^T m A of all tiles of a strip, the bias and the epilogue."""
         products = self.between(frame.scratch["products"], self.width, size)
         bias, store = frame.packed["bias"], finishing(frame, as_plane, tail)
-        height, width = self.plane.out
+        (height, width), (down, across) = self.plane.out, self.axes
+        cut = [size < whole for size, whole in zip(self.plane.out, self.even.out, strict=True)]
 
         def tile(row: Expr, column: Expr, number: Expr, channels: Point) -> None:
             def product(y: int, x: int) -> Expr:
-                return products.load(Point((y * SIDE + x, channels.index[0], 0, number), 1, channels.lanes))
+                place = y * len(across.input) + x
+                return products.load(Point((place, channels.index[0], 0, number), 1, channels.lanes))
 
-            for y, values in enumerate(both_ways(RESULT, product)):
+            for y, values in enumerate(both_ways(down.result, across.result, product)):
                 for x, value in enumerate(values):
-                    at = first + row * STEP + y, column * STEP + x
-                    inside = [at[0] < height] * (y and height % STEP) + [at[1] < width] * (x and width % STEP)
+                    at = first + row * down.step + y, self.column(column, x)
+                    inside = [at[0] < height] * (y and cut[0])
+                    inside += [at[1] < width] * ((self.dilation > 1 or x > 0) and cut[1])
                     with when(tirx.all(*inside) if inside else True):
                         store(
                             Point((n, channels.index[0], *at), 1, channels.lanes),

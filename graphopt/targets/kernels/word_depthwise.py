@@ -21,6 +21,7 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.quantized import folded_bias, zero_point_of
+from graphopt.targets.kernels.word_weights import WHOLE, WholeWords, form_of
 from graphopt.targets.kernels.words import Words
 from graphopt.targets.schedule import LEAST_LANES, RegisterTile, Segment, balanced, even, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, cast, lanes_of, loop, when
@@ -44,8 +45,9 @@ def depthwise_by_words(task: Task[Op], words: Words, plane: Plane, weight: Array
     lanes = min(task.target.lanes, 1 << (channels.bit_length() - 1))
     vectors = min(MOST_VECTORS, channels // lanes)
     pixels = even(plane.out[1], task.target.registers // 2 // vectors)
-    kernel = DepthwiseWords(words, plane, channels, lanes, vectors, zero_point, pixels)
-    packed = {"weight": kernel.packed(kernel.in_words(weight[:, 0])), "bias": kernel.packed(folded)}
+    form = form_of(task.inputs[1])
+    kernel = DepthwiseWords(words, plane, channels, lanes, vectors, zero_point, pixels, form)
+    packed = {"weight": kernel.packed(kernel.in_words(weight[:, 0]), form), "bias": kernel.packed(folded)}
     name = "depthwise_{}x{}".format(*plane.window.kernel)
     scratch = {"strip": kernel.scratch}
     return Kernel(name, kernel.emit, packed, task.inputs[1:], RegisterTile(pixels, vectors), scratch=scratch)
@@ -62,6 +64,7 @@ class DepthwiseWords:
     vectors: int
     zero_point: int
     pixels: int
+    form: WholeWords
 
     @property
     def segments(self) -> list[Segment]:
@@ -134,11 +137,11 @@ class DepthwiseWords:
         columns = full.reshape(len(weight), self.phases * self.column, self.words.size, -1)
         return columns.transpose(0, 1, 3, 2).reshape(len(weight), -1, self.words.size)
 
-    def packed(self, data: Array) -> Array:
+    def packed(self, data: Array, form: WholeWords = WHOLE) -> Array:
         """Data of channels [c, ...]: by vectors, with the channels of a vector behind the second axis."""
         rows = [data[s.start : s.start + s.blocks * s.width] for s in self.segments]
         vectors = np.concatenate(rows).reshape(-1, self.lanes, *data.shape[1:])
-        return np.moveaxis(vectors, 1, min(2, vectors.ndim - 1)).ravel()
+        return form.encode(np.moveaxis(vectors, 1, min(2, vectors.ndim - 1))).ravel()
 
     def emit(self, frame: Frame) -> None:
         x, strip = as_plane(frame.tensors[frame.task.inputs[0]]), frame.scratch["strip"]
@@ -250,9 +253,10 @@ class DepthwiseTile:
 
     def weights_at(self, vector: Expr, phase: int, word: Expr, kx: int) -> Expr:
         """A vector of words of weights."""
-        kernel, lanes = self.kernel, self.kernel.words.size * self.kernel.lanes
+        kernel, words = self.kernel, self.kernel.words
         index = ((vector * kernel.phases + phase) * kernel.column + word) * kernel.plane.window.kernel[1] + kx
-        return cast(self.weight.load(Point((index * lanes,), 0, lanes)), kernel.words.weights)
+        (weights,) = kernel.form.load(self.weight, index * kernel.lanes, 1, kernel.lanes, words.size)
+        return cast(weights, words.weights)
 
     def store(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> None:
         """One vector of sums: the lanes that no other block computes."""

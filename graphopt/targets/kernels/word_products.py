@@ -25,6 +25,7 @@ from graphopt.targets.kernels.strips import PaddedStrips
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.tiled import Placing, as_it_is
 from graphopt.targets.kernels.word_depthwise import depthwise_by_words
+from graphopt.targets.kernels.word_weights import WHOLE, WholeWords, form_of
 from graphopt.targets.kernels.words import Words, in_blocks, plane_of_task, weights_of
 from graphopt.targets.schedule import Segment, choose_tile, padded_segments, powers_of_two, runs
 from graphopt.targets.tir import Expr, Locals, Point, cast, loop
@@ -34,6 +35,8 @@ STRIP_BYTES = 1 << 15
 """Of a strip: what stays in the first cache, or at worst in the second."""
 WIDENED_BYTES = 3 << 13
 """The most that the widened weights of a block take."""
+UNPACKED_BYTES = 1 << 17
+"""The same of weights of four bits where sums are short: more time passes in unpacking them again than in reading."""
 LEAST_TILES = 4
 """Of a strip, for weights to be widened all at once."""
 UNROLLED = 48
@@ -74,6 +77,8 @@ def products_kernel(
 ) -> Kernel:
     """The kernel of a convolution over a plane; ``view`` views its tensors as [n, c, h, w]."""
     group, target, dtype = int(getattr(task.op, "group", 1)), task.target, task.inputs[0].type.dtype
+    form = form_of(task.inputs[1])
+    words = words if form is WHOLE else words.of_four_bits or words
     outputs, offset = len(weight) // group, words.offset(dtype)
     zero_point = zero_point_of(task.op) + offset
     tile, lanes = choose_tile(target, plane.out[1], outputs), words.size * target.lanes
@@ -82,8 +87,8 @@ def products_kernel(
     )
     bias = folded_bias(weight, bias, zero_point, words.range(dtype))
     segments = padded_segments(outputs, target.lanes, tile.vectors)
-    kernel = WordProducts(words, strips, group, outputs, segments, view, tile.pixels, "")
-    packed = {"weight": kernel.packed(kernel.in_words(weight)), "bias": kernel.packed(bias)}
+    kernel = WordProducts(words, strips, group, outputs, segments, view, tile.pixels, form, "")
+    packed = {"weight": kernel.packed(kernel.in_words(weight), form), "bias": kernel.packed(bias)}
 
     def emit(frame: Frame) -> None:
         tail = Tail(frame, view)
@@ -111,6 +116,7 @@ class WordProducts:
     segments: list[Segment]
     view: View
     pixels: int
+    form: WholeWords
     part: str
     """Behind the names of its constants, where it is one of several in a kernel."""
 
@@ -148,8 +154,13 @@ class WordProducts:
         """How many weights are widened at once: those of a block; none where it does not pay."""
         rows, columns = self.strips.rows_and_columns(self.strips.size)
         weights = self.words.size * self.all_words * max(segment.width for segment in self.segments)
-        pays = rows * -(-columns // self.pixels) >= LEAST_TILES and 2 * weights <= WIDENED_BYTES
-        return weights if self.words.widened and pays else 0
+        room = UNPACKED_BYTES if self.words.short else WIDENED_BYTES
+        pays = rows * -(-columns // self.pixels) >= LEAST_TILES and self.nbytes(weights) <= room
+        return weights if pays and (self.words.widened or self.form is not WHOLE) else 0
+
+    def nbytes(self, weights: int) -> int:
+        """Of so many weights in products."""
+        return weights * np.dtype(self.words.weights).itemsize
 
     @property
     def scratch(self) -> dict[str, Scratch]:
@@ -162,10 +173,10 @@ class WordProducts:
         full = np.pad(runs_, ((0, 0), (0, 0), (0, 0), (0, self.words.size * self.run - runs_.shape[3])))
         return full.reshape(len(weight), -1, self.words.size)
 
-    def packed(self, data: Array) -> Array:
+    def packed(self, data: Array, form: WholeWords = WHOLE) -> Array:
         """Data of channels [o, ...]: by group and block, with the channels of the block behind the second axis."""
         groups = data.reshape(self.group, self.outputs, *data.shape[1:])
-        return np.concatenate([in_blocks(group, self.segments) for group in groups])
+        return np.concatenate([in_blocks(group, self.segments, form) for group in groups])
 
     def emit(self, frame: Frame, tail: Tail, batch: int) -> None:
         x = self.view(frame.tensors[frame.task.inputs[0]])
@@ -219,6 +230,15 @@ class Block:
     place: Placing = as_it_is
 
 
+def each(count: int, unrolled: bool) -> Iterator[Expr]:
+    """Positions below a count, by a loop or one by one."""
+    if unrolled:
+        yield from range(count)
+        return
+    with loop("word", 0, count) as word:
+        yield word
+
+
 class Tile:
     """Sums of so many pixels by a block of channels."""
 
@@ -231,14 +251,17 @@ class Tile:
     def widen(self, block: Block) -> None:
         """The weights of a block, where they are widened at once."""
         if self.widened is not None:
-            words = self.kernel.words
-            lanes = words.size * block.segment.lanes
-            with loop("i", 0, self.kernel.all_words * block.segment.vectors) as i:
-                weights = self.weight.load(Point((self.first_weight(block) + i * lanes,), 0, lanes))
-                self.widened.store(Point((i * lanes,), 0, lanes), cast(weights, words.weights))
+            vectors, lanes = block.segment.vectors, self.kernel.words.size * block.segment.lanes
+            with loop("i", 0, self.kernel.all_words) as i:
+                for v, weights in enumerate(self.loaded(block, i)):
+                    self.widened.store(Point(((i * vectors + v) * lanes,), 0, lanes), weights)
 
-    def first_weight(self, block: Block) -> Expr:
-        return self.kernel.words.size * (block.packed * self.kernel.all_words)
+    def loaded(self, block: Block, index: Expr) -> list[Expr]:
+        """The vectors of weights of a word, from memory."""
+        words, segment = self.kernel.words, block.segment
+        first = block.packed * self.kernel.all_words + index * segment.width
+        vectors = self.kernel.form.load(self.weight, first, segment.vectors, segment.lanes, words.size)
+        return [cast(weights, words.weights) for weights in vectors]
 
     def emit(self, block: Block, origin: tuple[Expr, Expr], at: tuple[Expr, Expr], pixels: int) -> None:
         """Accumulate over all taps, apply the epilogue, store; ``at`` counts within the strip, from ``origin`` on."""
@@ -249,38 +272,49 @@ class Tile:
             start = self.bias.load(Point((block.packed + v * lanes,), 0, lanes))
             for p in range(pixels):
                 acc[p * vectors + v] = start
-        words = self.kernel.words
-        for taps, word, index in self.each_word(pixels * vectors):
-            weights = self.weights_at(block, index)
-            for p in range(pixels):
-                place = self.kernel.strips.address(at[0], at[1] + p, taps) + block.input + words.size * word
-                everywhere = word_in_lanes(self.strip.load(Point((place,), 0, words.size)), lanes)
-                for v in range(vectors):
-                    i = p * vectors + v
-                    acc[i] = words.add(self.target, lanes, acc[i], everywhere, weights[v])
+        short = self.kernel.words.short
+        for taps, first, size in self.each_piece(short.words if short else self.kernel.run):
+            sums = acc
+            if short is not None:
+                sums = Locals("short", pixels * vectors, "int16", 2 * lanes)
+                for i in range(pixels * vectors):
+                    sums[i] = sums.constant(0)
+            for word in each(size, size * pixels * vectors <= UNROLLED):
+                self.add(block, at, taps, first + word, pixels, sums)
+            if short is not None:
+                for i in range(pixels * vectors):
+                    acc[i] = short.widen(self.target, lanes, acc[i], sums[i])
         for p in range(pixels):
             for v in range(vectors):
                 self.store(block, (origin[0] + at[0], origin[1] + at[1] + p), acc[p * vectors + v], v * lanes)
 
-    def each_word(self, products: int) -> Iterator[tuple[tuple[Expr, Expr], Expr, Expr]]:
-        """The taps (row, column) of each run of elements, the word in the run, and its index in all of the block."""
+    def each_piece(self, most: int) -> Iterator[tuple[tuple[Expr, Expr], Expr, int]]:
+        """The taps (row, column) of each run of elements, in pieces: the first word, and how many."""
         kernel = self.kernel
         with loop("ky", 0, kernel.plane.window.kernel[0]) as ky, loop("kx", 0, kernel.taps) as kx:
-            first = (ky * kernel.taps + kx) * kernel.run
-            if kernel.run * products <= UNROLLED:
-                for word in range(kernel.run):
-                    yield (ky, kx), word, first + word
-            else:
-                with loop("word", 0, kernel.run) as word:
-                    yield (ky, kx), word, first + word
+            for start, count, size in runs(kernel.run, most):
+                with loop("piece", 0, count) as i:
+                    yield (ky, kx), start + i * size, size
+
+    def add(
+        self, block: Block, at: tuple[Expr, Expr], taps: tuple[Expr, Expr], word: Expr, pixels: int, sums: Locals
+    ) -> None:
+        """Add the products of one word of all pixels."""
+        kernel, words, lanes = self.kernel, self.kernel.words, block.segment.lanes
+        weights = self.weights_at(block, (taps[0] * kernel.taps + taps[1]) * kernel.run + word)
+        for p in range(pixels):
+            place = kernel.strips.address(at[0], at[1] + p, taps) + block.input + words.size * word
+            everywhere = word_in_lanes(self.strip.load(Point((place,), 0, words.size)), lanes)
+            for v, weight in enumerate(weights):
+                i = p * len(weights) + v
+                sums[i] = words.add(self.target, lanes, sums[i], everywhere, weight)
 
     def weights_at(self, block: Block, index: Expr) -> list[Expr]:
-        """The vectors of words of weights."""
-        words = self.kernel.words
-        lanes, vectors = words.size * block.segment.lanes, block.segment.vectors
-        source, first = (self.weight, self.first_weight(block)) if self.widened is None else (self.widened, 0)
-        starts = [first + (index * vectors + v) * lanes for v in range(vectors)]
-        return [cast(source.load(Point((start,), 0, lanes)), words.weights) for start in starts]
+        """The vectors of a word of weights."""
+        if self.widened is None:
+            return self.loaded(block, index)
+        lanes, vectors = self.kernel.words.size * block.segment.lanes, block.segment.vectors
+        return [self.widened.load(Point(((index * vectors + v) * lanes,), 0, lanes)) for v in range(vectors)]
 
     def store(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> None:
         """One vector of sums: those lanes that are channels, in vectors of powers of two."""

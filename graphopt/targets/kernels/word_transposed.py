@@ -20,15 +20,18 @@ from graphopt.targets.kernels.quantized import folded_bias, prove_no_overflow
 from graphopt.targets.kernels.strips import PaddedStrips
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.word_products import STRIP_BYTES, Block, Tile, WordProducts
+from graphopt.targets.kernels.word_weights import WHOLE
 from graphopt.targets.kernels.words import Words, constants_of
 from graphopt.targets.schedule import choose_tile, padded_segments
 from graphopt.targets.tir import Expr, loop
+from graphopt.targets.weights import expect_whole
 
 
 def conv_transpose_by_words(task: Task[ConvTransposeInteger], words: Words) -> Kernel:
     """Transposed convolution over one or two axes, in one group."""
     x, w, b = task.inputs
     weight, bias = constants_of(task)
+    expect_whole(w)
     if x.type.rank > 4 or task.op.group > 1:
         raise Decline("it takes one or two axes, and one group")
     window = plane_window(task.op.window(w.type))
@@ -67,7 +70,7 @@ def phases_kernel(
         phases.plane, x.static_shape[1], zero_point, words.dtype, lanes, tile.pixels, STRIP_BYTES, offset=offset
     )
     segments = padded_segments(outputs, target.lanes, tile.vectors)
-    return PhaseProducts(words, strips, 1, outputs, segments, as_plane, tile.pixels, part, phases)
+    return PhaseProducts(words, strips, 1, outputs, segments, as_plane, tile.pixels, WHOLE, part, phases)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Winograd's convolution F(2x2, 3x3) of 8 bits, exact: transforms in 16 bits, products by words, sums in 32 bits.
 
 With 2 G in place of G transformed weights are integers, and results four times those of the direct form: their lowest
-two bits are 0, and a shift takes these off. A transformed element sums four elements, of magnitudes of at most 1,020
-together, a transformed weight nine weights, of at most 1,152: both fit 16 bits. That sums fit 32 is proved of the
-weights of each layer. Zero points are folded into the bias, as in the direct form.
+two bits are 0, and a shift takes these off. Windows of three taps along one axis go by F(2, 3) along it.
+
+A transformed element sums four elements, of magnitudes of at most 1,020 together, a transformed weight nine weights, of
+at most 1,152: both fit 16 bits. That sums fit 32 is proved of the weights of each layer. Zero points are folded into
+the bias, as in the direct form.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from graphopt.targets.kernels.geometry import as_plane
 from graphopt.targets.kernels.quantized import folded_bias
 from graphopt.targets.kernels.strip_conv import copy_cost, tiles_cost
 from graphopt.targets.kernels.strips import PaddedStrips
-from graphopt.targets.kernels.winograd import INPUT, PLACES, RESULT, WEIGHT, Winograd, from_far, pitch
+from graphopt.targets.kernels.winograd import OF_THREE_TAPS, Axis, Winograd, from_far, pitch
 from graphopt.targets.kernels.words import Words, in_blocks, plane_of_task, weights_of
 from graphopt.targets.kernels.x86_products import PAIRS
 from graphopt.targets.schedule import (
@@ -36,30 +38,38 @@ from graphopt.targets.schedule import (
     spread,
 )
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
+from graphopt.targets.weights import expect_whole
 
-TWICE_WEIGHT = np.array([[2 * factor for factor in row] for row in WEIGHT], np.int64)
-"""2 G."""
-EXTRA_BITS = 2
-"""Of results, which are four times too large: 2 G stands on both sides of the weights."""
-TRANSFORM = 32
-"""What a transform of a tile costs, of one vector of channels, in multiply-adds of vectors."""
+WINDOWS = ((3, 3), (1, 3), (3, 1))
+TRANSFORM = 2
+"""What a place of a tile costs to transform, of one vector of channels, in multiply-adds of vectors."""
+MOST_SCRATCH = 1 << 22
+"""The bytes of what is between the transforms of a row of tiles; more of them come from far."""
 LEAST_GAIN = 0.1
 """For which weights may grow."""
 
 
+@kernel_rule(ConvInteger, isa="sse4.2", strided=True)
 @kernel_rule(ConvInteger, isa="avx2", strided=True)
 def conv_by_word_winograd(task: Task[ConvInteger]) -> Kernel:
-    """Convolution of 3x3 at strides of 1, where it is expected to be faster than the direct form."""
+    """Convolution of three taps along axes, at strides of 1, where it is expected to be faster than the direct form."""
     x, w, b = task.inputs
     weight, bias = weights_of(task)
-    window = task.op.window(w.type)
-    if window.kernel != (3, 3) or {*window.strides, *window.dilations} != {1} or task.op.group > 1:
-        raise Decline("it takes windows of 3x3, at strides and dilations of 1, in one group")
+    expect_whole(w)
+    plane = plane_of_task(task)
+    window = plane.window
+    if window.kernel not in WINDOWS or {*window.strides} != {1} or task.op.group > 1:
+        raise Decline("it takes windows of three taps along axes, at strides of 1, in one group")
+    if window.dilations[0] > 1 and window.kernel[0] > 1:
+        raise Decline("its rows are dilated")
     n, c = x.type.static_shape[:2]
-    kernel = WordWinograd(plane_of_task(task), c, len(weight), task.target, PAIRS, task.op.zero_point)
-    places = transformed_weights(weight)
-    if (sums := largest_sums(places, x.type.dtype)).max() >= 1 << 31:
+    kernel = WordWinograd(plane, c, len(weight), task.target, PAIRS, task.op.zero_point)
+    places = transformed_weights(weight.reshape(*weight.shape[:2], *window.kernel), kernel.axes)
+    if (sums := largest_sums(places, x.type.dtype, kernel.axes)).max() >= 1 << 31:
         raise Decline(f"sums of channel {sums.argmax()} may need more than 32 bits")
+    between = sum(one.nbytes for one in kernel.scratch.values())
+    if between > MOST_SCRATCH:
+        raise Decline(f"a strip of tiles would take {between:,} bytes, more than {MOST_SCRATCH:,}")
     saved = kernel.saved(as_plane(task.strided(x)).strides[1] == 1)
     if saved < LEAST_GAIN:
         raise Decline(f"it would save {max(0.0, saved):.0%}, less than {LEAST_GAIN:.0%}")
@@ -67,7 +77,7 @@ def conv_by_word_winograd(task: Task[ConvInteger]) -> Kernel:
     packed = {"weight": kernel.packed(places), "bias": folded}
     note = f"weights grow from {weight.nbytes:,} to {packed['weight'].nbytes:,} bytes"
     return Kernel(
-        "winograd_3x3",
+        "winograd_{}x{}".format(*window.kernel),
         lambda frame: kernel.emit(frame, n),
         packed,
         (w, b),
@@ -77,18 +87,26 @@ def conv_by_word_winograd(task: Task[ConvInteger]) -> Kernel:
     )
 
 
-def transformed_weights(weight: Array) -> Array:
-    """Weights [o, i, 3, 3] as 2 G w (2 G)^T, int64 [place, o, i]."""
-    places = np.einsum("ai,ocij,bj->aboc", TWICE_WEIGHT, weight.astype(np.int64), TWICE_WEIGHT)
-    return np.asarray(places.reshape(PLACES, *weight.shape[:2]))
+def extra_bits(axis: Axis) -> int:
+    """Of results along an axis: where its weights are halves, they are taken twice."""
+    return int(axis is OF_THREE_TAPS)
 
 
-def largest_sums(places: Array, dtype: str) -> Array:
+def transformed_weights(weight: Array, axes: tuple[Axis, Axis]) -> Array:
+    """Weights [o, i, kh, kw] as 2 G w (2 G)^T, int64 [place, o, i]."""
+    down, across = (np.asarray(np.array(axis.weight) * 2 ** extra_bits(axis), np.int64) for axis in axes)
+    places = np.einsum("ai,ocij,bj->aboc", down, weight.astype(np.int64), across)
+    return np.asarray(places.reshape(-1, *weight.shape[:2]))
+
+
+def largest_sums(places: Array, dtype: str, axes: tuple[Axis, Axis]) -> Array:
     """By channel [o] no sum is larger, of products of transformed weights [place, o, i] or of results of these."""
-    limits, signs, adds = np.iinfo(dtype), np.kron(INPUT, INPUT), np.abs(np.kron(RESULT, RESULT))
+    down, across = axes
+    limits, signs = np.iinfo(dtype), np.kron(down.input, across.input)
     ends = np.stack([signs * limits.min, signs * limits.max])
     largest = np.maximum(ends.max(axis=0).sum(axis=1), -ends.min(axis=0).sum(axis=1))
-    return np.asarray((adds @ (largest[:, None] * np.abs(places).sum(axis=2))).max(axis=0))
+    sums = largest[:, None] * np.abs(places).sum(axis=2)
+    return np.asarray((np.abs(np.kron(down.result, across.result)) @ sums).max(axis=0))
 
 
 @dataclass(frozen=True)
@@ -118,7 +136,7 @@ class WordWinograd(Winograd):
         return sum(segment.blocks * segment.width for segment in self.segments)
 
     def whole(self, result: Expr) -> Expr:
-        return tirx.shift_right(result, tirx.const(EXTRA_BITS, str(result.ty)))
+        return tirx.shift_right(result, tirx.const(sum(map(extra_bits, self.axes)), str(result.ty)))
 
     @property
     def tile(self) -> RegisterTile:
@@ -131,12 +149,12 @@ class WordWinograd(Winograd):
 
     @property
     def scratch(self) -> dict[str, Scratch]:
-        tiles, kinds = (
-            self.tiles(self.strips.size),
-            {"spread": (self.depth, "int16"), "products": (self.width, "int32")},
+        tiles = self.tiles(self.strips.size)
+        spread_, products = (
+            Scratch(kind, self.places * pitch(tiles, channels, kind))
+            for kind, channels in (("int16", self.depth), ("int32", self.width))
         )
-        between = {name: Scratch(kind, PLACES * pitch(tiles, count, kind)) for name, (count, kind) in kinds.items()}
-        return {"strip": self.strips.scratch, **between}
+        return {"strip": self.strips.scratch, "spread": spread_, "products": products}
 
     def packed(self, weight: Array) -> Array:
         """Transformed weights [place, o, i], of each place in words by blocks of channels."""
@@ -150,16 +168,18 @@ class WordWinograd(Winograd):
         height, width = self.plane.out
         across = choose_tile(self.target, width, self.outputs)
         blocks = -(-vectors // across.vectors)
-        direct = 3 * -(-3 * self.inputs // self.words.size) * blocks
+        rows, columns = self.plane.window.kernel
+        runs_ = columns if self.dilation > 1 else 1
+        direct = rows * runs_ * -(-columns // runs_ * self.inputs // self.words.size) * blocks
         direct *= height * tiles_cost(runs(width, across.pixels), across.vectors)
         copy, strips = copy_cost(self.strips, side_by_side), runs(self.even.out[0], self.strips.size)
-        cost = copy + from_far(2 * PLACES * self.inputs * self.outputs, sum(count for _, count, _ in strips))
+        cost = copy + from_far(2 * self.places * self.inputs * self.outputs, sum(count for _, count, _ in strips))
         inputs = sum(segment.blocks for segment in channel_segments(self.inputs, self.strips.lanes, 1))
         for _, count, size in strips:
             tiles = self.tiles(size)
-            products = PLACES * self.steps * blocks * tiles_cost(spread(tiles, self.tile.pixels), self.tile.vectors)
-            cost += count * (products + TRANSFORM * tiles * (inputs + vectors))
-        return 1 - cost / (copy + direct + from_far(9 * self.inputs * self.outputs, 1))
+            products = self.steps * blocks * tiles_cost(spread(tiles, self.tile.pixels), self.tile.vectors)
+            cost += count * self.places * (products + TRANSFORM * tiles * (inputs + vectors))
+        return 1 - cost / (copy + direct + from_far(rows * columns * self.inputs * self.outputs, 1))
 
     def emit_products(self, frame: Frame, size: int) -> None:
         """Of each place the tiles by its weights."""
@@ -168,7 +188,7 @@ class WordWinograd(Winograd):
             for name, count in (("spread", self.depth), ("products", self.width))
         )
         weight = frame.packed["weight"]
-        with loop("place", 0, PLACES) as place:
+        with loop("place", 0, self.places) as place:
             for segment in self.segments:
                 with loop("block", 0, segment.blocks) as block:
                     channel = segment.start + block * segment.width

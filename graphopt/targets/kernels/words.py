@@ -14,10 +14,18 @@ from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Task
 from graphopt.targets.kernels.geometry import Plane, plane_of
 from graphopt.targets.kernels.quantized import prove_no_overflow
+from graphopt.targets.kernels.word_weights import WHOLE, WholeWords
 from graphopt.targets.schedule import Segment
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, cast
-from graphopt.targets.weights import expect_whole
+
+
+@dataclass(frozen=True)
+class ShortSums:
+    """Sums of 16 bits, two in each lane: so many words fit before ``widen`` adds them to those of 32 bits."""
+
+    words: int
+    widen: Callable[[Target, int, Expr, Expr], Expr]
 
 
 @dataclass(frozen=True)
@@ -25,13 +33,17 @@ class Words:
     """How elements of 8 bits are multiplied: as so many of a dtype, in scratch, that are one word.
 
     ``add`` gives the sums in so many lanes of what was there before, and of the products of a word in each lane with
-    its weights. If elements have 8 bits there too, but another sign, they are 128 more or less than they were.
+    its weights: those of 16 bits, where there are such. If elements have 8 bits there too, but another sign, they are
+    128 more or less than they were.
     """
 
     size: int
     dtype: str
     weights: str
     add: Callable[[Target, int, Expr, Expr, Expr], Expr]
+    short: ShortSums | None = None
+    of_four_bits: Words | None = None
+    """Those for weights of four bits, if these are others."""
 
     @property
     def widened(self) -> bool:
@@ -62,14 +74,14 @@ def of_sign(elements: Expr, to: str) -> Expr:
     return tirx.bitwise_xor(same, tirx.const(offset, str(same.ty))) if offset else same
 
 
-def in_blocks(data: Array, segments: Sequence[Segment]) -> Array:
-    """Data of channels [o, ...]: by blocks, with the channels of a block behind the second axis."""
+def in_blocks(data: Array, segments: Sequence[Segment], form: WholeWords = WHOLE) -> Array:
+    """Data of channels [o, ...]: by blocks, with the channels of a block behind the second axis, in a form."""
     parts = []
     for segment in segments:
         rows = data[segment.start : segment.start + segment.blocks * segment.width]
         rows = np.pad(rows, ((0, -len(rows) % segment.width), *((0, 0),) * (rows.ndim - 1)))
         blocks = rows.reshape(segment.blocks, segment.width, *rows.shape[1:])
-        parts.append(np.moveaxis(blocks, 1, min(2, blocks.ndim - 1)).ravel())
+        parts.append(form.encode(np.moveaxis(blocks, 1, min(2, blocks.ndim - 1))).ravel())
     return np.concatenate(parts)
 
 
@@ -87,7 +99,6 @@ def constants_of(task: Task[ConvInteger | LinearInteger | ConvTransposeInteger])
     weight, bias = w.constant, b.constant
     if weight is None or bias is None or weight.dtype != np.int8 or x.type.dtype not in ("int8", "uint8"):
         raise Decline("it takes elements of 8 bits, and constant weights")
-    expect_whole(w)
     return weight, bias
 
 
