@@ -15,8 +15,8 @@ from graphopt.targets.kernels.base import Task
 from graphopt.targets.scalars import SCALARS
 from graphopt.targets.tir import Expr, Locals, Places, Point, Points, joined
 
-AT_ONCE = 4
-"""Vectors whose operations interleave."""
+AT_ONCE = {4: 4, 8: 8, 16: 4}
+"""Vectors whose operations interleave, by lanes."""
 
 
 def has_functions(task: Task[Op]) -> bool:
@@ -26,7 +26,7 @@ def has_functions(task: Task[Op]) -> bool:
 
 def at_once(task: Task[Op]) -> int:
     """How many vectors a kernel gives to its epilogue at once."""
-    return AT_ONCE if has_functions(task) and task.target.codegen == "llvm" else 1
+    return AT_ONCE.get(task.target.lanes, 1) if has_functions(task) and task.target.codegen == "llvm" else 1
 
 
 def finish(

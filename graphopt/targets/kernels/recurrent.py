@@ -74,6 +74,8 @@ class Emitter(Generic[SequenceT]):
         self.steps, self.n = self.gates.shape[:2]
         self.hidden = self.out.shape[2]
         self.last, self.block = False, GateBlock
+        self.turns = frame.task.target.codegen == "llvm" and self.packed is not None and self.dtype == "float32"
+        self.back: Expr = 0  # 1 in a step that walks through its weights from the last to the first
 
     def sigmoid(self, x: Expr) -> Expr:
         return self.scalar(Sigmoid(), x)
@@ -94,6 +96,7 @@ class Emitter(Generic[SequenceT]):
         if self.steps > 1:
             with loop("s", 1, self.steps) as s, loop("n", 0, self.n) as n:
                 t, before = (first - s, first - s + 1) if self.op.reverse else (s, s - 1)
+                self.back = tirx.bitwise_and(s * self.n + n, 1) if self.turns else 0
                 rows = (self.row(before), self.behind)[: self.op.states]
                 self.step(t, n, [(self.out, (row, n)) for row in rows])
 
@@ -113,10 +116,19 @@ class Emitter(Generic[SequenceT]):
         """Write the states after step ``t``; ``states`` are those before it, none if they are zero."""
         raise NotImplementedError
 
+    def walk(self, count: int, i: Expr) -> Expr:
+        """The i-th of so many places, from the last on in every other step of a sequence.
+
+        The weights come from the second cache, as fast as that can give them. So a step begins with those that the
+        step before has read last, which the first cache still holds.
+        """
+        return self.back * (count - 1) + (1 - 2 * self.back) * i
+
     def each_block(self, emit: Callable[[GateBlock], None]) -> None:
         for segment in self.segments:
             with loop("block", 0, segment.blocks) as block:
-                emit(self.block(self, segment, segment.start + block * segment.width))
+                at = self.walk(segment.blocks, block)
+                emit(self.block(self, segment, segment.start + at * segment.width))
 
 
 class GateBlock:
@@ -156,7 +168,8 @@ class GateBlock:
             acc[i] = start(g, v)
         if state is not None:
             tensor, at = state
-            with loop("k", 0, self.emitter.hidden) as k:
+            with loop("k", 0, self.emitter.hidden) as turn:
+                k = self.emitter.walk(self.emitter.hidden, turn)
                 h = cast(tensor.load(Point((*at, k))), self.emitter.dtype)
                 h = tirx.Broadcast(h, self.lanes) if self.lanes > 1 else h
                 for (g, v), i in place.items():

@@ -247,21 +247,28 @@ class Strip:
 
     def finish(self, block: Expr, at: Expr, pairs: int) -> None:
         """Bias and epilogue of the results of so many pairs, from one on, of a pair of blocks."""
-        product, frame, lanes = self.product, self.frame, self.product.lanes
+        product, frame = self.product, self.frame
         out, epilogue = product.form.result(frame.out), frame.epilogue(product.form.result)
         assert out is not None
         with loop("pair", 0, pairs) as i:
-            pair = at + i
-            for lower in range(2):
-                row, results = self.row(pair, lower), []
-                for right in range(2):
-                    for v in range(product.tile.vectors):
-                        column = (2 * block + right) * product.width + v * lanes
-                        total = frame.scratch["sums"].load(self.sum(2 * lower + right, pair, v))
-                        bias = frame.packed["bias"].load(Point((column,), 0, lanes))
-                        results.append((total + bias, self.at(row, column, lanes)))
-                with when(row < product.form.rows if lower and product.form.rows % 2 else True):
-                    finish(results, at_once(frame.task), epilogue, out.store)
+            upper, lower = (self.results(block, at + i, row) for row in range(2))
+            if product.form.rows % 2 == 0:
+                finish([*upper, *lower], at_once(frame.task), epilogue, out.store)
+                return
+            finish(upper, at_once(frame.task), epilogue, out.store)
+            with when(self.row(at + i, 1) < product.form.rows):
+                finish(lower, at_once(frame.task), epilogue, out.store)
+
+    def results(self, block: Expr, pair: Expr, lower: int) -> list[tuple[Expr, Point]]:
+        """The sums of a row of a pair, with their places."""
+        product, lanes, results = self.product, self.product.lanes, []
+        for right in range(2):
+            for v in range(product.tile.vectors):
+                column = (2 * block + right) * product.width + v * lanes
+                total = self.frame.scratch["sums"].load(self.sum(2 * lower + right, pair, v))
+                bias = self.frame.packed["bias"].load(Point((column,), 0, lanes))
+                results.append((total + bias, self.at(self.row(pair, lower), column, lanes)))
+        return results
 
 
 @dataclass(frozen=True)
