@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,18 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-def writeable_address(data: Array) -> int:
-    """Where the data of an array begins, in a fifth of the time that ``data.ctypes.data`` takes.
+address_of = ctypes.addressof
+bytes_of: Callable[[Array], ctypes.c_char] = ctypes.c_char.from_buffer  # type: ignore[assignment]
+"""Together where the data of an array begins, in a fifth of the time that ``data.ctypes.data`` takes.
 
-    Raises ``TypeError``, ``ValueError`` or ``BufferError`` if it is not contiguous, read-only, or without elements.
-    """
-    return ctypes.addressof(ctypes.c_char.from_buffer(data))  # type: ignore[arg-type]
+They raise ``TypeError``, ``ValueError`` or ``BufferError`` if it is not contiguous, read-only, or without elements.
+"""
 
 
 def address(data: Array) -> int:
     """Where the data of a contiguous array begins."""
     try:
-        return writeable_address(data)
+        return address_of(bytes_of(data))
     except (TypeError, ValueError, BufferError):
         return data.ctypes.data
 

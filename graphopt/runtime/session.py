@@ -7,18 +7,18 @@ import statistics
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy import ndarray
 
 from graphopt.errors import InvalidInput, ToolFailed
-from graphopt.runtime.buffers import Array, address, aligned, writeable_address
+from graphopt.runtime.buffers import Array, address, address_of, aligned, bytes_of
 from graphopt.runtime.execute import Run
 from graphopt.runtime.library import Library
 from graphopt.runtime.ports import Port, check_count, common_runs, ports_of
-
-ONE = ctypes.c_size_t(1)
 
 
 class Workspace(threading.local):
@@ -27,6 +27,29 @@ class Workspace(threading.local):
     def __init__(self, size: int, alignment: int) -> None:
         self.memory = aligned((size,), "uint8", alignment)
         self.pointer = ctypes.c_void_p(address(self.memory))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Arrays that were checked: their shapes, dtypes and addresses; pointers to them, and what is held meanwhile."""
+
+    kinds: tuple[tuple[Any, ...], ...] = ()
+    pointers: tuple[Any, ...] = ()
+    held: object = None
+
+    def takes(self, arrays: tuple[Any, ...]) -> bool:
+        """Whether arrays are of the same types, and begin where those began that were checked."""
+        if len(arrays) != len(self.kinds):
+            return False
+        try:
+            for (shape, dtype, place), array in zip(self.kinds, arrays):  # noqa: B905
+                if type(array) is not ndarray or array.dtype is not dtype or array.shape != shape:
+                    return False
+                if address_of(bytes_of(array)) != place:
+                    return False
+        except (TypeError, ValueError, BufferError):
+            return False
+        return True
 
 
 class Session:
@@ -41,7 +64,8 @@ class Session:
         self._library: Library | None = library
         self._alignment = manifest["alignment"]
         self._workspace: Workspace | None = Workspace(library.workspace_bytes, self._alignment)
-        self._pointers = ctypes.c_void_p * len(self.inputs), ctypes.c_void_p * len(self.outputs)
+        self._kinds = ctypes.c_void_p * len(self.inputs), ctypes.c_void_p * len(self.outputs)
+        self._latest = Call()
 
     def run(self, /, *inputs: Any, out: Any = None) -> Any:
         """The outputs for the given inputs, in the program's order: one array, or a tuple if there are several outputs.
@@ -53,18 +77,18 @@ class Session:
         batch are independent, inputs may have any multiple of the program's batch; the loop over them is in C.
         Raises ``InvalidInput`` with the reason if an array cannot be used.
         """
-        taken, sources, runs = in_place(self.inputs, inputs, write=False)
+        library, workspace = self._loaded()
         if out is None:
+            _held, sources, runs = in_place(self.inputs, inputs, write=False)
             given = self.output_buffers(runs)
-            places = [address(data) for data in given]
+            pointers = self._pointers(runs, sources, [address(data) for data in given])
         else:
-            given = tuple(out) if isinstance(out, tuple | list) else (out,)
-            results, places, room = in_place(self.outputs, given, write=True)
-            if room != runs:
-                raise InvalidInput(f"the outputs have room for {room} runs, the inputs are for {runs}", where="out")
-            check_apart(self.outputs, results, places, taken, sources)
-        library, arguments = self._prepared(runs, sources, places)
-        if status := library.run_batch(*arguments):
+            given = (out,) if type(out) is ndarray or not isinstance(out, tuple | list) else tuple(out)
+            call = self._latest
+            if not call.takes((*inputs, *given)):
+                call = self._checked(inputs, given)
+            pointers = call.pointers  # the call holds what they are to
+        if status := library.run_batch(*pointers, workspace, None):
             raise failed(status)
         return given[0] if len(given) == 1 else given
 
@@ -75,23 +99,39 @@ class Session:
             for slot, data in zip(inputs, sample, strict=True):
                 slot[...] = data
             outputs = self.output_buffers()
-            library, arguments = self._prepared(1, [address(x) for x in inputs], [address(y) for y in outputs])
+            pointers = self._pointers(1, [address(x) for x in inputs], [address(y) for y in outputs])
+            library, workspace = self._loaded()
             started = time.perf_counter()
-            status = library.run_batch(*arguments)
+            status = library.run_batch(*pointers, workspace, None)
             seconds.append(time.perf_counter() - started)
             if status:
                 raise failed(status)
             results.append(list(outputs))
         return Run(results, seconds=statistics.median(seconds))
 
-    def _prepared(self, runs: int, inputs: list[int], outputs: list[int]) -> tuple[Library, tuple[Any, ...]]:
-        """The library, held while it runs, and the arguments of its function, for memory that the caller holds."""
+    def _loaded(self) -> tuple[Library, ctypes.c_void_p]:
+        """The library, held while it runs, and the workspace of this thread."""
         library, workspace = self._library, self._workspace
         if library is None or workspace is None:
             raise InvalidInput("the session is closed", advice="make another one: program.session()")
-        taken, given = self._pointers
-        count = ONE if runs == 1 else ctypes.c_size_t(runs)
-        return library, (count, taken(*inputs), given(*outputs), workspace.pointer, None)
+        return library, workspace.pointer
+
+    def _pointers(self, runs: int, inputs: list[int], outputs: list[int]) -> tuple[Any, ...]:
+        """What the library's function takes of memory that the caller holds."""
+        taken, given = self._kinds
+        return ctypes.c_size_t(runs), taken(*inputs), given(*outputs)
+
+    def _checked(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Call:
+        """A call with arrays of the caller; the next one remembers it."""
+        taken, sources, runs = in_place(self.inputs, inputs, write=False)
+        results, places, room = in_place(self.outputs, outputs, write=True)
+        if room != runs:
+            raise InvalidInput(f"the outputs have room for {room} runs, the inputs are for {runs}", where="out")
+        check_apart(self.outputs, results, places, taken, sources)
+        arrays = zip((*taken, *results), (*sources, *places), strict=True)
+        kinds, pointers = tuple((a.shape, a.dtype, at) for a, at in arrays), self._pointers(runs, sources, places)
+        self._latest = Call(kinds, pointers)
+        return Call(kinds, pointers, (taken, results))
 
     def input_buffers(self, runs: int = 1) -> tuple[Array, ...]:
         """New zeroed arrays for the inputs of so many runs, aligned as the program wants them."""
@@ -132,7 +172,7 @@ def in_place(ports: tuple[Port, ...], given: Sequence[Any], write: bool) -> tupl
         array = data if type(data) is np.ndarray else array_of(port, data)
         counts.append(port.runs(array))
         try:
-            places.append(writeable_address(array))
+            places.append(address_of(bytes_of(array)))
         except (TypeError, ValueError, BufferError):
             check_memory(port, array, write)
             places.append(address(array))

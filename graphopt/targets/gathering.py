@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -106,7 +106,8 @@ def kernel_of(task: Task[Op], rule: str = "") -> RuleChoice[Kernel]:
 class Lowering:
     """Gathers kernels and calls, node by node, or turn by turn where layers are in a stream.
 
-    ``rooms`` has for some nodes the bytes of scratch that their kernels get.
+    ``rooms`` has for some nodes the bytes of scratch that their kernels get. Values that are ``apart`` are copied into
+    concatenations.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Lowering:
         parts: Parts | None = None,
         rooms: Mapping[Node, int] | None = None,
         rules: Mapping[str, str] | None = None,
+        apart: Collection[Value] = frozenset(),
     ) -> None:
         self.graph, self.target, self.options, self.streams = graph, target, options, streams
         self.rooms = rooms or {}
@@ -125,6 +127,7 @@ class Lowering:
         """Of the kernels of whole layers."""
         self.together: dict[Node, int] = {}
         """The rows that they make together."""
+        self.apart = apart
         self.rules = rules or {}
         """By the name of a node, the rule that is to make its kernel, if that is not the usual one."""
         self.tasks: dict[str, Task[Op]] = {}
@@ -133,7 +136,7 @@ class Lowering:
         self.kinds: dict[Node, Kind | None] = {}
         self.dense = dense_layouts(graph, options)
         """The layouts of all values where none is a part of another one."""
-        self.parts = parts or find_parts(graph, self.dense, self.fits, WORD if target.codegen == "c" else 1)
+        self.parts = parts or find_parts(graph, self.dense, self.fits, WORD if target.codegen == "c" else 1, apart)
         self.layouts = self.parts.layouts
         self.kernels: dict[str, Built] = {}
         self.names: dict[str, str] = {}
@@ -464,6 +467,16 @@ class Lowering:
         An output that was computed in place is in the buffer of another value.
         """
         return self.in_arena(held) and all(self.held(output) is not held for output in self.outputs)
+
+    def waiting_parts(self, alive: Sequence[Lifetime]) -> list[list[Value]]:
+        """Of each concatenation that waits for parts while some buffers are alive, its parts in the order of time."""
+        known, step = {buffer.name for buffer in alive}, max((buffer.first for buffer in alive), default=0)
+        steps, written = {node: i for i, node in enumerate(self.computing)}, dict[Value, list[Value]]()
+        for value, part in self.parts.of.items():
+            if part.whole.node in self.parts.joined and self.graph.names[self.held(part.whole).node] in known:
+                written.setdefault(part.whole, []).append(value)
+        ordered = [sorted(values, key=lambda v: steps.get(v.node, -1)) for values in written.values()]
+        return [values for values in ordered if steps.get(values[0].node, -1) < step <= steps.get(values[-1].node, -1)]
 
     def constant(self, node: str, name: str, data: Array) -> int:
         """The index of a constant; equal ones are stored once."""

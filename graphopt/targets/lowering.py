@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from graphopt.errors import BudgetExceeded, Unsupported
-from graphopt.ir import Graph, verify
+from graphopt.ir import Graph, Value, verify
 from graphopt.targets.absorb import absorb_moves
 from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.choice import chosen_kernels
@@ -49,8 +50,28 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
     if target.codegen == "c":
         lowered = for_c(graph, target, options, target.ram if ram is None else ram)
     else:
-        lowered = Lowering(regrouped(graph), target, options).run()
+        lowered = for_llvm(regrouped(graph), target, options)
     check_budget(lowered, target, ram)
+    return lowered
+
+
+def for_llvm(graph: Graph, target: Target, options: PortOptions) -> Lowered:
+    """A program with values within others, and what makes its workspace larger copied into its place.
+
+    What is written early to where it is read late keeps a larger buffer from then on. So of each buffer that waits for
+    more of its parts in the fullest step, the first part is copied instead, or else all are, as long as that helps.
+    """
+    best, apart = Lowering(graph, target, options), list[Value]()
+    lowered = best.run()
+    while waiting := best.waiting_parts(lowered.plan.peak):
+        for values in (parts[:1] for parts in waiting), waiting, [best.parts.of]:
+            tried = Lowering(graph, target, options, apart=[*apart, *chain(*values)])
+            made = tried.run()
+            if made.plan.size < lowered.plan.size:
+                best, lowered, apart = tried, made, [*tried.apart]
+                break
+        else:
+            break
     return lowered
 
 

@@ -7,7 +7,7 @@ be written there is copied to there, by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -99,12 +99,14 @@ def operands(node: Node, whole: Layout) -> Iterator[tuple[Value, Layout, int]]:
         yield (value, *whole.part(axis, stop - size, size))
 
 
-def find_parts(graph: Graph, layouts: Layouts, fits: Fits, grain: int = 1) -> Parts:
+def find_parts(
+    graph: Graph, layouts: Layouts, fits: Fits, grain: int = 1, apart: Collection[Value] = frozenset()
+) -> Parts:
     """The parts that kernels can read and write: concatenations first, the last ones before those within them.
 
-    They begin, and are apart, by multiples of ``grain`` bytes.
+    They begin, and are apart, by multiples of ``grain`` bytes. Values that are to stay ``apart`` are copied.
     """
-    finder = Finder(graph, dict(layouts), fits, grain)
+    finder = Finder(graph, dict(layouts), fits, grain, apart)
     for node in reversed(graph.nodes):
         if isinstance(node.op, Concat):
             finder.join(node)
@@ -117,8 +119,10 @@ def find_parts(graph: Graph, layouts: Layouts, fits: Fits, grain: int = 1) -> Pa
 class Finder:
     """What is found so far."""
 
-    def __init__(self, graph: Graph, layouts: dict[Value, Layout], fits: Fits, grain: int) -> None:
-        self.graph, self.layouts, self.fits, self.grain = graph, layouts, fits, grain
+    def __init__(
+        self, graph: Graph, layouts: dict[Value, Layout], fits: Fits, grain: int, apart: Collection[Value]
+    ) -> None:
+        self.graph, self.layouts, self.fits, self.grain, self.apart = graph, layouts, fits, grain, apart
         self.of: dict[Value, Part] = {}
         self.joined: set[Node] = set()
         self.outputs = {base(v) for v in graph.outputs}
@@ -129,7 +133,8 @@ class Finder:
         (whole,) = node.results
         for value, layout, start in operands(node, self.layouts[whole]):
             held = base(value)
-            why = self.bound(held) or self.refusal(value, layout, start, but=node)
+            why = "the workspace is smaller so" if held in self.apart else self.bound(held)
+            why = why or self.refusal(value, layout, start, but=node)
             if why is None:
                 self.of[held] = Part(whole, start)
                 self.joined.add(node)

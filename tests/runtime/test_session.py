@@ -7,6 +7,7 @@ import gc
 import json
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,35 @@ def test_a_library_without_the_loop_is_refused(program: Program) -> None:
     older = Program({"libmodel.so": library, "manifest.json": json.dumps(manifest).encode()})
     with pytest.raises(InvalidInput, match=r"libmodel\.so: is of an earlier graphopt"):
         older.session()
+
+
+def test_a_call_like_the_last_one_is_checked_too(session: Session) -> None:
+    """Arrays that were taken once may be others since: of another type, read-only, shorter, or one over the other."""
+    x, y = session.input_buffers()
+    out = list(session.output_buffers())
+    for _ in range(2):
+        session.run(x, y, out=out)
+    assert session._latest.takes((x, y, *out))
+    for bad, why in (
+        ((x.view("int32"), y, *out), "float32"),
+        ((x[:, :4], y, *out), "needed"),
+        ((x.T.copy().T[:, ::-1], y, *out), "contiguous"),
+        ((x, y[:1], *out), "needed"),
+        ((x, y, out[0], out[0].view("int8")[:, :3]), "needed"),
+    ):
+        with pytest.raises(InvalidInput, match=why):
+            session.run(*bad[:2], out=bad[2:])
+    out[0].flags.writeable = False
+    with pytest.raises(InvalidInput, match="read-only"):
+        session.run(x, y, out=out)
+    x.shape = (5, 1)
+    with pytest.raises(InvalidInput, match="needed"):
+        session.run(x, y, out=session.output_buffers())
+
+
+def test_the_last_call_holds_no_arrays(session: Session) -> None:
+    x, y = session.input_buffers()
+    gone = weakref.ref(x)
+    session.run(x, y, out=session.output_buffers())
+    del x
+    assert gone() is None

@@ -153,7 +153,7 @@ MOVED = {
     columns_of_rows: ["relu", "slice, matmul, add, transpose"],
     both_ways: ["relu", "transpose, matmul, add", "transpose", "matmul, add"],
     batch_inside: ["matmul, transpose", "matmul", "transpose"],
-    no_view: ["transpose", "expand", "matmul"],
+    no_view: ["rearrange", "expand", "matmul"],
 }
 """By graph, the operators of its kernels."""
 

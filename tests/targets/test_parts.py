@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from graphopt.ir import Graph, Value, arg
 from graphopt.ops import Concat, MaxPool, Relu, Reshape, Slice, Split, SumPool
 from graphopt.passes import Fuse
 from graphopt.targets import gathering, get_target
+from graphopt.targets.lowering import lower
 from graphopt.targets.parts import Parts
 
 Draw = Callable[[int, int], int]
@@ -197,12 +199,22 @@ def test_rows_in_memory_of_their_own_go_by_rows() -> None:
     assert [lowering.layer(node) is not None for node in lowering.computing] == [True, False, False, True]
 
 
-def test_the_smaller_workspace_is_taken_in_c() -> None:
+@pytest.mark.parametrize("target", ["cortex-m4", "host"])
+def test_the_smaller_workspace_is_taken(target: str) -> None:
     """What is written early to where it is read late is in the way of what lies between."""
     x = arg("x", "int8", (1, 4, 16, 16))
     early, y = conv(x, 4, 1, 1, (0,) * 4, False), conv(x, 32, 1, 1, (0,) * 4, False)
     late = conv(conv(y, 32, 3, 1, (1,) * 4, False), 4, 1, 1, (0,) * 4, False)
     graph = Fuse()(Graph((x,), (conv(Concat(axis=1)(early, late), 4, 1, 1, (0,) * 4, False),)))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        apart = without_parts(graph, "cortex-m4", monkeypatch).manifest["workspace_bytes"]
-    assert graphopt.compile(graph, "cortex-m4").manifest["workspace_bytes"] <= apart
+        apart = without_parts(graph, target, monkeypatch).manifest["workspace_bytes"]
+    assert graphopt.compile(graph, target).manifest["workspace_bytes"] <= apart
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_workspace_is_larger_than_that_of_copies(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(seed)
+    graph, target = drawn(chance.randint, 14), get_target("x86-64-v3")
+    size = lower(graph, target).plan.size
+    monkeypatch.setattr(gathering, "find_parts", lambda graph, layouts, *_: Parts(layouts))
+    assert size <= lower(graph, target).plan.size
