@@ -173,12 +173,14 @@ def insert(
     scheme: Scheme,
     signs: Mapping[Node, QParams] = MappingProxyType({}),
     masked: Collection[Value] = (),
+    narrowed: Mapping[Node, QParams] = MappingProxyType({}),
 ) -> Graph:
     """The graph with a quantize and a dequantize after each chosen value, and weights as dequantized integers.
 
     ``signs`` are the parameters of the first operand of nodes that read only its signs. In ``masked`` values the lowest
-    integer stands for -inf; a comparison with -inf becomes a comparison with the number of that integer. Values with
-    the same parameters read the same constants.
+    integer stands for -inf; a comparison with -inf becomes a comparison with the number of that integer. Nodes that are
+    ``narrowed`` read their first operand in other parameters than it has. Values with the same parameters read the same
+    constants.
     """
     names = partition.graph.names
     constants: dict[QParams, tuple[Value, Value]] = {}
@@ -194,8 +196,11 @@ def insert(
             inputs = [through.get(v, new[v]) for v in node.inputs]
             if node in signs:
                 inputs[0] = Binarize()(inputs[0], constant(signs[node].scale, f"{names[node]}.input_scale"))
+            elif node in narrowed:
+                chosen, name = narrowed[node], f"{names[node]}.input"
+                inputs[0] = fake_quantized(inputs[0], *constants.setdefault(chosen, of_parameters(chosen, name)), name)
             for position, _ in rule.weights:
-                x = signs.get(node) or parameters.get(node.inputs[0])
+                x = signs.get(node) or narrowed.get(node) or parameters.get(node.inputs[0])
                 old = node.inputs[position]
                 chosen = weight_parameters(node, rule, position, scheme, names[node], x)
                 grouped = scheme.is_grouped(names[node]) and chosen.bits == 8

@@ -35,9 +35,9 @@ class Ranges:
             return 16
         return self.scheme.activation_bits(self.partition.graph.names[value.node])
 
-    def own(self, value: Value) -> QParams:
-        """The parameters that a value would have alone."""
-        bits, rule = self.bits(value), self.partition.rules.get(value.node)
+    def own(self, value: Value, most: int = 16) -> QParams:
+        """The parameters that a value would have alone, in at most so many bits."""
+        bits, rule = min(self.bits(value), most), self.partition.rules.get(value.node)
         histogram = self.histograms[value]
         low, high = OBSERVERS[self.observer](histogram, bits)
         if histogram.ends_unseen:  # a mask saturates there, and is not counted
@@ -79,6 +79,13 @@ def activation_parameters(ranges: Ranges) -> dict[Value, QParams]:
         moved = next((found[v] for v in value.node.inputs if v in found), None) if shares else None
         found[value] = ranges.own(value) if moved is None else moved
     return found | shared_with_concat(partition, found)
+
+
+def narrowed_operands(ranges: Ranges, found: Mapping[Value, QParams]) -> dict[Node, QParams]:
+    """Parameters of 8 bits for what layers with weights read that has more, unless it is a state."""
+    layers = ((node, node.inputs[0]) for node, rule in ranges.partition.rules.items() if rule.weights)
+    wide = ((node, x) for node, x in layers if x in found and found[x].bits > 8 and x not in ranges.partition.states)
+    return {node: ranges.own(x, most=8) for node, x in wide}
 
 
 def shared_with_concat(partition: Partition, found: Mapping[Value, QParams]) -> dict[Value, QParams]:

@@ -18,7 +18,7 @@ from graphopt.passes.quantize.insert import insert
 from graphopt.passes.quantize.joins import joins_in_float
 from graphopt.passes.quantize.lower import LowerInteger
 from graphopt.passes.quantize.observers import OBSERVERS
-from graphopt.passes.quantize.parameters import activation_parameters
+from graphopt.passes.quantize.parameters import activation_parameters, narrowed_operands
 from graphopt.passes.quantize.recover.correct_bias import CorrectBias
 from graphopt.passes.quantize.recover.equalize import EqualizeLayers
 from graphopt.passes.quantize.recover.recovery import Recovery, data_of
@@ -26,6 +26,7 @@ from graphopt.passes.quantize.recover.round_weights import RoundWeights
 from graphopt.passes.quantize.scheme import Scheme, check_choice, width_bits
 from graphopt.passes.quantize.unfuse import unfused
 
+LAYER_INPUTS = {"any": "layers with weights read activations as they are", "int8": "they read 8 bits of wider ones"}
 MODES = {"static": "ranges from calibration data", "dynamic": "ranges at run time"}
 
 
@@ -38,6 +39,7 @@ class QuantizationOptions(Pass):
     per_channel: bool = True
     observer: str = "minmax"
     overrides: Mapping[str, str] = field(default_factory=dict)
+    layer_inputs: str = "any"
     calibration: Data | None = field(default=None, compare=False, repr=False, metadata=NO_OPTION)
 
     @property
@@ -48,6 +50,7 @@ class QuantizationOptions(Pass):
 def inserted(graph: Graph, options: QuantizationOptions, context: Context) -> Graph:
     """The graph with quantize and dequantize, calibrated; notes and errors have the name of the calling pass."""
     check_choice("observer", options.observer, OBSERVERS)
+    check_choice("layer_inputs", options.layer_inputs, LAYER_INPUTS)
     name = options.name
     data = data_of(options.calibration, context, name)
     graph = unfused(graph, context, name)
@@ -62,7 +65,8 @@ def inserted(graph: Graph, options: QuantizationOptions, context: Context) -> Gr
     context.notes += [Note(name, names[node], f"stays float: {why}", declined=True) for node, why in floats.items()]
     context.notes += [Note(name, names[v.node], str(p)) for v, p in parameters.items()]
     masked = {v for v in parameters if ranges.histograms[v].ends_unseen}
-    return insert(ranges.partition, parameters, ranges.scheme, signs, masked)
+    narrowed = narrowed_operands(ranges, parameters) if options.layer_inputs == "int8" else {}
+    return insert(ranges.partition, parameters, ranges.scheme, signs, masked, narrowed)
 
 
 class InsertQuantization(QuantizationOptions, name="insert-quantization", contract=Bounded(10.0)):
@@ -70,9 +74,10 @@ class InsertQuantization(QuantizationOptions, name="insert-quantization", contra
 
     The options are ``weights``: int8, int4, int4-grouped or binary; ``activations``: int8, int16 or binary (layers with
     binary weights then read signs); ``per_channel`` scales of weights; the ``observer`` of ranges (minmax, percentile,
-    mse, entropy); and ``overrides``, from patterns of node names to widths, see ``Scheme``. ``calibration`` are batches
-    of the graph's inputs: each is a mapping by input name, or a single array. On the command line, --calibration gives
-    them.
+    mse, entropy); ``overrides``, from patterns of node names to widths, see ``Scheme``; and ``layer_inputs``: with int8,
+    layers with weights read 8 bits of an activation that has 16, so that their products are as fast as elsewhere.
+    ``calibration`` are batches of the graph's inputs: each is a mapping by input name, or a single array. On the command
+    line, --calibration gives them.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
