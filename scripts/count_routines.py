@@ -16,12 +16,29 @@ from graphopt.targets.instructions import Instruction, definition
 from graphopt.targets.work import terms_of
 
 CALLS = 160
-MOST = {"rows": 8, "columns": 8, "lines": 12, "runs": 5, "pixels": 16, "count": 40, "length": 60, "size": 40}
-MOST |= {"lanes": 4, "sums": 12}
-"""The largest numbers that are drawn, by the operand; of others 64."""
-MOST_OF = {("multiply_tiles", "blocks"): 16, ("sum_tiles", "blocks"): 16}
-"""Of single routines."""
-SMALLEST = EVEN = dict.fromkeys(("pixels", "lanes", "sums"), 2)
+POOLING = ("sum_window_scaled", "largest_of_window")
+RANGES: dict[str, tuple[int, int, int]] = {
+    "rows": (1, 8, 1),
+    "columns": (1, 8, 1),
+    "lines": (1, 12, 1),
+    "runs": (1, 5, 1),
+    "pixels": (2, 16, 2),
+    "count": (1, 40, 1),
+    "length": (1, 60, 1),
+    "size": (1, 40, 1),
+    "depth": (1, 160, 1),
+    "lanes": (2, 4, 2),
+    "sums": (2, 12, 2),
+    **dict.fromkeys(("step", "y_step", "advance", "y_advance", "gap", "distance", "skipped", "start"), (4, 4, 1)),
+    "pitch": (4, 4, 1),
+    **{f"{routine} {sides}": (1, 24, 1) for routine in POOLING for sides in ("rows", "columns")},
+    **{f"{routine} blocks": (1, 16, 1) for routine in ("multiply_tiles", "sum_tiles")},
+    "copy_columns columns": (1, 40, 1),
+    "copy_columns size": (1, 41, 8),
+    "copy_columns source_step": (1, 2, 1),
+}
+"""The least and the largest number that is drawn for an operand, and the step between; a routine may have its own."""
+ANY = (1, 64, 1)
 BUFFER = 1 << 19
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
@@ -36,12 +53,8 @@ def drawn_numbers(routine: Instruction, rng: np.random.Generator) -> dict[str, i
     numbers = {}
     for name, dtype in routine.operands.items():
         if not dtype.endswith("*"):
-            most = MOST_OF.get((routine.name, name), MOST.get(name, 64))
-            drawn = int(rng.integers(SMALLEST.get(name, 1), most + 1))
-            numbers[name] = drawn // 2 * 2 if name in EVEN else drawn
-    for name in ("step", "y_step", "advance", "y_advance", "gap", "distance", "skipped", "start", "pitch"):
-        if name in numbers:
-            numbers[name] = 4
+            least, most, step = RANGES.get(f"{routine.name} {name}") or RANGES.get(name, ANY)
+            numbers[name] = least + step * int(rng.integers((most - least) // step + 1))
     return numbers
 
 

@@ -1,6 +1,6 @@
 """What kernels cost on a core, fitted to drawn nets that run in QEMU: writes graphopt/targets/costs/ISA.json.
 
-    python scripts/fit_costs.py dsp cortex-m4
+    python scripts/fit_costs.py dsp
 
 Each kernel of each net is an equation: what its loops do (graphopt/targets/work.py), by what each of it costs, is what
 was counted. The coefficients are the least squares of relative errors, and not negative. No net of the benchmarks is
@@ -14,7 +14,7 @@ import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,22 @@ import numpy as np
 from scipy.optimize import nnls
 
 from graphopt.ir import Graph, Value, arg, bind_batch, constant
-from graphopt.ops import Add, AveragePool, Conv, Linear, MaxPool, ReduceMean, Relu, Sigmoid
+from graphopt.ir.registry import place
+from graphopt.ops import (
+    GRU,
+    LSTM,
+    Add,
+    AveragePool,
+    Conv,
+    ConvTranspose,
+    Linear,
+    MaxPool,
+    ReduceMean,
+    Relu,
+    Reshape,
+    Sigmoid,
+    Softmax,
+)
 from graphopt.passes import Fuse, Quantize, optimize
 from graphopt.runtime import Program
 from graphopt.runtime.build import code_bytes, symbols, write_files
@@ -36,21 +51,28 @@ import_tvm()
 from count_routines import Equations, counted_routines  # noqa: E402
 
 from graphopt.targets.artifact import project_files  # noqa: E402 (TVM is imported first)
-from graphopt.targets.costs import Costs, Known  # noqa: E402
+from graphopt.targets.costs import LINE, Costs, Known  # noqa: E402
 from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators  # noqa: E402
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, find_instruction  # noqa: E402
-from graphopt.targets.kernels.base import every_kernel  # noqa: E402
+from graphopt.targets.kernels.base import KERNEL_RULES, every_kernel, variants_of  # noqa: E402
 from graphopt.targets.ports import native_io  # noqa: E402
 from graphopt.targets.predict import driver_work  # noqa: E402
 from graphopt.targets.region import is_elementwise, lowerable  # noqa: E402
-from graphopt.targets.routine_text import of_routine  # noqa: E402
+from graphopt.targets.routine_text import line_count, of_routine  # noqa: E402
+from graphopt.targets.stepwise import stepwise  # noqa: E402
 from graphopt.targets.work import Work, work_of  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "graphopt" / "targets" / "costs"
-NETS = 40
-MOST_VARIANTS = 4
+CORES = {"dsp": "cortex-m4", "armv7-m": "cortex-m3", "armv6-m": "cortex-m0", "mve": "cortex-m55"}
+"""By the instruction set that a file is for, a core that has it as its most special one."""
+NETS = 48
+FEW, SMALL = 1000, 40
+"""Instructions or cycles, and bytes: errors of less are relative to these."""
+VARIANTS = (0, 0, 1, 2, 3)
 """Each layer by its usual kernel in some nets, in others by the first of its other candidates, and so on."""
 DIGITS = 5
+KINDS = ("1x1", "1x1", "narrow", "3x3", "depthwise", "depthwise", "block", "residual", "pool", "odd", "sigmoid", "up")
+"""Of layers behind a plane; what is there twice is drawn twice as often."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +102,13 @@ class Drawing:
     def layer(self, x: Value) -> Value:
         """One more layer behind a plane."""
         channels, height, width = x.type.static_shape[1:]
-        out = int(self.pick(8, 12, 16, 20, 24, 32, 40, 48, 64))
+        out = int(self.pick(8, 12, 16, 20, 24, 32, 40, 48, 64, 96))
         stride = self.pick(1, 1, 2) if min(height, width) >= 6 else 1
-        kind = self.pick("1x1", "1x1", "3x3", "depthwise", "depthwise", "block", "residual", "pool", "odd", "sigmoid")
+        kind = self.pick(*KINDS)
         if kind == "1x1":
             return self.conv(x, out, (1, 1), 1)
+        if kind == "narrow":
+            return self.conv(self.conv(x, self.pick(4, 8), (1, 1), 1), out, (1, 1), 1)
         if kind == "3x3":
             return self.conv(x, min(out, 32), (3, 3), stride)
         if kind == "odd":
@@ -97,7 +121,9 @@ class Drawing:
         if kind == "residual":
             return Relu()(Add()(x, self.conv(x, channels, (self.pick(1, 3),) * 2, 1, relu=False)))
         if kind == "pool" and min(height, width) >= 4:
-            return self.pick(MaxPool, AveragePool)(kernel=(2, 2), strides=(2, 2))(x)
+            return self.pick(MaxPool, AveragePool)(kernel=self.pick((2, 2), (3, 3)), strides=(2, 2))(x)
+        if kind == "up" and height * width <= 200:
+            return ConvTranspose(strides=(2, 2))(x, self.weight(channels, out, 2, 2), self.bias(out))
         return Sigmoid()(x)
 
     def image(self) -> Graph:
@@ -112,7 +138,7 @@ class Drawing:
         y = ReduceMean(axes=(2, 3), keepdims=False)(y)
         channels, classes = y.type.static_shape[1], int(self.rng.integers(2, 40))
         y = Linear()(y, self.weight(classes, channels), self.bias(classes))
-        return Graph((x,), (y,), ("y",))
+        return Graph((x,), (Softmax()(y) if self.pick(True, False) else y,), ("y",))
 
     def dense(self) -> Graph:
         """Matrix products of one row, or of some."""
@@ -124,18 +150,34 @@ class Drawing:
             y = Relu()(y) if self.pick(True, True, False) else y
         return Graph((x,), (y,), ("y",))
 
+    def recurrent(self) -> Graph:
+        """A recurrent layer over some steps, and a matrix product of its last state."""
+        steps, size, hidden = (int(self.rng.integers(*ends)) for ends in ((4, 30), (1, 40), (8, 70)))
+        kind, classes = self.pick(GRU, LSTM), int(self.rng.integers(2, 20))
+        x = arg("x", "float32", (steps, 1, size))
+        rows = kind.gates * hidden
+        weights = self.weight(1, rows, size), self.weight(1, rows, hidden), self.weight(1, 2 * rows)
+        last = kind().apply(x, *weights).results[1]
+        y = Linear()(Reshape(shape=(1, hidden))(last), self.weight(classes, hidden), self.bias(classes))
+        return Graph((x,), (y,), ("y",))
+
+    def net(self, seed: int) -> Graph:
+        if seed % 4 == 3:
+            return self.recurrent() if seed % 16 == 15 else self.dense()
+        return self.image()
+
 
 def drawn(count: int) -> Iterator[Graph]:
-    """Quantized nets, and some in float32."""
+    """Quantized nets, some with weights of four bits, and some in float32."""
     for seed in range(count):
         drawing = Drawing(np.random.default_rng(seed))
-        graph = drawing.dense() if seed % 4 == 3 else drawing.image()
+        graph = drawing.net(seed)
         if seed % 8 == 6:
             yield optimize(graph)
             continue
         samples = drawing.rng.standard_normal((8, *graph.inputs[0].type.static_shape)).astype(np.float32)
-        calibration = [{"x": sample} for sample in samples]
-        yield optimize(Fuse()(Quantize(calibration=calibration)(graph)))
+        calibration, weights = [{"x": sample} for sample in samples], "int4" if seed % 16 == 5 else "int8"
+        yield optimize(Fuse()(Quantize(calibration=calibration, weights=weights)(graph)))
 
 
 @dataclass(frozen=True)
@@ -153,6 +195,7 @@ class Measured:
     """The kernels of a program, the bytes of routines that are functions, and the driver's."""
 
     kernels: list[Counted]
+    rules: set[str]
     called: set[str]
     routines: dict[str, int]
     driver: tuple[Counter[str], int]
@@ -162,7 +205,7 @@ def measured(graph: Graph, machine: Target, variant: int) -> Measured:
     """One net, each layer by its kernel of that number; the last where there are fewer."""
     graph, _, _ = native_io(graph)
     supported = lowered_operators()
-    graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
+    graph = stepwise(copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported))))
     usual = Lowering(bind_batch(graph, 1), machine)
     usual.run()
     rules: dict[str, str] = {}
@@ -188,7 +231,16 @@ def measured(graph: Graph, machine: Target, variant: int) -> Measured:
         if (routine, None) in INSTRUCTIONS:
             routines[routine] += size
     rest = whole - sum(k.code for k in kernels) - sum(routines.values())
-    return Measured(kernels, called, routines, (driver_work(lowered), rest))
+    return Measured(kernels, {call.how.rule for call in lowered.calls}, called, routines, (driver_work(lowered), rest))
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the features of a kernel must come to beside what is known of it; errors are relative to the ``whole``."""
+
+    features: Mapping[str, float]
+    wanted: float
+    whole: float
 
 
 def function_bytes(program: Program) -> tuple[dict[str, int], int]:
@@ -202,15 +254,14 @@ def function_bytes(program: Program) -> tuple[dict[str, int], int]:
         return {name: end - start for name, (start, end) in symbols(folder / "size.o", toolchain).items()}, whole
 
 
-def fitted(rows: Sequence[tuple[Mapping[str, float], float]], least: int = 2) -> dict[str, float]:
-    """The coefficients of least relative errors, by name; what is in fewer than ``least`` rows has none."""
-    seen = Counter(name for features, _ in rows for name in features)
-    names = sorted(name for name, count in seen.items() if count >= least)
-    whole = np.array([[features.get(name, 0.0) for name in names] for features, _ in rows])
-    wanted = np.array([max(amount, 0.0) for _, amount in rows])
-    weights = 1 / np.maximum(wanted, 40)
-    scale = np.maximum(np.abs(whole * weights[:, None]).max(axis=0), 1e-12)
-    found = nnls(whole * weights[:, None] / scale, wanted * weights, maxiter=100 * len(names))[0] / scale
+def fitted(rows: Sequence[Row]) -> dict[str, float]:
+    """The coefficients of least errors, by name."""
+    names = sorted({name for row in rows for name in row.features})
+    weights = 1 / np.array([row.whole for row in rows])
+    whole = np.array([[row.features.get(name, 0.0) for name in names] for row in rows]) * weights[:, None]
+    wanted = np.array([max(row.wanted, 0.0) for row in rows]) * weights
+    scale = np.maximum(np.abs(whole).max(axis=0), 1e-12)
+    found = nnls(whole / scale, wanted, maxiter=100 * len(names))[0] / scale
     return {name: rounded(value) for name, value in zip(names, found, strict=True)}
 
 
@@ -240,24 +291,43 @@ def fit(all_measured: Sequence[Measured], machine: Target) -> Costs:
     known = Known(Costs(*alone, {}, routines, {}), machine)
     kernels = [k for m in all_measured for k in m.kernels]
 
-    def rows(of: Callable[[Counted], int], column: int) -> list[tuple[Mapping[str, float], float]]:
+    def rows(of: Callable[[Counted], int], column: int) -> list[Row]:
         """What is not known of each kernel, and what of its count is left for that."""
         found = []
         for kernel in kernels:
             done = kernel.work.done
-            rest = {n: t for n, t in done.items() if n not in alone[0] and known.line(n) is None}
+            rest = {n: t for n, t in done.items() if n not in alone[0] and known.told(n) is None}
             routines_alone = Work({n: t for n, t in done.items() if n not in rest})
-            found.append((rest, of(kernel) - known.run(routines_alone)[column]))
+            found.append(Row(rest, of(kernel) - known.run(routines_alone)[column], max(of(kernel), FEW)))
         return found
 
-    code = [({n: t for n, t in k.work.written.items() if not known.shares(n)}, float(k.code)) for k in kernels]
-    return Costs(
+    code = [
+        Row({n: t for n, t in k.work.written.items() if not known.shares(n)}, k.code, max(k.code, SMALL))
+        for k in kernels
+    ]
+    costs = Costs(
         alone[0] | fitted(rows(lambda k: k.instructions, 0)),
         alone[1] | fitted(rows(lambda k: k.cycles, 1)),
-        fitted(code),
+        fitted(code) | {LINE: rounded(bytes_of_line(routines, machine))},
         dict(sorted(routines.items())),
-        fitted([(features, float(size)) for features, size in (m.driver for m in all_measured)]),
+        fitted([Row(features, size, size) for features, size in (m.driver for m in all_measured)]),
     )
+    return replace(costs, doubts=doubts(Known(costs, machine), kernels))
+
+
+def bytes_of_line(routines: Mapping[str, float], machine: Target) -> float:
+    """The bytes of an instruction of routines in assembly."""
+    found = {name: one for name in routines if (one := find_instruction(name, machine)).naked}
+    return sum(routines[name] for name in found) / sum(map(line_count, found.values()))
+
+
+def doubts(known: Known, kernels: Sequence[Counted]) -> dict[str, float]:
+    """By how much the cycles of kernels are off, by their kind: of two in three by less."""
+    errors: dict[str, list[float]] = defaultdict(list)
+    for kernel in kernels:
+        error = abs(known.run(kernel.work)[1] - kernel.cycles) / max(kernel.cycles, FEW)
+        errors[kernel.work.kind].append(error)
+    return {kind: rounded(float(np.quantile(found, 2 / 3))) for kind, found in errors.items()}
 
 
 def untold(machine: Target) -> list[Instruction]:
@@ -283,17 +353,30 @@ def report(costs: Costs, all_measured: Sequence[Measured], machine: Target) -> N
         print(f"{name}: {np.sqrt(np.mean(np.square(found))):.2%}, at most {max(map(abs, found)):.1%}")
 
 
+def not_drawn(all_measured: Sequence[Measured], machine: Target) -> dict[str, list[str]]:
+    """The routines and the rules of kernels of a target that no kernel of a drawn net has."""
+    called = {name for m in all_measured for name in m.called}
+    routines = [n for n in dict.fromkeys(n for n, _ in INSTRUCTIONS) if find_instruction(n, machine).naked]
+    rules = [rule for (_, isa), rule in KERNEL_RULES.items() if isa in machine.sets]
+    places = [place(one) for rule in rules for one in (rule, *variants_of(rule))]
+    used = {rule for m in all_measured for rule in m.rules}
+    return {"routines": sorted({*routines} - called), "rules": sorted({*places} - used)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("isa", help="the instruction set whose file is written")
-    parser.add_argument("target", help="a core that has it")
+    parser.add_argument("isa", nargs="*", help=f"the instruction sets whose files are written: {', '.join(CORES)}")
     parser.add_argument("--nets", type=int, default=NETS)
     options = parser.parse_args()
-    machine = get_target(options.target)
-    found = [measured(g, machine, i // 4 % MOST_VARIANTS) for i, g in enumerate(drawn(options.nets))]
-    costs = fit(found, machine)
-    report(costs, found, machine)
-    (FOLDER / f"{options.isa}.json").write_text(json.dumps(vars(costs), indent=1) + "\n")
+    for isa in options.isa or CORES:
+        machine = get_target(CORES[isa])
+        found = [measured(g, machine, VARIANTS[i % len(VARIANTS)]) for i, g in enumerate(drawn(options.nets))]
+        costs = fit(found, machine)
+        print(f"{isa}, on {machine.name}")
+        report(costs, found, machine)
+        for what, names in not_drawn(found, machine).items():
+            print(f"{what} not drawn: {', '.join(names) or 'none'}")
+        (FOLDER / f"{isa}.json").write_text(json.dumps(vars(costs), indent=1) + "\n")
 
 
 if __name__ == "__main__":

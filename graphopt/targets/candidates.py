@@ -21,7 +21,8 @@ class Candidate:
 
     One run takes so many ``instructions``, and ``cycles`` of the proxy. ``parts`` are the bytes of flash that it needs,
     by what they are: its code, routines, constants. Other layers that need the same part share it. ``scratch`` are the
-    bytes of RAM that it needs for itself.
+    bytes of RAM that it needs for itself. ``doubt`` is by how much cycles of such a kernel are usually off; None if it
+    calls a routine in assembly that was never measured.
     """
 
     rule: str
@@ -29,6 +30,7 @@ class Candidate:
     cycles: float
     scratch: int
     parts: Mapping[str, float] = field(default_factory=dict)
+    doubt: float | None = 0.0
 
     @property
     def flash(self) -> float:
@@ -37,7 +39,7 @@ class Candidate:
 
 
 def candidates_of(task: Task[Op], known: Known) -> list[Candidate]:
-    """The kernels of a task, the usual one first; none twice."""
+    """The kernels of a task, the usual one first, none twice, and others only where all that they call was measured."""
     found: dict[frozenset[str], Candidate] = {}
     for choice in kernels_of(task):
         try:
@@ -45,7 +47,8 @@ def candidates_of(task: Task[Op], known: Known) -> list[Candidate]:
         except Unsupported:  # of its epilogue, as it would be written there
             continue
         found.setdefault(frozenset(candidate.parts), candidate)
-    return list(found.values())
+    usual, *others = found.values()
+    return [usual, *(one for one in others if None not in (usual.doubt, one.doubt))]
 
 
 def kernels_of(task: Task[Op]) -> Iterator[RuleChoice[Kernel]]:
@@ -66,7 +69,7 @@ def candidate_of(task: Task[Op], choice: RuleChoice[Kernel], known: Known) -> Ca
     parts |= {f"routine {name}": known.routine(name) for name in known.routines([work])}
     parts |= {f"constant {digest_of(data)}": float(data.nbytes) for _, data in built.constants}
     scratch = sum(one.nbytes for one in kernel.scratch.values())
-    return Candidate(choice.rule, instructions, cycles, scratch, parts)
+    return Candidate(choice.rule, instructions, cycles, scratch, parts, known.doubt(work))
 
 
 def digest_of(data: Array) -> str:

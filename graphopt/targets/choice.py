@@ -5,7 +5,8 @@
 - "speed": the fewest cycles of the proxy.
 
 All under the ``ram`` and the ``flash`` of the target. Cycles of a layer that differ by less than the model can tell
-count as equal: "balanced" then takes the rule that is usual, "speed" the kernel of fewer instructions.
+count as equal: "balanced" then takes the rule that is usual, "speed" the kernel of fewer instructions, and of as many
+the usual one. A kernel that is not usual counts with the cycles that it may take more than the model says.
 """
 
 from __future__ import annotations
@@ -90,11 +91,12 @@ def within_ram(
     buffers = lowering.lifetimes()
     sizes = {b.name: rounded_up(b.size, lowering.target.alignment) for b in buffers}
     overlaps = {pair: overlap for pair, overlap in lowering.named_overlaps().items() if sizes.keys() >= set(pair)}
-    alive = [*step_bytes(buffers, sizes, overlaps), *[0] * len(candidates)]
+    alive = dict(enumerate(step_bytes(buffers, sizes, overlaps)))
+    steps = {call.node: call.step for call in lowering.calls}
     found = {}
-    for (name, layer), held in zip(candidates.items(), alive, strict=False):
+    for name, layer in candidates.items():
         least = min(one.scratch for one in layer)
-        found[name] = [one for one in layer if one.scratch <= max(least, ram - held)]
+        found[name] = [one for one in layer if one.scratch <= max(least, ram - alive.get(steps[name], 0))]
     return found
 
 
@@ -104,6 +106,21 @@ def flash_left(lowering: Lowering, known: Known) -> float | None:
     driver = known.costs.driver
     calls = driver.get("function", 0) + len(lowering.calls) * (driver.get("call", 0) + 4 * driver.get("argument", 0))
     return None if flash is None else flash - calls
+
+
+def surely(layer: Sequence[Candidate], figure: str) -> list[float]:
+    """The cycles or instructions of candidates, of others than the usual with what the model may be off."""
+    doubts = [0.0, *(one.doubt or 0.0 for one in layer[1:])]
+    return [(1 + doubt) * getattr(one, figure) for one, doubt in zip(layer, doubts, strict=True)]
+
+
+def alike(layers: Sequence[Sequence[float]]) -> Array:
+    """What the candidates of layers take; what is as good as the least of its layer counts as this."""
+    found = []
+    for layer in layers:
+        least = min(layer)
+        found += [least if amount <= least * (1 + ALIKE) else amount for amount in layer]
+    return np.array(found)
 
 
 class Layers:
@@ -117,8 +134,7 @@ class Layers:
     def choose(self, optimize: str) -> list[int]:
         """The place of the candidate of each layer."""
         if optimize == "speed":
-            instructions = np.array([one.instructions for one in self.all])
-            return self.solved(self.cycles + TIE * instructions)
+            return self.solved(self.cycles * (1 + TIE**2 * self.order) + TIE * self.instructions)
         size = self.smallest()
         for _ in range(ROUNDS):
             balanced = self.solved(self.cycles * (1 + TIE * self.order), flash=flash_of_balanced(self.bytes_of(size)))
@@ -134,12 +150,11 @@ class Layers:
 
     @cached_property
     def cycles(self) -> Array:
-        """The cycles of each candidate; those that are as good as the fewest of its layer count as these."""
-        found = []
-        for layer in self.layers:
-            fewest = min(one.cycles for one in layer)
-            found += [fewest if one.cycles <= fewest * (1 + ALIKE) else one.cycles for one in layer]
-        return np.array(found)
+        return alike([surely(layer, "cycles") for layer in self.layers])
+
+    @cached_property
+    def instructions(self) -> Array:
+        return alike([surely(layer, "instructions") for layer in self.layers])
 
     @cached_property
     def order(self) -> Array:
@@ -187,7 +202,7 @@ class Layers:
         of_parts, nothing = np.zeros(len(self.parts)), np.zeros(len(self.all))
         bounds = []
         if instructions is not None:
-            took = np.array([one.instructions for one in self.all])
+            took = np.array([amount for layer in self.layers for amount in surely(layer, "instructions")])
             bounds.append(LinearConstraint(np.concatenate([took, of_parts]), -np.inf, instructions))
         limits = [limit for limit in (flash, self.flash) if limit is not None]
         held = [LinearConstraint(np.concatenate([nothing, self.nbytes]), -np.inf, min(limits))] if limits else []

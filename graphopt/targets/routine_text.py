@@ -1,7 +1,7 @@
 """What a routine in assembly costs, read off its text: straight lines and loops whose turns are known.
 
-That is known of a single loop, and of others by ``Instruction.loops``. A jump ahead counts as taken, unless it leaves a
-loop. The cycles are those of the proxy of ``runtime/boards/count.c``.
+That is known of a single loop, and of others by ``Instruction.counts``. A jump ahead counts as taken, unless it leaves
+a loop. The cycles are those of the proxy of ``runtime/boards/count.c``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ BACK, AHEAD = (re.compile(rf"(?:c?bn?z|b(?:ne|gt|ge|hi|lt|le|cc|cs|eq)?|le) (?:.
 COMPUTED = re.compile(r"bx r|ldr pc|tb[bh] ")
 LISTED = re.compile(r"\{([^}]*)\}")
 COUNTED = re.compile(r"subs (r\d+), \1, #1\n(?:bne|bgt) 1b")
-BYTES_OF_LINE = 3.8
-"""Most instructions of routines have four bytes, a few two."""
 VECTOR = re.compile(r"v(?!push|pop|(?:ldr|str)bt?\.[su]?(?:16|32))")
 """Instructions that count as those of vectors: not those that move other bytes than they keep."""
 JUMP = 2
@@ -41,20 +39,23 @@ class Lines:
         return Lines(times * self.instructions, times * self.cycles)
 
 
+NOTHING = Lines(0, 0)
+
+
 def of_routine(routine: Instruction) -> dict[str, Lines]:
     """What is known of a routine by its text: the costs of a call, and of each of its terms that its loops turn by."""
     if not routine.naked:
         return {}
     terms = [text for text, _ in terms_of(routine)]
-    return costs_by_text(routine.name, routine.body, tuple(routine.loops.items()), terms[0] if terms else None)
+    return costs_by_text(routine.name, routine.body, tuple(routine.counts.items()), terms[0] if terms else None)
 
 
 @cache
 def costs_by_text(name: str, body: str, turns: tuple[tuple[str, str], ...], run: str | None) -> dict[str, Lines]:
     """The costs by name; empty if there are loops of which nothing is known.
 
-    ``turns`` has for labels how often the loop turns; a single loop without any turns as often as ``run`` says, or as a
-    number in the text.
+    ``turns`` has for labels how often the loop turns; a single loop, without other jumps, turns as often as ``run``
+    says, or as a number in the text.
     """
     lines = [line.strip() for line in body.strip().splitlines()]
     loops = loops_of(lines)
@@ -63,7 +64,7 @@ def costs_by_text(name: str, body: str, turns: tuple[tuple[str, str], ...], run:
         return {}
     if loops.keys() <= dict(turns).keys():
         return {name: apart[""]} | {f"{name} {count}": apart[label] for label, count in turns if label in loops}
-    if len(loops) != 1:
+    if len(loops) != 1 or any(AHEAD.match(line) for line in lines):
         return {}
     (label,) = loops
     if run is not None:
@@ -90,7 +91,7 @@ def costs_by_loop(lines: Sequence[str], loops: Mapping[str, range]) -> dict[str,
     jumps = {"": 0, **dict.fromkeys(loops, 1)}
     skipped = -1
     for at, line in enumerate(lines):
-        if at <= skipped or LABEL.match(line):
+        if at <= skipped or LABEL.match(line) or line.startswith("."):
             continue
         loop = min((label for label in loops if at in loops[label]), key=lambda label: len(loops[label]), default="")
         inside[loop].append(line)
@@ -102,16 +103,14 @@ def costs_by_loop(lines: Sequence[str], loops: Mapping[str, range]) -> dict[str,
     return {label: lines_of(inside[label]) + Lines(0, JUMP * jumps[label]) for label in inside}
 
 
-def bytes_by_text(routine: Instruction) -> float:
-    lines = [line for line in routine.body.strip().splitlines() if not LABEL.match(line.strip())]
-    return BYTES_OF_LINE * len(lines)
+def line_count(routine: Instruction) -> int:
+    """The instructions of a routine."""
+    return sum(not re.match(r"\s*(\.|\d+:)", line) for line in routine.body.strip().splitlines())
 
 
 def lines_of(lines: Sequence[str]) -> Lines:
     cycles, count, moved_before = 0, 0, False
     for line in lines:
-        if line.startswith("."):
-            continue
         moves = re.match(r"v?(ldr|ldm|ldrd|str|stm|strd|push|pop|ld|st)", line)
         loads = moves is not None and moves[1][0] in "lp" and moves[1] != "push"
         vector = VECTOR.match(line) is not None

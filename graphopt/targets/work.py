@@ -31,6 +31,9 @@ VECTOR = 16
 """Bytes of a vector, of which loops that predicate their tails do whole ones."""
 FUNCTION = "function"
 """The name of what each kernel does once."""
+AROUND, FLOATS = "around routines", "of floats"
+"""Kinds of kernels, beside those of integers alone."""
+WORDS = frozenset([FUNCTION, "loop", "turn", "if", "choice", "load", "store", "index", "argument", "arithmetic"])
 
 ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     tirx.Add: np.add,
@@ -57,11 +60,19 @@ class Work:
     """How often something is ``done`` in one run, and how often it is ``written`` in the code.
 
     Names are those of routines and instructions, those of routines with one of their ``terms`` behind them, and some
-    words for the rest: loop, turn, load, store, and so on.
+    words for the rest: loop, turn, load, store, and so on. Compilers write other code for loops around routines, and
+    for floats, than for integers, so these words have then that ``kind`` behind them.
     """
 
     done: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     written: Counter[str] = field(default_factory=Counter)
+    kind: str = ""
+
+    def of_kind(self, kind: str) -> Work:
+        """With the words for a kind of kernel."""
+        names = {name: f"{name} {kind}" if name in WORDS else name for name in self.done | self.written}
+        done = {names[name]: times for name, times in self.done.items()}
+        return Work(done, Counter({names[name]: times for name, times in self.written.items()}), kind)
 
 
 class Unknown(Exception):
@@ -121,7 +132,9 @@ def work_of(function: tirx.PrimFunc) -> Work:
     walk = Walk(counted_variables(function.body))
     walk.add(FUNCTION, 1.0)
     walk.statement(function.body, Points(np.ones(1), {}))
-    return walk.work
+    if any((name, None) in INSTRUCTIONS and INSTRUCTIONS[name, None].spans for name in walk.work.written):
+        return walk.work.of_kind(AROUND)
+    return walk.work.of_kind(FLOATS) if any("float" in name for name in walk.work.written) else walk.work
 
 
 class Walk:
@@ -255,8 +268,8 @@ Spans = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
 @cache
-def term_texts(spans: Spans, loops: tuple[str, ...], depth: int, lanes: int) -> tuple[tuple[str, CodeType], ...]:
-    """The terms of a routine that sums so many products at once, in so many results."""
+def term_texts(spans: Spans, depth: int, lanes: int) -> tuple[str, ...]:
+    """The terms by the spans of a routine that sums so many products at once, in so many results."""
     texts: dict[str, None] = {}
     for size, repeats in spans:
         runs = [count for count, _ in repeats if not count.isdigit()]
@@ -274,7 +287,11 @@ def term_texts(spans: Spans, loops: tuple[str, ...], depth: int, lanes: int) -> 
         for number in numbers_in(text):
             others = [*(f"({number} % {n})" for n in MODULI), f"(({number} + {VECTOR - 1}) / {VECTOR})"]
             texts |= {re.sub(rf"\b{number}\b", other, text): None for other in others}
-    texts |= dict.fromkeys(loops)
+    return tuple(texts)
+
+
+@cache
+def compiled(texts: tuple[str, ...]) -> tuple[tuple[str, CodeType], ...]:
     return tuple((text, compile(text.replace("/", "//"), text, "eval")) for text in texts)
 
 
@@ -285,13 +302,15 @@ def product_of(factors: Sequence[str]) -> str:
 
 
 def terms_of(routine: Instruction) -> tuple[tuple[str, CodeType], ...]:
-    """What the time of a routine is linear in, beside the number of calls: the bytes and the runs of its spans.
+    """What the time of a routine is linear in, beside the number of calls: its ``counts``, or else what spans tell.
 
-    These come first; then what is summed in all, in whole blocks of depth and of channels, and the same of what is left
-    over of each number, where a loop does several at once, and of its vectors; then the turns of its ``loops``.
+    The bytes and the runs of its spans come first; then what is summed in all, in whole blocks of depth and of
+    channels, and the same of what is left over of each number, where a loop does several at once, and of its vectors.
     """
+    if routine.counts:
+        return compiled(tuple(routine.counts.values()))
     spans = tuple((span.size, span.repeats) for span in routine.spans.values())
-    return term_texts(spans, tuple(routine.loops.values()), routine.depth, routine.lanes)
+    return compiled(term_texts(spans, routine.depth, routine.lanes))
 
 
 def numbers_in(text: str) -> list[str]:

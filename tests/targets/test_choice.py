@@ -117,8 +117,9 @@ def test_scratch_that_the_ram_has_no_room_for_is_no_candidate(ram: int | None, l
     layer = [Candidate("rule", 1.0, 1.0, scratch) for scratch in (60, 40)]
     lowering: Any = SimpleNamespace(
         target=SimpleNamespace(alignment=1),
-        lifetimes=lambda: [Lifetime("plane", 100, 0, 0)],
+        lifetimes=lambda: [Lifetime("plane", 100, 1, 1)],
         named_overlaps=dict,
+        calls=[SimpleNamespace(node="layer", step=1)],  # behind copies, which are no layers
     )
     assert [one.scratch for one in within_ram(lowering, {"layer": layer}, ram)["layer"]] == left
 

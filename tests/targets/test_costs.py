@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,13 @@ from tvm.script.ir_builder import tirx as builder
 import graphopt
 from graphopt.ir import Graph
 from graphopt.passes import Fuse, Quantize
-from graphopt.targets.costs import costs_of
+from graphopt.targets.costs import Known, costs_of
 from graphopt.targets.instructions import INSTRUCTIONS, find_instruction, portable
+from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
 from graphopt.targets.kernels import KERNEL_RULES
-from graphopt.targets.routine_text import costs_by_text, registers_of
+from graphopt.targets.routine_text import costs_by_text, line_count, registers_of
 from graphopt.targets.tir import loop, when
-from graphopt.targets.work import terms_of, work_of
+from graphopt.targets.work import AROUND, FLOATS, Work, terms_of, work_of
 
 M4 = "cortex-m4"
 
@@ -36,12 +39,27 @@ def test_loops_are_counted_without_running_through_them() -> None:
         with loop("k", 0, 7) as k:
             builder.buffer_store(y, y[k], [k])
     work = work_of(b.get())
-    assert (work.done["loop"], work.done["turn"]) == (7, 5 + 15 + 7)
-    assert (work.done["store"], work.done["load"]) == (9 + 7, 7)
-    assert work.written["store"] == 2
+    assert work.kind == AROUND
+    wanted = {"loop": 7, "turn": 5 + 15 + 7, "store": 9 + 7, "load": 7}
+    assert {word: work.done[f"{word} {AROUND}"] for word in wanted} == wanted
+    assert work.written[f"store {AROUND}"] == 2
     assert work.done["copy_runs"] == 15
     assert work.done["copy_runs count"] == sum(j for i in range(5) for j in range(i + 1))
     assert work.done["copy_runs count * length"] == sum(i * j for i in range(5) for j in range(i + 1))
+
+
+def test_kinds_of_kernels_have_words_of_their_own() -> None:
+    def written(dtype: str) -> Work:
+        with IRBuilder() as b, builder.prim_func(s_tir=True):
+            builder.func_name("kernel")
+            y = builder.arg("y", builder.buffer((8,), dtype))
+            with loop("i", 0, 7) as i:
+                builder.buffer_store(y, y[i] + y[i + 1], [i])
+        return work_of(b.get())
+
+    integers, floats = written("int8"), written("float32")
+    assert (integers.kind, integers.done["turn"]) == ("", 7)
+    assert (floats.kind, floats.done[f"turn {FLOATS}"], floats.done["arithmetic in float32"]) == (FLOATS, 7, 7)
 
 
 def test_the_text_of_loops_tells_their_costs() -> None:
@@ -80,13 +98,25 @@ def test_terms_follow_the_spans_of_routines() -> None:
 
 def test_costs_are_those_of_the_most_special_set() -> None:
     assert KERNEL_RULES
-    m4, m7 = (costs_of(graphopt.get_target(core)) for core in (M4, "cortex-m7"))
-    assert m4 is not None and m7 is not None and m4.costs is m7.costs
-    for other in ("x86-64-v3", "cortex-m55", "cortex-m3"):  # whose own kernels were not measured
-        assert costs_of(graphopt.get_target(other)) is None
-    routine = find_instruction("multiply_pairs", graphopt.get_target(M4))
-    assert m4.shares(routine.name)
-    assert m4.routine(routine.name) > 400
+    m4, *others = (costs_of(graphopt.get_target(core)) for core in (M4, "cortex-m7", "cortex-m33"))
+    assert m4 is not None and all(one is not None and one.costs is m4.costs for one in others)
+    m0, m3 = (costs_of(graphopt.get_target(core)) for core in ("cortex-m0", "cortex-m3"))
+    assert m0 is not None and m3 is not None and m0.costs is not m3.costs is not m4.costs
+    assert costs_of(graphopt.get_target("x86-64-v3")) is None  # whose kernels were not measured
+    assert m4.shares("multiply_pairs")
+    assert m4.routine("multiply_pairs") > 400
+
+
+def test_what_was_never_measured_is_in_doubt_or_estimated_by_its_text() -> None:
+    m4 = costs_of(graphopt.get_target(M4))
+    assert m4 is not None
+    unmeasured = Known(replace(m4.costs, instructions={}), m4.target)
+    turn = narrow_routine(Turn(1, 2, 4095))  # whose text tells all
+    for name, told in (("multiply_pairs", False), (turn.name, True)):
+        work = Work(written=Counter([name]), kind=AROUND)
+        assert m4.doubt(work) == m4.costs.doubts[AROUND]
+        assert (unmeasured.doubt(work) is not None) == told
+    assert m4.routine(turn.name) == pytest.approx(4 * line_count(find_instruction(turn.name, m4.target)), rel=0.1)
 
 
 def sww(shared: Path) -> Graph:
@@ -99,6 +129,12 @@ def sww(shared: Path) -> Graph:
 def test_a_net_costs_what_was_predicted(optimize: str, shared: Path) -> None:
     """Of the other nets, ``test_what_nets_take`` has it."""
     assert_as_predicted(graphopt.compile(sww(shared), M4, optimize=optimize))
+
+
+@pytest.mark.parametrize("core", in_long_runs("cortex-m0", "cortex-m3"))
+def test_a_net_costs_what_was_predicted_without_dsp(core: str, shared: Path) -> None:
+    """Of the others, ``test_thumb_kernels`` has it."""
+    assert_as_predicted(graphopt.compile(sww(shared), core))
 
 
 def assert_as_predicted(program: graphopt.Program) -> None:

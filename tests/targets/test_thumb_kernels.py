@@ -36,6 +36,7 @@ def check(graph: Graph, target: str) -> graphopt.Program:
     return program
 
 
+@pytest.mark.usefixtures("usual_kernels")
 @pytest.mark.parametrize("target", ORDERS)
 def test_drawn_layers(target: str) -> None:
     program = check(joined([*(Layers(seed).net() for seed in (1, 3, 13, 14, 250)), sums()]), target)
@@ -68,6 +69,7 @@ def bound(target: str, rows: int, inputs: int, outputs: int) -> float:
     return 60 + pairs * (60 + fours * (70 + 14.5 * inputs)) + alone * (60 + eights * (70 + 17.5 * inputs))
 
 
+@pytest.mark.usefixtures("usual_kernels")
 @pytest.mark.parametrize("rows", [1, 5])
 @pytest.mark.parametrize("target", ORDERS)
 def test_matrix_products_of_all_sizes(target: str, rows: int) -> None:
@@ -109,7 +111,7 @@ HELD = {
     ("ad", "cortex-m0"): 998_600,
     ("ad", "cortex-m3"): 477_000,
 }
-"""Instructions of one run, not more, and not 1 % less."""
+"""Instructions of one run, not more, and not 1 % less; as many were predicted, but for 5 %, and 10 % of the code."""
 
 
 @pytest.mark.parametrize(("name", "target"), HELD)
@@ -119,3 +121,6 @@ def test_what_nets_take(name: str, target: str, shared: Path) -> None:
     held = HELD[name, target]
     assert run.instructions is not None
     assert 0.99 * held <= run.instructions <= held
+    predicted = program.manifest["predicted"]
+    assert predicted["instructions"] == pytest.approx(run.instructions, rel=0.05)
+    assert predicted["code_bytes"] == pytest.approx(program.sizes.code, rel=0.1)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 
 from graphopt.targets.instructions import INSTRUCTIONS, find_instruction
 from graphopt.targets.kernels.base import KERNEL_RULES
 from graphopt.targets.lookup import HasSets
-from graphopt.targets.routine_text import Lines, bytes_by_text, of_routine
+from graphopt.targets.routine_text import NOTHING, Lines, line_count, of_routine
 from graphopt.targets.work import Work
 
+LINE = "line"
+"""The name of an instruction of a routine that was not measured, among those of bytes of code."""
 UNKNOWN = 4.0
 """Instructions, and a quarter of the bytes, of what was never measured."""
 
@@ -24,7 +26,7 @@ class Costs:
 
     ``instructions`` and ``cycles`` of the proxy are those of each time that something is done, ``code`` the bytes of
     each time that it is written. ``routines`` has the bytes of routines, which kernels share. ``driver`` has the bytes
-    of what calls the kernels.
+    of what calls the kernels. ``doubts`` has for the kinds of kernels by how much cycles are usually off.
     """
 
     instructions: Mapping[str, float]
@@ -32,6 +34,7 @@ class Costs:
     code: Mapping[str, float]
     routines: Mapping[str, float]
     driver: Mapping[str, float]
+    doubts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,23 +48,30 @@ class Known:
         """The instructions and the cycles of one run."""
         instructions = cycles = 0.0
         for name, times in work.done.items():
-            known = self.line(name)
-            if known is not None:
-                instructions += times * known.instructions
-                cycles += times * known.cycles
+            told = self.told(name)
+            if told is not None:
+                instructions += times * told.instructions
+                cycles += times * told.cycles
                 continue
             default = 0.0 if " " in name else UNKNOWN
             instructions += times * self.costs.instructions.get(name, default)
             cycles += times * self.costs.cycles.get(name, 1.5 * default)
         return instructions, cycles
 
-    def line(self, name: str) -> Lines | None:
-        """What the text of a routine tells of a name of ``Work``."""
-        routine = name.partition(" ")[0]
-        return None if (routine, None) not in INSTRUCTIONS else self.lines(routine).get(name)
+    def doubt(self, work: Work) -> float | None:
+        """By how much the cycles of such a kernel are usually off; None if it calls assembly that was not measured."""
+        called = (name for name in work.written if (name, None) in INSTRUCTIONS)
+        routines = (name for name in called if find_instruction(name, self.target).naked)
+        known = all(name in self.costs.instructions or self.told(name) for name in routines)
+        return self.costs.doubts.get(work.kind, 0.0) if known else None
 
-    def lines(self, routine: str) -> dict[str, Lines]:
-        return of_routine(find_instruction(routine, self.target))
+    def told(self, name: str) -> Lines | None:
+        """What the text of a routine tells of a name of ``Work``; None of another name, or if it does not tell."""
+        routine = name.partition(" ")[0]
+        if (routine, None) not in INSTRUCTIONS:
+            return None
+        lines = of_routine(find_instruction(routine, self.target))
+        return lines.get(name, NOTHING) if lines else None
 
     def code(self, work: Work) -> float:
         """The bytes of a kernel, without those of the routines that it shares with others."""
@@ -80,7 +90,7 @@ class Known:
     def routine(self, name: str) -> float:
         """The bytes of a routine that is a function of its own."""
         known = self.costs.routines.get(name)
-        return bytes_by_text(find_instruction(name, self.target)) if known is None else known
+        return self.costs.code[LINE] * line_count(find_instruction(name, self.target)) if known is None else known
 
     def routines(self, works: Iterable[Work]) -> set[str]:
         """The routines that kernels share."""

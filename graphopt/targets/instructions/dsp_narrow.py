@@ -94,7 +94,7 @@ Sums of products of widened elements x and wide weights w, channel by channel ov
                 "w": Span(f"{4 * turn.stream} * channels"),
                 "y": Span("channels", ((f"{turn.pixels} * turns", str(turn.step)),)),
             },
-            loops={"1": "channels", "2": "channels * turns"},
+            counts={"1": "channels", "2": "channels * turns"},
         )
     )
     portable.on("dsp", assembly_of(turn), guard=GUARD, naked=True)

@@ -30,6 +30,14 @@ COPY_COLUMNS = instruction(
             "target": Span("size", (("columns", "target_step"),)),
             "source": Span("size", (("columns", "source_step"),)),
         },
+        counts={
+            "columns": "columns",
+            "bytes": "columns * size",
+            "long": "columns * (size > 16)",
+            "pieces": "columns * (size > 16) * ((size + 15) / 16)",
+            "single": "(size == 1) * (source_step == 1) * columns",
+            "scattered": "(size == 1) * (source_step == 1) * ((columns + 7) / 8)",
+        },
     )
 )
 

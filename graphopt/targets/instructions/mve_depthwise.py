@@ -99,7 +99,7 @@ Windows of {LANES} channels, in rows that are pitch apart: their products with t
                 "w": Span(f"{4 * taps.words}"),
                 "y": Span("channels", (("count", "y_advance"),)),
             },
-            loops={"1": "(count + 1) / 2"},
+            counts={"1": "(count + 1) / 2"},
         )
     )
     portable.on("mve", "\n".join(assembly_of(taps)), guard=GUARD, naked=True)

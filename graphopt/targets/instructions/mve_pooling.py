@@ -17,6 +17,21 @@ WINDOW = {"pitch": "int32", "step": "int32", "rows": "int32", "columns": "int32"
 READ = Span("channels", (("rows", "pitch"), ("columns", "step")))
 
 
+WORD = 4
+"""Channels that the DSP extension sums at once, by four columns in a turn; those that are left go one by one."""
+
+
+def counts(turns: str, name: str) -> dict[str, str]:
+    """What costs are linear in, where so many turns go over channels."""
+    return {name: turns, f"rows of {name}": f"{turns} * rows", f"columns of {name}": f"{turns} * rows * columns"}
+
+
+def counts_of_words() -> dict[str, str]:
+    """The same with the DSP extension."""
+    fours = {"fours": f"channels / {WORD} * rows * (columns / 4)"}
+    return counts(f"channels / {WORD}", "words") | counts(f"(channels % {WORD})", "channels left") | fours
+
+
 def meant_sum(windows: Array, start: int, numbers: Array) -> Array:
     """Of windows [..., pixels, channels]."""
     acc = windows.astype(np.int64).sum(axis=-2) + start << UP
@@ -57,6 +72,7 @@ Sums of each channel over rows that are pitch apart, and columns that are step a
    and are scaled to 8 bits, 256 times.""",
         lanes=8,
         spans={"x": READ, "y": Span("channels"), "numbers": Span("12")},
+        counts=counts("((channels + 7) / 8)", "vectors") | counts_of_words(),
     )
 )
 
@@ -133,6 +149,7 @@ LARGEST_OF_WINDOW = instruction(
         comment="The largest element of each channel, of rows that are pitch apart and columns that are step apart.",
         lanes=16,
         spans={"x": READ, "y": Span("channels")},
+        counts=counts("((channels + 15) / 16)", "vectors"),
     )
 )
 

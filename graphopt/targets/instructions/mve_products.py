@@ -24,6 +24,8 @@ from graphopt.targets.instructions.mve import (
 )
 
 BLOCK = 16
+UNROLLED = 4
+"""Blocks in a turn of the loop over them; the first turn begins within where there are not so many."""
 WORD = 4
 """Weights of a channel are filled up to words, for what stands behind them."""
 
@@ -119,8 +121,19 @@ def routine(name: str, several: bool, scales: bool, comment: str) -> Instruction
                 "w": Span(f"4 * ({words})"),
                 "y": Span(f"{size} * channels", (("pixels", f"{size} * y_step"),) * several),
             },
+            counts=counts(several),
         )
     )
+
+
+def counts(several: bool) -> dict[str, str]:
+    """What costs are linear in: a turn is of four channels, and has whole blocks, and what is left of the depth."""
+    windows = "pixels / 2 * " if several else ""
+    turns = f"{windows}((channels + {LANES - 1}) / {LANES})"
+    found = {"turns": turns, "blocks": f"{turns} * (depth / {BLOCK})"}
+    found["left"] = f"{turns} * ((depth % {BLOCK} + {BLOCK - 1}) / {BLOCK})"
+    found["unrolled"] = f"{turns} * ((depth / {BLOCK} + {UNROLLED - 1}) / {UNROLLED})"
+    return found | ({"windows": "pixels / 2"} if several else {})
 
 
 SUMMED = "Sums of products of elements x and packed weights w, for all channels, four at a time"
@@ -144,8 +157,6 @@ elements are left and the step of their weights; the channels to do; and what st
 windows with their step, results with theirs."""
 FRAME = 52
 ARGUMENTS = SAVED_BYTES + FRAME
-UNROLLED = 4
-"""Blocks in a turn; the first turn begins within where there are not so many."""
 
 
 def entry(several: bool, scales: bool) -> list[str]:

@@ -65,7 +65,7 @@ Tiles of {tile.pixels} pixels, step apart, of windows in rows that are pitch apa
                 "taps": Span(str(4 * (tile.taps + 4))),
                 "y": Span("1", (("count", "y_advance"), (str(tile.pixels), "step"))),
             },
-            loops={"1": "count", "3": f"{tile.pixels} * count"},
+            counts={"1": "count", "3": f"{tile.pixels} * count"},
         )
     )
     portable.on("armv7-m", armv7m_assembly(tile), guard=armv7m.GUARD, naked=True)

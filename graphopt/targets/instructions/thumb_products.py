@@ -104,8 +104,20 @@ def routine(name: str, several: bool, scales: bool, by_element: bool) -> Instruc
                 "w": Span(f"4 * ({words})"),
                 "y": Span(f"{size} * channels", (("pixels", f"{size} * y_step"),) * several),
             },
+            counts=counts(several, by_element),
         )
     )
+
+
+def counts(several: bool, by_element: bool) -> dict[str, str]:
+    """What costs are linear in: ARMv7-M does two windows at a time, or two groups of channels of one."""
+    windows = ("pixels / 2 * " if by_element else "pixels * ") if several else ""
+    together = LANES * (2 if by_element and not several else 1)
+    turns = f"{windows}((channels + {together - 1}) / {together})"
+    found = {"turns": turns, "blocks": f"{turns} * ((depth + {UNROLLED - 1}) / {UNROLLED})"}
+    found |= {"elements": f"{turns} * depth", "results": f"{windows}channels"}
+    found |= {"windows": windows.removesuffix(" * ")} if several else {}
+    return found | ({"groups": f"(channels + {LANES - 1}) / {LANES}"} if together > LANES else {})
 
 
 def routines(by_element: bool) -> Routines:
