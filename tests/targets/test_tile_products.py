@@ -25,6 +25,7 @@ from graphopt.passes import Fuse
 from graphopt.rewrite import Decline
 from graphopt.targets import get_target
 from graphopt.targets.gathering import Lowering
+from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, SIDE
 from graphopt.targets.kernels import KERNEL_RULES, Kernel, Task
 from graphopt.targets.kernels.products import conv_by_products
 from graphopt.targets.kernels.tile_products import conv_by_tiles
@@ -248,6 +249,15 @@ def test_where_ram_has_no_room_for_tiles_the_kernels_are_the_usual_ones() -> Non
     kernels = [[row["rule"] for row in program.manifest["kernels"]] for program in (ample, short)]
     assert ["tiles" in rule for rule in kernels[0]] == [False, True, False]
     assert not any("tiles" in rule or "gathered" in rule for rule in kernels[1])
+
+
+def test_what_is_transformed_has_16_bits() -> None:
+    """Whatever elements and weights of 8 bits are: each place is a sum with the signs of its own."""
+    for matrix, columns, most in ((INPUT, SIDE, 4 * 128), (DOUBLED, 3, 9 * 128)):
+        signs = np.sign(np.einsum("ai,bj->abij", matrix, matrix)).reshape(PLACES, columns, columns)
+        for extreme in (np.where(signs > 0, 127, -128), np.where(signs > 0, -128, 127)):
+            found = np.einsum("ai,pij,bj->pab", matrix, extreme, matrix)
+            assert np.abs(found).max() <= most < 1 << 15
 
 
 REASONS: dict[str, Callable[[np.random.Generator], Layer]] = {
