@@ -24,8 +24,9 @@ from graphopt.ops import Add, ConvInteger, Lookup
 from graphopt.passes import Fuse
 from graphopt.rewrite import Decline
 from graphopt.targets import get_target
+from graphopt.targets.costs import read_costs
 from graphopt.targets.gathering import Lowering
-from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, SIDE
+from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, ROUTINES, SIDE, SPREAD
 from graphopt.targets.kernels import KERNEL_RULES, Kernel, Task
 from graphopt.targets.kernels.products import conv_by_products
 from graphopt.targets.kernels.tile_products import conv_by_tiles
@@ -309,3 +310,11 @@ def test_the_weights_of_tiles_are_bought_for_speed_alone() -> None:
         for optimize in ("size", "balanced", "speed")
     }
     assert chosen == {"size": False, "balanced": False, "speed": True}
+
+
+def test_what_tiles_cost_is_known() -> None:
+    """What is not known would count as next to nothing, and be chosen everywhere."""
+    costs = read_costs("dsp")
+    assert costs is not None
+    for name in (SPREAD.name, *(routine.name for routine in ROUTINES.values())):
+        assert all(name in part for part in (costs.instructions, costs.cycles, costs.routines))
