@@ -20,10 +20,10 @@ from targets.test_rows import added, closed, least
 
 import graphopt
 from graphopt.ir import Graph, Value, arg, constant
-from graphopt.ops import Add, ConvInteger, Lookup
+from graphopt.ops import Add, Concat, ConvInteger, Lookup, Slice
 from graphopt.passes import Fuse
 from graphopt.rewrite import Decline
-from graphopt.targets import get_target
+from graphopt.targets import get_target, lowering
 from graphopt.targets.costs import read_costs
 from graphopt.targets.gathering import Lowering
 from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, ROUTINES, SIDE, SPREAD
@@ -250,6 +250,21 @@ def test_where_ram_has_no_room_for_tiles_the_kernels_are_the_usual_ones() -> Non
     kernels = [[row["rule"] for row in program.manifest["kernels"]] for program in (ample, short)]
     assert ["tiles" in rule for rule in kernels[0]] == [False, True, False]
     assert not any("tiles" in rule or "gathered" in rule for rule in kernels[1])
+
+
+@pytest.mark.usefixtures("always")
+def test_parts_of_larger_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels that are read and written where a larger value has them, though copies would take less memory."""
+    monkeypatch.setattr(lowering, "least_of", lambda first, *others: first)
+    x = arg("x", "int8", (1, 3, 5, 9))
+    y = plain_conv(x, 16, 1, 1, (0,) * 4, depthwise=False)
+    parts = [Slice(axis=1, start=start, stop=start + 8)(y) for start in (0, 8)]
+    made = [plain_conv(p, out, 3, 1, (1,) * 4, depthwise=False) for p, out in zip(parts, (8, 12), strict=True)]
+    graph = Fuse()(Graph((x,), (plain_conv(Concat(axis=1)(*made), 2, 1, 1, (0,) * 4, depthwise=False),)))
+    program = check_program(graph, M4)
+    kernels = [row["kernel"] for row in program.manifest["kernels"]]
+    assert len(kernels) == 4 and sum(kernel.startswith(KERNEL) for kernel in kernels) == 2
+    assert run_tagged(graph, M4, tmp_path) == ""
 
 
 def test_what_is_transformed_has_16_bits() -> None:
