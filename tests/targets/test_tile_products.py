@@ -286,7 +286,8 @@ REASONS: dict[str, Callable[[np.random.Generator], Layer]] = {
 
 @pytest.mark.parametrize("why", REASONS)
 def test_what_tiles_decline(why: str) -> None:
-    assert why in declined(Fuse()(Graph(*[(value,) for value in REASONS[why](np.random.default_rng(0))])))
+    x, y = REASONS[why](np.random.default_rng(0))
+    assert why in declined(Fuse()(Graph((x,), (y,))))
 
 
 def declined(graph: Graph) -> str:

@@ -21,7 +21,6 @@ from tvm import tirx
 from graphopt.ir import Array
 from graphopt.ops import Conv, Window
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, RESULT, SIDE, STEP
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.strip_conv import Tiling, copy_cost, direct_cost, tiles_cost
@@ -33,8 +32,14 @@ from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop, when
 from graphopt.targets.weights import Storage, expect_whole
 
-WEIGHT = np.array(DOUBLED) / 2
+INPUT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+"""B^T."""
+WEIGHT = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 """G."""
+RESULT = ((1, 1, 1, 0), (0, 1, -1, -1))
+"""A^T."""
+SIDE, STEP, PLACES = 4, 2, 16
+"""Of a tile: the inputs along an axis, the results along it, and the products."""
 LINE = 16
 """The elements of a line of the cache."""
 ROOM = 3 << 18
