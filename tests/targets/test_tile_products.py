@@ -20,11 +20,13 @@ from targets.test_rows import added, closed, least
 
 import graphopt
 from graphopt.ir import Graph, Value, arg, constant
-from graphopt.ops import Add, ConvInteger, Lookup
+from graphopt.ops import Add, Concat, ConvInteger, Lookup, Slice
 from graphopt.passes import Fuse
 from graphopt.rewrite import Decline
-from graphopt.targets import get_target
+from graphopt.targets import get_target, lowering
+from graphopt.targets.costs import read_costs
 from graphopt.targets.gathering import Lowering
+from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, ROUTINES, SIDE, SPREAD
 from graphopt.targets.kernels import KERNEL_RULES, Kernel, Task
 from graphopt.targets.kernels.products import conv_by_products
 from graphopt.targets.kernels.tile_products import conv_by_tiles
@@ -250,6 +252,30 @@ def test_where_ram_has_no_room_for_tiles_the_kernels_are_the_usual_ones() -> Non
     assert not any("tiles" in rule or "gathered" in rule for rule in kernels[1])
 
 
+@pytest.mark.usefixtures("always")
+def test_parts_of_larger_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels that are read and written where a larger value has them, though copies would take less memory."""
+    monkeypatch.setattr(lowering, "least_of", lambda first, *others: first)
+    x = arg("x", "int8", (1, 3, 5, 9))
+    y = plain_conv(x, 16, 1, 1, (0,) * 4, depthwise=False)
+    parts = [Slice(axis=1, start=start, stop=start + 8)(y) for start in (0, 8)]
+    made = [plain_conv(p, out, 3, 1, (1,) * 4, depthwise=False) for p, out in zip(parts, (8, 12), strict=True)]
+    graph = Fuse()(Graph((x,), (plain_conv(Concat(axis=1)(*made), 2, 1, 1, (0,) * 4, depthwise=False),)))
+    program = check_program(graph, M4)
+    kernels = [row["kernel"] for row in program.manifest["kernels"]]
+    assert len(kernels) == 4 and sum(kernel.startswith(KERNEL) for kernel in kernels) == 2
+    assert run_tagged(graph, M4, tmp_path) == ""
+
+
+def test_what_is_transformed_has_16_bits() -> None:
+    """Whatever elements and weights of 8 bits are: each place is a sum with the signs of its own."""
+    for matrix, columns, most in ((INPUT, SIDE, 4 * 128), (DOUBLED, 3, 9 * 128)):
+        signs = np.sign(np.einsum("ai,bj->abij", matrix, matrix)).reshape(PLACES, columns, columns)
+        for extreme in (np.where(signs > 0, 127, -128), np.where(signs > 0, -128, 127)):
+            found = np.einsum("ai,pij,bj->pab", matrix, extreme, matrix)
+            assert np.abs(found).max() <= most < 1 << 15
+
+
 REASONS: dict[str, Callable[[np.random.Generator], Layer]] = {
     "windows of 3x3": lambda rng: conv(rng, (1, 8, 6, 6), 4, (3, 3), strides=(2, 2)),
     "fewer than 4 pixels": lambda rng: conv(rng, (1, 8, 6, 5), 4, (3, 3)),
@@ -260,7 +286,8 @@ REASONS: dict[str, Callable[[np.random.Generator], Layer]] = {
 
 @pytest.mark.parametrize("why", REASONS)
 def test_what_tiles_decline(why: str) -> None:
-    assert why in declined(Fuse()(Graph(*[(value,) for value in REASONS[why](np.random.default_rng(0))])))
+    x, y = REASONS[why](np.random.default_rng(0))
+    assert why in declined(Fuse()(Graph((x,), (y,))))
 
 
 def declined(graph: Graph) -> str:
@@ -299,3 +326,11 @@ def test_the_weights_of_tiles_are_bought_for_speed_alone() -> None:
         for optimize in ("size", "balanced", "speed")
     }
     assert chosen == {"size": False, "balanced": False, "speed": True}
+
+
+def test_what_tiles_cost_is_known() -> None:
+    """What is not known would count as next to nothing, and be chosen everywhere."""
+    costs = read_costs("dsp")
+    assert costs is not None
+    for name in (SPREAD.name, *(routine.name for routine in ROUTINES.values())):
+        assert all(name in part for part in (costs.instructions, costs.cycles, costs.routines))
