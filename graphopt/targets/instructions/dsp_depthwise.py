@@ -7,7 +7,7 @@ below it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -230,13 +230,13 @@ def twin(tile: Tile) -> str:
 
 
 def assembly_of(tile: Tile) -> str:
-    sums = REGISTERS[: tile.pixels]
+    sums, shift = REGISTERS[: tile.pixels], NUMBERS[2] if tile.shift is None else tile.shift
     lines = [
         *entry(tile.rows, 1),
         f"ldr {sums[-1]}, [r1], #4",  # the bias, from which all sums start
         *row_of_taps(tile, sums, sums[-1]),
         *(line for _ in range(1, tile.rows) for line in row_of_taps(tile, sums)),
-        *ending(1 + tile.taps, sums, scaled, tile.shift),
+        *ending(1 + tile.taps, sums, lambda one: scaled(one, *NUMBERS[:2], shift), NUMBERS[: tile.scaling]),
     ]
     return "\n".join(lines)
 
@@ -302,19 +302,17 @@ def load(registers: list[str], pointer: str, writes_back: str) -> str:
     return f"ldr {registers[0]}, [{pointer}], #4" if writes_back else f"ldr {registers[0]}, [{pointer}]"
 
 
-Shift = str | int
-"""A register, or a number."""
+NUMBERS = "r7", "r8", "r9"
+"""Multiplier, addend and shift of a channel, where they are read from its taps."""
 
 
-def ending(
-    words: int, sums: list[str], scale: Callable[[str, str, str, Shift], list[str]], shift: int | None = None
-) -> list[str]:
+def ending(words: int, sums: list[str], scale: Callable[[str], list[str]], numbers: Sequence[str]) -> list[str]:
     """Scale the sums, store them, and go to the next tile, whose taps begin so many words before, or end.
 
-    No sum is above r6.
+    No sum is above r6. What scales them has ``numbers``, the first of ``NUMBERS``.
     """
-    lines = [f"ldm r1, {{r7-r{9 if shift is None else 8}}}", f"sub r1, r1, #{4 * words}"]
-    lines += [line for one in sums for line in scale(one, "r7", "r8", "r9" if shift is None else shift)]
+    lines = [f"ldm r1, {{{', '.join(numbers)}}}", f"sub r1, r1, #{4 * words}"]
+    lines += [line for one in sums for line in scale(one)]
     lines += ["ldm sp, {r8-r12}"]  # result, step, advance, end, back
     base = "r8"
     for pixel, one in enumerate(sums):

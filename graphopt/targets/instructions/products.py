@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from textwrap import indent
 
 import numpy as np
 
@@ -267,7 +268,7 @@ def bare_routine(scaled: bool) -> Instruction:
             sums[c] = (uint32_t)w[c];
         }}
         for (int32_t i = 0; i < blocks; ++i) {{
-    {EXPANDED.format(x="x", at="0").replace(chr(10), chr(10) + "    ").rstrip(" ")}\
+{indent(EXPANDED.format(x="x", at="0"), "    ")}\
             const int32_t a = target[0], b = target[1];
             for (int32_t c = 0; c < {CHANNELS_OF_ROW}; ++c) {{
 """

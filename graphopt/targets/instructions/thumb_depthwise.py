@@ -12,7 +12,7 @@ from functools import cache
 from graphopt.targets.instructions import armv6m_products as armv6m
 from graphopt.targets.instructions import armv7m_products as armv7m
 from graphopt.targets.instructions.base import Instruction, Span, instruction
-from graphopt.targets.instructions.dsp_depthwise import REGISTERS, ending, entry, load, meant
+from graphopt.targets.instructions.dsp_depthwise import NUMBERS, REGISTERS, ending, entry, load, meant
 
 MOST_TAPS = 49
 """Taps are written out, and on ARMv6-M the branch back reaches over so many."""
@@ -111,11 +111,11 @@ def armv7m_assembly(tile: Tile) -> str:
                 lines += [f"ldrb {element}, [r0, #{place}]"] if found else []
                 lines += [f"mla {total}, {element}, {weight}, {total}" for total, weight in found]
         lines += ["add r0, r0, lr"]
-    return "\n".join([*lines, *ending(1 + tile.taps, sums, scaled_on_armv7m)])
+    return "\n".join([*lines, *ending(1 + tile.taps, sums, scaled_on_armv7m, NUMBERS)])
 
 
-def scaled_on_armv7m(total: str, multiplier: str, addend: str, shift: str) -> list[str]:
-    return armv7m.scaled(total, "r10", total, (multiplier, addend, shift))
+def scaled_on_armv7m(total: str) -> list[str]:
+    return armv7m.scaled(total, "r10", total, NUMBERS)
 
 
 SUMS = ["r2", "r5", "r6", "r7", "r8"]

@@ -114,6 +114,8 @@ SHIFTS = 8, 12, 16
 """To one of which those of all channels are brought, so that layers share routines."""
 MOST_UP = 8
 """By so many bits weights of 8 bits may be shifted up, in 16 bits."""
+MOST_SHIFTED = 1 << 29
+"""Of a sum that is shifted up: on the way to it, sums with the zero point in them are up to three times as large."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def brought_to(
     """The numbers of one channel, whose shift is ``given``; None where it has none."""
     up, down = max(0, shift - given), max(0, given - shift)
     smaller = (multiplier + (1 << down >> 1)) >> down
-    if up > MOST_UP or max(-least, greatest) << up >= 1 << 31:
+    if up > MOST_UP or max(-least, greatest) << up >= MOST_SHIFTED:
         return None
     if down and not alike((multiplier, given + 32), (smaller, shift + 32), least, greatest):
         return None
