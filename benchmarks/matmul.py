@@ -82,6 +82,8 @@ SQUARE = {
 LAYERS = {
     "ViT, wide": Case((), 197, 192, 768, "constant"),
     "ViT, narrow": Case((), 197, 768, 192, "constant"),
+    "MiniLM of batch 4, wide": Case((), 256, 384, 1536, "constant"),
+    "MiniLM of batch 4, narrow": Case((), 256, 1536, 384, "constant"),
     "MiniLM, wide": Case((), 64, 384, 1536, "constant"),
     "MiniLM, narrow": Case((), 64, 1536, 384, "constant"),
     "four rows": Case((), 4, 384, 1536, "constant"),

@@ -28,13 +28,15 @@ def patches_as_rows(graph: Graph) -> Graph:
 
 
 def is_of_patches(node: Node) -> bool:
-    """Whether each element of the input is read once, by one group, in float32, with constant weights."""
+    """Whether patches of several elements are read once each, by one group, in float32, with constant weights."""
     x, w, b = node.inputs
     assert isinstance(node.op, Conv)
     if x.type.dtype != "float32" or w.constant is None or b.constant is None or node.op.group > 1:
         return False
     window = node.op.window(w.type)
-    whole = all(size % kernel == 0 for size, kernel in zip(x.type.static_shape[2:], window.kernel, strict=True))
+    whole = {*window.kernel} != {1} and all(
+        size % kernel == 0 for size, kernel in zip(x.type.static_shape[2:], window.kernel, strict=True)
+    )
     return whole and window.kernel == window.strides and not any(window.pads) and {*window.dilations} == {1}
 
 

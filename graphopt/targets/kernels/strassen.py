@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,8 @@ LINE = 16
 """Numbers in a line of a cache."""
 LEAST_ROWS = {4: 96, 8: 96, 16: 48}
 """By lanes: for fewer the sums of weights cost what they save."""
+LEAST_DEPTH = 128
+"""Below, loops of half of it cost what is saved to begin and to end."""
 
 
 @kernel_rule(Linear, isa="x86")
@@ -85,6 +87,8 @@ def linear_by_strassen(task: Task[Linear]) -> Kernel:
     least = LEAST_ROWS.get(task.target.lanes, 0)
     if form.rows < least:
         raise Decline(f"for {form.rows} rows, fewer than {least}, sums would cost what they save")
+    if depth < LEAST_DEPTH:
+        raise Decline(f"a depth of {depth} is less than {LEAST_DEPTH}: loops of half of it are too short")
     if rows % 2 and form.rows > rows:
         raise Decline(f"of matrices of {rows} rows a pair would have rows of two")
     tile = choose_product_tile(task.target, -(-form.rows // 2), form.columns // 2)
@@ -279,7 +283,8 @@ class Product:
     step: Step
     block: Expr
 
-    def stored(self, which: int, k: Expr, vector: int) -> Expr:
+    def stored(self, k: Expr, vector: int, which: int) -> Expr:
+        """A vector of stored weights."""
         place = self.strip.stored(which, self.block, k, vector * self.strip.product.lanes)
         return self.strip.frame.packed["weight"].load(place)
 
@@ -293,12 +298,12 @@ class Product:
             return
         with loop("k", 0, self.strip.product.half) as k:
             for v in range(self.strip.product.tile.vectors):
-                total = signed(self.step.weights, lambda which, v=v: self.stored(which, k, v))
+                total = signed(self.step.weights, partial(self.stored, k, v))
                 self.strip.frame.scratch["columns"].store(self.added(k, v), total)
 
     def column(self, k: Expr, vector: int) -> Expr:
         if alone(self.step.weights):
-            return self.stored(self.step.weights.index(1), k, vector)
+            return self.stored(k, vector, self.step.weights.index(1))
         return self.strip.frame.scratch["columns"].load(self.added(k, vector))
 
     def element(self, pair: Expr, k: Expr) -> Expr:
