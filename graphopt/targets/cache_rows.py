@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from graphopt.ops import Conv, ConvInteger
+from graphopt.ir import Value
+from graphopt.ops import Conv
 from graphopt.targets.gathering import Lowering
 from graphopt.targets.rows import Layer, Stream, row_bytes
 from graphopt.targets.streams import Choice, Part, added
@@ -24,13 +25,15 @@ HEIGHTS = (32, 16, 8, 4, 2, 1)
 
 def for_caches(whole: Lowering) -> list[Part]:
     """Streams one after the other, each of as many layers as may be in one."""
+    if not any(is_large(value) for node in whole.computing for value in node.results):
+        return []
     choice, parts, stop = Choice(whole), list[Part](), 0
     spans = sorted(choice.spans, key=lambda span: (span[0], -span[1]))
     for first, end in spans:
         layers = [layer for layer in choice.layers[first:end] if layer is not None]
         if first < stop or len(layers) > MOST_LAYERS or not all(map(is_light, layers)):
             continue
-        if min(layer.result.type.nbytes for layer in layers[:-1]) < CACHE:
+        if not all(is_large(layer.result) for layer in layers[:-1]):
             continue
         stream = next(fitting(layers), None)
         if stream is not None:
@@ -39,12 +42,17 @@ def for_caches(whole: Lowering) -> list[Part]:
     return parts
 
 
+def is_large(value: Value) -> bool:
+    """Whether the second cache does not hold a plane; products of bytes compute too much of what they read."""
+    return value.type.is_float and value.type.nbytes >= CACHE
+
+
 def is_light(layer: Layer) -> bool:
     """Whether a layer computes little of each element, and the same of some rows as of all."""
     anchor = layer.region.anchor
     if anchor is None:
         return True
-    if not isinstance(anchor.op, Conv | ConvInteger) or layer.region.tail is not None:
+    if not isinstance(anchor.op, Conv) or layer.region.tail is not None:
         return False
     channels, *window = anchor.inputs[1].type.static_shape[1:]
     return {*window} == {1} or channels == 1

@@ -19,11 +19,11 @@ def block(x: Value, expanded: int, channels: int, stride: int) -> Value:
     """An inverted residual block."""
     wide = conv(conv(x, expanded, 1, 1, (0,) * 4, False), expanded, 3, stride, (1,) * 4, depthwise=True)
     made = conv(wide, channels, 1, 1, (0,) * 4, False)
-    return Add()(x, made) if made.type == x.type and x.type.is_float else made
+    return Add()(x, made) if made.type == x.type else made
 
 
-def net(dtype: str) -> Graph:
-    x = arg("x", dtype, (1, 5, 23, 19))
+def net() -> Graph:
+    x = arg("x", "float32", (1, 5, 23, 19))
     y = conv(x, 8, 3, 1, (1,) * 4, False)
     for expanded, channels, stride in ((24, 8, 1), (40, 12, 2), (33, 12, 1)):
         y = block(y, expanded, channels, stride)
@@ -35,11 +35,10 @@ def compiled(graph: Graph, target: str, monkeypatch: pytest.MonkeyPatch, cache: 
     return graphopt.compile(graph, target)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
 @pytest.mark.parametrize("target", [NATIVE[-1], *in_long_runs(NATIVE[0], "aarch64", "armv7")])
-def test_rows_for_caches(target: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = net(dtype)
-    numbers = np.random.default_rng(0).integers(-100, 100, (1, 5, 23, 19)).astype(dtype)
+def test_rows_for_caches(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = net()
+    numbers = np.random.default_rng(0).standard_normal((1, 5, 23, 19), np.float32)
     whole, cut = (compiled(graph, target, monkeypatch, cache) for cache in (1 << 20, 1 << 12))
     np.testing.assert_array_equal(whole.run(numbers), cut.run(numbers))
     assert cut.manifest["workspace_bytes"] < whole.manifest["workspace_bytes"]
