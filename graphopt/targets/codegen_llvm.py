@@ -55,7 +55,11 @@ def compile_object(kernels: Mapping[str, Built], target: Target) -> bytes:
         transform.CommonSubexprElim(),
     ]
     module = tvm.ir.transform.Sequential(before)(module)
-    module = tvm.IRModule({var: bare(var.name_hint, f) for var, f in module.functions.items()}, attrs=module.attrs)
+    functions = {
+        var: bare(var.name_hint, function, apart=not kernels[var.name_hint].overlapping)
+        for var, function in module.functions.items()
+    }
+    module = tvm.IRModule(functions, attrs=module.attrs)
     module = tvm.ir.transform.Sequential([transform.LowerIntrin()])(module)
     built = tvm.get_global_func("target.build.llvm")(module, llvm)
     with tempfile.TemporaryDirectory() as folder:
@@ -64,8 +68,8 @@ def compile_object(kernels: Mapping[str, Built], target: Target) -> bytes:
         return path.read_bytes()
 
 
-def bare(name: str, function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with raw pointers for parameters, under the C calling convention."""
+def bare(name: str, function: tirx.PrimFunc, apart: bool) -> tirx.PrimFunc:
+    """The function by C's calling convention, with raw pointers for parameters, to memory that is ``apart`` or not."""
     pointers, declarations = [], []
     for buffer in function.params:
         pointer = tvm.ir.Var(buffer.name, tvm.ir.PointerType(buffer.ty.dtype, "global"))
@@ -74,4 +78,4 @@ def bare(name: str, function: tirx.PrimFunc) -> tirx.PrimFunc:
     zero = tirx.IntImm("int32", 0)
     body = tirx.SeqStmt([*declarations, function.body, tirx.stmt.Return(zero)])
     made = tirx.PrimFunc(pointers, body, tvm.ir.PrimType("int32"), attrs=function.attrs)
-    return made.with_attr("calling_conv", 0).with_attr("tirx.noalias", True).with_attr("global_symbol", name)
+    return made.with_attr("calling_conv", 0).with_attr("tirx.noalias", apart).with_attr("global_symbol", name)

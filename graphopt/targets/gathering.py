@@ -305,7 +305,8 @@ class Lowering:
         rows = range(turn.first[place], turn.made[place].start)
         if place == len(stream.layers) - 1 or not distance or not rows:
             return
-        built = rows_mover(value.type.dtype, distance * row_bytes(value), len(rows) * row_bytes(value))
+        lanes = self.target.lanes if self.target.codegen == "llvm" else 1
+        built = rows_mover(value.type.dtype, distance * row_bytes(value), len(rows) * row_bytes(value), lanes)
         old = self.piece(stream, stream.turns[count - 1], value, rows)
         new = self.piece(stream, turn, value, rows)
         how = Chosen("rows that are held on", "", "", ())

@@ -10,6 +10,7 @@ from itertools import chain
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, Value, verify
 from graphopt.targets.absorb import absorb_moves
+from graphopt.targets.cache_rows import for_caches
 from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.choice import chosen_kernels
 from graphopt.targets.costs import costs_of
@@ -60,6 +61,7 @@ def for_llvm(graph: Graph, target: Target, options: PortOptions) -> Lowered:
 
     What is written early to where it is read late keeps a larger buffer from then on. So of each buffer that waits for
     more of its parts in the fullest step, the first part is copied instead, or else all are, as long as that helps.
+    Then planes that are too large for caches go by rows.
     """
     best, apart = Lowering(graph, target, options), list[Value]()
     lowered = best.run()
@@ -72,7 +74,8 @@ def for_llvm(graph: Graph, target: Target, options: PortOptions) -> Lowered:
                 break
         else:
             break
-    return lowered
+    streams = for_caches(best)
+    return least_of(lowered, with_streams(best, streams)) if streams else lowered
 
 
 def for_c(graph: Graph, target: Target, options: PortOptions, ram: int | None) -> Lowered:

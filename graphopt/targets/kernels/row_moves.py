@@ -18,8 +18,8 @@ WIDE = ("int32", "int16", "int8")
 
 
 @cache
-def rows_mover(dtype: str, distance: int, nbytes: int) -> Built:
-    """A function that moves so many bytes of elements of a dtype by a distance, to lower addresses."""
+def rows_mover(dtype: str, distance: int, nbytes: int, lanes: int = 1) -> Built:
+    """A function that moves so many bytes of elements of a dtype by a distance, to lower addresses; in vectors."""
     fitting = [w for w in WIDE if distance % np.dtype(w).itemsize == nbytes % np.dtype(w).itemsize == 0]
     wide = dtype if np.dtype(dtype).itemsize >= 4 else fitting[0]
     size = nbytes // np.dtype(wide).itemsize
@@ -28,11 +28,13 @@ def rows_mover(dtype: str, distance: int, nbytes: int) -> Built:
             builder.func_name("kernel")
             builder.func_attr({"tirx.noalias": True})
             x, y = (Tensor(builder.arg(n, builder.buffer((size,), wide)), wide, (size,), (1,)) for n in ("x0", "y"))
-            for start, count, several in runs(size, AT_ONCE):
+            for start, count, several in runs(size, AT_ONCE * lanes):
+                width = lanes if several == AT_ONCE * lanes else 1
                 with loop("i", 0, count) as i:
-                    held = Locals("held", several, wide)
-                    for k in range(several):
-                        held[k] = x.load(Point((start + i * several + k,)))
-                    for k in range(several):
-                        y.store(Point((start + i * several + k,)), held[k])
+                    places = [Point((start + i * several + k,), 0, width) for k in range(0, several, width)]
+                    held = Locals("held", len(places), wide, width)
+                    for k, place in enumerate(places):
+                        held[k] = x.load(place)
+                    for k, place in enumerate(places):
+                        y.store(place, held[k])
         return Built("move_rows", b.get(), (), overlapping=frozenset(["x0", "y"]))

@@ -187,19 +187,17 @@ def turning_loops(out: Tensor, across: int, last: int, rows: int) -> Iterator[Ca
         yield at
 
 
-def fill(out: Tensor, value: Expr, target: Target) -> None:
-    """All elements set to one."""
-    buffer_free = raw(out)
-    view = merging(merged_axes(buffer_free))
-    seen = view(buffer_free)
-    lanes = lanes_of(target, seen.dtype) if seen.strides[-1] == 1 else 1
+def fill(out: Tensor, number: float, target: Target) -> None:
+    """All elements set to one number."""
+    stored = raw(out)
+    seen = merging(merged_axes(stored))(stored)
+    value, lanes = tirx.const(number, seen.dtype), lanes_of(target, seen.dtype) if seen.strides[-1] == 1 else 1
     with ExitStack() as loops:
         index = [loops.enter_context(loop(f"i{a}", 0, size)) for a, size in enumerate(seen.shape[:-1])]
         for segment in channel_segments(seen.shape[-1], lanes, 1):
             with loop("block", 0, segment.blocks) as block:
                 at = Point((*index, segment.start + block * segment.lanes), len(index), segment.lanes)
-                number = tirx.const(value, seen.dtype)
-                seen.store(at, number if segment.lanes == 1 else tirx.Broadcast(number, segment.lanes))
+                seen.store(at, value if segment.lanes == 1 else tirx.Broadcast(value, segment.lanes))
 
 
 def order_of(out: Tensor) -> list[int]:

@@ -199,7 +199,7 @@ def copies_of_runs(task: Task[Gather]) -> Kernel:
     if indices is None or indices.ndim != 1:
         raise Decline("its positions are no list that is known")
     size = xv.type.static_shape[axis]
-    places = [int(i) for i in np.where(indices < 0, indices + size, indices)]
+    places = [int(i) for i in np.clip(np.where(indices < 0, indices + size, indices), 0, size - 1)]
     runs = list(runs_of(places))
     if len(runs) > MOST_RUNS:
         raise Decline(f"its positions are {len(runs)} runs")
