@@ -140,11 +140,18 @@ def instrumented(files: Mapping[str, bytes], manifest: Mapping[str, Any], parts:
         options = ["-O2", "-shared", "-fPIC", "-Wl,-Bsymbolic", "@wraps", *(f"{name}{suffix}" for suffix in SOURCES)]
         compiler = require(toolchain.compiler, toolchain.package)
         run_tool([compiler, *toolchain.flags, *options, "-lm", "-o", "profile.so"], folder)
-        loaded = ctypes.CDLL(str(folder / "profile.so"))
+        with opened(folder / "profile.so") as library:
+            yield library[f"{name}_profile"]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[ctypes.CDLL]:
+    """A library in this process, for a while."""
+    library = ctypes.CDLL(str(path))
     try:
-        yield loaded[f"{name}_profile"]
+        yield library
     finally:
-        _ctypes.dlclose(loaded._handle)
+        _ctypes.dlclose(library._handle)
 
 
 def not_here(target: str, runner: str) -> InvalidInput:

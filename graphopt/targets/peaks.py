@@ -21,6 +21,7 @@ from tvm.script.ir_builder import tirx as builder
 from graphopt.ir import Array
 from graphopt.runtime.buffers import address, aligned
 from graphopt.runtime.build import require, run_tool
+from graphopt.runtime.profile import opened
 from graphopt.targets.codegen_llvm import compile_object
 from graphopt.targets.instructions.vectors import word_in_lanes
 from graphopt.targets.kernels import Built
@@ -61,9 +62,10 @@ def measured_peaks(target: Target) -> tuple[Peak, ...]:
         (folder / "peaks.o").write_bytes(compile_object(built, target))
         compiler = require(target.toolchain.compiler, target.toolchain.package)
         run_tool([compiler, *target.toolchain.flags, "-shared", "peaks.o", "-o", "peaks.so"], folder)
-        library = ctypes.CDLL(str(folder / "peaks.so"))
+        with opened(folder / "peaks.so") as library:
+            times = {name: seconds(library[name], target, word) for name, (_, word) in kinds.items()}
     macs = TURNS * DEPTH * PIXELS * vectors(target) * target.lanes
-    found = {name: macs * word.size / seconds(library[name], target, word) for name, (_, word) in kinds.items()}
+    found = {name: macs * word.size / times[name] for name, (_, word) in kinds.items()}
     return tuple(Peak(name, instruction, found[name]) for name, (instruction, _) in kinds.items())
 
 

@@ -74,10 +74,9 @@ class InsertQuantization(QuantizationOptions, name="insert-quantization", contra
 
     The options are ``weights``: int8, int4, int4-grouped or binary; ``activations``: int8, int16 or binary (layers with
     binary weights then read signs); ``per_channel`` scales of weights; the ``observer`` of ranges (minmax, percentile,
-    mse, entropy); ``overrides``, from patterns of node names to widths, see ``Scheme``; and ``layer_inputs``: with int8,
-    layers with weights read 8 bits of an activation that has 16, so that their products are as fast as elsewhere.
-    ``calibration`` are batches of the graph's inputs: each is a mapping by input name, or a single array. On the command
-    line, --calibration gives them.
+    mse, entropy); ``overrides``, from patterns of node names to widths, see ``Scheme``; and ``layer_inputs``: any, or
+    int8, with which layers that have weights read 8 bits of activations of 16. ``calibration`` are batches of the
+    graph's inputs: each is a mapping by input name, or a single array. On the command line, --calibration gives them.
     """
 
     def run(self, graph: Graph, context: Context) -> Graph:
