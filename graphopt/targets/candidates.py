@@ -21,8 +21,8 @@ class Candidate:
 
     One run takes so many ``instructions``, and ``cycles`` of the proxy. ``parts`` are the bytes of flash that it needs,
     by what they are: its code, routines, constants. Other layers that need the same part share it. ``scratch`` are the
-    bytes of RAM that it needs for itself. ``doubt`` is by how much cycles of such a kernel are usually off; None if it
-    calls a routine in assembly that was never measured.
+    bytes of RAM that it needs for itself. ``doubt`` is by how much cycles of kernels of its ``kind`` may be off; None if
+    it calls a routine in assembly that was never measured.
     """
 
     rule: str
@@ -30,6 +30,7 @@ class Candidate:
     cycles: float
     scratch: int
     parts: Mapping[str, float] = field(default_factory=dict)
+    kind: str = ""
     doubt: float | None = 0.0
 
     @property
@@ -69,7 +70,7 @@ def candidate_of(task: Task[Op], choice: RuleChoice[Kernel], known: Known) -> Ca
     parts |= {f"routine {name}": known.routine(name) for name in known.routines([work])}
     parts |= {f"constant {digest_of(data)}": float(data.nbytes) for _, data in built.constants}
     scratch = sum(one.nbytes for one in kernel.scratch.values())
-    return Candidate(choice.rule, instructions, cycles, scratch, parts, known.doubt(work))
+    return Candidate(choice.rule, instructions, cycles, scratch, parts, work.kind, known.doubt(work))
 
 
 def digest_of(data: Array) -> str:

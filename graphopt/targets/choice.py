@@ -6,7 +6,8 @@
 
 All under the ``ram`` and the ``flash`` of the target. Cycles of a layer that differ by less than the model can tell
 count as equal: "balanced" then takes the rule that is usual, "speed" the kernel of fewer instructions, and of as many
-the usual one. A kernel that is not usual counts with the cycles that it may take more than the model says.
+the usual one. A kernel of another kind than the usual counts with what it may take more than the model says: kernels
+of one kind are off alike.
 """
 
 from __future__ import annotations
@@ -109,8 +110,8 @@ def flash_left(lowering: Lowering, known: Known) -> float | None:
 
 
 def surely(layer: Sequence[Candidate], figure: str) -> list[float]:
-    """The cycles or instructions of candidates, of others than the usual with what the model may be off."""
-    doubts = [0.0, *(one.doubt or 0.0 for one in layer[1:])]
+    """The cycles or instructions of candidates, with what the model may be off where they are not of the usual kind."""
+    doubts = (0.0 if one.kind == layer[0].kind else one.doubt or 0.0 for one in layer)
     return [(1 + doubt) * getattr(one, figure) for one, doubt in zip(layer, doubts, strict=True)]
 
 

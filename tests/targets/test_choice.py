@@ -66,6 +66,24 @@ def test_the_flash_of_the_target_bounds_each() -> None:
         assert impossible.choose(optimize) == free.choose(optimize)
 
 
+def test_a_kernel_of_another_kind_must_be_better_by_more_than_it_may_be_off() -> None:
+    def usual_or(cycles: float, kind: str) -> Layers:
+        usual, other = Candidate("usual", 90.0, 100.0, 0), Candidate("other", cycles, cycles, 0, kind=kind, doubt=0.2)
+        return Layers([[usual, other]])
+
+    for optimize in ("balanced", "speed"):
+        assert usual_or(90, "of floats").choose(optimize) == [0]
+        assert usual_or(70, "of floats").choose(optimize) == [1]
+        assert usual_or(90, "").choose(optimize) == [1]
+
+
+def test_as_many_cycles_and_instructions_take_the_usual_kernel() -> None:
+    candidates = [Candidate("usual", 100.0, 100.0, 0), Candidate("other", 99.0, 98.0, 0)]
+    fewer = [candidates[0], Candidate("other", 90.0, 98.0, 0)]
+    assert [Layers([candidates]).choose(optimize) for optimize in ("balanced", "speed")] == [[0], [0]]
+    assert [Layers([fewer]).choose(optimize) for optimize in ("balanced", "speed")] == [[0], [1]]
+
+
 def image_net(channels: int = 16) -> Graph:
     rng = np.random.default_rng(0)
     plane = image = arg("image", "float32", (1, 3, 12, 12))

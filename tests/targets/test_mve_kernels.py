@@ -138,6 +138,7 @@ ROUTINES = {
 }
 
 
+@pytest.mark.usefixtures("usual_kernels")
 def test_drawn_layers() -> None:
     program = check(joined([*(Layers(seed).net() for seed in (1, 2, 3, 4, 13, 14)), sums()]))
     text = program.files[f"{program.manifest['name']}.c"].decode()

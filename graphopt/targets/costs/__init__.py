@@ -26,7 +26,7 @@ class Costs:
 
     ``instructions`` and ``cycles`` of the proxy are those of each time that something is done, ``code`` the bytes of
     each time that it is written. ``routines`` has the bytes of routines, which kernels share. ``driver`` has the bytes
-    of what calls the kernels. ``doubts`` has for the kinds of kernels by how much cycles are usually off.
+    of what calls the kernels. ``doubts`` has for the kinds of kernels by how much cycles may be off.
     """
 
     instructions: Mapping[str, float]
@@ -59,7 +59,7 @@ class Known:
         return instructions, cycles
 
     def doubt(self, work: Work) -> float | None:
-        """By how much the cycles of such a kernel are usually off; None if it calls assembly that was not measured."""
+        """By how much the cycles of such a kernel may be off; None if it calls assembly that was not measured."""
         called = (name for name in work.written if (name, None) in INSTRUCTIONS)
         routines = (name for name in called if find_instruction(name, self.target).naked)
         known = all(name in self.costs.instructions or self.told(name) for name in routines)
