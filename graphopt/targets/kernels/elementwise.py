@@ -14,7 +14,7 @@ from graphopt.ir import Op
 from graphopt.ops import WeightedSum
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task
-from graphopt.targets.kernels.interleaved import AT_ONCE, has_functions
+from graphopt.targets.kernels.interleaved import at_once, has_functions
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.kernels.rows import merged_axes, merging
 from graphopt.targets.lookup import RuleChoice, choose
@@ -22,6 +22,8 @@ from graphopt.targets.requantize import RequantizeUpper
 from graphopt.targets.requantize_sums import ShiftDown
 from graphopt.targets.schedule import channel_segments
 from graphopt.targets.tir import Expr, Point, Tensor, loop
+
+WORD_BYTES = 4
 
 
 def elementwise_vectors(task: Task[Op]) -> Kernel:
@@ -38,13 +40,14 @@ def elementwise_vectors(task: Task[Op]) -> Kernel:
     if out.strides[groups[-1][-1]] != 1:
         raise Decline("the elements of its result do not stand side by side")
     view, sizes = merging(groups), [math.prod(shape[a] for a in group) for group in groups]
+    vectors = at_once(task) if has_functions(task) else WORD_BYTES
 
     def emit(frame: Frame) -> None:
         epilogue, seen = frame.epilogue(view), view(frame.out)
         assert seen is not None
         with ExitStack() as loops:
             index: list[Expr] = [loops.enter_context(loop(f"i{a}", 0, size)) for a, size in enumerate(sizes[:-1])]
-            for segment in channel_segments(sizes[-1], AT_ONCE * task.target.lanes, 1):
+            for segment in channel_segments(sizes[-1], vectors * task.target.lanes, 1):
                 with loop("block", 0, segment.blocks) as block:
                     at = Point((*index, segment.start + block * segment.lanes), len(index), segment.lanes)
                     seen.store(at, epilogue(None, at))
