@@ -136,17 +136,18 @@ def mcu_optimize() -> str:
 
 
 def mcu_errors() -> str:
-    rows = [
-        [
-            TINY[net],
-            *(
-                ", ".join(signed(programs[p][f"{f} error"]) for f in ("instructions", "cycles", "code"))
-                for p in OPTIMIZED.values()
-            ),
-        ]
-        for net, programs in results("mcu").items()
-    ]
+    rows = [[TINY[net], *(errors(programs[p]) for p in OPTIMIZED.values())] for net, programs in results("mcu").items()]
     return table(("network", "size: instructions, cycles, code", "balanced", "speed"), rows)
+
+
+def mcu_core_errors() -> str:
+    cores = ("cortex-m55", "cortex-m3", "cortex-m0")
+    rows = [[TINY[net], *(errors(programs[core]) for core in cores)] for net, programs in results("mcu").items()]
+    return table(("network, balanced", "Cortex-M55: instructions, cycles, code", "M3", "M0"), rows)
+
+
+def errors(program: dict[str, Any]) -> str:
+    return ", ".join(signed(program[f"{figure} error"]) for figure in ("instructions", "cycles", "code"))
 
 
 def signed(error: float) -> str:
@@ -295,6 +296,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mcu-x-cube": mcu_x_cube,
     "mcu-optimize": mcu_optimize,
     "mcu-errors": mcu_errors,
+    "mcu-core-errors": mcu_core_errors,
     "mcu-rows": mcu_rows,
     "mcu-budgets": mcu_budgets,
     "mcu-cameras": mcu_cameras,

@@ -231,7 +231,13 @@ def measured(graph: Graph, machine: Target, variant: int) -> Measured:
         if (routine, None) in INSTRUCTIONS:
             routines[routine] += size
     rest = whole - sum(k.code for k in kernels) - sum(routines.values())
-    return Measured(kernels, {call.how.rule for call in lowered.calls}, called, routines, (driver_work(lowered), rest))
+    return Measured(
+        kernels,
+        {call.how.rule.partition(" ")[0] for call in lowered.calls},
+        called,
+        routines,
+        (driver_work(lowered), rest),
+    )
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ class Candidate:
 
     One run takes so many ``instructions``, and ``cycles`` of the proxy. ``parts`` are the bytes of flash that it needs,
     by what they are: its code, routines, constants. Other layers that need the same part share it. ``scratch`` are the
-    bytes of RAM that it needs for itself. ``doubt`` is by how much cycles of kernels of its ``kind`` may be off; None
-    if it calls a routine in assembly that was never measured.
+    bytes of RAM that it needs for itself. ``doubt`` is by how much cycles of its ``kind`` of kernel may be off; None if
+    it calls a routine in assembly that was never measured.
     """
 
     rule: str
