@@ -98,7 +98,7 @@ def scaled_at_once(op: Requantize, acc: WeightedSum, x: Value, multiplier: int, 
     """The form where a sum is of one operand of 8 bits: with the scale in its factor, in as many bits as there are."""
     limits = np.iinfo(x.type.dtype)
     values = np.arange(limits.min, limits.max + 1, dtype=x.type.dtype)
-    wanted = op.evaluate(acc.evaluate(values), np.int32(multiplier), np.int32(shift))
+    wanted = op.evaluate(acc.evaluate(values), np.array(multiplier, np.int32), np.array(shift, np.int32))
     factor, offset = acc.factors[0] * multiplier, acc.offset * multiplier + (1 << shift >> 1) + (op.zero_point << shift)
     largest = max(abs(more + factor * end) for more in (0, offset) for end in (limits.min, limits.max))
     less = max(0, largest.bit_length() - MOST_BITS, shift - MOST_SHIFT)

@@ -57,8 +57,10 @@ def elementwise_vectors(task: Task[Op]) -> Kernel:
 
 RULES = {
     ("functions", "llvm"): elementwise_vectors,
+    ("functions", None): elementwise_nest,
     ("sums", "x86"): elementwise_vectors,
-    **{(kind, None): elementwise_nest for kind in ("functions", "sums", "others")},
+    ("sums", None): elementwise_nest,
+    ("others", None): elementwise_nest,
 }
 """By what is in the region, and by instruction set."""
 SUMS = (WeightedSum, ShiftDown, RequantizeUpper)

@@ -179,14 +179,10 @@ class Winograd:
         down = self.even.out[0] // step
         most = max(ROOM // (self.places * between), LEAST_TILES) // self.across
         rows = step * balanced(down, min(down, max(1, most)))
-        height, width = (size + extent - 1 for size, extent in zip((rows, self.even.out[1]), self.extent, strict=True))
-        room = np.dtype(dtype).itemsize * self.inputs * height * width
+        extent = self.plane.window.extent
+        pixels = (rows + extent[0] - 1) * (self.even.out[1] + extent[1] - 1)
+        room = np.dtype(dtype).itemsize * self.inputs * pixels
         return PaddedStrips(self.even, self.inputs, fill_value, dtype, lanes, 1, room, rows)
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """The inputs that a window spans, by axis."""
-        return self.plane.window.extent
 
     @property
     def depth(self) -> int:
@@ -324,10 +320,8 @@ class Winograd:
                     inside = [at[0] < height] * (y and cut[0])
                     inside += [at[1] < width] * ((self.dilation > 1 or x > 0) and cut[1])
                     with when(tirx.all(*inside) if inside else True):
-                        store(
-                            Point((n, channels.index[0], *at), 1, channels.lanes),
-                            self.whole(value) + bias.load(channels),
-                        )
+                        point = Point((n, channels.index[0], *at), 1, channels.lanes)
+                        store(point, self.whole(value) + bias.load(channels))
 
         self.each_tile(size, self.outputs, self.target.lanes, tile)
 
