@@ -77,41 +77,41 @@ def profiled(
         raise InvalidInput("the program was not compiled here", where="profile", why=why, advice="compile it again")
     if repeats is not None and repeats < 1:
         raise InvalidInput(f"repeats = {repeats} is less than one", where="profile")
-    inputs = [aligned(p.shape, p.dtype, manifest["alignment"]) for p in ports_of(manifest, "input")]
-    outputs = [aligned(p.shape, p.dtype, manifest["alignment"]) for p in ports_of(manifest, "output")]
+    inputs, outputs = (
+        [aligned(port.shape, port.dtype, manifest["alignment"]) for port in ports_of(manifest, kind)]
+        for kind in ("input", "output")
+    )
     for slot, data in zip(inputs, sample, strict=True):
         slot[...] = data
     workspace = aligned((library.workspace_bytes,), "uint8", manifest["alignment"])
-    columns = 2 + len(manifest["kernels"])
     with instrumented(files, manifest, parts) as linked:
 
         def rows(run: Any, clock: int, count: int) -> Array:
-            made = np.zeros((count, columns), np.int64)
-            status = linked(
-                run,
-                clock,
-                ctypes.c_size_t(count),
-                (ctypes.c_void_p * len(inputs))(*map(address, inputs)),
-                (ctypes.c_void_p * len(outputs))(*map(address, outputs)),
-                ctypes.c_void_p(address(workspace)),
-                ctypes.c_void_p(address(made)),
-            )
-            if status:
+            made = np.zeros((count, 2 + len(manifest["kernels"])), np.int64)
+            ports = ((ctypes.c_void_p * len(arrays))(*map(address, arrays)) for arrays in (inputs, outputs))
+            memory = (ctypes.c_void_p(address(data)) for data in (workspace, made))
+            if status := linked(run, clock, ctypes.c_size_t(count), *ports, *memory):
                 raise failed(status)
             return made
 
-        first = rows(None, CLOCKS[0], 1)
-        if repeats is None:
-            each = 2 * len(CLOCKS) * int(first[0, 1]) / 1e9
-            repeats = int(min(MOST, max(FEWEST, SECONDS / each)))
-        counts = [len(part) for part in np.array_split(range(repeats), min(ROUNDS, repeats))]
-        turns = [(run, clock, count) for count in counts for clock in CLOCKS for run in (library.run_batch, None)]
-        found = [rows(*turn) for turn in turns]
+        counts = turns(repeats or fitting(int(rows(None, CLOCKS[0], 1)[0, 1])))
+        runs = library.run_batch, None
+        found = [[[rows(run, clock, count) for clock in CLOCKS] for run in runs] for count in counts]
     whole, kernels = (
-        [np.concatenate([r for r, turn in zip(found, turns, strict=True) if turn[:2] == (run, c)]) for c in CLOCKS]
-        for run in (library.run_batch, None)
+        seconds_of([np.concatenate([turn[i][j] for turn in found]) for j in range(len(CLOCKS))])
+        for i in range(len(runs))
     )
-    return Run([outputs], seconds_of(whole)[1], seconds_per_kernel=tuple(seconds_of(kernels)[2:]))
+    return Run([outputs], whole[1], seconds_per_kernel=tuple(kernels[2:]))
+
+
+def fitting(nanoseconds: int) -> int:
+    """How often to run what takes so long: with each clock, with those of kernels and without."""
+    return int(min(MOST, max(FEWEST, SECONDS * 1e9 / (2 * len(CLOCKS) * max(1, nanoseconds)))))
+
+
+def turns(repeats: int) -> list[int]:
+    """Repeats as a few turns of about as many."""
+    return [len(part) for part in np.array_split(range(repeats), min(ROUNDS, repeats))]
 
 
 def seconds_of(by_clock: Sequence[Array]) -> list[float]:

@@ -7,7 +7,6 @@ nothing else. A kernel of the same instruction is faster only if it multiplies l
 from __future__ import annotations
 
 import ctypes
-import statistics
 import tempfile
 import time
 from dataclasses import dataclass
@@ -34,7 +33,9 @@ from graphopt.targets.tir import Expr, Locals, loop
 
 WORDS = {"vnni": ("VPDPBUSD", FOURS), "dotprod": ("SDOT", SIGNED_FOURS), "x86": ("PMADDWD", PAIRS)}
 """How elements of 8 bits are multiplied, by instruction set."""
-PIXELS, DEPTH, TURNS, REPEATS = 6, 64, 256, 21
+PIXELS, TURNS, REPEATS = 6, 512, 21
+WEIGHT_BYTES = 1 << 14
+"""Half of a first cache: the more words in a row, the rarer is the jump back that no branch predictor sees."""
 FLOAT = Words(1, "float32", "float32", lambda target, lanes, total, x, w: total + x * w)
 
 
@@ -50,7 +51,7 @@ class Peak:
 def measured_peaks(target: Target) -> tuple[Peak, ...]:
     """The peaks of this machine as a target uses it, in float32 and, if it has instructions for it, int8.
 
-    Seconds are those of the CPU, medians. The target must be for this machine. Raises ``ToolFailed`` without a linker.
+    Seconds are those of the CPU. The target must be for this machine. Raises ``ToolFailed`` without a linker.
     """
     kinds = {"float32": ("multiply and add", FLOAT)}
     words = next((WORDS[isa] for isa in target.isa if isa in WORDS), None)
@@ -64,7 +65,7 @@ def measured_peaks(target: Target) -> tuple[Peak, ...]:
         run_tool([compiler, *target.toolchain.flags, "-shared", "peaks.o", "-o", "peaks.so"], folder)
         with opened(folder / "peaks.so") as library:
             times = {name: seconds(library[name], target, word) for name, (_, word) in kinds.items()}
-    macs = TURNS * DEPTH * PIXELS * vectors(target) * target.lanes
+    macs = TURNS * depth(target) * PIXELS * vectors(target) * target.lanes
     found = {name: macs * word.size / times[name] for name, (_, word) in kinds.items()}
     return tuple(Peak(name, instruction, found[name]) for name, (instruction, _) in kinds.items())
 
@@ -74,24 +75,29 @@ def vectors(target: Target) -> int:
     return max(1, (target.registers - 4) // PIXELS)
 
 
+def depth(target: Target) -> int:
+    """How many words each sum has in a turn; each lane of weights has 32 bits."""
+    return WEIGHT_BYTES // (4 * vectors(target) * target.lanes)
+
+
 def kernel(target: Target, words: Words) -> tirx.PrimFunc:
-    """Sums of products of DEPTH words of a few pixels with vectors of weights, all again and again."""
-    lanes, wide = target.lanes, vectors(target)
+    """Sums of products of the words of a few pixels with vectors of weights, all again and again."""
+    lanes, wide, steps = target.lanes, vectors(target), depth(target)
     result = "float32" if words is FLOAT else "int32"
     with IRBuilder() as made, builder.prim_func(s_tir=True):
         builder.func_name("kernel")
         builder.func_attr({"tirx.noalias": True})
-        x = builder.arg("x", builder.buffer((DEPTH * PIXELS * words.size,), words.dtype))
-        w = builder.arg("w", builder.buffer((DEPTH * wide * lanes * words.size,), words.weights))
+        x = builder.arg("x", builder.buffer((steps * PIXELS * words.size,), words.dtype))
+        w = builder.arg("w", builder.buffer((steps * wide * lanes * words.size,), words.weights))
         y = builder.arg("y", builder.buffer((PIXELS * wide * lanes,), result))
         sums = Locals("sums", PIXELS * wide, result, lanes)
         for i in range(PIXELS * wide):
             sums[i] = sums.constant(0)
-        with loop("turn", 0, TURNS), loop("depth", 0, DEPTH) as depth:
+        with loop("turn", 0, TURNS), loop("at", 0, steps) as at:
             step = lanes * words.size
-            columns = [w[tirx.Ramp((depth * wide + i) * step, 1, step)] for i in range(wide)]
+            columns = [w[tirx.Ramp((at * wide + i) * step, 1, step)] for i in range(wide)]
             for p in range(PIXELS):
-                word = spread(x, (depth * PIXELS + p) * words.size, words.size, lanes)
+                word = spread(x, (at * PIXELS + p) * words.size, words.size, lanes)
                 for i, column in enumerate(columns):
                     sums[p * wide + i] = words.add(target, lanes, sums[p * wide + i], word, column)
         for i in range(PIXELS * wide):
@@ -105,8 +111,8 @@ def spread(x: Expr, at: Expr, size: int, lanes: int) -> Expr:
 
 
 def seconds(function: ctypes._NamedFuncPointer, target: Target, words: Words) -> float:
-    """Of one call, the median."""
-    count = DEPTH * words.size
+    """Of the fastest of some calls: a peak is what goes undisturbed."""
+    count = depth(target) * words.size
     sizes = {"x": (count * PIXELS, words.dtype), "w": (count * vectors(target) * target.lanes, words.weights)}
     given: list[Array] = [aligned((size,), dtype, target.alignment) for size, dtype in sizes.values()]
     for data in given:
@@ -118,4 +124,4 @@ def seconds(function: ctypes._NamedFuncPointer, target: Target, words: Words) ->
         started = time.thread_time_ns()
         function(*pointers)
         taken.append(time.thread_time_ns() - started)
-    return statistics.median(taken) / 1e9
+    return min(taken) / 1e9
