@@ -3,7 +3,7 @@
 Each of the three sizes has two halves: rows are even and odd, columns blocks side by side, the depth what comes first
 and last. So rows, weights and the result have four quarters each. Seven products of sums of quarters are added up to
 the result. Of the weights some sums are stored, ``WEIGHTS``, as many numbers as there are weights, so that no other
-sum has more than two terms (Karstadt and Schwartz, 2017, change the basis of all three operands so).
+of their sums has more than two terms (Karstadt and Schwartz, 2017, change the basis of all three operands so).
 
     sums of rows of a strip -> for each pair of blocks of columns: seven products, added up in scratch -> bias, epilogue
 
