@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt.ir import Array
 from graphopt.runtime import Program
+from graphopt.runtime.execute import loops_of
 from graphopt.targets import Target, get_target
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ PEAK_OF = {"float32": "float32", "int8": "int8", "uint8": "int8"}
 
 @dataclass(frozen=True)
 class KernelTime:
-    """The seconds of one kernel in a run, and its ``share`` of those of all kernels.
+    """The seconds of one kernel in a run, of all turns if its layer goes by rows, and its ``share`` of those of all.
 
     ``macs`` are its multiply-accumulates, of factors of the dtype ``products``, and ``of_peak`` their rate by the peak
     of that. Winograd's form may exceed it, since it multiplies less. A kernel without any has a rate of bytes: its
@@ -72,10 +73,22 @@ def profile_program(
     rates = {peak.products: peak.macs_per_second for peak in peaks}
     assert run.seconds is not None and run.seconds_per_kernel is not None
     times, total = run.seconds_per_kernel, sum(run.seconds_per_kernel)
-    rows = zip(program.manifest["kernels"], times, strict=True)
+    rows = by_layer(program.manifest, times)
     kernels = tuple(kernel_time(row, seconds, total, rates) for row, seconds in rows)
-    costliest = max(range(len(times)), key=times.__getitem__, default=None)
+    costliest = max(range(len(rows)), key=lambda place: rows[place][1], default=None)
     return ProfileReport(program.manifest["target"], run.seconds, total, peaks, costliest, kernels)
+
+
+def by_layer(manifest: Mapping[str, Any], times: Sequence[float]) -> list[tuple[dict[str, Any], float]]:
+    """The kernels of a manifest with their seconds; those by which a layer goes in turns are one."""
+    found: dict[tuple[str, str], tuple[dict[str, Any], float]] = {}
+    turns = (turns for turns, count in loops_of(dict(manifest)) for _ in range(count))
+    for row, often, seconds in zip(manifest["kernels"], turns, times, strict=True):
+        layer = row["node"], row["operators"]
+        whole, before = found.get(layer, ({**row, "macs": 0, "moved_bytes": 0}, 0.0))
+        sums = {key: whole[key] + often * row[key] for key in ("macs", "moved_bytes")}
+        found[layer] = {**whole, **sums}, before + seconds
+    return list(found.values())
 
 
 def kernel_time(row: Mapping[str, Any], seconds: float, total: float, peaks: Mapping[str, float]) -> KernelTime:
@@ -83,7 +96,7 @@ def kernel_time(row: Mapping[str, Any], seconds: float, total: float, peaks: Map
     names = row["node"], row["kernel"], row["operators"]
     share, macs, moved = divided(seconds, total) or 0.0, row["macs"] or None, row["moved_bytes"]
     if macs is None:
-        return KernelTime(*names, seconds, share, None, None, None, None, moved, divided(moved, seconds))
+        return KernelTime(*names, seconds, share, None, None, None, None, moved, divided(moved, seconds) or None)
     rate, peak = divided(macs, seconds), peaks.get(PEAK_OF.get(row["products"], ""))
     of_peak = divided(rate, peak) if rate and peak else None
     return KernelTime(*names, seconds, share, macs, row["products"], rate, of_peak, moved, None)

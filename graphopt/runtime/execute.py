@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from graphopt.runtime.machine import Runner, Toolchain
 from graphopt.runtime.sizes import check_sizes, header_sizes
 from graphopt.runtime.templates import NOTICE, render
 
+T = TypeVar("T")
 Sample = Sequence[Array]
 TIMEOUT_SECONDS = 1800
 
@@ -109,11 +110,15 @@ def calls_of(errors: str, loops: Sequence[tuple[int, int]], column: int = 0) -> 
     counts = [int(line[column]) for line in lines]
     if not counts or len(counts) != sum(turns * calls for turns, calls in loops):
         return None
-    kernels: list[int] = []
-    for turns, calls in loops:
-        kernels += [sum(counts[i : turns * calls : calls]) for i in range(calls)]
-        counts = counts[turns * calls :]
-    return tuple(kernels)
+    return tuple(map(sum, by_kernel(counts, loops)))
+
+
+def by_kernel(calls: Sequence[T], loops: Sequence[tuple[int, int]]) -> Iterator[Sequence[T]]:
+    """What there is of each call of one run, in order, as that of all turns of each kernel."""
+    for turns, count in loops:
+        for i in range(count):
+            yield calls[i : turns * count : count]
+        calls = calls[turns * count :]
 
 
 def check_flash(manifest: dict[str, Any], runner: Runner) -> None:

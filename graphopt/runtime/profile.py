@@ -26,7 +26,7 @@ import numpy as np
 from graphopt.errors import InvalidInput
 from graphopt.runtime.buffers import Array, address, aligned
 from graphopt.runtime.build import require, run_tool, write_files
-from graphopt.runtime.execute import Run, toolchain_of
+from graphopt.runtime.execute import Run, by_kernel, loops_of, toolchain_of
 from graphopt.runtime.library import Library
 from graphopt.runtime.ports import ports_of
 from graphopt.runtime.session import failed
@@ -83,22 +83,25 @@ def profiled(
     )
     for slot, data in zip(inputs, sample, strict=True):
         slot[...] = data
+    loops = loops_of(dict(manifest))
+    times = np.array([1, 1, *(turns for turns, count in loops for _ in range(count))])
     workspace = aligned((library.workspace_bytes,), "uint8", manifest["alignment"])
-    with instrumented(files, manifest, parts) as linked:
+    with instrumented(files, manifest, parts, calls=times[2:].sum()) as linked:
 
         def rows(run: Any, clock: int, count: int) -> Array:
-            made = np.zeros((count, 2 + len(manifest["kernels"])), np.int64)
+            made = np.zeros((count, times.sum()), np.int64)
             ports = ((ctypes.c_void_p * len(arrays))(*map(address, arrays)) for arrays in (inputs, outputs))
             memory = (ctypes.c_void_p(address(data)) for data in (workspace, made))
             if status := linked(run, clock, ctypes.c_size_t(count), *ports, *memory):
                 raise failed(status)
-            return made
+            kernels = [np.sum(turns, axis=0) for turns in by_kernel(list(made[:, 2:].T), loops)]
+            return np.column_stack([made[:, :2], *kernels])
 
         counts = turns(repeats or fitting(int(rows(None, CLOCKS[0], 1)[0, 1])))
         runs = library.run_batch, None
         found = [[[rows(run, clock, count) for clock in CLOCKS] for run in runs] for count in counts]
     whole, kernels = (
-        seconds_of([np.concatenate([turn[i][j] for turn in found]) for j in range(len(CLOCKS))])
+        seconds_of([np.concatenate([turn[i][j] for turn in found]) for j in range(len(CLOCKS))], times)
         for i in range(len(runs))
     )
     return Run([outputs], whole[1], seconds_per_kernel=tuple(kernels[2:]))
@@ -114,23 +117,22 @@ def turns(repeats: int) -> list[int]:
     return [len(part) for part in np.array_split(range(repeats), min(ROUNDS, repeats))]
 
 
-def seconds_of(by_clock: Sequence[Array]) -> list[float]:
-    """The seconds of each column, of the rows that each of ``CLOCKS`` gave."""
+def seconds_of(by_clock: Sequence[Array], times: Array) -> list[float]:
+    """The seconds of each column, of the rows that each of ``CLOCKS`` gave, which was read so often for each."""
     medians = [np.median(rows, axis=0) for rows in by_clock]
-    monotonic, cpu = (np.maximum(median - median[0], 0) for median in medians)
-    return list(map(float, np.where(monotonic > LONG, np.minimum(monotonic, cpu), monotonic) / 1e9))
+    monotonic, cpu = (np.maximum(median - median[0] * times, 0) for median in medians)
+    return list(map(float, np.where(monotonic > LONG * times, np.minimum(monotonic, cpu), monotonic) / 1e9))
 
 
 @contextmanager
-def instrumented(files: Mapping[str, bytes], manifest: Mapping[str, Any], parts: Parts) -> Iterator[Any]:
-    """The function of the C template ``profile.c``, in a library of the parts of a program."""
+def instrumented(files: Mapping[str, bytes], manifest: Mapping[str, Any], parts: Parts, calls: int) -> Iterator[Any]:
+    """The function of the C template ``profile.c``, in a library of a program's parts; a run calls so many kernels."""
     name, toolchain = manifest["name"], toolchain_of(dict(manifest))
     weights = files[f"lib{name}.so"][parts.weights]
     kernels = [
         (symbol, ", ".join(f"void *a{i}" for i in range(count)), ", ".join(f"a{i}" for i in range(count)))
         for symbol, count in parts.parameters.items()
     ]
-    calls = len(manifest["kernels"])
     context = {"notice": NOTICE, "p": name, "P": name.upper(), "kernels": kernels, "calls": calls}
     with tempfile.TemporaryDirectory(prefix="graphopt-") as temporary:
         folder = Path(temporary)

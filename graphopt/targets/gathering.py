@@ -406,7 +406,7 @@ class Lowering:
         arguments: tuple[Piece | int, ...] = (*read, *made.constants)
         node, takes = self.graph.names[region.node], region.node is self.taking
         how = replace(made.how, others=(*made.how.others, *self.parts.why.get(region.node, ())))
-        work = (products_of(region), moved_bytes(region)) if turn is None else ("", 0)
+        work = products_of(region), moved_bytes(region)
         self.calls.append(
             UnplacedCall(made.name, arguments, made.scratch, result, node, text, how, macs, step, turn, takes, *work)
         )

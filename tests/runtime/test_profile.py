@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiling import Weights
+from compiling import NATIVE, Weights
+from targets import test_cache_rows
 
 from graphopt import Program, compile
 from graphopt.errors import InvalidInput
 from graphopt.ir import Array, Batch, Graph, arg
 from graphopt.ops import Linear, Relu
+from graphopt.report import profile_program
 from graphopt.runtime.profile import LONG, seconds_of
 
 
@@ -58,7 +60,7 @@ def test_repeats_are_chosen_by_time(program: Program, inputs: list[Array], monke
 def test_long_kernels_go_by_the_clock_of_the_cpu() -> None:
     monotonic = np.array([[20, 20 + 3 * LONG, 20 + LONG // 2]] * 2)
     cpu = np.array([[500, 500 + 2 * LONG, 500], [500, 500 + 2 * LONG, 500], [500, 0, 0]])
-    assert seconds_of([monotonic, cpu]) == pytest.approx([0, 2 * LONG / 1e9, LONG / 2e9])
+    assert seconds_of([monotonic, cpu], np.ones(3, int)) == pytest.approx([0, 2 * LONG / 1e9, LONG / 2e9])
 
 
 def test_the_first_sample_runs(program: Program, inputs: list[Array]) -> None:
@@ -92,3 +94,20 @@ def test_what_is_refused(program: Program, inputs: list[Array]) -> None:
     for target, advice in (("cortex-m4", "--layers"), ("armv7", "counts the instructions of a run")):
         with pytest.raises(InvalidInput, match=rf"{target} is emulated here(.|\n)*{advice}"):
             compile(net(), target).profile(inputs)
+
+
+def test_layers_that_go_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their kernels are called in several turns: a layer has one row, of all that it computes."""
+    graph = test_cache_rows.net()
+    whole, cut = (test_cache_rows.compiled(graph, NATIVE[-1], monkeypatch, cache) for cache in (1 << 20, 1 << 12))
+    turns = cut.manifest["loops"]
+    assert any(often > 1 for often, _ in turns)
+    x = np.ones((1, 5, 23, 19), "float32")
+    run = cut.profile([x], 3)
+    assert run.seconds_per_kernel is not None
+    assert (
+        len(run.seconds_per_kernel) == sum(count for _, count in turns) < sum(often * count for often, count in turns)
+    )
+    layers = [profile_program(program, [x], repeats=3).kernels for program in (whole, cut)]
+    macs, by_rows = ({kernel.node: kernel.macs for kernel in kernels if kernel.macs} for kernels in layers)
+    assert by_rows == macs and len(by_rows) == sum(kernel.macs is not None for kernel in layers[1])
