@@ -38,6 +38,7 @@ BUDGETS = (
     ("resnet8", 16_000, False),
     ("resnet8", 15_000, True),
     ("vww, dead channels removed", 13_950, True),
+    ("ad", 800, False),
 )
 """A network, the bytes that it may take, and whether its rows are pushed: a little more than the least."""
 
@@ -72,7 +73,9 @@ def measured(shared: Path) -> dict[str, list[dict[str, Any]]]:
 def within(graph: Graph, ram: int, pushed: bool) -> dict[str, Any]:
     if pushed:
         return counted(graph, Port(layout="nhwc", push_rows=True), ram=ram)
-    return counted(graph, Port(layout="nhwc"), ram=ram, io_in_arena=True)
+    (value,) = graph.inputs
+    port = Port(layout="nhwc") if value.type.rank == 4 else Port()
+    return counted(graph, port, ram=ram, io_in_arena=True)
 
 
 def main(folder: str, form: str = "") -> None:
