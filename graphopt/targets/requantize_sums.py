@@ -45,12 +45,12 @@ class ShiftDown(Op):
         return np.asarray(np.clip(inputs[0] >> self.shift, self.low, self.high).astype(self.to))
 
 
-@scalar_rule(ShiftDown)
+@scalar_rule(ShiftDown, isa="c")
 def shift_down(op: ShiftDown, acc: Expr) -> Expr:
     return clipped(tirx.shift_right(acc, splat(op.shift, acc)), op.low, op.high, op.to)
 
 
-@scalar_rule(ShiftDown, isa="x86")
+@scalar_rule(ShiftDown)
 def shift_down_in_lanes(op: ShiftDown, acc: Expr) -> Expr:
     return clipped_in_lanes(tirx.shift_right(acc, splat(op.shift, acc)), op.low, op.high, op.to)
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiling import in_long_runs
+from compiling import Weights, check_program, in_long_runs
 from hypothesis import given
 from hypothesis import strategies as st
 from mlperf import quantized
 
 import graphopt
 from graphopt.ir import Array, Graph, Value, arg, bind_batch, constant
-from graphopt.ops import ConvInteger, Fused, LinearInteger, Requantize, WeightedSum
+from graphopt.ops import Add, Conv, ConvInteger, Fused, LinearInteger, Relu, Requantize, WeightedSum
+from graphopt.passes import Fuse, Quantize
 from graphopt.rewrite import Decline
 from graphopt.targets import get_target
 from graphopt.targets.forms import formed
@@ -230,3 +231,16 @@ def test_inputs_of_a_concatenation_are_scaled_by_a_factor() -> None:
         op = Requantize(zero_point=int(rng.integers(-128, 128)))
         form = shifted_down(op, total, constant(np.int32(multiplier)), constant(np.int32(shift)))
         assert isinstance(form.op, ShiftDown)
+
+
+@pytest.mark.parametrize("target", ["aarch64", *in_long_runs("armv7", "aarch64-dotprod", "x86-64-v2", "cortex-m3")])
+@pytest.mark.parametrize("channels", [5, 16])
+def test_sums_behind_a_convolution(channels: int, target: str) -> None:
+    """A residual addition is computed in the vectors of the convolution in front of it."""
+    g = Weights()
+    x = arg("x", "float32", (1, channels, 6, 7))
+    y = Conv(pads=(1, 1, 1, 1))(x, g.w(channels, channels, 3, 3), g.w(channels))
+    samples = np.random.default_rng(0).standard_normal((8, channels, 6, 7)).astype(np.float32)
+    graph = Fuse()(Quantize(calibration=samples)(Graph((x,), (Relu()(Add()(x, y)),))))
+    assert any(isinstance(node.op, Fused) and len(node.inputs) > 4 for node in graph.nodes)
+    check_program(graph, target)
