@@ -329,8 +329,8 @@ def test_the_weights_of_tiles_are_bought_for_speed_alone() -> None:
 
 
 def test_what_tiles_cost_is_known() -> None:
-    """What is not known would count as next to nothing, and be chosen everywhere."""
+    """Bytes of routines follow from their lines; time that is not known would count as next to nothing."""
     costs = read_costs("dsp")
     assert costs is not None
     for name in (SPREAD.name, *(routine.name for routine in ROUTINES.values())):
-        assert all(name in part for part in (costs.instructions, costs.cycles, costs.routines))
+        assert all(name in part for part in (costs.instructions, costs.cycles))
