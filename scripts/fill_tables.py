@@ -9,6 +9,8 @@ A table stands behind a line ``<!-- table: NAME -->``. The files of results are 
     python benchmarks/mcu_ports.py SHARED_FOLDER --json > benchmarks/results/mcu_ports.json
     python benchmarks/cpu.py SHARED_FOLDER --target host --json benchmarks/results/cpu_host.json
     python benchmarks/cpu.py SHARED_FOLDER --target x86-64-v3 --json benchmarks/results/cpu_v3.json
+    python benchmarks/gaps.py SHARED_FOLDER --target x86-64-v3 --json benchmarks/results/gaps_float32_v3.json
+    python benchmarks/gaps.py SHARED_FOLDER --int8 --json benchmarks/results/gaps_int8_host.json
     python benchmarks/lite_rt.py SHARED_FOLDER --json benchmarks/results/lite_rt.json
     python benchmarks/quantization.py SHARED_FOLDER --json benchmarks/results/quantization.json
 """
@@ -270,6 +272,18 @@ def times_and_noise(row: dict[str, dict[str, float]]) -> Iterator[str]:
         yield f"{microseconds(row['seconds'][who])}, {row['dB'][who]:.1f}" if who in row["seconds"] else ""
 
 
+def cpu_gaps() -> str:
+    found = [results(f"gaps_{name}") for name in ("float32_v3", "int8_host")]
+    rows = [[title, *(lost(kinds[net]) for kinds in found)] for net, title in CPU.items()]
+    return table(("network", "float32, x86-64-v3", "int8, VNNI"), rows)
+
+
+def lost(kinds: dict[str, tuple[float, float]]) -> str:
+    """What loses a hundredth of the time or more."""
+    told = (f"{kind.replace('_', ' ')} {part:.0%}, {gone:.0%}" for kind, (part, gone) in kinds.items() if gone >= 0.01)
+    return "; ".join(told).replace("%", " %") or "nothing"
+
+
 def cpu_lite_rt() -> str:
     files = {"kws": "kws", "resnet8": "ic", "vww": "vww", "ad": "ad", "sww": "sww"}
     found = {
@@ -307,6 +321,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cpu-int8-host": lambda: cpu_int8("host"),
     "cpu-int8-v3": lambda: cpu_int8("v3"),
     "cpu-lite-rt": cpu_lite_rt,
+    "cpu-gaps": cpu_gaps,
 }
 
 
