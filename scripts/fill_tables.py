@@ -115,8 +115,8 @@ def mcu_x_cube() -> str:
     rows = []
     for net, milliseconds in X_CUBE_AI.items():
         ours = results("mcu")[net]["cortex-m4"]
-        millions = (f"{ours[figure] / 1e6:.3g}" for figure in ("instructions", "cycles"))
-        rows.append([TINY[net], f"{milliseconds}", f"{milliseconds * 0.12:.3g}", *millions])
+        millions = (f"{ours[figure] / 1e6:#.3g}" for figure in ("instructions", "cycles"))
+        rows.append([TINY[net], f"{milliseconds}", f"{milliseconds * 0.12:#.3g}", *millions])
     heads = (
         "network",
         "X-CUBE-AI, ms",
@@ -204,15 +204,16 @@ def mcu_helium() -> str:
 def readme_int8() -> str:
     scores = {(r["network"], r["weights"]): r["score"] for r in results("quantization")}
     rows = []
-    for net in ("kws", "resnet8", "vww", "ad"):
+    for net, milliseconds in X_CUBE_AI.items():
         ours = results("mcu")[net]["cortex-m4"]
         shown = (
             f"{s / 100:.3f}" if net == "ad" else f"{s:.1f} %" for s in (scores[net, "float32"], scores[net, "int8"])
         )
         name = TINY[net] + (" (AUC)" if net == "ad" else "")
-        sizes = (f"{ours[size]:,} B" for size in ("weights", "workspace", "code"))
-        rows.append([name, *shown, f"{ours['instructions'] / 1e6:.3g} M", *sizes])
-    return table(("network", "float32", "int8", "instructions", "weights", "workspace", "code"), rows)
+        counts = (f"{ours['instructions'] / 1e6:#.3g} M", f"{TFLM[net]['cortex-m4']:#.3g} M", f"{milliseconds} ms")
+        rows.append([name, *shown, *counts, *(f"{ours[size]:,} B" for size in ("weights", "workspace", "code"))])
+    peers = ("TFLite Micro, CMSIS-NN", "X-CUBE-AI 9.0 at 120 MHz")
+    return table(("network", "float32", "int8", "instructions", *peers, "weights", "workspace", "code"), rows)
 
 
 def quantization() -> str:
