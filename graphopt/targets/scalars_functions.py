@@ -47,7 +47,7 @@ def library_sigmoid(x: Expr) -> Expr:
 
 def library_pow(a: Expr, b: Expr) -> Expr:
     if not is_float(a):
-        raise Unsupported(f"pow of {a.ty} has no kernel", advice="cast to float32 before it")
+        raise Unsupported(f"pow of {str(a.ty).partition('x')[0]} has no kernel", advice="cast to float32 before it")
     return tirx.power(a, b)
 
 
