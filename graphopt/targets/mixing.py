@@ -120,8 +120,8 @@ def swapped_axis(perm: Sequence[int]) -> int | None:
 def between_swaps(graph: Graph, behind: Node, product: Node) -> Sequence[Value] | None:
     """A matrix along an axis that is the last one between two transposes."""
     (old,) = behind.inputs
-    if not swapped_behind(graph, old.node):
-        return None
+    if not swapped_behind(graph, old.node) or not isinstance(product.inputs[0].op, Transpose):
+        return None  # the first of them may have become a sum itself
     assert isinstance(behind.op, Transpose)
     axis = swapped_axis(behind.op.perm)
     assert axis is not None

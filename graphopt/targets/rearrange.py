@@ -51,7 +51,7 @@ def join_moves(graph: Graph) -> Graph:
         if not isinstance(turn.op, Transpose) or merged_behind(graph, turn) is (turn is node):
             return None
         (before,) = turn.inputs
-        if splits(graph, before):
+        if splits(graph, before) and isinstance(source[0].op, Reshape):  # which is none if it joined a transpose itself
             source = source[0].node.inputs
         elif turn is node:
             return None

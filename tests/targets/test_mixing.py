@@ -105,3 +105,18 @@ def test_what_is_no_mixture_stays() -> None:
     ends = [Add()(rows, rows), Add()(rows, Gather(axis=2)(other, constant(places))), Linear()(x, *full), Add()(x, x)]
     program = check_program(Graph((x, other), (*ends, Mul()(columns, constant(np.float32(2))))), NATIVE[0])
     assert [row["kernel"] for row in program.manifest["kernels"]].count("mix") == 1
+
+
+def test_matrices_in_a_row_between_exchanges() -> None:
+    """An exchange of axes that became a part of a sum is no longer there for the next one."""
+
+    def mixed(x: Value) -> Value:
+        size = x.type.static_shape[-1]
+        weight = (np.eye(size) + np.eye(size, k=1)) / 2
+        return Linear()(x, constant(weight.astype(np.float32)), constant(np.zeros(size, np.float32)))
+
+    swap = Transpose(perm=(0, 1, 3, 2))
+    x = arg("x", "float32", (1, 3, 12, 16))
+    once = swap(mixed(swap(x)))
+    graph = Graph((x,), (swap(mixed(once)), mixed(once), swap(mixed(swap(mixed(swap(mixed(swap(x)))))))))
+    check_program(graph, NATIVE[-1])

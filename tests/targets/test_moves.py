@@ -102,3 +102,29 @@ def test_reshapes_around_a_transpose_are_one_copy_and_leave_the_layout_to_window
     shuffled = next(rearranged(pooled(x)))
     program = check(Graph((x,), (pooled(shuffled), shuffled)), NATIVE[0], drawn("float32", (1, 8, 6, 10)))
     assert [row["kernel"] for row in program.manifest["kernels"]] == ["max_pool", "rearrange", "max_pool_1"]
+
+
+def chain(x: Value, chance: np.random.Generator) -> Value:
+    """Transposes and reshapes in a row, drawn; reshapes split an axis, merge two, or put in an axis of one."""
+    for _ in range(int(chance.integers(2, 7))):
+        shape = list(x.type.static_shape)
+        at = int(chance.integers(len(shape)))
+        kind = chance.choice(["turn", "turn", "split", "merge", "one"])
+        if kind == "turn":
+            x = Transpose(perm=tuple(map(int, chance.permutation(len(shape)))))(x)
+        elif kind == "split" and shape[at] % 2 == 0:
+            x = Reshape(shape=(*shape[:at], 2, shape[at] // 2, *shape[at + 1 :]))(x)
+        elif kind == "merge" and at:
+            x = Reshape(shape=(*shape[: at - 1], shape[at - 1] * shape[at], *shape[at + 1 :]))(x)
+        elif len(shape) < 6:
+            x = Reshape(shape=(*shape[:at], 1, *shape[at:]))(x)
+    return x
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_moves_in_a_row(dtype: str) -> None:
+    """A move that joined its neighbours is no longer there for the next one to join."""
+    x, chance = arg("x", dtype, (4, 1, 6, 10)), np.random.default_rng(0)
+    turned = Reshape(shape=(1, 4, 60))(Transpose(perm=(1, 0, 2, 3))(x))
+    ends = [Transpose(perm=(2, 0, 1))(turned), *(chain(x, chance) for _ in range(40))]
+    check(Graph((x,), tuple(end for end in ends if end is not x)), NATIVE[-1], drawn(dtype, (4, 1, 6, 10)))
