@@ -44,6 +44,7 @@ def moves(x: Value) -> Iterator[Value]:
     yield Gather(axis=1)(x, constant(np.array([0, c - 1, 1, 1])))
     for factors in ((2, 2), (1, 3), (3, 1)):
         yield Resize(sizes=(factors[0] * h, factors[1] * w))(x)
+    yield Resize(sizes=(h, 1))(x)
 
 
 def rearranged(x: Value) -> Iterator[Value]:

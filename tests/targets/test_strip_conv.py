@@ -50,3 +50,10 @@ def test_where_it_pays() -> None:
     rows = compile(graph, NATIVE[0]).manifest["kernels"]
     assert ["conv_of_strips" in row["rule"] for row in rows] == [True, False]
     assert any("a copy of its input would save" in why for why in rows[1]["others"])
+
+
+def test_windows_that_read_padding_alone() -> None:
+    g = Weights()
+    x = g.x(1, 1, 1, 5)
+    y = Conv(strides=(2, 2), pads=(1, 2, 2, 2), dilations=(2, 1))(x, g.w(2, 1, 2, 2), g.w(2))
+    check_program(g.graph(y), NATIVE[-1])

@@ -92,13 +92,16 @@ def plane_taps(plane: Plane) -> int:
 
 
 def direct_cost(target: Target, plane: Plane, channels: Channels) -> int:
-    """Of all tiles of a convolution without a copy, for one channel of the input and one block of the result."""
+    """Of all tiles of a convolution without a copy, for one channel of the input and one block of the result.
+
+    Never nothing, though windows may read padding alone.
+    """
     first, last = plane.interior(1)
     tile = choose_tile(target, max(1, last - first), channels.group_out)
     inside = plane.window.kernel[1] * tiles_cost(runs(last - first, tile.pixels), tile.vectors)
     border = sum(plane.inside(1, x) for x in range(plane.out[1]) if not first <= x < last)
     rows = sum(plane.inside(0, y) for y in range(plane.out[0]))
-    return rows * (inside + border * max(LATENCY, tile.vectors))
+    return max(1, rows * (inside + border * max(LATENCY, tile.vectors)))
 
 
 def copy_cost(strips: PaddedStrips, side_by_side: bool) -> float:

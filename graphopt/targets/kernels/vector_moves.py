@@ -106,7 +106,7 @@ def copy_of_resized(task: Task[Resize]) -> Kernel:
     sizes = xv.type.static_shape[2:]
     factors = [want // have for want, have in zip(op.sizes, sizes, strict=True)]
     maps = [op.source(axis, have) for axis, have in enumerate(sizes)]
-    if any(m != [i // max(1, f) for i in range(len(m))] for m, f in zip(maps, factors, strict=True)):
+    if 0 in factors or any(m != [i // f for i in range(len(m))] for m, f in zip(maps, factors, strict=True)):
         raise Decline("it does not repeat all elements equally often")
 
     def of(x: Tensor) -> Tensor:
