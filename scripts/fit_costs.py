@@ -52,11 +52,12 @@ from count_routines import Equations, counted_routines  # noqa: E402
 
 from graphopt.targets.artifact import project_files  # noqa: E402 (TVM is imported first)
 from graphopt.targets.costs import LINE, Costs, Known  # noqa: E402
-from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators  # noqa: E402
+from graphopt.targets.gathering import Lowering  # noqa: E402
 from graphopt.targets.instructions import INSTRUCTIONS, Instruction, find_instruction  # noqa: E402
 from graphopt.targets.kernels.base import KERNEL_RULES, every_kernel, variants_of  # noqa: E402
 from graphopt.targets.ports import native_io  # noqa: E402
 from graphopt.targets.predict import driver_work  # noqa: E402
+from graphopt.targets.prepared import copy_outputs, lowered_operators  # noqa: E402
 from graphopt.targets.region import is_elementwise, lowerable  # noqa: E402
 from graphopt.targets.routine_text import line_count, of_routine  # noqa: E402
 from graphopt.targets.stepwise import stepwise  # noqa: E402

@@ -33,8 +33,8 @@ from graphopt.passes import Fuse
 from graphopt.passes.contract import random_inputs
 from graphopt.runtime import Program
 from graphopt.targets import Target
-from graphopt.targets.gathering import lowered_operators
 from graphopt.targets.lowering import check_types
+from graphopt.targets.prepared import lowered_operators
 from graphopt.targets.region import lowerable
 from graphopt.targets.target import host_name, native_targets
 from graphopt.testing import MOTIFS, Drawing

@@ -21,12 +21,13 @@ from graphopt.targets.artifact import headers
 from graphopt.targets.c_types import C_TYPES
 from graphopt.targets.calls import Lowered, Piece
 from graphopt.targets.codegen_c import UNARY, Printer, lower_for_c
-from graphopt.targets.gathering import Lowering, copy_outputs, lowered_operators
+from graphopt.targets.gathering import Lowering
 from graphopt.targets.instructions import INSTRUCTIONS, Span, definition, used
 from graphopt.targets.kernels import Built
 from graphopt.targets.parts import regrouped
 from graphopt.targets.plan import Plan
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
+from graphopt.targets.prepared import copy_outputs, lowered_operators
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import Stream
 from graphopt.targets.target import Target

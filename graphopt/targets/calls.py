@@ -81,7 +81,7 @@ class KernelCall:
     ``macs`` are its multiply-accumulates, ``weight_bytes`` those of the constants that it reads, which others may read
     too, ``live_bytes`` those of the arena that hold something while it runs. One that ``takes`` has a row of an input
     that is pushed. ``products`` is the dtype of the factors of its multiply-accumulates, ``moved_bytes`` are those of
-    all that it reads and writes, each once; turns of a stream have neither.
+    all that it reads and writes, each once; moves of rows that are held have neither.
     """
 
     kernel: str

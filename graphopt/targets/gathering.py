@@ -10,63 +10,26 @@ from functools import cached_property
 import numpy as np
 
 from graphopt.errors import Unsupported
-from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value, rebuild
-from graphopt.ops import Identity, Reshape
+from graphopt.ir import Array, Constant, Graph, Input, Node, Op, Value
+from graphopt.ops import Identity
 from graphopt.ops.macs import macs_of
 from graphopt.targets.calls import BufferPlace, KernelCall, Lowered, Piece, UnplacedCall, looped
 from graphopt.targets.debug import Chosen, chosen, tell_kernel
 from graphopt.targets.forms import formed
-from graphopt.targets.kernels import Built, Kernel, ScratchForm, Task, build, choose_kernel, has_kernel
+from graphopt.targets.kernels import Built, Kernel, ScratchForm, Task, build, choose_kernel
 from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.kernels.row_moves import rows_mover
-from graphopt.targets.layout import Layout, assign_layouts
+from graphopt.targets.layout import Layout
 from graphopt.targets.lookup import RuleChoice
 from graphopt.targets.naming import identifier, unique
 from graphopt.targets.parts import WORD, Parts, find_parts
 from graphopt.targets.plan import Lifetime, Overlap, occupied_bytes, plan_arena, rounded_up
 from graphopt.targets.ports import AS_THEY_ARE, PlacedPort, PortOptions
+from graphopt.targets.prepared import dense_layouts, lowered_operators, storage
 from graphopt.targets.region import Region, region_of
 from graphopt.targets.rows import ROWS, Layer, Stream, Turn, layer_of, row_bytes, with_rows
-from graphopt.targets.scalars import SCALARS
 from graphopt.targets.target import Target
 from graphopt.targets.traffic import moved_bytes, products_of
-
-
-def lowered_operators() -> set[type[Op]]:
-    """The operators that need not be decomposed."""
-    return {*(op for op, _ in SCALARS), *has_kernel()}
-
-
-def storage(value: Value) -> Value:
-    """The value whose buffer holds this one: a reshape has its operand's."""
-    while isinstance(value.op, Reshape):
-        value = value.node.inputs[0]
-    return value
-
-
-def copy_outputs(graph: Graph) -> Graph:
-    """Put a copy before every output without a buffer of its own: an input, a constant, one shared with another."""
-    taken: set[Value] = set()
-    outputs = []
-    for output in graph.outputs:
-        held = storage(output)
-        if held in taken or isinstance(held.op, Input | Constant):
-            output = Identity()(output, name=graph.names[output.node] + ".copy", origins=output.node.origins)
-        taken.add(held)
-        outputs.append(output)
-    return Graph(graph.inputs, tuple(outputs), graph.output_names, graph.name)
-
-
-def with_taking(graph: Graph, pushed: str) -> Graph:
-    """The graph with a layer that takes the rows of an input, for all readers of that."""
-    (value,) = (v for v in graph.inputs if graph.names[v.node] == pushed)
-    taken = Identity()(value, name=f"{pushed}.rows")
-
-    def replaced(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        return node.with_inputs([taken if v is value else v for v in inputs]).results if value in inputs else None
-
-    return rebuild(graph, replaced)
-
 
 PUSHED = "rows pushed"
 """The buffer of their number."""
@@ -89,13 +52,6 @@ class MadeKernel:
     how: Chosen
     forms: tuple[ScratchForm, ...] = ()
     rows: int = 1
-
-
-def dense_layouts(graph: Graph, options: PortOptions) -> dict[Value, Layout]:
-    """A layout for every value, in a buffer of its own."""
-    ports = [(graph.names[v.node], v) for v in graph.inputs]
-    ports += zip(graph.output_names, graph.outputs, strict=True)
-    return assign_layouts(graph, {v for name, v in ports if name in options.channels_last})
 
 
 def kernel_of(task: Task[Op], rule: str = "") -> RuleChoice[Kernel]:
@@ -468,16 +424,6 @@ class Lowering:
         An output that was computed in place is in the buffer of another value.
         """
         return self.in_arena(held) and all(self.held(output) is not held for output in self.outputs)
-
-    def waiting_parts(self, alive: Sequence[Lifetime]) -> list[list[Value]]:
-        """Of each concatenation that waits for parts while some buffers are alive, its parts in the order of time."""
-        known, step = {buffer.name for buffer in alive}, max((buffer.first for buffer in alive), default=0)
-        steps, written = {node: i for i, node in enumerate(self.computing)}, dict[Value, list[Value]]()
-        for value, part in self.parts.of.items():
-            if part.whole.node in self.parts.joined and self.graph.names[self.held(part.whole).node] in known:
-                written.setdefault(part.whole, []).append(value)
-        ordered = [sorted(values, key=lambda v: steps.get(v.node, -1)) for values in written.values()]
-        return [values for values in ordered if steps.get(values[0].node, -1) < step <= steps.get(values[-1].node, -1)]
 
     def constant(self, node: str, name: str, data: Array) -> int:
         """The index of a constant; equal ones are stored once."""

@@ -14,13 +14,15 @@ from graphopt.targets.cache_rows import for_caches
 from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.choice import chosen_kernels
 from graphopt.targets.costs import costs_of
-from graphopt.targets.gathering import Lowering, copy_outputs, dense_layouts, lowered_operators, with_taking
+from graphopt.targets.gathering import Lowering
 from graphopt.targets.mixing import mix_axes
 from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.patches import patches_as_rows
+from graphopt.targets.plan import Lifetime
 from graphopt.targets.port_order import reorder_ports
 from graphopt.targets.ports import AS_THEY_ARE, PortOptions
 from graphopt.targets.predict import predicted
+from graphopt.targets.prepared import copy_outputs, dense_layouts, lowered_operators, with_taking
 from graphopt.targets.rearrange import join_moves
 from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import by_rows
@@ -65,7 +67,7 @@ def for_llvm(graph: Graph, target: Target, options: PortOptions) -> Lowered:
     """
     best, apart = Lowering(graph, target, options), list[Value]()
     lowered = best.run()
-    while waiting := best.waiting_parts(lowered.plan.peak):
+    while waiting := waiting_parts(best, lowered.plan.peak):
         for values in (parts[:1] for parts in waiting), waiting, [best.parts.of]:
             tried = Lowering(graph, target, options, apart=[*apart, *chain(*values)])
             made = tried.run()
@@ -76,6 +78,17 @@ def for_llvm(graph: Graph, target: Target, options: PortOptions) -> Lowered:
             break
     streams = for_caches(best)
     return least_of(lowered, with_streams(best, streams)) if streams else lowered
+
+
+def waiting_parts(whole: Lowering, alive: Sequence[Lifetime]) -> list[list[Value]]:
+    """Of each concatenation that waits for parts while some buffers are alive, its parts in the order of time."""
+    known, step = {buffer.name for buffer in alive}, max((buffer.first for buffer in alive), default=0)
+    steps, written = {node: i for i, node in enumerate(whole.computing)}, dict[Value, list[Value]]()
+    for value, part in whole.parts.of.items():
+        if part.whole.node in whole.parts.joined and whole.graph.names[whole.held(part.whole).node] in known:
+            written.setdefault(part.whole, []).append(value)
+    ordered = [sorted(values, key=lambda v: steps.get(v.node, -1)) for values in written.values()]
+    return [values for values in ordered if steps.get(values[0].node, -1) < step <= steps.get(values[-1].node, -1)]
 
 
 def for_c(graph: Graph, target: Target, options: PortOptions, ram: int | None) -> Lowered:

@@ -13,7 +13,8 @@ from graphopt.errors import InvalidGraph
 from graphopt.ir import Array
 from graphopt.targets import get_target
 from graphopt.targets.c_types import C_TYPES
-from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, instruction
+from graphopt.targets.instructions import INSTRUCTIONS, Instruction, base, definition, find_instruction, instruction
+from graphopt.targets.instructions.base import used
 from graphopt.targets.kernels import KERNEL_RULES  # noqa: F401  (their import enters the instructions)
 from graphopt.targets.target import builtin_targets
 
@@ -113,3 +114,15 @@ def test_an_instruction_without_a_portable_twin_is_refused() -> None:
     alone = Instruction("made_up", "dsp", {"a": "int32"}, "int32", "    return a;", lambda a: a)
     with pytest.raises(InvalidGraph, match="made_up for dsp has no portable twin"):
         instruction(alone)
+
+
+def test_their_order_depends_on_the_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on what was compiled before: the same graph gives the same C, where what is called comes first."""
+    target = get_target("cortex-m4")
+    text = "".join(f"{name}();" for name, _ in INSTRUCTIONS)
+    order = [one.name for one in used(text, target)]
+    monkeypatch.setattr(base, "INSTRUCTIONS", dict(reversed(INSTRUCTIONS.items())))
+    assert [one.name for one in used(text, target)] == order
+    for place, name in enumerate(order):
+        bodies = find_instruction(name, target).body + INSTRUCTIONS[name, None].body
+        assert not any(f" {later}(" in bodies for later in order[place + 1 :])

@@ -23,8 +23,9 @@ from graphopt.ops import Conv, Linear, MaxPool, Relu, Reshape
 from graphopt.passes import Fuse, Quantize
 from graphopt.runtime.build import run_tool
 from graphopt.targets import get_target
-from graphopt.targets.gathering import Lowering, with_taking
+from graphopt.targets.gathering import Lowering
 from graphopt.targets.ports import PortOptions
+from graphopt.targets.prepared import with_taking
 from graphopt.targets.rows import Stream
 from graphopt.targets.streams import Choice
 

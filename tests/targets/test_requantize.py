@@ -18,8 +18,8 @@ from graphopt.passes import Fuse, Quantize
 from graphopt.rewrite import Decline
 from graphopt.targets import get_target
 from graphopt.targets.forms import formed
-from graphopt.targets.gathering import lowered_operators
 from graphopt.targets.kernels import KERNEL_RULES  # noqa: F401  (their import enters the rules)
+from graphopt.targets.prepared import lowered_operators
 from graphopt.targets.region import region_of
 from graphopt.targets.requantize import INT32, alike, bounds_of, by_upper_half, constants_of, scaled
 from graphopt.targets.requantize_sums import ShiftDown, shifted_down

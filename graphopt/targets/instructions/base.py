@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import networkx as nx
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as builder
@@ -151,15 +152,22 @@ def assembly(body: str) -> str:
 def used(functions: str, target: HasSets) -> list[Instruction]:
     """The instructions that the text of some functions calls, and those that these call, as the target has them.
 
-    They stand in the order of the table, in which an instruction comes after those that it calls.
+    One comes after those that it calls, else they stand by name: routines are made as kernels need them, so the order
+    of the table depends on what else was compiled before.
     """
-    names: set[str] = set()
-    texts = [functions]
-    while texts:
-        called = {name for name, _ in INSTRUCTIONS} & set(re.findall(r"\b(\w+)\(", texts.pop()))
-        texts += [body for name in called - names for body in bodies(find_instruction(name, target))]
-        names |= called
-    return [find_instruction(name, target) for name in dict.fromkeys(n for n, _ in INSTRUCTIONS) if name in names]
+    calls, waiting = nx.DiGraph(), called(functions)
+    calls.add_nodes_from(waiting)
+    while waiting:
+        name = waiting.pop()
+        inner = set().union(*map(called, bodies(find_instruction(name, target)))) - {name}
+        waiting |= inner - set(calls)
+        calls.add_edges_from((one, name) for one in inner)
+    return [find_instruction(name, target) for name in nx.lexicographical_topological_sort(calls)]
+
+
+def called(text: str) -> set[str]:
+    """The names of instructions that a text calls."""
+    return set(re.findall(r"\b(\w+)\(", text)) & {name for name, _ in INSTRUCTIONS}
 
 
 def bodies(one: Instruction) -> tuple[str, str]:
