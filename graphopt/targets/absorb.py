@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.ir import Constant, Graph, Input, Node, Value, arg, rebuild
-from graphopt.ops import Fused, MatMul, MatMulInteger, Reshape, Transpose
+from graphopt.ops import Fused, Reshape, Transpose
+from graphopt.targets.attention import BY_STRIDES
 from graphopt.targets.layout import row_major
 from graphopt.targets.scalars import is_scalar
 from graphopt.targets.tir import Tensor
 from graphopt.targets.views import MOVES, view
-
-PRODUCTS = (MatMul, MatMulInteger)
 
 
 def absorb_moves(graph: Graph) -> Graph:
@@ -33,7 +32,7 @@ def absorb_moves(graph: Graph) -> Graph:
 
 def is_product(node: Node) -> bool:
     body = node.op.body.nodes if isinstance(node.op, Fused) else (node,)
-    return any(isinstance(n.op, PRODUCTS) for n in body)
+    return any(isinstance(n.op, BY_STRIDES) for n in body)
 
 
 def as_fused(node: Node) -> Fused:

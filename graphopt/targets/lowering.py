@@ -15,6 +15,7 @@ from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.choice import chosen_kernels
 from graphopt.targets.costs import costs_of
 from graphopt.targets.gathering import Lowering
+from graphopt.targets.join_attention import join_attention
 from graphopt.targets.mixing import mix_axes
 from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.patches import patches_as_rows
@@ -45,7 +46,8 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
     if target.codegen == "c":
         graph = split_depth(stepwise(graph), target)
     else:
-        graph = join_moves(mix_axes(absorb_moves(patches_as_rows(graph))))
+        graph = join_attention(patches_as_rows(graph), supported)
+        graph = join_moves(mix_axes(absorb_moves(graph)))
     if options.pushed is not None:
         graph = pushing(graph, target, options.pushed)
     verify(graph)

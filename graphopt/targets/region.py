@@ -31,6 +31,7 @@ from graphopt.ops import (
     Transpose,
 )
 from graphopt.rewrite.legalize import legalize
+from graphopt.targets.attention import BY_STRIDES
 from graphopt.targets.scalars import is_scalar
 from graphopt.targets.views import MOVES
 
@@ -185,7 +186,7 @@ def check_form(region: Region) -> None:
 
 def moves_fit(region: Region) -> bool:
     """Whether all moves are of operands, and stand where kernels read, or write, through them."""
-    product = region.anchor is not None and isinstance(region.anchor.op, MatMul | MatMulInteger)
+    product = region.anchor is not None and isinstance(region.anchor.op, BY_STRIDES)
     others = {*region.compute} - {*region.moves}
     of_operands = not any(v.node in others for move in region.moves for v in move.inputs)
     return of_operands and (product or (region.turn is None and (region.anchor is None or not region.moves)))

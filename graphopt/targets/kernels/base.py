@@ -358,13 +358,17 @@ class Built:
         return f"{self.name} {self.function}"
 
 
-def build(task: Task[Op], kernel: Kernel) -> Built:
-    """Write the TIR function of a kernel: operands, constants, scratch and the result, all flat buffers."""
-    body = task.region.body
+def constants_of(task: Task[Op], kernel: Kernel) -> list[Value]:
+    """The constants of a region that its kernel reads as they are."""
     epilogue = {v for v in task.region.epilogue_operands if v.constant is not None and v.constant.size > 1}
     epilogue -= set(kernel.absorbed)
     read = {*epilogue, *task.region.tables, *(v for v in task.operands if v not in kernel.replaced)}
-    plain = [n.results[0] for n in body.nodes if isinstance(n.op, Constant) and n.results[0] in read]
+    return [n.results[0] for n in task.region.body.nodes if isinstance(n.op, Constant) and n.results[0] in read]
+
+
+def build(task: Task[Op], kernel: Kernel) -> Built:
+    """Write the TIR function of a kernel: operands, constants, scratch and the result, all flat buffers."""
+    body, plain = task.region.body, constants_of(task, kernel)
     constants = [(v.node.name or "constant", _array(v)) for v in plain]
     constants += [(name, np.ascontiguousarray(data)) for name, data in kernel.packed.items()]
     with IRBuilder() as b:

@@ -1,34 +1,34 @@
-"""Matrix product of float32 with constant weights, of more rows than a tile has.
+"""Matrix products of float32 with constant weights, of more rows than a tile has: linear layers, and single pixels.
 
 The weights of a large net come from memory or the last cache. While the tiles of a block of columns are computed, the
-weights of the next block are prefetched, evenly: many at once would keep the loads of the tile itself waiting. Tiles of
-many rows need a line of weights so seldom that the processor's own prefetch keeps up.
+weights of the next block are prefetched, evenly: many at once would keep the loads of the tile itself waiting.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tvm import tirx
 
-from graphopt.ops import Linear
+from graphopt.ir import Array, Op
+from graphopt.ops import Conv, Linear
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.float_tiles import FloatTiles
+from graphopt.targets.kernels.geometry import as_row
 from graphopt.targets.kernels.product_form import ProductForm
 from graphopt.targets.kernels.tiled import Channels, pack_weights
 from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile
 from graphopt.targets.schedule import Segment, channel_segments, choose_product_tile, runs
-from graphopt.targets.tir import Expr, Locals, Point, loop, prefetch
+from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop, prefetch
 from graphopt.targets.weights import expect_whole
 
 LINE = 16
 """Numbers in a line of a cache."""
 MOST_BETWEEN = 16
 """Elements of the depth between two prefetches."""
-FEW_ROWS = 8
-"""In a tile at most, for which weights are prefetched."""
 
 
 @kernel_rule(Linear, isa="llvm")
@@ -38,19 +38,59 @@ def linear_by_tiles(task: Task[Linear]) -> Kernel:
     weight, bias = w.constant, b.constant
     if weight is None or bias is None or x.type.dtype != "float32" or x.type.rank < 2:
         raise Decline("it takes rows of float32, and constant weights")
-    expect_whole(w)
     *batch, rows, depth = x.type.static_shape
     form = ProductForm(tuple(batch), rows, depth, len(weight), merged=len(batch))
     strided = task.strided(x)
     if form.left(strided, strided) is None or not task.allows(form.result):
         raise Decline("its rows do not lie as those of one matrix")
+    return product_of_rows(task, "linear", form, weight, bias)
+
+
+def product_of_pixels(task: Task[Conv], weight: Array, bias: Array) -> Kernel:
+    """A convolution of single pixels, which are the rows: of all samples where they lie as those of one matrix."""
+    if task.op.group > 1 or task.region.tail is not None:
+        raise Decline("it has groups, or a pooling ends it")
+    n, c, *size = task.inputs[0].type.static_shape
+    forms = [PixelForm((n,), math.prod(size), c, len(weight), merged=merged) for merged in (1, 0)]
+    x = task.strided(task.inputs[0])
+    form = next((form for form in forms if form.left(x, x) is not None and task.allows(form.result)), None)
+    if form is None:
+        raise Decline("its pixels do not lie as the rows of a matrix")
+    return product_of_rows(task, "conv_1x1", form, weight, bias)
+
+
+def product_of_rows(task: Task[Op], name: str, form: ProductForm, weight: Array, bias: Array) -> Kernel:
+    """The kernel of rows by weights [columns, depth], if there are more rows than in a tile."""
+    _, w, b = task.inputs
+    expect_whole(w)
     tile = choose_product_tile(task.target, form.rows, form.columns)
     if form.rows <= tile.pixels:
         raise Decline(f"{form.rows} rows are one tile, which reads no weight twice")
     segments = channel_segments(form.columns, task.target.lanes, tile.vectors)
-    order = pack_weights(weight[:, :, None, None], Channels(1, depth, len(weight)), segments)
+    order = pack_weights(weight.reshape(*weight.shape[:2], 1, 1), Channels(1, form.depth, form.columns), segments)
     product = LinearProduct(form, segments, tile)
-    return Kernel("linear", product.emit, {"bias": bias, "weight": order}, replaced=(w, b), tile=tile)
+    return Kernel(name, product.emit, {"bias": bias, "weight": order}, replaced=(w, b), tile=tile)
+
+
+class PixelForm(ProductForm):
+    """Of tensors [n, c, *spatial], whose pixels are rows."""
+
+    def result(self, y: Tensor) -> Tensor | None:
+        rows = as_pixels(y)
+        return rows and super().result(rows)
+
+    def left(self, a: Tensor, b: Tensor) -> Tensor | None:
+        rows = as_pixels(a)
+        return rows and super().left(rows, b)
+
+
+def as_pixels(tensor: Tensor) -> Tensor | None:
+    """A tensor [n, c, *spatial] as [n, pixels, c]; None if the strides do not allow it."""
+    row = as_row(tensor)
+    if row is None:
+        return None
+    (n, c, _, pixels), (sample, channel, _, pixel) = row.shape, row.strides
+    return replace(row, shape=(n, pixels, c), strides=(sample, pixel, channel))
 
 
 @dataclass(frozen=True)
@@ -81,7 +121,7 @@ class LinearProduct(FloatTiles):
         return min(MOST_BETWEEN, 1 << (self.strip // self.tile.pixels).bit_length() - 1)
 
     def accumulate(self, acc: Locals, operands: Operands, tile: Tile) -> None:
-        if self.tile.pixels > FEW_ROWS:
+        if self.form.columns <= self.width:  # there is no next block
             super().accumulate(acc, operands, tile)
             return
         for start, count, size in runs(self.form.depth, self.between):

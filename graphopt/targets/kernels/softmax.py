@@ -1,4 +1,7 @@
-"""Softmax in three sweeps: the maximum, the sum of exponentials, which the result holds, and the division."""
+"""Softmax in three sweeps: the maximum, the sum of exponentials, which the result holds, and the division.
+
+The result may be the operand itself.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,23 @@ from graphopt.targets.kernels.rows import Row
 from graphopt.targets.scalars import constant
 from graphopt.targets.scalars_functions import low_exp
 from graphopt.targets.schedule import channel_segments
-from graphopt.targets.tir import Expr, Locals, Point, loop
+from graphopt.targets.target import Target
+from graphopt.targets.tir import Expr, Locals, Point, at_least, loop
 
 LOWEST = float("-inf")
+LEAST_NORMAL = -87.0
+"""exp of this is a normal float32, and less than a part in 10^37 of a sum of weights."""
+
+
+def weight(x: Expr, target: Target) -> Expr:
+    """exp(x) of what is not above 0; in vectors of float32, 0 where that were no normal number.
+
+    x86 is slow to make those, and behind a mask there are many of them.
+    """
+    if target.codegen != "llvm" or not str(x.ty).startswith("float32"):
+        return low_exp(x, target)
+    least = constant(LEAST_NORMAL, x)
+    return tirx.Select(x < least, constant(0.0, x), low_exp(at_least(x, least), target))
 
 
 def sweeps(task: Task[Softmax], across: int | None, lanes: int) -> Kernel:
@@ -39,7 +56,7 @@ def sweeps(task: Task[Softmax], across: int | None, lanes: int) -> Kernel:
             top[0] = tirx.max(top[0], x.load(at(i)))
         total[0] = constant(0.0, first)
         with loop("i", 0, shape[axis]) as i:
-            out.store(at(i), low_exp(x.load(at(i)) - top[0], task.target))
+            out.store(at(i), weight(x.load(at(i)) - top[0], task.target))
             total[0] = total[0] + out.load(at(i))
         with loop("i", 0, shape[axis]) as i:
             out.store(at(i), epilogue(out.load(at(i)) / total[0], at(i)))
@@ -87,9 +104,13 @@ def softmax_vectors(task: Task[Softmax]) -> Kernel:
         def at(position: Expr) -> Point:
             return Point((*index[:axis], position, *index[axis + 1 :]), axis, row.lanes)
 
-        def powers(top: Expr) -> Callable[[Expr], Expr]:
+        def powers(top: Expr, end: Expr) -> Callable[[Expr], Expr]:
+            """``end`` is the vector that overlaps the one before it, as it was before that was written."""
+
             def write(position: Expr) -> Expr:
-                out.store(at(position), low_exp(x.load(at(position)) - row.spread(top), task.target))
+                behind = isinstance(position, int) and position % row.lanes
+                value = end if behind else x.load(at(position))
+                out.store(at(position), weight(value - row.spread(top), task.target))
                 return out.load(at(position))
 
             return write
@@ -98,10 +119,11 @@ def softmax_vectors(task: Task[Softmax]) -> Kernel:
             for outer in (a for a in physical_loops(shape, out.strides) if a != axis):
                 index[outer] = loops.enter_context(loop(f"i{outer}", 0, shape[outer]))
             top = row.fold(LOWEST, tirx.max, lambda i: x.load(at(i)))
-            total = row.fold(0.0, lambda a, b: a + b, powers(top), chains=1)
-            factor, last = Locals("factor", 1, row.dtype), Locals("last", 1, row.dtype, row.lanes)
-            factor[0] = tirx.const(1.0, row.dtype) / total
             end = at(row.size - row.lanes)
+            factor, last = Locals("factor", 1, row.dtype), Locals("last", 1, row.dtype, row.lanes)
+            last[0] = x.load(end)
+            total = row.fold(0.0, lambda a, b: a + b, powers(top, last[0]), chains=1)
+            factor[0] = tirx.const(1.0, row.dtype) / total
             last[0] = out.load(end)  # before the vector that it overlaps is overwritten
             with loop("i", 0, row.full) as i:
                 here = at(i * row.lanes)

@@ -14,6 +14,7 @@ from graphopt.ops import Conv, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
+from graphopt.targets.kernels.linear import product_of_pixels
 from graphopt.targets.kernels.strips import MOST_INTERLEAVED, PaddedStrips
 from graphopt.targets.kernels.tail import Tail
 from graphopt.targets.kernels.tiled import Channels, PackedWeights, TiledConv, biased, finishing, pack_weights
@@ -36,7 +37,7 @@ MOST_POINTERS = 8
 
 @kernel_rule(Conv, isa="llvm", strided=True)
 def conv_of_strips(task: Task[Conv]) -> Kernel:
-    """Convolution over one or two axes, where a copy of its input saves more than it costs."""
+    """Convolution over one or two axes, where a copy of its input saves more than it costs; of pixels a product."""
     x, w, b = task.inputs
     if w.constant is None or b.constant is None or x.type.rank > 4 or x.type.dtype != "float32":
         raise Decline("it takes float32 over one or two axes, and constant weights")
@@ -46,7 +47,7 @@ def conv_of_strips(task: Task[Conv]) -> Kernel:
         raise Decline("each group is one channel")
     plane, weight = plane_of(tuple(size), tuple(out), task.op.window(w.type)), w.constant
     if plane.window == Window.of((1, 1), (), ()):
-        raise Decline("its pixels stand in a row as they are")
+        return product_of_pixels(task, weight, b.constant)
     tiling = Tiling.of(task.target, plane, channels.group_out)
     strips = PaddedStrips(plane, c, 0, "float32", task.target.lanes, tiling.tile.pixels, STRIP_BYTES)
     copy = copy_cost(strips, side_by_side=as_plane(task.strided(x)).strides[1] == 1)

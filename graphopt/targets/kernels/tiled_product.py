@@ -13,7 +13,7 @@ from tvm import tirx
 from graphopt.targets.kernels.base import Frame, Scratch
 from graphopt.targets.kernels.interleaved import at_once, finish
 from graphopt.targets.kernels.product_form import ProductForm
-from graphopt.targets.schedule import RegisterTile, Segment, balanced, powers_of_two, runs
+from graphopt.targets.schedule import RegisterTile, Segment, balanced, powers_of_two, runs, spread
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
 
 Lead = tuple[Expr, ...]
@@ -99,7 +99,7 @@ class TiledProduct(ABC):
                         with loop("block", 0, segment.blocks) as block:
                             column = segment.start + block * segment.width
                             self.pack_columns(operands, lead, column, segment)
-                            for at, tiles, rows in runs(size, self.tile.pixels):
+                            for at, tiles, rows in spread(size, self.tile.pixels):
                                 with loop("tile", 0, tiles) as t:
                                     tile = Tile(segment, lead, first, at + t * rows, rows, column)
                                     self.emit_tile(frame, operands, tile)
