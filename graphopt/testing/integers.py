@@ -60,7 +60,7 @@ def quantized(net: Graph, rng: np.random.Generator) -> Graph:
     weights = str(rng.choice(WEIGHTS))
     activations = str(rng.choice((*ACTIVATIONS, "binary", "binary") if weights == "binary" else ACTIVATIONS))
     names = [net.names[n] for n in net.nodes if not isinstance(n.op, Input | Constant)]
-    some = rng.choice(names, rng.integers(1, 3)) if rng.random() < 0.2 else ()
+    some = rng.choice(names, rng.integers(1, 3)) if names and rng.random() < 0.2 else ()
     magnitude = np.float32(rng.choice([1.0, 1.0, 0.05, 30.0]))
     data = [{name: magnitude * x for name, x in random_inputs(net, int(s)).items()} for s in rng.integers(0, 999, 2)]
     return QuantizePass(
