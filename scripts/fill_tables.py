@@ -1,4 +1,4 @@
-"""Fills the tables of README.md and docs/ with what benchmarks have measured, as it stands in benchmarks/results.
+r"""Fills the tables of README.md and docs/ with what benchmarks have measured, as it stands in benchmarks/results.
 
     python scripts/fill_tables.py           # writes the pages
     python scripts/fill_tables.py --check   # fails where a page has other figures
@@ -9,6 +9,8 @@ A table stands behind a line ``<!-- table: NAME -->``. The files of results are 
     python benchmarks/mcu_ports.py SHARED_FOLDER --json > benchmarks/results/mcu_ports.json
     python benchmarks/cpu.py SHARED_FOLDER --target host --json benchmarks/results/cpu_host.json
     python benchmarks/cpu.py SHARED_FOLDER --target x86-64-v3 --json benchmarks/results/cpu_v3.json
+    python benchmarks/confined.py benchmarks/cpu.py SHARED_FOLDER --target x86-64-v3 \
+        --json benchmarks/results/cpu_avx2.json
     python benchmarks/gaps.py SHARED_FOLDER --target x86-64-v3 --json benchmarks/results/gaps_float32_v3.json
     python benchmarks/gaps.py SHARED_FOLDER --int8 --json benchmarks/results/gaps_int8_host.json
     python benchmarks/lite_rt.py SHARED_FOLDER --json benchmarks/results/lite_rt.json
@@ -268,6 +270,29 @@ def cpu_int8(target: str) -> str:
     return table(heads, rows, right=True)
 
 
+def cpu_avx2() -> str:
+    """Peers that see a processor without AVX-512 and VNNI: in int8 whatever noise they have, which stands beside."""
+    nets = results("cpu_avx2")["networks"]
+    rows = [
+        [
+            title,
+            *(microseconds(nets[net]["float32"]["seconds"].get(who, 0.0)) for who in (OURS, *PEERS)),
+            ratio(ahead(nets[net]["float32"], close=False)),
+            *times_and_noise(nets[net]["int8"]),
+            ratio(ahead(nets[net]["int8"], close=False)),
+        ]
+        for net, title in CPU.items()
+    ]
+    means = [
+        statistics.geometric_mean(ahead(nets[net][kind], close=False) or 1 for net in LARGE)
+        for kind in ("float32", "int8")
+    ]
+    rows.append(["geometric mean, MobileNetV2 to U-Net", "", "", "", ratio(means[0]), "", "", "", ratio(means[1])])
+    names = (OURS, *PEERS)
+    heads = ("network", *(f"{who}, float32" for who in names), "peer / ours", *(f"{who}, int8, dB" for who in names))
+    return table((*heads, "peer / ours"), rows, right=True)
+
+
 def times_and_noise(row: dict[str, dict[str, float]]) -> Iterator[str]:
     for who in (OURS, *PEERS):
         yield f"{microseconds(row['seconds'][who])}, {row['dB'][who]:.1f}" if who in row["seconds"] else ""
@@ -321,6 +346,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cpu-float32": cpu_float32,
     "cpu-int8-host": lambda: cpu_int8("host"),
     "cpu-int8-v3": lambda: cpu_int8("v3"),
+    "cpu-avx2": cpu_avx2,
     "cpu-lite-rt": cpu_lite_rt,
     "cpu-gaps": cpu_gaps,
 }
