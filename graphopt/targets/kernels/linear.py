@@ -27,6 +27,8 @@ from graphopt.targets.weights import expect_whole
 
 LINE = 16
 """Numbers in a line of a cache."""
+NEAR = 1 << 13
+"""Numbers that stay in the first cache."""
 MOST_BETWEEN = 16
 """Elements of the depth between two prefetches."""
 
@@ -50,6 +52,8 @@ def product_of_pixels(task: Task[Conv], weight: Array, bias: Array) -> Kernel:
     """A convolution of single pixels, which are the rows: of all samples where they lie as those of one matrix."""
     if task.op.group > 1 or task.region.tail is not None:
         raise Decline("it has groups, or a pooling ends it")
+    if not is_far(weight.size):
+        raise Decline("its pixels stand in a row as they are, and its weights in the first cache")
     n, c, *size = task.inputs[0].type.static_shape
     forms = [PixelForm((n,), math.prod(size), c, len(weight), merged=merged) for merged in (1, 0)]
     x = task.strided(task.inputs[0])
@@ -57,6 +61,11 @@ def product_of_pixels(task: Task[Conv], weight: Array, bias: Array) -> Kernel:
     if form is None:
         raise Decline("its pixels do not lie as the rows of a matrix")
     return product_of_rows(task, "conv_1x1", form, weight, bias)
+
+
+def is_far(numbers: int) -> bool:
+    """Whether so many weights are worth being prefetched."""
+    return numbers >= NEAR
 
 
 def product_of_rows(task: Task[Op], name: str, form: ProductForm, weight: Array, bias: Array) -> Kernel:
@@ -121,7 +130,7 @@ class LinearProduct(FloatTiles):
         return min(MOST_BETWEEN, 1 << (self.strip // self.tile.pixels).bit_length() - 1)
 
     def accumulate(self, acc: Locals, operands: Operands, tile: Tile) -> None:
-        if self.form.columns <= self.width:  # there is no next block
+        if not is_far(self.form.depth * self.form.columns) or self.form.columns <= self.width:
             super().accumulate(acc, operands, tile)
             return
         for start, count, size in runs(self.form.depth, self.between):
