@@ -16,6 +16,7 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions import dsp_depthwise
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.dsp_depthwise import Tile
+from graphopt.targets.instructions.narrow_rows import MOST_WIDTH, widen_narrow
 from graphopt.targets.instructions.portable import (
     ADD_PRODUCTS,
     PAIR_AT,
@@ -57,7 +58,7 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     if x.type.dtype != "int8" or plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
         scaling = None
     shared = one_shift(task, scaling)
-    groups = (2, 1) if by_twos(view(task.strided(x))) else (1,)
+    groups = (2, 1) if by_twos(view(task.strided(x))) and plane.size[1] > MOST_WIDTH else (1,)
     wholes = [
         DepthwisePairs(
             plane, view, zero_point, scaling is not None, OneShift.of(shared), channels=len(weight), group=group
@@ -118,6 +119,9 @@ class DepthwisePairs(DepthwiseStrips):
 
     @property
     def copied(self) -> Instruction:
+        width = min(self.plane.size[1], self.row - self.plane.window.pads[1])
+        if self.group == 1 and 0 < width <= MOST_WIDTH:
+            return widen_narrow(width)
         return WIDEN_ROWS if self.group == 1 else WIDEN_TWO
 
     @property
