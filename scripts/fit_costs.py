@@ -61,7 +61,7 @@ from graphopt.targets.prepared import copy_outputs, lowered_operators  # noqa: E
 from graphopt.targets.region import is_elementwise, lowerable  # noqa: E402
 from graphopt.targets.routine_text import line_count, of_routine  # noqa: E402
 from graphopt.targets.stepwise import stepwise  # noqa: E402
-from graphopt.targets.work import Work, work_of  # noqa: E402
+from graphopt.targets.work import Work  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "graphopt" / "targets" / "costs"
 CORES = {"dsp": "cortex-m4", "armv7-m": "cortex-m3", "armv6-m": "cortex-m0", "mve": "cortex-m55"}
@@ -219,7 +219,7 @@ def measured(graph: Graph, machine: Target, variant: int) -> Measured:
     inputs = [rng.integers(-128, 128, p.type.static_shape).astype(p.type.dtype) for p in lowered.inputs]
     run = program.measure_batches([inputs])
     assert run.per_kernel is not None and run.cycles_per_kernel is not None
-    works = {name: work_of(built.function) for name, built in lowered.kernels.items()}
+    works = {name: built.work for name, built in lowered.kernels.items()}
     sizes, whole = function_bytes(program)
     counts = dict(
         zip((c.kernel for c in lowered.calls), zip(run.per_kernel, run.cycles_per_kernel, strict=True), strict=True)

@@ -12,7 +12,6 @@ from graphopt.targets.costs import Known
 from graphopt.targets.kernels.base import Kernel, Task, build, every_kernel
 from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.lookup import RuleChoice
-from graphopt.targets.work import work_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def candidate_of(task: Task[Op], choice: RuleChoice[Kernel], known: Known) -> Ca
     kernel = choice.result
     assert kernel is not None
     built = build(task, kernel)
-    work = work_of(built.function)
+    work = built.work
     instructions, cycles = known.run(work)
     parts = {f"function {digest(built.key.encode())}": known.code(work)}
     parts |= {f"routine {name}": known.routine(name) for name in known.routines([work])}

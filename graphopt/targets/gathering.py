@@ -438,7 +438,8 @@ class Lowering:
         names, last = self.graph.names, max(0, self.steps - 1)
         count = [Lifetime(PUSHED, PUSHED_BYTES, 0, last)] if self.pushed is not None else []
         lifetimes = [*self.lifetimes(), *self.sums, *self.scratch_lifetimes(), *count]
-        plan = plan_arena(lifetimes, self.target.alignment, self.named_overlaps())
+        trimmed = self.target.codegen == "c"
+        plan = plan_arena(lifetimes, self.target.alignment, self.named_overlaps(), trimmed)
         live = occupied_bytes(lifetimes, plan.offsets, self.steps)
         calls = [(call.turn, self.placed(call, plan.offsets, live[call.step])) for call in self.calls]
         inputs = tuple(self.port(names[v.node], v, plan.offsets) for v in self.graph.inputs)

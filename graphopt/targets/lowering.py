@@ -29,7 +29,7 @@ from graphopt.targets.region import is_elementwise, lowerable
 from graphopt.targets.rows import by_rows
 from graphopt.targets.split_depth import split_depth
 from graphopt.targets.stepwise import stepwise
-from graphopt.targets.streams import FREE, GRAIN, Choice, Part
+from graphopt.targets.streams import GRAIN, Choice, Part
 from graphopt.targets.tails import tails_apart
 from graphopt.targets.target import Target
 
@@ -170,7 +170,7 @@ def in_rows(whole: Lowering, lowered: Lowered, ram: int | None) -> Lowered:
     """
     choice = Choice(whole)
     few = whole.target.optimize == "size" and whole.taking is None
-    best, parts = lowered, [] if few else choice.least(FREE * choice.total)
+    best, parts = lowered, [] if few else choice.frugal()
     if whole.taking is not None:
         if not parts:
             raise not_by_rows(whole)

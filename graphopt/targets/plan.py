@@ -126,17 +126,22 @@ def occupied_bytes(lifetimes: Sequence[Lifetime], offsets: Mapping[str, int], st
     return totals
 
 
-def plan_arena(lifetimes: Sequence[Lifetime], alignment: int, overlaps: Overlaps | None = None) -> Plan:
+def plan_arena(
+    lifetimes: Sequence[Lifetime], alignment: int, overlaps: Overlaps | None = None, trimmed: bool = False
+) -> Plan:
     """Place buffers by first fit in several orders and keep the smallest arena.
 
     The first order is greedy by size (Pisarchyk and Lee, 2020); seeded random exchanges give the others. It stops
     as soon as the arena is no larger than the bytes that the fullest step needs. A result that may overlap its operand
-    begins below it, so of equal buffers the later ones are placed first.
+    begins below it, so of equal buffers the later ones are placed first. A ``trimmed``
+    arena ends with the last byte that is used, any other at a multiple of the alignment.
     """
     overlaps = overlaps or {}
     sizes = {b.name: rounded_up(b.size, alignment) for b in lifetimes}
-    arena = Arena(sizes, interference(lifetimes), overlaps, alignment)
+    used = {b.name: b.size for b in lifetimes} if trimmed else sizes
+    arena = Arena(sizes, used, interference(lifetimes), overlaps, alignment)
     peak, bound = fullest_step(lifetimes, sizes, overlaps)
+    bound -= max((sizes[b.name] - used[b.name] for b in peak), default=0)  # any of these may be the last
     turned = -1 if overlaps else 1
     order = [b.name for b in sorted(lifetimes, key=lambda b: (-b.size, turned * b.first, b.name))]
     best = arena.place(order)
@@ -160,9 +165,13 @@ def rounded_up(size: int, alignment: int) -> int:
 
 @dataclass(frozen=True)
 class Arena:
-    """The buffers to place: their sizes, which must lie apart, and of these which may overlap all the same."""
+    """The buffers to place: their sizes, which must lie apart, and of these which may overlap all the same.
+
+    What is last in the arena takes the bytes that are ``used`` of it.
+    """
 
     sizes: Mapping[str, int]
+    used: Mapping[str, int]
     apart: nx.Graph
     overlaps: Overlaps
     alignment: int
@@ -174,7 +183,7 @@ class Arena:
             others = [u for u in self.apart[name] if u in offsets]
             forbidden = sorted(span for u in others for span in self.forbidden(name, u, offsets[u]))
             offsets[name] = first_fit(forbidden, self.alignment)
-        return offsets, max((offsets[n] + self.sizes[n] for n in offsets), default=0)
+        return offsets, max((offsets[n] + self.used[n] for n in offsets), default=0)
 
     def forbidden(self, name: str, other: str, at: int) -> list[tuple[int, int]]:
         """The open intervals in which a buffer may not begin, because of another one that is placed."""

@@ -6,7 +6,6 @@ from collections import Counter
 
 from graphopt.targets.calls import Lowered, Predicted
 from graphopt.targets.costs import Known
-from graphopt.targets.work import work_of
 
 
 def driver_work(lowered: Lowered) -> Counter[str]:
@@ -19,7 +18,7 @@ def driver_work(lowered: Lowered) -> Counter[str]:
 
 def predicted(lowered: Lowered, known: Known) -> Predicted:
     """What a program will cost."""
-    works = {name: work_of(built.function) for name, built in lowered.kernels.items()}
+    works = {name: built.work for name, built in lowered.kernels.items()}
     costs = {name: known.run(work) for name, work in works.items()}
     turns = [(call.kernel, loop.turns) for loop in lowered.loops for call in loop.calls]
     instructions, cycles = (sum(n * costs[kernel][i] for kernel, n in turns) for i in (0, 1))

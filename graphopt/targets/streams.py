@@ -28,6 +28,8 @@ MOST_LAYERS = 10
 """Of a stream."""
 FREE = 0.01
 """The part of all instructions that going by rows may add unasked."""
+LESS_SCRATCH = (0.02, 0.03)
+"""The parts that less scratch alone may add unasked, where at least such a part of the bytes is saved."""
 GRAIN = 16
 """Bytes to which the least bound is searched."""
 
@@ -220,16 +222,37 @@ class Choice:
             if part and not part.rooms:
                 break
 
-    def least(self, instructions: float) -> list[Part]:
-        """The parts that hold the fewest bytes of those that add no more than so many instructions to the fewest."""
+    def frugal(self) -> list[Part]:
+        """The parts that hold the fewest bytes for few instructions.
+
+        By rows goes what adds ``FREE`` of them. Less scratch in single layers may add some more, if it saves at least
+        such a part of the bytes as it adds of the instructions.
+        """
+        best = self.least(FREE * self.total)
+        for more in LESS_SCRATCH:
+            parts = self.least(FREE * self.total, more * self.total)
+            added = (added_by(parts) - added_by(best)) / max(1.0, self.total)
+            if held_by(parts) <= held_by(best) * (1 - added):
+                best = parts
+        return best
+
+    def least(self, instructions: float, of_single: float = 0.0) -> list[Part]:
+        """The parts that hold the fewest bytes of those that add no more than so many instructions to the fewest.
+
+        Where that is more, all may add as many as those of single layers.
+        """
         low, high = 0, 2 * max(self.steps, default=0)
         best = self.cheapest(high) or []
-        instructions += added_by(best)
+        fewest, fewest_by_rows = added_by(best), added_by(by_rows(best))
         while high - low > GRAIN:
             bound = (low + high) // 2
             parts = self.cheapest(bound)
-            if parts is not None and added_by(parts) <= instructions:
-                best, high = parts, max(part.nbytes for part in parts)
+            few = parts is not None and (
+                added_by(parts) <= fewest + max(instructions, of_single)
+                and added_by(by_rows(parts)) <= fewest_by_rows + instructions
+            )
+            if parts is not None and few:
+                best, high = parts, held_by(parts)
             else:
                 low = bound
         return best
@@ -240,8 +263,16 @@ def small_enough(forms: Sequence[ScratchForm], nbytes: int) -> ScratchForm | Non
     return next((form for form in forms if form.nbytes <= nbytes), None)
 
 
-def added_by(parts: list[Part]) -> int:
+def by_rows(parts: Sequence[Part]) -> list[Part]:
+    return [part for part in parts if part.stream is not None]
+
+
+def added_by(parts: Sequence[Part]) -> int:
     return sum(part.instructions for part in parts)
+
+
+def held_by(parts: Sequence[Part]) -> int:
+    return max((part.nbytes for part in parts), default=0)
 
 
 def per_mac(target: Target) -> float:

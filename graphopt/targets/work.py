@@ -74,6 +74,11 @@ class Work:
         done = {names[name]: times for name, times in self.done.items()}
         return Work(done, Counter({names[name]: times for name, times in self.written.items()}), kind)
 
+    def of_loops(self, loops: Work) -> Work:
+        """This work, a call of a routine, where ``loops`` are what the routine does: by the routines that it calls."""
+        called = {name: times for name, times in loops.written.items() if (name, None) in INSTRUCTIONS}
+        return Work(loops.done, self.written + Counter(called), loops.kind)
+
 
 class Unknown(Exception):
     """An expression depends on what is in memory."""

@@ -47,6 +47,8 @@ def test_plans_are_valid_tight_and_repeatable(buffers: list[Lifetime], alignment
     assert max(live) <= plan.size <= sum(rounded(b.size, alignment) for b in buffers)
     assert plan == plan_arena(buffers, alignment)
     assert sum(rounded(b.size, alignment) for b in plan.peak) == max(live)
+    trimmed = plan_arena(buffers, alignment, trimmed=True)
+    assert trimmed.bound <= trimmed.size == max((trimmed.offsets[b.name] + b.size for b in buffers), default=0)
     steps = [s for s in range(20) if all(b.first <= s <= b.last for b in plan.peak)]
     assert steps, "the peak's buffers live together"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, product
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine,
 from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_pooling import SUM_WINDOW_SCALED, UP
+from graphopt.targets.instructions.narrow_rows import MOST_WIDTH, widen_narrow
 from graphopt.targets.instructions.pixels import FLIP_SIGNS, LOOK_UP
 
 Argument = Array | int | None
@@ -112,6 +113,15 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
         for i in range(2):
             two[i, :, :width] = source[i::step][: width * lines].reshape(lines, width)
         yield Case(portable.WIDEN_TWO, (None, None, source, step, width, lines, gap), (two[0].ravel(), two[1].ravel()))
+
+
+def narrow_rows(rng: np.random.Generator) -> Iterator[Case]:
+    """Rows of each width that has a routine of its own."""
+    for width, step, lines, gap in product(range(1, MOST_WIDTH + 1), (1, 5), (1, 3), (0, 3)):
+        source = int8(rng, step * (width * lines - 1) + 1)
+        rows = np.zeros((lines, width + gap), np.int16)
+        rows[:, :width] = source[::step].reshape(lines, width)
+        yield Case(widen_narrow(width), (None, source, step, width, lines, gap), (rows.ravel(),))
 
 
 def flips(rng: np.random.Generator) -> Iterator[Case]:
@@ -288,10 +298,31 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(routine, (rows, words, None, step, pitch, pitch, tile.pixels * step, count), (last,))
 
 
+def depthwise_over_channels(rng: np.random.Generator) -> Iterator[Case]:
+    """One tile, of which each time gives another channel, side by side with the others."""
+    for tile in TILES:
+        channels, step = 3, 5
+        pitch = 2 * (tile.start(tile.pixels - 1)[0] + tile.words)
+        rows = rng.integers(-255, 256, (tile.rows, pitch)).astype(np.int16)
+        weights, biases = int8(rng, channels, tile.rows, tile.columns), rng.integers(-9000, 9000, channels)
+        numbers = [one_scaling(rng, tile.shift) for _ in range(channels)]
+        packed = np.column_stack([biases, tile.packed(weights.astype(np.int64))])
+        words = np.hstack([packed, np.stack(numbers)[:, : tile.scaling]]).astype(np.int32)
+        routine = depthwise_routine(replace(tile, over_channels=True))
+        y = np.zeros((tile.pixels, step), np.int8)
+        for p in range(tile.pixels):
+            window = rows[:, p * tile.stride : p * tile.stride + tile.columns].reshape(1, -1)
+            for c in range(channels):
+                y[p, c] = routine.meaning(window, weights[c].astype(np.int64).ravel(), biases[c], numbers[c])[0]
+        last = y.ravel()[: y.size - step + channels]
+        yield Case(routine, (rows, words, None, step, pitch, 0, 1, channels), (last,))
+
+
 def cases() -> list[Case]:
     rng = np.random.default_rng(0)
     return [
         *copies(rng),
+        *narrow_rows(rng),
         *flips(rng),
         *lookups(rng),
         *additions(rng),
@@ -300,6 +331,7 @@ def cases() -> list[Case]:
         *scaled_to_int16(rng),
         *few(rng),
         *depthwise(rng),
+        *depthwise_over_channels(rng),
         *tiles(rng),
     ]
 

@@ -93,9 +93,9 @@ def test_a_row_takes_two_products_at_once_where_it_has_room(inputs: int, least: 
     """Not with a weight of -128, whose products may need more bits."""
     rng = np.random.default_rng(0)
     x = arg("x", "int8", (1, inputs))
-    w = rng.integers(-127, 128, (17, inputs))
+    w = rng.integers(-127, 128, (40, inputs))
     w[0, 0] = least
-    y = scaled(rng, LinearInteger(zero_point=3)(x, constant(w.astype(np.int8)), bias(rng, 17)))
+    y = scaled(rng, LinearInteger(zero_point=3)(x, constant(w.astype(np.int8)), bias(rng, 40)))
     graph = Fuse()(Graph((x,), (y,)))
     program = graphopt.compile(graph, "cortex-m3", ram=ram)
     extreme = np.full((1, inputs), -128, np.int8)

@@ -85,12 +85,18 @@ class Known:
         """Whether a name is that of a routine which is a function of its own."""
         if name in self.costs.routines:
             return True
-        return (name, None) in INSTRUCTIONS and find_instruction(name, self.target).naked
+        if (name, None) not in INSTRUCTIONS:
+            return False
+        routine = find_instruction(name, self.target)
+        return routine.naked or routine.nbytes > 0
 
     def routine(self, name: str) -> float:
         """The bytes of a routine that is a function of its own."""
         known = self.costs.routines.get(name)
-        return self.costs.code[LINE] * line_count(find_instruction(name, self.target)) if known is None else known
+        if known is not None:
+            return known
+        routine = find_instruction(name, self.target)
+        return routine.nbytes or self.costs.code[LINE] * line_count(routine)
 
     def routines(self, works: Iterable[Work]) -> set[str]:
         """The routines that kernels share."""

@@ -48,10 +48,10 @@ class Instruction:
 
     A *routine* has pointers among its operands, "const int32*" to what it reads and "int8*" to what it writes, and is
     called as a statement. ``spans`` has what it reads or writes from each pointer on. A ``naked`` body is assembly
-    alone, a line each, which finds its operands by the calling convention. One ``apart`` is never inlined. ``counts``
-    are what the time of a call is linear in, expressions like those of ``spans``, where the bytes and repeats of these
-    do not tell. One that has the name of a label is how often that loop of a naked body turns; if all loops have one,
-    the text tells what they cost (``graphopt.targets.routine_text``).
+    alone, a line each, which finds its operands by the calling convention. One ``apart`` is never inlined; ``nbytes``
+    is about its code, if that is known. ``counts`` are what the time of a call is linear in, expressions like those of
+    ``spans``, where the bytes and repeats of these do not tell. One that has the name of a label is how often that loop
+    of a naked body turns; if all loops have one, the text tells what they cost (``graphopt.targets.routine_text``).
     """
 
     name: str
@@ -69,6 +69,7 @@ class Instruction:
     spans: Mapping[str, Span] = field(default_factory=dict)
     naked: bool = False
     apart: bool = False
+    nbytes: int = 0
     counts: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, *operands: Expr) -> None:

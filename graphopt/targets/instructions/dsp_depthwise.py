@@ -31,7 +31,7 @@ class Tile:
     """``pixels`` side by side, by windows of (rows, columns) taps that begin ``stride`` apart.
 
     If it is ``alone`` in its row, the next row begins where the tile ends. If all channels have the same ``shift``, it
-    is a part of the saturation.
+    is a part of the saturation. If it goes ``over_channels``, the next time takes the taps that follow.
     """
 
     rows: int
@@ -40,6 +40,7 @@ class Tile:
     pixels: int
     alone: bool = False
     shift: int | None = None
+    over_channels: bool = False
 
     @property
     def scaling(self) -> int:
@@ -60,6 +61,11 @@ class Tile:
     def taps(self) -> int:
         """The words of all rows of taps."""
         return self.rows * self.words * self.phases
+
+    @property
+    def record(self) -> int:
+        """The words of what is read of a channel: its bias, its taps and its scaling."""
+        return 1 + self.taps + self.scaling
 
     @property
     def length(self) -> int:
@@ -91,14 +97,15 @@ def depthwise_routine(tile: Tile) -> Instruction:
     row = str(4 * tile.length)
     spans = {
         "rows": Span(row, (("count", "2 * advance"), (str(tile.rows), "2 * pitch"))),
-        "taps": Span(str(4 * (1 + tile.taps + tile.scaling))),
+        "taps": Span(str(4 * tile.record), (("count", str(4 * tile.record)),) if tile.over_channels else ()),
         "y": Span("1", (("count", "y_advance"), (str(tile.pixels), "step"))),
     }
     portable = instruction(
         Instruction(
             f"depthwise_{tile.rows}x{tile.columns}_by_{tile.stride}_of_{tile.pixels}"
             + "_alone" * tile.alone
-            + ("" if tile.shift is None else f"_down_{tile.shift}"),
+            + ("" if tile.shift is None else f"_down_{tile.shift}")
+            + "_over_channels" * tile.over_channels,
             None,
             {
                 "rows": "const int16*",
@@ -115,7 +122,8 @@ def depthwise_routine(tile: Tile) -> Instruction:
             lambda windows, weights, bias, scaling: meant(windows, weights, bias, scaling),
             comment=f"""\
 Tiles of {tile.pixels} pixels, step apart, of windows in rows that are pitch apart: their products with taps are summed
-   and scaled to 8 bits. A tile begins advance elements after the last, and its result y_advance.""",
+   and scaled to 8 bits. A tile begins advance elements after the last, and its result y_advance."""
+            + " Each has taps of its own." * tile.over_channels,
             depth=2,
             lanes=tile.pixels,
             spans=spans,
@@ -226,17 +234,19 @@ def twin(tile: Tile) -> str:
             f"        const int32_t y{p} = (upper{p} + taps[{tile.taps + 2}]) >> {shift};",
             f"        y[i * y_advance + {p} * step] = (int8_t)(y{p} < -128 ? -128 : y{p} > 127 ? 127 : y{p});",
         ]
+    lines += [f"        taps += {tile.record};"] * tile.over_channels
     return "\n".join([*lines, "    }"])
 
 
 def assembly_of(tile: Tile) -> str:
     sums, shift = REGISTERS[: tile.pixels], NUMBERS[2] if tile.shift is None else tile.shift
+    back = None if tile.over_channels else 1 + tile.taps
     lines = [
         *entry(tile.rows, 1),
         f"ldr {sums[-1]}, [r1], #4",  # the bias, from which all sums start
         *row_of_taps(tile, sums, sums[-1]),
         *(line for _ in range(1, tile.rows) for line in row_of_taps(tile, sums)),
-        *ending(1 + tile.taps, sums, lambda one: scaled(one, *NUMBERS[:2], shift), NUMBERS[: tile.scaling]),
+        *ending(back, sums, lambda one: scaled(one, *NUMBERS[:2], shift), NUMBERS[: tile.scaling]),
     ]
     return "\n".join(lines)
 
@@ -306,12 +316,14 @@ NUMBERS = "r7", "r8", "r9"
 """Multiplier, addend and shift of a channel, where they are read from its taps."""
 
 
-def ending(words: int, sums: list[str], scale: Callable[[str], list[str]], numbers: Sequence[str]) -> list[str]:
+def ending(words: int | None, sums: list[str], scale: Callable[[str], list[str]], numbers: Sequence[str]) -> list[str]:
     """Scale the sums, store them, and go to the next tile, whose taps begin so many words before, or end.
 
-    No sum is above r6. What scales them has ``numbers``, the first of ``NUMBERS``.
+    If no words are given, they begin behind these. No sum is above r6. What scales them has ``numbers``, the first of
+    ``NUMBERS``.
     """
-    lines = [f"ldm r1, {{{', '.join(numbers)}}}", f"sub r1, r1, #{4 * words}"]
+    listed = f"{{{', '.join(numbers)}}}"
+    lines = [f"ldm r1!, {listed}"] if words is None else [f"ldm r1, {listed}", f"sub r1, r1, #{4 * words}"]
     lines += [line for one in sums for line in scale(one)]
     lines += ["ldm sp, {r8-r12}"]  # result, step, advance, end, back
     base = "r8"

@@ -26,6 +26,7 @@ from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.target import Target
 from graphopt.targets.tir import Expr, Places, Tensor
 from graphopt.targets.views import permuted, view
+from graphopt.targets.work import Work, work_of
 
 OpT = TypeVar("OpT", bound=Op, covariant=True)
 OtherT = TypeVar("OtherT", bound=Op)
@@ -185,6 +186,8 @@ class Kernel:
     forms: tuple[ScratchForm, ...] = ()
     notes: tuple[str, ...] = ()
     rows: int = 1
+    loops: Callable[[Frame], None] | None = None
+    """What ``emit`` stands for, where that calls a routine that has the loops: for what it costs."""
 
 
 @dataclass(frozen=True)
@@ -346,6 +349,14 @@ class Built:
     overlapping: frozenset[str] = frozenset()
     """The parameters that may point into the same memory."""
     scratch: tuple[tuple[str, Scratch], ...] = ()
+    loops: tirx.PrimFunc | None = None
+    """The function with the loops written out, where a routine has them."""
+
+    @cached_property
+    def work(self) -> Work:
+        """What a run does, and what is written for that."""
+        work = work_of(self.function)
+        return work if self.loops is None else work.of_loops(work_of(self.loops))
 
     @property
     def written(self) -> frozenset[str]:
@@ -398,7 +409,8 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
         inputs = [(f"x{i}", v) for i, v in enumerate(body.inputs) if v in task.covered]
         names = frozenset(n for x, v in inputs for y, values in over.items() if v in values for n in (x, y))
         scalars, scratches = tuple(frame.scalars), tuple(kernel.scratch.items())
-        return Built(kernel.name, b.get(), tuple(constants), scalars, names, scratches)
+        loops = build(task, replace(kernel, emit=kernel.loops, loops=None)).function if kernel.loops else None
+        return Built(kernel.name, b.get(), tuple(constants), scalars, names, scratches, loops)
 
 
 def moved(move: Node, x: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ Pairs of elements stand at even places of a row. A window that begins at an odd 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions import dsp_depthwise
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.dsp_depthwise import Tile
+from graphopt.targets.instructions.narrow_rows import MOST_WIDTH, widen_narrow
 from graphopt.targets.instructions.portable import (
     ADD_PRODUCTS,
     PAIR_AT,
@@ -40,8 +42,13 @@ MOST_STRIDE = 2
 """Of windows side by side that routines know."""
 
 
-def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array) -> Kernel:
-    """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
+def depthwise_by_pairs(
+    task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array, kind: type[DepthwisePairs] | None = None
+) -> Kernel:
+    """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw].
+
+    Another ``kind`` of loops than the usual goes over one channel after the other.
+    """
     x, w, b = task.inputs
     expect_whole(w)
     if x.type.dtype not in ("int8", "uint8"):
@@ -56,25 +63,29 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     scaling = scaling_of(task, len(weight))
     if x.type.dtype != "int8" or plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
         scaling = None
-    shared = one_shift(task, scaling)
-    groups = (2, 1) if by_twos(view(task.strided(x))) else (1,)
+    shift = one_shift(task, scaling)
+    by_two = kind is None and by_twos(view(task.strided(x))) and plane.size[1] > MOST_WIDTH
+    groups = (2, 1) if by_two else (1,)
     wholes = [
-        DepthwisePairs(
-            plane, view, zero_point, scaling is not None, OneShift.of(shared), channels=len(weight), group=group
+        (kind or DepthwisePairs)(
+            plane, view, zero_point, scaling is not None, OneShift.of(shift), channels=len(weight), group=group
         )
         for group in groups
     ]
     kernel, forms = fitting(task, in_strips(wholes))
-    if shared is not None:
-        scaling, folded = shared.numbers, folded << shared.up
+    kernel.check(task)
+    if shift is not None:
+        scaling, folded = shift.numbers, folded << shift.up
     packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32)}
     absorbed: tuple[Value, ...] = ()
     if scaling is not None:
         packed["scaling"], absorbed = scaling.astype(np.int32), parameters_of(task)
+    packed |= kernel.tables
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
     tile = RegisterTile(kernel.pixels, 1)
     made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed, forms=forms)
+    made = replace(made, loops=kernel.loops)
     return limited(made, task) if kernel.scales else made
 
 
@@ -118,6 +129,9 @@ class DepthwisePairs(DepthwiseStrips):
 
     @property
     def copied(self) -> Instruction:
+        width = min(self.plane.size[1], self.row - self.plane.window.pads[1])
+        if self.group == 1 and 0 < width <= MOST_WIDTH:
+            return widen_narrow(width)
         return WIDEN_ROWS if self.group == 1 else WIDEN_TWO
 
     @property
@@ -126,6 +140,19 @@ class DepthwisePairs(DepthwiseStrips):
 
     def routine(self, pixels: int) -> Instruction:
         return dsp_depthwise.depthwise_routine(self.tile(pixels))
+
+    @property
+    def tables(self) -> dict[str, Array]:
+        """What is read beside weights, by name."""
+        return {}
+
+    @property
+    def loops(self) -> Callable[[Frame], None] | None:
+        """What ``emit`` stands for, where that calls a routine that has the loops."""
+        return None
+
+    def check(self, task: Task[ConvInteger]) -> None:
+        """Raise ``Decline`` where a task does not suit."""
 
     def emit_strip(self, frame: Frame, y: Tensor, at: Channel, first: Expr, size: int) -> None:
         if self.scales:

@@ -2,7 +2,8 @@
 
 The rows of all channels take turns in scratch, so a window is as many rows of taps as it has rows and channels, one at
 the same distance from the next. A routine sums pixels side by side of one channel of the result; its taps, which all
-pixels share, are constants in the form that it reads.
+pixels share, are constants in the form that it reads. It goes over the tiles of a channel, or over the channels of a
+tile, whichever is fewer calls.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ import numpy as np
 from graphopt.ir import Array
 from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions.dsp_depthwise import Tile
+from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, fitting
 from graphopt.targets.kernels.depthwise import MOST_STRIDE, UP, DepthwisePairs
-from graphopt.targets.kernels.depthwise_strips import Channel, in_strips
+from graphopt.targets.kernels.depthwise_strips import RESTART, Channel, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile, runs
-from graphopt.targets.tir import Expr, loop
+from graphopt.targets.tir import Expr, Tensor, loop
 
 MOST_CHANNELS = 4
 MOST_PRODUCTS = 120
 """Pairs of products that a routine has written out for a tile."""
+MOVED = 0.5
+"""About the instructions of an element that is moved from strip to strip."""
 
 
 def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Array) -> Kernel:
@@ -71,6 +75,25 @@ class PlanarConv(DepthwisePairs):
 
     groups: int = 1
 
+    @property
+    def calls(self) -> tuple[int, int]:
+        """Of a strip, if routines go over the channels of a group, and if they go over tiles."""
+        tiles = [count for _, count, _ in self.tiles]
+        return self.strip * sum(tiles), self.channels // self.groups * sum(min(self.strip, count) for count in tiles)
+
+    @property
+    def over_channels(self) -> bool:
+        over, along = self.calls
+        return over < along
+
+    @property
+    def effort(self) -> float:
+        moved = MOVED * self.overlap * self.line
+        return self.groups * self.strips * (RESTART * min(self.calls) + moved)
+
+    def routine(self, pixels: int) -> Instruction:
+        return depthwise_routine(replace(self.tile(pixels), over_channels=self.over_channels))
+
     def tile(self, pixels: int) -> Tile:
         tile = super().tile(pixels)
         return replace(tile, rows=tile.rows * self.depth)
@@ -97,7 +120,17 @@ class PlanarConv(DepthwisePairs):
                         taking_turns = rows.of(c, self.depth)
                         at, lines = (n, group * self.depth + c), (self.kept(first), self.rows_for(size))
                         taking_turns.copy(x, at, first * stride, *lines, self.strips == 1)
-                    with loop("o", 0, each) as o:
-                        self.emit_strip(frame, y, (n, group * each + o, 0), first, size)
+                    if self.over_channels:
+                        self.emit_tiles(frame, y, (n, group * each, 0), first, size)
+                    else:
+                        with loop("o", 0, each) as o:
+                            self.emit_strip(frame, y, (n, group * each + o, 0), first, size)
                     if self.strip < self.plane.out[0]:
                         rows.move_up(self.overlap * self.depth, size * stride * self.depth)
+
+    def emit_tiles(self, frame: Frame, y: Tensor, at: Channel, first: Expr, size: int) -> None:
+        """Rows of the result from ``first`` on, of all channels of a group from that of ``at`` on."""
+        over = 0, y.strides[1], self.channels // self.groups
+        for start, count, pixels in self.tiles:
+            with loop("y", 0, size) as line, loop("tile", 0, count) as tile:
+                self.run(frame, y, at, (first, line, start + tile * pixels), pixels, over)

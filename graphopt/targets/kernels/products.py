@@ -25,6 +25,7 @@ from graphopt.targets.kernels.base import (
     kernel_variant,
 )
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
+from graphopt.targets.kernels.depthwise_planes import depthwise_by_planes
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.narrow import narrow_by_pairs
@@ -56,6 +57,7 @@ PAIRS = by_pairs(products.PACKED)
 WIDE_PAIRS = by_pairs(products.WIDE)
 GATHERED_PAIRS = replace(PAIRS, windows=partial(gathered_windows, form=products.PACKED), planar=None, narrow=None)
 """For any windows the same few routines, which are few bytes: they are gathered into lines first."""
+PLANES = replace(PAIRS, depthwise=depthwise_by_planes)
 VECTORS = ProductSet(
     {
         (False, True): mve_products.MULTIPLY_WINDOWS,
@@ -115,6 +117,14 @@ def conv_gathered_by_products(task: Task[ConvInteger]) -> Kernel:
     """By fewer bytes of code."""
     expect_products(task)
     return convolved(task, GATHERED_PAIRS)
+
+
+@kernel_variant(conv_by_products, "depthwise planes")
+def conv_of_planes_by_products(task: Task[ConvInteger]) -> Kernel:
+    """Of each channel by itself, by loops that layers share: by fewer bytes of code."""
+    if task.inputs[1].type.shape[1] != 1:
+        raise Decline("it sums over channels")
+    return convolved(task, PLANES)
 
 
 def expect_products(task: Task[ConvInteger]) -> None:
