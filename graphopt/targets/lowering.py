@@ -31,6 +31,7 @@ from graphopt.targets.stepwise import stepwise
 from graphopt.targets.streams import FREE, GRAIN, Choice, Part
 from graphopt.targets.tails import tails_apart
 from graphopt.targets.target import Target
+from graphopt.targets.unsigned import read_unsigned
 
 
 def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram: int | None = None) -> Lowered:
@@ -43,7 +44,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
     graph = copy_outputs(lowerable(graph, supported, keep=lambda node: is_elementwise(node, supported)))
     graph = reorder_ports(graph, options)
     if target.codegen == "c":
-        graph = split_depth(stepwise(graph), target)
+        graph = read_unsigned(split_depth(stepwise(graph), target), target, options)
     else:
         graph = join_moves(mix_axes(absorb_moves(patches_as_rows(graph))))
     if options.pushed is not None:

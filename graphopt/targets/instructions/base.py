@@ -51,7 +51,8 @@ class Instruction:
     alone, a line each, which finds its operands by the calling convention. One ``apart`` is never inlined. ``counts``
     are what the time of a call is linear in, expressions like those of ``spans``, where the bytes and repeats of these
     do not tell. One that has the name of a label is how often that loop of a naked body turns; if all loops have one,
-    the text tells what they cost (``graphopt.targets.routine_text``).
+    the text tells what they cost (``graphopt.targets.routine_text``). One that is ``alike`` another, by name, has as
+    many instructions as that, and costs as much.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Instruction:
     naked: bool = False
     apart: bool = False
     counts: Mapping[str, str] = field(default_factory=dict)
+    alike: str = ""
 
     def run(self, *operands: Expr) -> None:
         """Write a call of a routine, as a statement."""
@@ -119,8 +121,10 @@ def definition(one: Instruction) -> str:
 
 
 APART = """\
-#if defined(__GNUC__)
+#if defined(__clang__)
 __attribute__((noinline))
+#elif defined(__GNUC__)
+__attribute__((noinline, optimize("no-tree-loop-distribute-patterns")))
 #endif"""
 """Of a routine, which kernels share: in each of them, it would be as many bytes again."""
 

@@ -19,9 +19,8 @@ from graphopt.targets.instructions.dsp_depthwise import Tile
 from graphopt.targets.instructions.portable import (
     ADD_PRODUCTS,
     PAIR_AT,
-    WIDEN_ROWS,
-    WIDEN_TWO,
 )
+from graphopt.targets.instructions.widening import WIDEN_ROWS, WIDEN_TWO
 from graphopt.targets.kernels.base import Frame, Kernel, Task, fitting
 from graphopt.targets.kernels.depthwise_strips import Channel, DepthwiseStrips, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
@@ -44,7 +43,7 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
     x, w, b = task.inputs
     expect_whole(w)
-    if x.type.dtype not in ("int8", "uint8"):
+    if x.type.dtype not in WIDEN_ROWS:
         raise Decline("it takes elements of 8 bits")
     view = as_plane
     if plane.window.kernel[1] == 1:
@@ -54,13 +53,20 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     zero_point = zero_point_of(task.op)
     folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
     scaling = scaling_of(task, len(weight))
-    if x.type.dtype != "int8" or plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
+    if plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
         scaling = None
     shared = one_shift(task, scaling)
     groups = (2, 1) if by_twos(view(task.strided(x))) else (1,)
     wholes = [
         DepthwisePairs(
-            plane, view, zero_point, scaling is not None, OneShift.of(shared), channels=len(weight), group=group
+            plane,
+            view,
+            zero_point,
+            scaling is not None,
+            OneShift.of(shared),
+            channels=len(weight),
+            group=group,
+            source=x.type.dtype,
         )
         for group in groups
     ]
@@ -85,7 +91,7 @@ def by_twos(x: Tensor) -> bool:
     """
     _, channels, rows, columns = x.shape
     enough = channels % 2 == 0 or (channels > 1 and rows * columns >= LEAST_PIXELS)
-    return x.dtype == "int8" and x.strides[1] == 1 and enough
+    return x.dtype in WIDEN_TWO and x.strides[1] == 1 and enough
 
 
 @dataclass(frozen=True)
@@ -118,11 +124,11 @@ class DepthwisePairs(DepthwiseStrips):
 
     @property
     def copied(self) -> Instruction:
-        return WIDEN_ROWS if self.group == 1 else WIDEN_TWO
+        return (WIDEN_ROWS if self.group == 1 else WIDEN_TWO)[self.source]
 
     @property
     def copied_alone(self) -> Instruction:
-        return WIDEN_ROWS
+        return WIDEN_ROWS[self.source]
 
     def routine(self, pixels: int) -> Instruction:
         return dsp_depthwise.depthwise_routine(self.tile(pixels))

@@ -48,6 +48,8 @@ class DepthwiseStrips(ABC):
     """Of the result."""
     depth: int = field(default=1, kw_only=True)
     group: int = field(default=1, kw_only=True)
+    source: str = field(default="int8", kw_only=True)
+    """The dtype of the operand."""
     parts: int | None = field(default=None, kw_only=True)
     """Strips of a plane; as many as it needs if that is None."""
 

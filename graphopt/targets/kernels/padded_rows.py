@@ -95,13 +95,14 @@ class PaddedRows:
             for start, stop in () if whole else ((first, tirx.min(low, last)), (tirx.max(high, first), last)):
                 with when(start < stop), loop("slot", 0, len(self.planes)) as slot:
                     self.fill(slot * self.planes[-1] + self.place(start) + left, self.width, stop - start)
-        if x.dtype == "int8" and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
+        by_routine = self.copied.operands["source"] == f"const {x.dtype}*"
+        if by_routine and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
             with when(low < high):
                 source = x.at(*at, begin + low, 0)
                 skipped = self.depth * self.row - self.width
                 self.bring(self.place(low) + left, source, x.strides[3], self.width, high - low, skipped)
             return
-        if x.dtype == "int8":
+        if by_routine:
             with loop("line", low, high) as line:
                 source = x.at(*at, begin + line, 0)
                 self.bring(self.place(line) + left, source, x.strides[3], self.width, 1, 0)

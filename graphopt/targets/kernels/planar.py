@@ -15,6 +15,7 @@ from graphopt.ir import Array
 from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.dsp_depthwise import Tile
+from graphopt.targets.instructions.widening import WIDEN_ROWS
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, fitting
 from graphopt.targets.kernels.depthwise import MOST_STRIDE, UP, DepthwisePairs
 from graphopt.targets.kernels.depthwise_strips import Channel, in_strips
@@ -35,16 +36,23 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
     x, w, b = task.inputs
     scaling = scaling_of(task, len(weight))
     window, channels = plane.window, weight.shape[1]
-    if scaling is None or x.type.dtype != "int8" or b.constant is None:
-        raise Decline("it takes int8, and gives int8")
+    if scaling is None or x.type.dtype not in WIDEN_ROWS or b.constant is None:
+        raise Decline("it takes elements of 8 bits, and gives int8")
     if channels > MOST_CHANNELS or window.kernel[1] == 1:
         raise Decline(f"it takes windows of up to {MOST_CHANNELS} channels, and of more than one column")
     if window.strides[1] > MOST_STRIDE or window.dilations != (1, 1):
         raise Decline(f"it takes strides up to {MOST_STRIDE}, and no dilations")
-    depths = {"channels": len(weight), "depth": channels}
     shared = one_shift(task, scaling)
     whole = PlanarConv(
-        plane, as_plane, zero_point_of(task.op), True, OneShift.of(shared), groups=task.op.group, **depths
+        plane,
+        as_plane,
+        zero_point_of(task.op),
+        True,
+        OneShift.of(shared),
+        channels=len(weight),
+        depth=channels,
+        source=x.type.dtype,
+        groups=task.op.group,
     )
     kernel, forms = fitting(task, in_strips([whole]))
     tile = kernel.tile(kernel.pixels)
