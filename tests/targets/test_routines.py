@@ -32,7 +32,7 @@ from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_pooling import SUM_WINDOW_SCALED, UP
 from graphopt.targets.instructions.pixels import FLIP_RUNS, FLIP_SIGNS, LOOK_UP
-from graphopt.targets.instructions.widening import WIDEN_ROWS, WIDEN_TWO
+from graphopt.targets.instructions.widening import TABLE, WIDEN_ROWS, WIDEN_TWO
 
 Argument = Array | int | None
 
@@ -105,7 +105,11 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(portable.COPY_RUNS, (None, source, length, count, step), (runs,))
         yield Case(FLIP_RUNS, (None, source.view(np.uint8) ^ 128, length, count, step), (runs,))
     for step, width, lines, gap in ((1, 1, 1, 0), (3, 4, 2, 2), (2, 5, 3, 1), (4, 11, 2, 3)):
-        for dtype in WIDEN_ROWS:
+        table, bytes_ = int8(rng, 256), rng.integers(0, 256, step * (width * lines - 1) + 1).astype(np.uint8)
+        rows = np.zeros((lines, width + gap), np.int16)
+        rows[:, :width] = table[bytes_[::step]].reshape(lines, width)
+        yield Case(WIDEN_ROWS[TABLE], (None, bytes_, step, width, lines, gap, table), (rows.ravel(),))
+        for dtype in WIDEN_TWO:
             source = int8(rng, step * (width * lines - 1) + 2).view(dtype)
             wide = np.zeros((2, lines, width + gap), np.int16)
             for i in range(2):

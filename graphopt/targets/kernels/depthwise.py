@@ -6,7 +6,7 @@ Pairs of elements stand at even places of a row. A window that begins at an odd 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from graphopt.targets.instructions.widening import WIDEN_ROWS, WIDEN_TWO
 from graphopt.targets.kernels.base import Frame, Kernel, Task, fitting
 from graphopt.targets.kernels.depthwise_strips import Channel, DepthwiseStrips, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
+from graphopt.targets.kernels.leads import reading, table_of
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
@@ -56,7 +57,7 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
     if plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
         scaling = None
     shared = one_shift(task, scaling)
-    groups = (2, 1) if by_twos(view(task.strided(x))) else (1,)
+    groups = (2, 1) if task.region.lead is None and by_twos(view(task.strided(x))) else (1,)
     wholes = [
         DepthwisePairs(
             plane,
@@ -66,21 +67,22 @@ def depthwise_by_pairs(task: Task[ConvInteger], plane: Plane, weight: Array, bia
             OneShift.of(shared),
             channels=len(weight),
             group=group,
-            source=x.type.dtype,
+            source=reading(task),
         )
         for group in groups
     ]
     kernel, forms = fitting(task, in_strips(wholes))
     if shared is not None:
         scaling, folded = shared.numbers, folded << shared.up
-    packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32)}
+    packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32), **table_of(task)}
     absorbed: tuple[Value, ...] = ()
     if scaling is not None:
         packed["scaling"], absorbed = scaling.astype(np.int32), parameters_of(task)
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
-    reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
+    reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if task.source in task.covered else {}
     tile = RegisterTile(kernel.pixels, 1)
     made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed, forms=forms)
+    made = replace(made, lead=task.region.lead)
     return limited(made, task) if kernel.scales else made
 
 

@@ -20,6 +20,7 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, fitting
 from graphopt.targets.kernels.depthwise import MOST_STRIDE, UP, DepthwisePairs
 from graphopt.targets.kernels.depthwise_strips import Channel, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane
+from graphopt.targets.kernels.leads import reading, table_of
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
@@ -51,7 +52,7 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
         OneShift.of(shared),
         channels=len(weight),
         depth=channels,
-        source=x.type.dtype,
+        source=reading(task),
         groups=task.op.group,
     )
     kernel, forms = fitting(task, in_strips([whole]))
@@ -65,12 +66,12 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
     if shared is not None:
         starts, rows, scaling = starts << shared.up, rows << shared.up[:, None, None], shared.numbers[:, :UP]
     numbers = starts.astype(np.uint64).astype(np.uint32).view(np.int32)[:, None]
-    packed = {"taps": np.hstack([numbers, tile.packed(rows), scaling.astype(np.int32)])}
-    alone = x in task.covered and task.op.group == 1  # each group reads after the one before has written
+    packed = {"taps": np.hstack([numbers, tile.packed(rows), scaling.astype(np.int32)]), **table_of(task)}
+    alone = task.source in task.covered and task.op.group == 1  # each group reads after the one before has written
     reads = row_reads(task, plane, as_plane, kernel.strip) if alone else {}
     shape, parameters = RegisterTile(kernel.pixels, 1), parameters_of(task)
     made = Kernel(name, kernel.emit, packed, (w, b), shape, reads, kernel.scratch, parameters, forms=forms)
-    return limited(made, task)
+    return limited(replace(made, lead=task.region.lead), task)
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,6 @@ def windows_of_bytes(
     plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, form: Form
 ) -> Sequence[Windows]:
     """Windows of elements without a sign; ``zero_point`` is that of int8."""
-    if plane.window.kernel == (1, 1):
+    if not isinstance(expanded_windows(plane, channels, strides, zero_point, form)[0], LineWindows):
         raise Decline("it expands int8 where they stand")
     return [LinesOfBytes(plane, channels, strides, zero_point, form)]

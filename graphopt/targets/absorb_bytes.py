@@ -1,6 +1,7 @@
-"""Bytes that a convolution reads as they are, where the graph flips their highest bits for it.
+"""Functions of single bytes in front of convolutions, as cameras need them, become part of these.
 
-int8 is the byte less 128. So of bytes the zero point of the convolution is 128 more, and it gives the same.
+What flips the highest bits of bytes makes int8 of them, less by 128. So of the bytes as they are the zero point of the
+convolution is 128 more, and it gives the same. A table is read where the kernel copies its operand into scratch.
 """
 
 from __future__ import annotations
@@ -9,21 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from graphopt.errors import Unsupported
-from graphopt.ir import Graph, Node, Op, Value, arg, rebuild
-from graphopt.ops import ConvInteger, FlipSign, Fused
+from graphopt.ir import Graph, Node, Op, Value, arg, constant, rebuild
+from graphopt.ops import ChannelLookup, ConvInteger, FlipSign, Fused, Lookup
 from graphopt.targets.absorb import as_fused
 from graphopt.targets.forms import formed
 from graphopt.targets.gathering import kernel_of
 from graphopt.targets.instructions.pixels import FLIPPED_BY
 from graphopt.targets.kernels import Task
 from graphopt.targets.layout import Layout
+from graphopt.targets.port import BYTES
 from graphopt.targets.ports import PortOptions
 from graphopt.targets.prepared import dense_layouts, lowered_operators
 from graphopt.targets.region import region_of
 from graphopt.targets.target import Target
 
 
-def read_unsigned(graph: Graph, target: Target, options: PortOptions) -> Graph:
+def absorb_bytes(graph: Graph, target: Target, options: PortOptions) -> Graph:
     """The graph whose convolutions read bytes as they are, where their kernels are no others for that.
 
     Their routines are more code than one that flips bits, so it is not done where the fewest bytes are wanted.
@@ -31,13 +33,14 @@ def read_unsigned(graph: Graph, target: Target, options: PortOptions) -> Graph:
     if target.optimize == "size":
         return graph
     layouts, changed = dense_layouts(graph, options), dict[Node, Node]()
-    for flip in graph.nodes:
-        if isinstance(flip.op, FlipSign) and flip.inputs[0].type.dtype == "uint8":
-            (flipped,) = flip.results
-            readers = graph.uses[flipped]
-            made = {node: new for node in readers if (new := of_bytes(node, flipped))}
-            alone = len(made) == len(readers) == graph.use_count(flipped)
-            if alone and all(same_kernel(*pair, layouts, target) for pair in made.items()):
+    for front in graph.nodes:
+        if isinstance(front.op, FlipSign | Lookup | ChannelLookup) and is_of_bytes(front):
+            (value,) = front.results
+            readers = graph.uses[value]
+            made = {node: new for node in readers if (new := with_front(node, value))}
+            alone = len(made) == len(readers) == graph.use_count(value)
+            once = isinstance(front.op, FlipSign) or len(readers) == 1
+            if alone and once and all(same_kernel(*pair, layouts, target) for pair in made.items()):
                 changed |= made
 
     def replaced(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -50,24 +53,37 @@ def read_unsigned(graph: Graph, target: Target, options: PortOptions) -> Graph:
     return rebuild(graph, replaced) if changed else graph
 
 
-def of_bytes(node: Node, flipped: Value) -> Node | None:
-    """A convolution that reads bytes in the place of flipped ones; None of another node."""
-    fused, (bytes_,) = as_fused(node), flipped.node.inputs
-    body, place = fused.body, node.inputs.index(flipped)
+def is_of_bytes(front: Node) -> bool:
+    """Whether a function makes int8 of bytes without a sign, by no other run-time operand."""
+    x, *tables = front.inputs
+    dtypes = x.type.dtype, front.types[0].dtype
+    return x.constant is None and dtypes == (BYTES, "int8") and all(v.constant is not None for v in tables)
+
+
+def with_front(node: Node, value: Value) -> Node | None:
+    """A convolution with the function in its body that gives its operand; None of another node."""
+    fused, front = as_fused(node), value.node
+    body, place = fused.body, node.inputs.index(value)
     inner = body.inputs[place]
-    if node.inputs.count(flipped) > 1 or body.use_count(inner) != 1:
+    if node.inputs.count(value) > 1 or body.use_count(inner) != 1:
         return None
     (reader,) = body.uses[inner]
     if not isinstance(reader.op, ConvInteger) or reader.inputs[0] is not inner:
         return None
-    op = replace(reader.op, zero_point=reader.op.zero_point - FLIPPED_BY)
+    unsigned = isinstance(front.op, FlipSign)
+    op = replace(reader.op, zero_point=reader.op.zero_point - FLIPPED_BY) if unsigned else reader.op
 
     def change(old: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if old is inner.node:
-            return (arg(old.name, bytes_.type.dtype, inner.type.shape),)
-        return op.apply(*inputs, name=old.name, origins=old.origins).results if old is reader else None
+            return (arg(old.name, BYTES, inner.type.shape),)
+        if old is not reader:
+            return None
+        x, *others = inputs
+        tables = [constant(v.constant, like=v) for v in front.inputs[1:] if v.constant is not None]
+        read = x if unsigned else front.op.apply(x, *tables, name=front.name, origins=front.origins).results[0]
+        return op.apply(read, *others, name=old.name, origins=old.origins).results
 
-    operands = [bytes_ if v is flipped else v for v in node.inputs]
+    operands = [front.inputs[0] if v is value else v for v in node.inputs]
     return Fused(body=rebuild(body, change)).apply(*operands, name=node.name, origins=node.origins)
 
 

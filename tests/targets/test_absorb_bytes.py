@@ -1,4 +1,4 @@
-"""Convolutions that read bytes as they are: the integers of the operators, on all cores, whole and row by row."""
+"""Convolutions that read bytes, as they are or through tables: the integers of the operators, whole and by rows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from targets.test_dsp_kernels import bias, scaled
 import graphopt
 from graphopt import Port
 from graphopt.ir import Array, Graph, Value, arg, constant
-from graphopt.ops import Concat, ConvInteger, FlipSign
+from graphopt.ops import ChannelLookup, Concat, ConvInteger, FlipSign, Lookup
 from graphopt.passes import Fuse
 from graphopt.targets import get_target
+from graphopt.targets.absorb_bytes import absorb_bytes
 from graphopt.targets.ports import PortOptions
 from graphopt.targets.prepared import with_taking
-from graphopt.targets.unsigned import read_unsigned
 
 READING = ("cortex-m0", "cortex-m3", "cortex-m4")
 """The cores whose first layers read bytes; vectors of Cortex-M55 flip bits as fast as they are copied."""
@@ -43,9 +43,9 @@ class First:
         op = ConvInteger(strides=self.strides, pads=self.pads, group=self.group, zero_point=self.zero_point)
         return scaled(rng, op(x, weight, bias(rng, self.outputs)))
 
-    def net(self, seed: int = 0) -> Graph:
+    def net(self, front: str = "flip_sign") -> Graph:
         x = arg("x", "uint8", (1, self.channels, *self.size))
-        y = self.of(np.random.default_rng(seed), FlipSign()(x))
+        y = self.of(np.random.default_rng(0), fronted(front, x))
         return Fuse()(Graph((x,), (y,), ("y",)))
 
     def sample(self) -> Array:
@@ -68,6 +68,19 @@ FIRST = {
 }
 
 
+def fronted(front: str, x: Value) -> Value:
+    """int8 of bytes, by a function of them."""
+    rng = np.random.default_rng(len(front))
+    match front:
+        case "lookup":
+            return Lookup()(x, constant(rng.integers(-128, 128, 256).astype(np.int8)))
+        case "channel_lookup":
+            tables = rng.integers(-128, 128, (x.type.static_shape[1], 256))
+            return ChannelLookup()(x, constant(tables.astype(np.int8)))
+        case _:
+            return FlipSign()(x)
+
+
 def last(x: Array) -> Array:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
@@ -77,22 +90,31 @@ def operators(graph: Graph) -> list[str]:
 
 
 @pytest.mark.parametrize("target", [*READING, "cortex-m55"])
-def test_first_layers_of_bytes(target: str) -> None:
+@pytest.mark.parametrize(
+    "fronts", [("flip_sign", "flip_sign"), ("lookup", "channel_lookup")], ids=["flipped", "tables"]
+)
+def test_first_layers_of_bytes(fronts: tuple[str, str], target: str) -> None:
     """All in one program, of channels last and in front, are what the operators give."""
-    layers = {f"{name} {side}": first for name, first in FIRST.items() for side in ("last", "front")}
-    inputs = [arg(name, "uint8", (1, one.channels, *one.size)) for name, one in layers.items()]
+    sides = dict(zip(("last", "front"), fronts, strict=True))
+    layers = {f"{name} {side}": (first, sides[side]) for name, first in FIRST.items() for side in sides}
+    inputs = [arg(name, "uint8", (1, one.channels, *one.size)) for name, (one, _) in layers.items()]
     rng = np.random.default_rng(0)
-    results = tuple(one.of(rng, FlipSign()(x)) for one, x in zip(layers.values(), inputs, strict=True))
+    results = tuple(one.of(rng, fronted(f, x)) for (one, f), x in zip(layers.values(), inputs, strict=True))
     graph = Fuse()(Graph(tuple(inputs), results, tuple(f"{name} result" for name in layers)))
     lasts = {name: Port(layout="nhwc") for name in layers if name.endswith("last")}
     program = graphopt.compile(graph, target, ports=lasts)
-    samples = [one.sample() for one in layers.values()]
+    samples = [one.sample() for one, _ in layers.values()]
     given = [last(x) if name in lasts else x for name, x in zip(layers, samples, strict=True)]
     (found,) = program.measure(given, count=False).outputs
     for name, got, want in zip(layers, found, graph(*samples), strict=True):
         np.testing.assert_array_equal(got, want, err_msg=name)
-    kernels = [row["kernel"] for row in program.manifest["kernels"]]
-    assert ("flip_sign" in kernels) == (target not in READING)
+    alone = [row["kernel"].startswith(fronts) for row in program.manifest["kernels"]]
+    assert sum(alone) == LEFT[target][fronts[0] != "flip_sign"]
+
+
+LEFT = {"cortex-m0": (0, 12), "cortex-m3": (0, 12), "cortex-m4": (0, 6), "cortex-m55": (18, 18)}
+"""Of how many layers flips, and of how many tables, are kernels of their own: on Cortex-M0 and M3 those in front of
+depthwise layers, groups and high windows, on Cortex-M4 those in front of windows that are gathered into lines."""
 
 
 @pytest.mark.parametrize("target", READING)
@@ -113,30 +135,40 @@ def test_bytes_cost_what_int8_does(name: str, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", [*READING, "cortex-m55"])
-@pytest.mark.parametrize("name", ["strided", "depthwise"])
-def test_rows_of_bytes_are_pushed(name: str, target: str) -> None:
-    graph, first = two_layers(name), FIRST[name]
+@pytest.mark.parametrize(
+    ("name", "front"), [("strided", "flip_sign"), ("depthwise", "flip_sign"), ("strided", "lookup")]
+)
+def test_rows_of_bytes_are_pushed(name: str, front: str, target: str) -> None:
+    graph, first = two_layers(name, front), FIRST[name]
     ports = {"x": Port(layout="nhwc", push_rows=True), "y": Port(layout="nhwc")}
     program = graphopt.compile(graph, target, ports=ports)
-    assert ("flip_sign" in [row["kernel"] for row in program.manifest["kernels"]]) == (target not in READING)
+    assert (front in [row["kernel"] for row in program.manifest["kernels"]]) == (target not in READING)
     (found,) = program.measure([last(first.sample())], count=False).outputs
     np.testing.assert_array_equal(found[0], last(graph(first.sample())[0]))
 
 
-def two_layers(name: str) -> Graph:
+def two_layers(name: str, front: str) -> Graph:
     rng, first = np.random.default_rng(0), FIRST[name]
     x = arg("x", "uint8", (1, first.channels, *first.size))
-    y = First(first.outputs, 3, (3, 3), pads=(1, 1, 1, 1)).of(rng, first.of(rng, FlipSign()(x)))
+    y = First(first.outputs, 3, (3, 3), pads=(1, 1, 1, 1)).of(rng, first.of(rng, fronted(front, x)))
     return Fuse()(Graph((x,), (y,), ("y",)))
 
 
-@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m4"])
-@pytest.mark.parametrize("name", ["strided", "patches", "depthwise in twos"])
-def test_results_over_bytes(name: str, target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "front", "target"),
+    [
+        ("strided", "flip_sign", "cortex-m0"),
+        ("strided", "channel_lookup", "cortex-m4"),
+        ("patches", "flip_sign", "cortex-m4"),
+        ("depthwise in twos", "flip_sign", "cortex-m0"),
+        ("depthwise in twos", "flip_sign", "cortex-m4"),
+    ],
+)
+def test_results_over_bytes(name: str, front: str, target: str, tmp_path: Path) -> None:
     """Byte by byte: nothing is read that was overwritten."""
     core, options = get_target(target), PortOptions(frozenset("xy"), True, "x")
-    graph = read_unsigned(with_taking(two_layers(name), "x"), core, options)
-    assert "flip_sign" not in operators(graph)
+    graph = absorb_bytes(with_taking(two_layers(name, front), "x"), core, options)
+    assert front not in operators(graph)
     assert run_tagged(graph, core, tmp_path, options=options) == ""
 
 
@@ -150,6 +182,6 @@ def test_what_goes_on_reading_int8() -> None:
     both = first.of(rng, flipped)
     graphs = [Graph((x,), (both, other), ("y", "z")) for other in (Concat(axis=1)(flipped, flipped), flipped)]
     for graph in map(Fuse(), (*graphs, pointwise.net())):
-        assert read_unsigned(graph, core, PortOptions(frozenset("x"))) is graph
+        assert absorb_bytes(graph, core, PortOptions(frozenset("x"))) is graph
     net = first.net()
-    assert read_unsigned(net, replace(core, optimize="size"), PortOptions(frozenset("x"))) is net
+    assert absorb_bytes(net, replace(core, optimize="size"), PortOptions(frozenset("x"))) is net
