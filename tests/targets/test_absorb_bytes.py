@@ -89,12 +89,20 @@ def operators(graph: Graph) -> list[str]:
     return [node.op.name for node in graph.nodes]
 
 
-@pytest.mark.parametrize("target", [*READING, "cortex-m55"])
 @pytest.mark.parametrize(
-    "fronts", [("flip_sign", "flip_sign"), ("lookup", "channel_lookup")], ids=["flipped", "tables"]
+    ("target", "fronts", "left"),
+    [
+        *((target, ("flip_sign", "flip_sign"), 0) for target in READING),
+        ("cortex-m4", ("lookup", "channel_lookup"), 6),
+        ("cortex-m55", ("flip_sign", "lookup"), 18),
+    ],
 )
-def test_first_layers_of_bytes(fronts: tuple[str, str], target: str) -> None:
-    """All in one program, of channels last and in front, are what the operators give."""
+def test_first_layers_of_bytes(target: str, fronts: tuple[str, str], left: int) -> None:
+    """All in one program, of channels last and in front, are what the operators give.
+
+    So many functions of bytes are kernels of their own: tables in front of windows that are gathered into lines, and on
+    Cortex-M55 all but those in front of layers that are none for vectors.
+    """
     sides = dict(zip(("last", "front"), fronts, strict=True))
     layers = {f"{name} {side}": (first, sides[side]) for name, first in FIRST.items() for side in sides}
     inputs = [arg(name, "uint8", (1, one.channels, *one.size)) for name, (one, _) in layers.items()]
@@ -109,12 +117,7 @@ def test_first_layers_of_bytes(fronts: tuple[str, str], target: str) -> None:
     for name, got, want in zip(layers, found, graph(*samples), strict=True):
         np.testing.assert_array_equal(got, want, err_msg=name)
     alone = [row["kernel"].startswith(fronts) for row in program.manifest["kernels"]]
-    assert sum(alone) == LEFT[target][fronts[0] != "flip_sign"]
-
-
-LEFT = {"cortex-m0": (0, 12), "cortex-m3": (0, 12), "cortex-m4": (0, 6), "cortex-m55": (18, 18)}
-"""Of how many layers flips, and of how many tables, are kernels of their own: on Cortex-M0 and M3 those in front of
-depthwise layers, groups and high windows, on Cortex-M4 those in front of windows that are gathered into lines."""
+    assert sum(alone) == left
 
 
 @pytest.mark.parametrize("target", READING)
@@ -142,7 +145,8 @@ def test_rows_of_bytes_are_pushed(name: str, front: str, target: str) -> None:
     graph, first = two_layers(name, front), FIRST[name]
     ports = {"x": Port(layout="nhwc", push_rows=True), "y": Port(layout="nhwc")}
     program = graphopt.compile(graph, target, ports=ports)
-    assert (front in [row["kernel"] for row in program.manifest["kernels"]]) == (target not in READING)
+    reads = target in READING if front == "flip_sign" else target == "cortex-m4"
+    assert (front in [row["kernel"] for row in program.manifest["kernels"]]) != reads
     (found,) = program.measure([last(first.sample())], count=False).outputs
     np.testing.assert_array_equal(found[0], last(graph(first.sample())[0]))
 

@@ -105,7 +105,7 @@ def test_a_convolution_of_pixels(target: str, port: Port, kernel: str, table: in
     """Where the kernel of the convolution reads bytes, nothing flips them before."""
     graph = quantized(port)
     (want,) = graph(reals(EVERY, port))
-    reads = target in ("cortex-m0", "cortex-m4")
+    reads = target == "cortex-m4" or (kernel == "flip_sign" and target == "cortex-m0")
     for in_arena in (False, True):
         program = graphopt.compile(graph, target, ports={"image": port}, io_in_arena=in_arena)
         first = program.manifest["kernels"][0]

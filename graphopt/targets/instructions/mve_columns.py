@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.mve import GUARD
 
@@ -47,27 +45,6 @@ for _dtype, _suffix in (("int8", ""), ("uint8", "_of_bytes")):
             alike="copy_columns",
         )
     )
-
-LOOK_UP_COLUMNS = instruction(
-    Instruction(
-        "look_up_columns",
-        None,
-        {**COPY_COLUMNS["int8"].operands, "source": "const uint8*", "table": "const int8*", "next": "int32"},
-        "void",
-        """\
-    for (int32_t i = 0; i < columns; ++i) {
-        for (int32_t j = 0; j < size; ++j) {
-            target[i * target_step + j] = table[j * next + source[i * source_step + j]];
-        }
-    }""",
-        lambda source, table: table[np.arange(len(table)), source],
-        comment="""\
-Copies columns so, but elements of a table by their bytes. That of the next byte of a column is so much further on.""",
-        spans={**COPY_COLUMNS["int8"].spans, "table": Span("256 + (size - 1) * next")},
-        counts=COPY_COLUMNS["int8"].counts,
-        alike="copy_columns",
-    )
-)
 
 COPY_COLUMNS["int8"].on(
     "mve",

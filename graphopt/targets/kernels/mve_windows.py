@@ -13,9 +13,8 @@ import numpy as np
 from tvm import tirx
 
 from graphopt.ir import Array, Op, Value
-from graphopt.targets.instructions.mve_columns import COPY_COLUMNS, LOOK_UP_COLUMNS
+from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.instructions.mve_products import BLOCK
-from graphopt.targets.instructions.widening import TABLE
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.order import run_reads, tiled_reads
@@ -100,13 +99,6 @@ class ColumnWindows:
         """Whether windows go beyond the plane, by rows and by columns."""
         up, across = (self.plane.interior(axis) != (0, self.plane.out[axis]) for axis in (0, 1))
         return up, across
-
-    @property
-    def copies(self) -> float:
-        """How often an element of the plane is copied, about."""
-        window = self.plane.window
-        down = window.kernel[0] / window.strides[0]
-        return down if self.shared else down * window.kernel[1] / window.strides[1]
 
     @property
     def stand(self) -> bool:
@@ -211,12 +203,7 @@ class ColumnWindows:
             source = x.at(*at, columns.first + low * columns.step)
             target = frame.scratch["columns"].at(place + low * columns.spacing)
             steps = columns.spacing, columns.step * self.strides[3]
-            table = frame.packed.get(TABLE)
-            if table is None:
-                COPY_COLUMNS[self.dtype].run(target, source, high - low, self.piece, *steps)
-                return
-            first, further = (at[1], table.shape[1]) if table.shape[0] > 1 else (0, 0)
-            LOOK_UP_COLUMNS.run(target, source, high - low, self.piece, *steps, table.at(first, 0), further)
+            COPY_COLUMNS[self.dtype].run(target, source, high - low, self.piece, *steps)
 
     def fill(self, frame: Frame, columns: Columns, place: Expr, low: Expr, high: Expr) -> None:
         """Columns of padding."""

@@ -21,7 +21,6 @@ from graphopt.targets.kernels.base import (
     fitting,
 )
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.leads import reading, table_of
 from graphopt.targets.kernels.order import result_of
 from graphopt.targets.kernels.product_loops import ProductSet
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
@@ -148,10 +147,8 @@ def products_kernel(
     Where the convolution has groups, these are in the place of samples, and the weights are those of all.
     """
     x, w, b = task.inputs
-    by = by.of(reading(task))
+    by = by.of(x.type.dtype)
     groups = task.op.group if isinstance(task.op, ConvInteger) else 1
-    if groups > 1 and task.region.lead is not None:
-        raise Decline("it has groups, and a table in front")
     bounds = bounds_by_channel(task, len(weight))
     scaling = by.scaled_sums(task, bounds)
     by.check_sums(bounds if scaling is None else bounds[scaling[:, 0] != 0])
@@ -174,15 +171,13 @@ def products_kernel(
     parts = zip(*(np.split(data, groups) for data in (rows, bias, numbers)), strict=True)
     streams = [kernel.stream(*part) for part in parts]
     weights = {of: np.concatenate([stream[of] for stream in streams]) for of in streams[0]}
-    packed = {**weights, **windows.packed, **kernel.packed, **table_of(task)}
-    covered = task.source in task.covered
-    reads = windows.reads(task, view, kernel.most, kernel.last) if covered else {}
-    over = windows.over(task) if covered else {}
+    packed = {**weights, **windows.packed, **kernel.packed}
+    reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
+    over = windows.over(task) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)
     emit = partial(kernel.emit, batch=batch)
     made = Kernel(name, emit, packed, (w, b), tile, reads, kernel.scratch, absorbed, over, offered)
-    made = replace(made, lead=task.region.lead)
     return limited(made, task) if direct else made
 
 

@@ -18,7 +18,6 @@ from graphopt.targets.instructions import products
 from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.dsp_codes import BEYOND, coded
-from graphopt.targets.instructions.widening import TABLE
 from graphopt.targets.kernels.addition import Addition
 from graphopt.targets.kernels.base import (
     Frame,
@@ -49,8 +48,7 @@ class ProductSet:
     up by ``bits``. ``windows`` gives their forms, at first the fastest. Where each channel is convolved by itself,
     ``depthwise`` gives the kernel; where windows have few channels, ``planar``, and where pixels alone do, ``narrow``,
     if that does not decline. ``codes`` unpack weights that are stored in fewer bits. ``of_bytes`` are the products of
-    elements without a sign, ``by_table`` those of elements of a table. An ``offset`` is added to elements as windows
-    are gathered.
+    elements without a sign. An ``offset`` is added to elements as windows are gathered.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
@@ -64,14 +62,13 @@ class ProductSet:
     least_weight: int = -128
     codes: Mapping[StoredForm, Instruction] = field(default_factory=dict)
     of_bytes: ProductSet | None = None
-    by_table: ProductSet | None = None
     offset: int = 0
 
-    def of(self, reading: str) -> ProductSet:
-        """The products of elements as ``leads.reading`` has them; raises ``Decline`` where there are none."""
-        found = {"int8": self, "uint8": self.of_bytes, TABLE: self.by_table}.get(reading)
+    def of(self, dtype: str) -> ProductSet:
+        """The products of elements of a dtype; raises ``Decline`` where there are none."""
+        found = {"int8": self, "uint8": self.of_bytes}.get(dtype)
         if found is None:
-            raise Decline(f"it takes no {reading}")
+            raise Decline(f"it takes no {dtype}")
         return found
 
     def check_sums(self, bounds: Array) -> None:

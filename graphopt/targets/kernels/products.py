@@ -87,7 +87,7 @@ def by_elements(routines: Mapping[str, thumb_products.Routines], by_element: boo
         )
         for dtype in ("uint8", "int8")
     )
-    return replace(found, of_bytes=of_bytes, by_table=replace(found, windows=looked_up_columns))
+    return replace(found, of_bytes=of_bytes)
 
 
 def single_columns(
@@ -97,16 +97,6 @@ def single_columns(
     return [ColumnWindows(plane, channels, strides, zero_point, block=1, dtype=dtype)]
 
 
-def looked_up_columns(plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int) -> list[ColumnWindows]:
-    """The same, where elements are looked up in a table as they are copied."""
-    (windows,) = single_columns(plane, channels, strides, zero_point, "int8")
-    if windows.stand or windows.copies > MOST_COPIES:
-        raise Decline("it copies no elements, or copies them too often to look them up each time")
-    return [windows]
-
-
-MOST_COPIES = 3
-"""Of an element that is looked up: a kernel that does nothing else takes longer."""
 ARMV7M = by_elements(BY_ELEMENT, by_element=True)
 ARMV7M_ROW = ProductSet(
     CROSSED.routines,
