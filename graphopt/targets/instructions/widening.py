@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -56,6 +57,10 @@ def widening_rows(loaded: Callable[[str, str], list[str]], table: bool) -> str:
             f"pop {{{saved}, pc}}",
         ]
     )
+
+
+def by_one(register: str, address: str, load: str) -> list[str]:
+    return [f"{load} {register}, {address}"]
 
 
 def by_table(register: str, address: str) -> list[str]:
@@ -124,7 +129,7 @@ Widens pairs of elements that are step apart to rows of the first and the second
     )
     WIDEN_ROWS[_dtype].on(
         "dsp",
-        widening_rows(lambda register, address, load=_load: [f"{load} {register}, {address}"], table=False),
+        widening_rows(partial(by_one, load=_load), table=False),
         guard=GUARD,
         naked=True,
     )
