@@ -10,6 +10,7 @@ from itertools import chain
 from graphopt.errors import BudgetExceeded, Unsupported
 from graphopt.ir import Graph, Value, verify
 from graphopt.targets.absorb import absorb_moves
+from graphopt.targets.absorb_bytes import absorb_bytes
 from graphopt.targets.cache_rows import for_caches
 from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.choice import chosen_kernels
@@ -53,7 +54,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
     verify(graph)
     check_types(graph)
     if target.codegen == "c":
-        lowered = for_c(graph, target, options, target.ram if ram is None else ram)
+        lowered = of_bytes_for_c(graph, target, options, target.ram if ram is None else ram)
     else:
         lowered = for_llvm(regrouped(graph), target, options)
     check_budget(lowered, target, ram)
@@ -91,6 +92,15 @@ def waiting_parts(whole: Lowering, alive: Sequence[Lifetime]) -> list[list[Value
             written.setdefault(part.whole, []).append(value)
     ordered = [sorted(values, key=lambda v: steps.get(v.node, -1)) for values in written.values()]
     return [values for values in ordered if steps.get(values[0].node, -1) < step <= steps.get(values[-1].node, -1)]
+
+
+def of_bytes_for_c(graph: Graph, target: Target, options: PortOptions, ram: int | None) -> Lowered:
+    """A program whose first layers read bytes as they are, unless RAM has no room for their kernels."""
+    absorbed = absorb_bytes(graph, target, options)
+    lowered = for_c(absorbed, target, options, ram)
+    if absorbed is not graph and ram is not None and lowered.plan.size > ram:
+        lowered = least_of(lowered, for_c(graph, target, options, ram))
+    return lowered
 
 
 def for_c(graph: Graph, target: Target, options: PortOptions, ram: int | None) -> Lowered:

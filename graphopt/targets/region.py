@@ -17,6 +17,7 @@ from graphopt.ir import Constant, Graph, Input, Node, Op, Value, constant, rebui
 from graphopt.ops import (
     AveragePool,
     Cast,
+    ChannelLookup,
     Conv,
     ConvTranspose,
     Fused,
@@ -52,13 +53,28 @@ class Region:
         return tuple(n for n in self.body.nodes if not isinstance(n.op, Input | Constant))
 
     @cached_property
+    def lead(self) -> Node | None:
+        """The table through which the anchor, a product of integers, reads the elements of its operand, if any."""
+        first = next(iter(self.compute), None)
+        if first is None or not isinstance(first.op, Lookup | ChannelLookup):
+            return None
+        reads = (isinstance(n.op, IntegerProduct) and n.inputs[0] is first.results[0] for n in self.compute)
+        return first if any(reads) else None
+
+    @cached_property
     def anchor(self) -> Node | None:
-        """The one node that is not elementwise, does not end the region, and is no move before others."""
-        heavy = [n for n in self.compute if not is_scalar(type(n.op))]
+        """The one node that is not elementwise, does not end the region, and is no move or table before others."""
+        heavy = [n for n in self.compute if not is_scalar(type(n.op)) and n is not self.lead]
         products = [n for n in heavy if not isinstance(n.op, MOVES)]
         if products:
             return products[0]
         return heavy[0] if heavy and len(heavy) == len(self.compute) else None
+
+    @cached_property
+    def source(self) -> Value | None:
+        """What the anchor reads first, perhaps through a table."""
+        front = self.lead or self.anchor
+        return None if front is None else front.inputs[0]
 
     @cached_property
     def moves(self) -> tuple[Node, ...]:
@@ -85,7 +101,7 @@ class Region:
     @cached_property
     def epilogue(self) -> tuple[Node, ...]:
         """The elementwise nodes behind the anchor."""
-        others = {*self.moves, self.anchor, self.end}
+        others = {*self.moves, self.lead, self.anchor, self.end}
         return tuple(n for n in self.compute if n not in others)
 
     @cached_property
@@ -171,12 +187,14 @@ def is_elementwise(node: Node, supported: set[type[Op]]) -> bool:
 def check_form(region: Region) -> None:
     """Raise ``Unsupported`` unless the body is at most one anchor, then elementwise nodes, then at most one pooling.
 
-    Of a matrix product, and of elementwise nodes alone, operands may be moved; of a product, its result transposed.
+    Of a matrix product, and of elementwise nodes alone, operands may be moved; of a product, its result transposed. A
+    product of integers may read its operand through a table.
     """
     anchor, tail = region.anchor, region.tail
     scalar = all(is_scalar(type(n.op)) for n in region.epilogue)
     leads = anchor is None or (
-        anchor is region.compute[len(region.moves)] and anchor.types[0].shape == region.head.type.shape
+        anchor is region.compute[len(region.moves) + (region.lead is not None)]
+        and anchor.types[0].shape == region.head.type.shape
     )
     computed = any(v.node in region.compute for v in region.tables)
     if not scalar or not leads or not moves_fit(region) or computed or (tail is not None and not tiles(tail)):

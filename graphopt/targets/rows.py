@@ -112,7 +112,7 @@ class Layer:
 
     def slides(self, inner: Value) -> bool:
         """Whether windows go over an input of the body."""
-        return self.region.anchor is not None and inner is self.region.anchor.inputs[0]
+        return inner is self.region.source
 
     def rounded(self, end: Fraction) -> Fraction:
         """Up to which row it comes that is to come up to one at least: with all rows that it makes together."""
@@ -128,9 +128,9 @@ class Layer:
 
     def pads(self, rows: range) -> tuple[int, int]:
         """The rows of padding above and below the windows of some rows."""
-        if self.region.anchor is None:
+        x = self.region.source
+        if x is None:
             return 0, 0
-        x = self.region.anchor.inputs[0]
         reach = self.reach(x, rows)
         return max(0, -reach.start), max(0, reach.stop - rows_of(x))
 
@@ -194,8 +194,8 @@ def layer_of(region: Region, layouts: Mapping[Value, Layout]) -> Layer | None:
     if tail is not None and not isinstance(tail.op, MaxPool | AveragePool):
         return None
     if anchor is not None:
-        x, *others = anchor.inputs
-        if not isinstance(anchor.op, SLIDING) or not all_constant(others) or x in region.epilogue_operands:
+        x, others = region.source, anchor.inputs[1:]
+        if not isinstance(anchor.op, SLIDING) or not all_constant(others) or x in region.epilogue_operands or x is None:
             return None
         if collects(region):
             return Layer(region, collects=True) if by_rows(layouts[region.operands[0]]) else None

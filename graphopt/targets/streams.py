@@ -299,7 +299,8 @@ def restarts(layer: Layer, made: list[range]) -> float:
     anchor = layer.region.anchor
     if anchor is None or not isinstance(anchor.op, Conv | ConvInteger) or anchor.op.group == 1:
         return 0
-    x = anchor.inputs[0]
+    x = layer.region.source
+    assert x is not None
     rows = sum(len(layer.needed(x, rows)) for rows in made) - x.type.static_shape[2]
     channels = x.type.static_shape[1]
     return CHANNEL * channels * (len(made) - 1) + COPIED * rows * (x.type.nbytes // x.type.static_shape[2])

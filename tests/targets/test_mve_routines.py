@@ -59,10 +59,10 @@ def columns(rng: np.random.Generator) -> Iterator[Case]:
             source = int8(rng, (count - 1) * source_step + size)
             rows = np.stack([source[i * source_step : i * source_step + size] for i in range(count)])
             arguments = (None, source, count, size, target_step, source_step)
-            yield Case(COPY_COLUMNS, arguments, (spaced(rows, target_step),))
-    yield Case(COPY_COLUMNS, (None, int8(rng, 4), 0, 4, 4, 4), (np.zeros(4, np.int8),))
+            yield Case(COPY_COLUMNS["int8"], arguments, (spaced(rows, target_step),))
+    yield Case(COPY_COLUMNS["int8"], (None, int8(rng, 4), 0, 4, 4, 4), (np.zeros(4, np.int8),))
     source = int8(rng, 3)
-    yield Case(COPY_COLUMNS, (None, source, 3, 1, 9000, 1), (spaced(source[:, None], 9000),))
+    yield Case(COPY_COLUMNS["int8"], (None, source, 3, 1, 9000, 1), (spaced(source[:, None], 9000),))
 
 
 def maxima(rng: np.random.Generator) -> Iterator[Case]:

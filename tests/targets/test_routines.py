@@ -32,7 +32,8 @@ from graphopt.targets.instructions.dsp_narrow import Turn, narrow_routine
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_pooling import SUM_WINDOW_SCALED, UP
 from graphopt.targets.instructions.narrow_rows import MOST_WIDTH, widen_narrow
-from graphopt.targets.instructions.pixels import FLIP_SIGNS, LOOK_UP
+from graphopt.targets.instructions.pixels import FLIP_RUNS, FLIP_SIGNS, LOOK_UP
+from graphopt.targets.instructions.widening import TABLE, WIDEN_ROWS, WIDEN_TWO
 
 Argument = Array | int | None
 
@@ -103,16 +104,20 @@ def copies(rng: np.random.Generator) -> Iterator[Case]:
         source = int8(rng, step * (count - 1) + length)
         runs = np.concatenate([source[i * step : i * step + length] for i in range(count)])
         yield Case(portable.COPY_RUNS, (None, source, length, count, step), (runs,))
+        yield Case(FLIP_RUNS, (None, source.view(np.uint8) ^ 128, length, count, step), (runs,))
     for step, width, lines, gap in ((1, 1, 1, 0), (3, 4, 2, 2), (2, 5, 3, 1), (4, 11, 2, 3)):
-        source = int8(rng, step * (width * lines - 1) + 1)
+        table, bytes_ = int8(rng, 256), rng.integers(0, 256, step * (width * lines - 1) + 1).astype(np.uint8)
         rows = np.zeros((lines, width + gap), np.int16)
-        rows[:, :width] = source[::step].reshape(lines, width)
-        yield Case(portable.WIDEN_ROWS, (None, source, step, width, lines, gap), (rows.ravel(),))
-        source = int8(rng, step * (width * lines - 1) + 2)
-        two = np.zeros((2, lines, width + gap), np.int16)
-        for i in range(2):
-            two[i, :, :width] = source[i::step][: width * lines].reshape(lines, width)
-        yield Case(portable.WIDEN_TWO, (None, None, source, step, width, lines, gap), (two[0].ravel(), two[1].ravel()))
+        rows[:, :width] = table[bytes_[::step]].reshape(lines, width)
+        yield Case(WIDEN_ROWS[TABLE], (None, bytes_, step, width, lines, gap, table), (rows.ravel(),))
+        for dtype in WIDEN_TWO:
+            source = int8(rng, step * (width * lines - 1) + 2).view(dtype)
+            wide = np.zeros((2, lines, width + gap), np.int16)
+            for i in range(2):
+                wide[i, :, :width] = source[i::step][: width * lines].reshape(lines, width)
+            numbers, (even, odd) = (step, width, lines, gap), wide.reshape(2, -1)
+            yield Case(WIDEN_ROWS[dtype], (None, source[:-1], *numbers), (even,))
+            yield Case(WIDEN_TWO[dtype], (None, None, source, *numbers), (even, odd))
 
 
 def narrow_rows(rng: np.random.Generator) -> Iterator[Case]:

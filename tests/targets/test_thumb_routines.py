@@ -13,15 +13,21 @@ from targets.test_routines import Case, additions, flips, int8, scalings, statem
 
 from graphopt.runtime.build import run_tool
 from graphopt.targets import get_target
-from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruction, thumb_products
+from graphopt.targets.instructions import INSTRUCTIONS, Instruction, definition, find_instruction, thumb_products
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.armv7m_rows import CROSS_WORDS, CROSSED
 from graphopt.targets.instructions.pixels import FLIP_SIGNS
 from graphopt.targets.instructions.thumb_depthwise import Tile, depthwise_routine
-from graphopt.targets.instructions.thumb_rows import OFFSET_ROWS
+from graphopt.targets.instructions.thumb_rows import UNSIGNED_ROWS
 
 ORDERS = {"cortex-m0": BY_CHANNEL, "cortex-m3": BY_ELEMENT}
+
+
+def routines_of(target: str) -> Iterator[tuple[str, tuple[bool, bool], Instruction]]:
+    for dtype, routines in ORDERS[target].items():
+        for kind, routine in routines.items():
+            yield dtype, kind, routine
 
 
 def products(rng: np.random.Generator, target: str) -> Iterator[Case]:
@@ -29,9 +35,9 @@ def products(rng: np.random.Generator, target: str) -> Iterator[Case]:
     for depth in (*range(1, 18), 24, 33):
         channels = int(rng.integers(1, 10))
         weight, bias = int8(rng, channels, depth), rng.integers(-9000, 9000, channels)
-        for (one, scales), routine in ORDERS[target].items():
+        for dtype, (one, scales), routine in routines_of(target):
             pixels, step = (1, 0) if one else (2 * int(rng.integers(1, 3)), int(rng.integers(1, depth + 3)))
-            x = int8(rng, (pixels - 1) * step + depth)
+            x = int8(rng, (pixels - 1) * step + depth).view(dtype)
             windows = x[None] if one else windows_of(x, step, depth)
             scaling = scalings(rng, channels)[:, : 3 if scales else 0]
             order = target == "cortex-m3"
@@ -64,11 +70,13 @@ def crossed_rows(rng: np.random.Generator) -> Iterator[Case]:
 
 def rows(rng: np.random.Generator) -> Iterator[Case]:
     for step, width, lines, gap in ((1, 1, 1, 0), (3, 4, 2, 2), (2, 5, 3, 1), (4, 11, 2, 3), (1, 8, 1, 1)):
-        source = int8(rng, step * (width * lines - 1) + 1)
-        found = np.zeros((lines, width + gap), np.uint8)
-        found[:, :width] = OFFSET_ROWS.meaning(source[::step]).reshape(lines, width)
-        assert np.array_equal(found[:, :width].ravel(), source[::step].astype(np.int16) + 128)
-        yield Case(OFFSET_ROWS, (None, source, step, width, lines, gap), (found.ravel(),))
+        for dtype, routine in UNSIGNED_ROWS.items():
+            source = int8(rng, step * (width * lines - 1) + 1).view(dtype)
+            found = np.zeros((lines, width + gap), np.uint8)
+            found[:, :width] = routine.meaning(source[::step]).reshape(lines, width)
+            offset = 128 if dtype == "int8" else 0
+            assert np.array_equal(found[:, :width].ravel(), source[::step].astype(np.int16) + offset)
+            yield Case(routine, (None, source, step, width, lines, gap), (found.ravel(),))
 
 
 TILES = [
@@ -121,7 +129,8 @@ def test_what_is_computed_is_what_is_meant(target: str, portable: bool, tmp_path
 def test_clang_takes_the_assembly(target: str, tmp_path: Path) -> None:
     """Its assembler and its older syntax are not those of GCC."""
     rows = [CROSS_WORDS, *CROSSED.routines.values()] if target == "cortex-m3" else []
-    found = [*ORDERS[target].values(), *rows, FLIP_SIGNS, OFFSET_ROWS, *map(depthwise_routine, TILES)]
+    sums = [routine for *_, routine in routines_of(target)]
+    found = [*sums, *rows, FLIP_SIGNS, *UNSIGNED_ROWS.values(), *map(depthwise_routine, TILES)]
     bodies = [definition(find_instruction(one.name, get_target(target))) for one in found]
     (tmp_path / "routines.c").write_text("\n".join(["#include <stdint.h>", *bodies]))
     options = ["--target=arm-none-eabi", f"-mcpu={target}", "-mthumb", "-ffreestanding", "-Dstatic="]

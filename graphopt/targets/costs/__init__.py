@@ -47,7 +47,8 @@ class Known:
     def run(self, work: Work) -> tuple[float, float]:
         """The instructions and the cycles of one run."""
         instructions = cycles = 0.0
-        for name, times in work.done.items():
+        for done, times in work.done.items():
+            name = measured(done)
             told = self.told(name)
             if told is not None:
                 instructions += times * told.instructions
@@ -62,7 +63,7 @@ class Known:
         """By how much the cycles of such a kernel may be off; None if it calls assembly that was not measured."""
         called = (name for name in work.written if (name, None) in INSTRUCTIONS)
         routines = (name for name in called if find_instruction(name, self.target).naked)
-        known = all(name in self.costs.instructions or self.told(name) for name in routines)
+        known = all(name in self.costs.instructions or self.told(name) for name in map(measured, routines))
         return self.costs.doubts.get(work.kind, 0.0) if known else None
 
     def told(self, name: str) -> Lines | None:
@@ -101,6 +102,13 @@ class Known:
     def routines(self, works: Iterable[Work]) -> set[str]:
         """The routines that kernels share."""
         return {name for work in works for name in work.written if self.shares(name)}
+
+
+def measured(name: str) -> str:
+    """A name of ``Work`` as the costs have it: of a routine that is alike another, this one."""
+    routine, space, term = name.partition(" ")
+    known = INSTRUCTIONS.get((routine, None))
+    return f"{known.alike}{space}{term}" if known is not None and known.alike else name
 
 
 @cache

@@ -34,16 +34,19 @@ FRAME = 48
 ARGUMENTS = SAVED_BYTES + FRAME
 Y_STEP, PIXELS = ARGUMENTS, ARGUMENTS + 4
 
-PRODUCTS = [
-    "ldrsb r3, [r0, r2]",
-    *(
-        line
-        for weights, total in zip(WEIGHTS, SUMS, strict=True)
-        for line in (f"ldrsb r4, [{weights}, r2]", "muls r4, r3, r4", f"add {total}, r4")
-    ),
-    "adds r2, r2, #1",
-]
-"""Of one element, two bytes each instruction."""
+
+def products(load: str) -> list[str]:
+    """Of one element, two bytes each instruction."""
+    return [
+        f"{load} r3, [r0, r2]",
+        *(
+            line
+            for weights, total in zip(WEIGHTS, SUMS, strict=True)
+            for line in (f"ldrsb r4, [{weights}, r2]", "muls r4, r3, r4", f"add {total}, r4")
+        ),
+        "adds r2, r2, #1",
+    ]
+
 
 UPPER = """\
 uxth r3, r4
@@ -78,7 +81,7 @@ strb r0, [r6]"""
 """Stores r4, plus the addend r0, shifted by r1, in 8 bits."""
 
 
-def prologue(several: bool) -> list[str]:
+def prologue(several: bool, load: str) -> list[str]:
     """Puts on the stack what stays there."""
     depth = [f"ldr r4, [sp, #{ARGUMENTS + 8}]", f"ldr r5, [sp, #{ARGUMENTS + 12}]", f"str r3, [sp, #{STEP}]"]
     return [
@@ -95,7 +98,7 @@ def prologue(several: bool) -> list[str]:
         "rsbs r4, r4, #0",
         f"movs r5, #{UNROLLED - 1}",
         "ands r4, r4, r5",
-        f"movs r5, #{2 * len(PRODUCTS)}",
+        f"movs r5, #{2 * len(products(load))}",
         "muls r4, r5, r4",
         "adr r5, 2f",
         "adds r4, r4, r5",
@@ -124,10 +127,10 @@ b 0b
 6:"""
 
 
-def assembly_of(several: bool, scales: bool) -> str:
+def assembly_of(several: bool, scales: bool, load: str) -> str:
     scaled = ["ldm r7!, {r4}", UPPER, "ldm r7!, {r0, r1}", NARROWED, "adds r6, r6, #1"]
     lines = [
-        *prologue(several),
+        *prologue(several, load),
         "0:",
         f"ldr r1, [sp, #{STREAM}]",
         f"ldr r2, [sp, #{RESULT}]",
@@ -144,7 +147,7 @@ def assembly_of(several: bool, scales: bool) -> str:
         f"bx {ENTRY}",
         ".p2align 2",
         "2:",
-        *PRODUCTS * UNROLLED,
+        *products(load) * UNROLLED,
         "bne 2b",
         *(f"mov {low}, {total}" for total, low in zip(SUMS, ["r3", "r4", "r5", "r6"], strict=True)),
         f"add r0, sp, #{FOUND}",

@@ -25,13 +25,13 @@ ARGUMENTS = SAVED_BYTES + FRAME
 Y_STEP, PIXELS = ARGUMENTS, ARGUMENTS + 4
 
 
-def products(several: bool) -> list[str]:
+def products(several: bool, load: str) -> list[str]:
     """Of one element of each window, four bytes each instruction.
 
     r0 and lr point to two windows and r1 to the weights; or r0 to the only one, r1 and lr to the weights of two groups.
     """
     first, second = ELEMENTS if several else ELEMENTS[:1] * 2
-    lines = [f"ldrsb {first}, [r0], #1", *([f"ldrsb {second}, [lr], #1"] if several else [])]
+    lines = [f"{load} {first}, [r0], #1", *([f"{load} {second}, [lr], #1"] if several else [])]
     for one, other in zip(*SUMS, strict=True):
         lines += [f"ldrsb {WEIGHT}, [r1], #1", f"mla {one}, {first}, {WEIGHT}, {one}"]
         lines += [] if several else [f"ldrsb {WEIGHT}, [lr], #1"]
@@ -39,20 +39,20 @@ def products(several: bool) -> list[str]:
     return lines
 
 
-def all_products(several: bool) -> list[str]:
+def all_products(several: bool, load: str) -> list[str]:
     """The sums over a window; its loop is entered so that the last turn is a whole one."""
     return [
         f"ldr pc, [sp, #{ENTRY}]",
         ".p2align 2",
         "2:",
-        *products(several) * UNROLLED,
+        *products(several, load) * UNROLLED,
         f"ldr r10, [sp, #{END}]",
         "cmp r0, r10",
         "bne 2b",
     ]
 
 
-def prologue(several: bool) -> list[str]:
+def prologue(several: bool, load: str) -> list[str]:
     """Puts on the stack what stays there."""
     given = [f"ldrd r4, r5, [sp, #{ARGUMENTS + 8}]", f"strd r0, r3, [sp, #{X}]"]
     alone = ["mov r4, r3", f"ldr r5, [sp, #{ARGUMENTS}]", f"str r0, [sp, #{X}]"]
@@ -64,7 +64,7 @@ def prologue(several: bool) -> list[str]:
         f"strd r2, r1, [sp, #{RESULT}]",
         "rsb r4, r4, #0",
         f"and r4, r4, #{UNROLLED - 1}",
-        f"mov r5, #{4 * len(products(several))}",
+        f"mov r5, #{4 * len(products(several, load))}",
         "adr r6, 2f",
         "mla r4, r4, r5, r6",
         "orr r4, r4, #1",
@@ -110,7 +110,7 @@ def pair_of_sums(lane: int, scales: bool) -> list[str]:
     return [*lines, *of_second, *stored(0, [(second, "r2")], scales), f"ldr r6, [sp, #{LEFT}]", "cmp r6, #2"]
 
 
-def of_windows(scales: bool) -> list[str]:
+def of_windows(scales: bool, load: str) -> list[str]:
     """Two windows after the other, and in each the groups of channels."""
     size = 0 if scales else 2
     return [
@@ -128,7 +128,7 @@ def of_windows(scales: bool) -> list[str]:
         f"ldm r1!, {{{', '.join(SUMS[0])}}}",
         *(f"mov {there}, {here}" for here, there in zip(*SUMS, strict=True)),
         "add lr, lr, r0",
-        *all_products(several=True),
+        *all_products(True, load),
         f"ldr r0, [sp, #{Y}]",
         *(line for lane in range(LANES) for line in pair_of_sums(lane, scales)),
         f"strd r0, r2, [sp, #{Y}]",
@@ -161,7 +161,7 @@ def group_of_sums(group: int, scales: bool) -> list[str]:
     return lines
 
 
-def of_window(scales: bool) -> list[str]:
+def of_window(scales: bool, load: str) -> list[str]:
     """Two groups of channels after the other; where one is left, it is summed twice."""
     return [
         f"ldrd r4, r3, [sp, #{DEPTH}]",
@@ -180,7 +180,7 @@ def of_window(scales: bool) -> list[str]:
         "addgt lr, r1, r11",
         f"ldm r1!, {{{', '.join(SUMS[0])}}}",
         f"ldm lr!, {{{', '.join(SUMS[1])}}}",
-        *all_products(several=False),
+        *all_products(False, load),
         f"str lr, [sp, #{SECOND}]",
         f"ldr r0, [sp, #{Y}]",
         *group_of_sums(0, scales),
@@ -197,9 +197,9 @@ def of_window(scales: bool) -> list[str]:
     ]
 
 
-def assembly_of(several: bool, scales: bool) -> str:
-    loops = of_windows(scales) if several else of_window(scales)
-    return "\n".join([*prologue(several), *loops, f"add sp, sp, #{FRAME}", RESTORED])
+def assembly_of(several: bool, scales: bool, load: str) -> str:
+    loops = of_windows(scales, load) if several else of_window(scales, load)
+    return "\n".join([*prologue(several, load), *loops, f"add sp, sp, #{FRAME}", RESTORED])
 
 
 BY_ELEMENT = enter(routines(by_element=True), "armv7-m", GUARD, assembly_of)

@@ -8,8 +8,6 @@ from graphopt.targets.instructions.portable import (
     MOVE_ROWS,
     MULTIPLY_UPPER,
     PAIR_AT,
-    WIDEN_ROWS,
-    WIDEN_TWO,
 )
 
 GUARD = "defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)"
@@ -93,94 +91,6 @@ INTERPOLATE.on(
     return between >> 7;""",
     guard=GUARD,
     includes=("string.h",),
-)
-
-WIDEN_ROWS.on(
-    "dsp",
-    """\
-push {r4-r9, lr}
-ldrd r8, r9, [sp, #28]
-add r12, r2, r2, lsl #1
-1:
-subs lr, r3, #4
-blt 3f
-2:
-ldrsb r4, [r1]
-ldrsb r5, [r1, r2]
-ldrsb r6, [r1, r2, lsl #1]
-ldrsb r7, [r1, r12]
-add r1, r1, r2, lsl #2
-pkhbt r4, r4, r5, lsl #16
-pkhbt r6, r6, r7, lsl #16
-str r4, [r0], #4
-str r6, [r0], #4
-subs lr, lr, #4
-bge 2b
-3:
-adds lr, lr, #4
-beq 5f
-4:
-ldrsb r4, [r1]
-add r1, r1, r2
-strh r4, [r0], #2
-subs lr, lr, #1
-bne 4b
-5:
-add r0, r0, r9, lsl #1
-subs r8, r8, #1
-bne 1b
-pop {r4-r9, pc}""",
-    guard=GUARD,
-    naked=True,
-)
-
-WIDEN_TWO.on(
-    "dsp",
-    """\
-push {r4-r10, lr}
-ldrd r10, r8, [sp, #32]
-ldr r9, [sp, #40]
-add r12, r3, r3, lsl #1
-1:
-subs lr, r10, #4
-blt 3f
-2:
-ldrh r4, [r2]
-ldrh r5, [r2, r3]
-ldrh r6, [r2, r3, lsl #1]
-ldrh r7, [r2, r12]
-add r2, r2, r3, lsl #2
-orr r4, r4, r5, lsl #16
-orr r6, r6, r7, lsl #16
-sxtb16 r5, r4
-sxtb16 r4, r4, ror #8
-sxtb16 r7, r6
-sxtb16 r6, r6, ror #8
-str r5, [r0], #4
-str r4, [r1], #4
-str r7, [r0], #4
-str r6, [r1], #4
-subs lr, lr, #4
-bge 2b
-3:
-adds lr, lr, #4
-beq 5f
-4:
-ldrsb r4, [r2]
-ldrsb r5, [r2, #1]
-add r2, r2, r3
-strh r4, [r0], #2
-strh r5, [r1], #2
-subs lr, lr, #1
-bne 4b
-5:
-add r0, r0, r9, lsl #1
-add r1, r1, r9, lsl #1
-subs r8, r8, #1
-bne 1b
-pop {r4-r10, pc}""",
-    guard=GUARD,
-    naked=True,
 )
 
 MOVE_ROWS["int16"].on(

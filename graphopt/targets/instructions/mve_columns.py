@@ -5,43 +5,48 @@ from __future__ import annotations
 from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.mve import GUARD
 
-COPY_COLUMNS = instruction(
-    Instruction(
-        "copy_columns",
-        None,
-        {
-            "target": "int8*",
-            "source": "const int8*",
-            "columns": "int32",
-            "size": "int32",
-            "target_step": "int32",
-            "source_step": "int32",
-        },
-        "void",
-        """\
+COPY_COLUMNS: dict[str, Instruction] = {}
+"""By the dtype of what is copied."""
+
+for _dtype, _suffix in (("int8", ""), ("uint8", "_of_bytes")):
+    COPY_COLUMNS[_dtype] = instruction(
+        Instruction(
+            f"copy_columns{_suffix}",
+            None,
+            {
+                "target": f"{_dtype}*",
+                "source": f"const {_dtype}*",
+                "columns": "int32",
+                "size": "int32",
+                "target_step": "int32",
+                "source_step": "int32",
+            },
+            "void",
+            """\
     for (int32_t i = 0; i < columns; ++i) {
         for (int32_t j = 0; j < size; ++j) {
             target[i * target_step + j] = source[i * source_step + j];
         }
     }""",
-        lambda source: source,
-        comment="Copies columns of so many bytes, source_step apart, to where they are target_step apart.",
-        spans={
-            "target": Span("size", (("columns", "target_step"),)),
-            "source": Span("size", (("columns", "source_step"),)),
-        },
-        counts={
-            "columns": "columns",
-            "bytes": "columns * size",
-            "long": "columns * (size > 16)",
-            "pieces": "columns * (size > 16) * ((size + 15) / 16)",
-            "single": "(size == 1) * (source_step == 1) * columns",
-            "scattered": "(size == 1) * (source_step == 1) * ((columns + 7) / 8)",
-        },
+            lambda source: source,
+            comment="Copies columns of so many bytes, source_step apart, to where they are target_step apart.",
+            spans={
+                "target": Span("size", (("columns", "target_step"),)),
+                "source": Span("size", (("columns", "source_step"),)),
+            },
+            counts={
+                "columns": "columns",
+                "bytes": "columns * size",
+                "long": "columns * (size > 16)",
+                "pieces": "columns * (size > 16) * ((size + 15) / 16)",
+                "single": "(size == 1) * (source_step == 1) * columns",
+                "scattered": "(size == 1) * (source_step == 1) * ((columns + 7) / 8)",
+            },
+            alike="copy_columns",
+        )
     )
-)
 
-COPY_COLUMNS.on(
+COPY_COLUMNS["int8"].on(
     "mve",
     """\
 push {r4-r6, lr}

@@ -24,6 +24,29 @@ FLIP_SIGNS = instruction(
     )
 )
 
+FLIPPED_BY = -128
+"""What flipping adds to bytes."""
+
+FLIP_RUNS = instruction(
+    Instruction(
+        "flip_runs",
+        None,
+        {"target": "int8*", "source": "const uint8*", "length": "int32", "count": "int32", "step": "int32"},
+        "void",
+        """\
+    for (int32_t run = 0; run < count; ++run) {
+        for (int32_t i = 0; i < length; ++i) {
+            *target++ = (int8_t)(source[i] - 128);
+        }
+        source += step;
+    }""",
+        lambda source: (source ^ 0x80).view(np.int8),
+        comment="Copies runs that begin a step apart to one line, all bytes less 128.",
+        spans={"target": Span("length * count"), "source": Span("length", (("count", "step"),))},
+        counts={"1": "count", "2": "count * (length / 4)"},
+    )
+)
+
 MOST_TABLES = 4
 """Whose places are in registers."""
 UNROLLED = 4
@@ -171,5 +194,39 @@ letp lr, 1b
 2:
 pop {r4, pc}""",
     guard=mve.GUARD,
+    naked=True,
+)
+
+FLIP_RUNS.on(
+    "dsp",
+    """\
+push {r4-r6, lr}
+ldr lr, [sp, #16]
+mov r12, #0x80808080
+sub lr, lr, r2
+1:
+lsrs r4, r2, #2
+beq 3f
+2:
+ldr r5, [r1], #4
+eor r5, r5, r12
+str r5, [r0], #4
+subs r4, r4, #1
+bne 2b
+3:
+lsls r4, r2, #31
+ittt cs
+ldrhcs r5, [r1], #2
+eorcs r5, r5, r12
+strhcs r5, [r0], #2
+ittt mi
+ldrbmi r5, [r1], #1
+eormi r5, r5, r12
+strbmi r5, [r0], #1
+add r1, r1, lr
+subs r3, r3, #1
+bne 1b
+pop {r4-r6, pc}""",
+    guard=dsp.GUARD,
     naked=True,
 )

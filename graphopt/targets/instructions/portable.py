@@ -256,65 +256,6 @@ PAIR_AT = instruction(
     )
 )
 
-WIDEN_ROWS = instruction(
-    Instruction(
-        "widen_rows",
-        None,
-        {
-            "target": "int16*",
-            "source": "const int8*",
-            "step": "int32",
-            "width": "int32",
-            "lines": "int32",
-            "gap": "int32",
-        },
-        "void",
-        """\
-    for (int32_t line = 0; line < lines; ++line) {
-        for (int32_t i = 0; i < width; ++i, source += step) {
-            *target++ = *source;
-        }
-        target += gap;
-    }""",
-        lambda source: source.astype(np.int16),
-        comment="Widens elements that are step apart to rows, with a gap behind each.",
-        spans={
-            "target": Span("2 * width", (("lines", "2 * (width + gap)"),)),
-            "source": Span("1", (("lines * width", "step"),)),
-        },
-    )
-)
-
-WIDEN_TWO = instruction(
-    Instruction(
-        "widen_two",
-        None,
-        {
-            "first": "int16*",
-            "second": "int16*",
-            "source": "const int8*",
-            **dict.fromkeys(("step", "width", "lines", "gap"), "int32"),
-        },
-        "void",
-        """\
-    for (int32_t line = 0; line < lines; ++line) {
-        for (int32_t i = 0; i < width; ++i, source += step) {
-            *first++ = source[0];
-            *second++ = source[1];
-        }
-        first += gap;
-        second += gap;
-    }""",
-        lambda source: source.astype(np.int16),
-        comment="Widens pairs of elements that are step apart to rows of the first and the second, with gaps behind.",
-        spans={
-            **dict.fromkeys(("first", "second"), Span("2 * width", (("lines", "2 * (width + gap)"),))),
-            "source": Span("2", (("lines * width", "step"),)),
-        },
-    )
-)
-
-
 FILL_ROWS: dict[str, Instruction] = {}
 MOVE_ROWS: dict[str, Instruction] = {}
 for _dtype, _bytes in (("int16", 2), ("uint8", 1)):

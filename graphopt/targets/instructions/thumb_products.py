@@ -19,6 +19,9 @@ LANES = 4
 UNROLLED = 8
 """Elements in a turn of the loop over a window, which is entered so that the last turn is a whole one."""
 
+SUFFIXES = {"int8": "", "uint8": "_of_bytes"}
+"""Of the names of routines, by the dtype of elements."""
+LOADS = {"int8": "ldrsb", "uint8": "ldrb"}
 Routines = Mapping[tuple[bool, bool], Instruction]
 """By whether they take one window, and whether they scale."""
 
@@ -80,8 +83,8 @@ def sums(x: Array, w: Array, channels: int, scales: bool, by_element: bool) -> A
     return np.asarray(np.clip(((acc * multiplier >> 32) + addend) >> shift, -128, 127).astype(np.int8)[:, :channels])
 
 
-def routine(name: str, several: bool, scales: bool, by_element: bool) -> Instruction:
-    """A routine of ``several`` windows, an even number, or of one."""
+def routine(name: str, several: bool, scales: bool, by_element: bool, dtype: str) -> Instruction:
+    """A routine of ``several`` windows, an even number, or of one, of elements of a dtype."""
     kind, size = ("int8*", 1) if scales else ("int32*", 4)
     words = f"(channels + {LANES - 1}) / {LANES} * (depth + {LANES * (4 if scales else 1)})"
     pixels = ("step", "y_step", "pixels") if several else ()
@@ -89,9 +92,9 @@ def routine(name: str, several: bool, scales: bool, by_element: bool) -> Instruc
     numbers = dict.fromkeys((*pixels, "depth", "channels"), "int32")
     return instruction(
         Instruction(
-            name,
+            f"{name}{SUFFIXES[dtype]}",
             None,
-            {"x": "const int8*", "w": "const int32*", "y": kind, **numbers},
+            {"x": f"const {dtype}*", "w": "const int32*", "y": kind, **numbers},
             "void",
             twin(several, scales, by_element),
             lambda x, w, channels: sums(x, w, channels, scales, by_element),
@@ -105,6 +108,7 @@ def routine(name: str, several: bool, scales: bool, by_element: bool) -> Instruc
                 "y": Span(f"{size} * channels", (("pixels", f"{size} * y_step"),) * several),
             },
             counts=counts(several, by_element),
+            alike=name,
         )
     )
 
@@ -120,8 +124,12 @@ def counts(several: bool, by_element: bool) -> dict[str, str]:
     return found | ({"groups": f"(channels + {LANES - 1}) / {LANES}"} if together > LANES else {})
 
 
-def routines(by_element: bool) -> Routines:
-    """The routines of an order of weights."""
+def routines(by_element: bool) -> dict[str, Routines]:
+    """The routines of an order of weights, by the dtype of elements."""
+    return {dtype: routines_of(dtype, by_element) for dtype in SUFFIXES}
+
+
+def routines_of(dtype: str, by_element: bool) -> Routines:
     order = "element" if by_element else "channel"
     return {
         (one, scales): routine(
@@ -129,14 +137,21 @@ def routines(by_element: bool) -> Routines:
             not one,
             scales,
             by_element,
+            dtype,
         )
         for one in (False, True)
         for scales in (True, False)
     }
 
 
-def enter(found: Routines, isa: str, guard: str, assembly: Callable[[bool, bool], str]) -> Routines:
-    """Enter the routines of an instruction set, in assembly; it is made for several windows or not, scaled or not."""
-    for (one, scales), portable in found.items():
-        portable.on(isa, assembly(not one, scales), guard=guard, naked=True)
+def enter(
+    found: dict[str, Routines], isa: str, guard: str, assembly: Callable[[bool, bool, str], str]
+) -> dict[str, Routines]:
+    """Enter the routines of an instruction set, in assembly.
+
+    It is made for several windows or not, scaled or not, and with what loads an element.
+    """
+    for dtype, routines in found.items():
+        for (one, scales), portable in routines.items():
+            portable.on(isa, assembly(not one, scales, LOADS[dtype]), guard=guard, naked=True)
     return found

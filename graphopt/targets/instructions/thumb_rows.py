@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from graphopt.targets.instructions import armv6m_products as armv6m
 from graphopt.targets.instructions import armv7m_products as armv7m
-from graphopt.targets.instructions.base import Instruction, Span, instruction
+from graphopt.targets.instructions.base import INSTRUCTIONS, Instruction, Span, instruction
 
 OFFSET = 128
 """What is added to elements."""
@@ -138,3 +140,29 @@ pop {r4-r7, pc}""",
     guard=armv6m.GUARD,
     naked=True,
 )
+
+ADDED = ("eor r4, r4, #0x80808080", "eor r4, r4, #0x80", "adds r4, r4, #128")
+"""The lines that add the offset."""
+
+
+def as_they_are(isa: str | None) -> Instruction:
+    """The routine of elements that are unsigned as they are."""
+    signed = INSTRUCTIONS["offset_rows", isa]
+    body = "\n".join(line for line in signed.body.splitlines() if line not in ADDED)
+    return instruction(
+        replace(
+            signed,
+            name="copy_rows",
+            operands={**signed.operands, "source": "const uint8*"},
+            body=body.replace(f"(uint8_t)(*source + {OFFSET})", "*source"),
+            meaning=lambda source: source,
+            comment="Copies elements that are step apart to rows, with a gap behind each.",
+            alike=signed.name,
+        )
+    )
+
+
+UNSIGNED_ROWS = {"int8": OFFSET_ROWS, "uint8": as_they_are(None)}
+"""By the dtype of elements."""
+for _isa in ("armv7-m", "armv6-m"):
+    as_they_are(_isa)

@@ -70,6 +70,12 @@ class Task(Generic[OpT]):
         return self.region.anchor.inputs
 
     @property
+    def source(self) -> Value:
+        """The input of the body that the anchor reads first, perhaps through a table."""
+        assert self.region.source is not None
+        return self.region.source
+
+    @property
     def operands(self) -> tuple[Value, ...]:
         """The operands of the anchor, if there is one."""
         return self.inputs if self.region.anchor is not None else ()
@@ -84,6 +90,8 @@ class Task(Generic[OpT]):
         """A value that the region reads, as a tensor without a buffer: constants are row-major."""
         if value.node in self.region.moves:
             return moved(value.node, self.strided(value.node.inputs[0]))
+        if value.node is self.region.lead:
+            return replace(self.strided(self.source), dtype=value.type.dtype)
         layouts = dict(zip(self.region.body.inputs, self.layouts, strict=True))
         layout = layouts.get(value) or row_major(value.type.static_shape)
         return Tensor(None, value.type.dtype, layout.shape, layout.strides)
@@ -171,7 +179,7 @@ class Kernel:
     them it must then begin; other operands are still read while the result is written. ``scratch`` are buffers of its
     own for one run, by name. ``over`` has for some of them what they may take the place of, in the same way.
     ``forms`` are those that it has for less scratch, the fastest first. ``notes`` are for reports. It makes so many
-    ``rows`` of the result together: fewer take as long.
+    ``rows`` of the result together: fewer take as long. ``lead`` is that of the region, if it reads through the table.
     """
 
     name: str
@@ -188,6 +196,7 @@ class Kernel:
     rows: int = 1
     loops: Callable[[Frame], None] | None = None
     """What ``emit`` stands for, where that calls a routine that has the loops: for what it costs."""
+    lead: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -306,6 +315,14 @@ def variants_of(rule: KernelRule[Any]) -> list[KernelRule[Any]]:
     return [variant for (known, _), variant in KERNEL_VARIANTS.items() if known is rule]
 
 
+def made_by(rule: KernelRule[Any], task: Task[Any]) -> Kernel:
+    """The kernel that a rule makes; it declines where this leaves out a table in front."""
+    kernel = rule(task)
+    if kernel.lead is not task.region.lead:
+        raise Decline("it reads its operand through no table")
+    return kernel
+
+
 def has_kernel() -> set[type[Op]]:
     """The operators that can be the anchor of a kernel."""
     return {op for op, _ in KERNEL_RULES}
@@ -313,7 +330,7 @@ def has_kernel() -> set[type[Op]]:
 
 def every_kernel(task: Task[Op]) -> Iterator[RuleChoice[Kernel]]:
     """The kernels of a task that has an anchor, by each rule and variant that does not decline; the first is usual."""
-    return every(KERNEL_RULES, type(task.op), task.target, lambda rule: rule(task), variants_of)
+    return every(KERNEL_RULES, type(task.op), task.target, lambda rule: made_by(rule, task), variants_of)
 
 
 def choose_kernel(task: Task[Op], rule: str = "") -> RuleChoice[Kernel]:
@@ -325,7 +342,7 @@ def choose_kernel(task: Task[Op], rule: str = "") -> RuleChoice[Kernel]:
         wished = next((choice for choice in every_kernel(task) if choice.rule == rule), None)
         if wished is not None:
             return wished
-    choice = choose(KERNEL_RULES, type(task.op), task.target, lambda rule: rule(task))
+    choice = choose(KERNEL_RULES, type(task.op), task.target, lambda rule: made_by(rule, task))
     if choice.result is None:
         raise no_rule(task.op, task.target, choice)
     return choice
@@ -403,6 +420,8 @@ def build(task: Task[Op], kernel: Kernel) -> Built:
                 tensors[task.shared] = out
             for move in task.region.moves:
                 tensors[move.results[0]] = moved(move, tensors[move.inputs[0]])
+            if task.region.lead is not None:
+                tensors[task.inputs[0]] = tensors[task.source]
             frame = Frame(task, tensors, packed, task.unturned(out), scratch)
             kernel.emit(frame)
         over = {"y": kernel.reads, **kernel.over}

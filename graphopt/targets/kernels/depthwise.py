@@ -21,12 +21,12 @@ from graphopt.targets.instructions.narrow_rows import MOST_WIDTH, widen_narrow
 from graphopt.targets.instructions.portable import (
     ADD_PRODUCTS,
     PAIR_AT,
-    WIDEN_ROWS,
-    WIDEN_TWO,
 )
+from graphopt.targets.instructions.widening import WIDEN_ROWS, WIDEN_TWO
 from graphopt.targets.kernels.base import Frame, Kernel, Task, fitting
 from graphopt.targets.kernels.depthwise_strips import Channel, DepthwiseStrips, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
+from graphopt.targets.kernels.leads import reading, table_of
 from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
@@ -51,7 +51,7 @@ def depthwise_by_pairs(
     """
     x, w, b = task.inputs
     expect_whole(w)
-    if x.type.dtype not in ("int8", "uint8"):
+    if x.type.dtype not in WIDEN_ROWS:
         raise Decline("it takes elements of 8 bits")
     view = as_plane
     if plane.window.kernel[1] == 1:
@@ -61,31 +61,38 @@ def depthwise_by_pairs(
     zero_point = zero_point_of(task.op)
     folded = bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
     scaling = scaling_of(task, len(weight))
-    if x.type.dtype != "int8" or plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
+    if plane.window.strides[1] > MOST_STRIDE or plane.window.dilations[0] != 1:
         scaling = None
-    shift = one_shift(task, scaling)
-    by_two = kind is None and by_twos(view(task.strided(x))) and plane.size[1] > MOST_WIDTH
-    groups = (2, 1) if by_two else (1,)
+    shared = one_shift(task, scaling)
+    by_two = kind is None and task.region.lead is None and by_twos(view(task.strided(x)))
+    groups = (2, 1) if by_two and plane.size[1] > MOST_WIDTH else (1,)
     wholes = [
         (kind or DepthwisePairs)(
-            plane, view, zero_point, scaling is not None, OneShift.of(shift), channels=len(weight), group=group
+            plane,
+            view,
+            zero_point,
+            scaling is not None,
+            OneShift.of(shared),
+            channels=len(weight),
+            group=group,
+            source=reading(task),
         )
         for group in groups
     ]
     kernel, forms = fitting(task, in_strips(wholes))
     kernel.check(task)
-    if shift is not None:
-        scaling, folded = shift.numbers, folded << shift.up
-    packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32)}
+    if shared is not None:
+        scaling, folded = shared.numbers, folded << shared.up
+    packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32), **table_of(task)}
     absorbed: tuple[Value, ...] = ()
     if scaling is not None:
         packed["scaling"], absorbed = scaling.astype(np.int32), parameters_of(task)
     packed |= kernel.tables
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
-    reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
+    reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if task.source in task.covered else {}
     tile = RegisterTile(kernel.pixels, 1)
     made = Kernel(name, kernel.emit, packed, (w, b), tile, reads, kernel.scratch, absorbed, forms=forms)
-    made = replace(made, loops=kernel.loops)
+    made = replace(made, loops=kernel.loops, lead=task.region.lead)
     return limited(made, task) if kernel.scales else made
 
 
@@ -96,7 +103,7 @@ def by_twos(x: Tensor) -> bool:
     """
     _, channels, rows, columns = x.shape
     enough = channels % 2 == 0 or (channels > 1 and rows * columns >= LEAST_PIXELS)
-    return x.dtype == "int8" and x.strides[1] == 1 and enough
+    return x.dtype in WIDEN_TWO and x.strides[1] == 1 and enough
 
 
 @dataclass(frozen=True)
@@ -130,13 +137,13 @@ class DepthwisePairs(DepthwiseStrips):
     @property
     def copied(self) -> Instruction:
         width = min(self.plane.size[1], self.row - self.plane.window.pads[1])
-        if self.group == 1 and 0 < width <= MOST_WIDTH:
+        if self.group == 1 and 0 < width <= MOST_WIDTH and self.source == "int8":
             return widen_narrow(width)
-        return WIDEN_ROWS if self.group == 1 else WIDEN_TWO
+        return (WIDEN_ROWS if self.group == 1 else WIDEN_TWO)[self.source]
 
     @property
     def copied_alone(self) -> Instruction:
-        return WIDEN_ROWS
+        return WIDEN_ROWS[self.source]
 
     def routine(self, pixels: int) -> Instruction:
         return dsp_depthwise.depthwise_routine(self.tile(pixels))

@@ -11,7 +11,7 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.depthwise_planes import depthwise_planes
-from graphopt.targets.instructions.portable import WIDEN_ROWS
+from graphopt.targets.instructions.widening import WIDEN_ROWS
 from graphopt.targets.kernels.base import Frame, Kernel, Task
 from graphopt.targets.kernels.depthwise import DepthwisePairs, depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane
@@ -27,11 +27,13 @@ class SharedPlanes(DepthwisePairs):
 
     @property
     def copied(self) -> Instruction:
-        return WIDEN_ROWS
+        return WIDEN_ROWS["int8"]
 
     def check(self, task: Task[ConvInteger]) -> None:
         if not self.scales:
             raise Decline("its results are not scaled to int8 by one of its routines")
+        if self.source != "int8":
+            raise Decline("its routine reads int8")
         width, across = self.plane.size[1], self.plane.out[1]
         if (across - self.pixels) * self.plane.window.strides[1] % 2:
             raise Decline("its last tile begins at an odd element")

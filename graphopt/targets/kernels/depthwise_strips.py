@@ -48,6 +48,8 @@ class DepthwiseStrips(ABC):
     """Of the result."""
     depth: int = field(default=1, kw_only=True)
     group: int = field(default=1, kw_only=True)
+    source: str = field(default="int8", kw_only=True)
+    """The dtype of the operand, or that it is read through a table."""
     parts: int | None = field(default=None, kw_only=True)
     """Strips of a plane; as many as it needs if that is None."""
 
@@ -153,7 +155,8 @@ class DepthwiseStrips(ABC):
         """The rows in scratch, with their padding."""
         planes = tuple(slot * self.rows_of_channel for slot in range(self.group))
         routines = self.copied, self.copied_alone
-        rows = PaddedRows(self.plane, self.row, self.zero_point, *routines, frame.scratch["rows"], planes)
+        table = frame.packed.get("table")
+        rows = PaddedRows(self.plane, self.row, self.zero_point, *routines, frame.scratch["rows"], planes, table)
         rows.fill_columns(self.group * self.rows_for(self.strip) * self.depth)
         if self.strips == 1:
             rows.fill_lines(self.rows_for(self.strip), self.depth)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tvm import tirx
 
 from graphopt.ir import Array
+from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.pixels import FLIP_RUNS
 from graphopt.targets.instructions.portable import COPY_RUNS
 from graphopt.targets.instructions.products import BLOCK
 from graphopt.targets.kernels.base import Frame, Scratch
@@ -22,6 +25,8 @@ class LineWindows(SeparateWindows):
     A window is *runs* of taps that stand side by side: its rows, each with all channels, or where channels stand apart,
     the rows of each channel.
     """
+
+    copied: ClassVar[Instruction] = COPY_RUNS
 
     @property
     def by_channel(self) -> bool:
@@ -61,6 +66,12 @@ class LineWindows(SeparateWindows):
         return frame.scratch["line"].at(slot * self.length)
 
 
+class LinesOfBytes(LineWindows):
+    """Windows of elements without a sign, which are made int8 on the way into lines: each is less by 128."""
+
+    copied = FLIP_RUNS
+
+
 @dataclass(frozen=True)
 class WindowRuns:
     """The runs of one window of x, at the pixel ``at``, into a line from a place on."""
@@ -95,7 +106,7 @@ class WindowRuns:
         length = columns * self.windows.unit
         with loop("c", 0, self.windows.channels if self.windows.by_channel else 1) as c:
             source = self.x.at(self.n, c, *corner)
-            COPY_RUNS.run(self.line.at(self.place + c * (rows * length)), source, length, rows, step)
+            self.windows.copied.run(self.line.at(self.place + c * (rows * length)), source, length, rows, step)
 
     def write_runs(self) -> None:
         plane = self.windows.plane
@@ -137,7 +148,7 @@ class WindowRuns:
         column = self.windows.plane.source(1, self.at[1], kx)
         unit = self.windows.unit
         target = self.line.at(self.place + (tap + kx) * unit)
-        COPY_RUNS.run(target, self.x.at(self.n, c, row, column), taps * unit, 1, 0)
+        self.windows.copied.run(target, self.x.at(self.n, c, row, column), taps * unit, 1, 0)
 
     def fill(self, tap: Expr, low: Expr, high: Expr) -> None:
         unit = self.windows.unit

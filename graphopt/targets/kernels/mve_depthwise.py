@@ -124,7 +124,7 @@ class DepthwiseVectors:
     def fill(self, frame: Frame, first: Expr, columns: Expr) -> None:
         """Pixels of padding, from one on."""
         target = frame.scratch["rows"].at(first * self.block)
-        COPY_COLUMNS.run(target, frame.packed["padding"].at(0), columns, self.block, self.block, 0)
+        COPY_COLUMNS["int8"].run(target, frame.packed["padding"].at(0), columns, self.block, self.block, 0)
 
     def gather(self, frame: Frame, x: Tensor, at: tuple[Expr, Expr, Expr], channels: int, rows: int) -> None:
         """The rows that a strip needs, of some channels; columns of padding are there before, and stay."""
@@ -141,7 +141,7 @@ class DepthwiseVectors:
                 shape = columns, piece, self.block, x.strides[3]
                 if piece == self.block == x.strides[3]:  # one run
                     shape = 1, columns * piece, 0, 0
-                COPY_COLUMNS.run(target, x.at(n, channel + c, row, 0), *shape)
+                COPY_COLUMNS["int8"].run(target, x.at(n, channel + c, row, 0), *shape)
             if inside is not True:
                 with when(tirx.Not(inside)):
                     self.fill(frame, line * self.width, self.width)

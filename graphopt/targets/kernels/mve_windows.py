@@ -46,7 +46,7 @@ class Columns:
 class ColumnWindows:
     """Windows over a plane of an input [n, c, h, w] with these strides; padding is the zero point.
 
-    Routines read ``block`` elements at once.
+    Routines read ``block`` elements of a ``dtype`` at once.
     """
 
     plane: Plane
@@ -54,6 +54,7 @@ class ColumnWindows:
     strides: tuple[int, ...]
     zero_point: int
     block: int = BLOCK
+    dtype: str = "int8"
 
     @property
     def effort(self) -> float:
@@ -119,11 +120,12 @@ class ColumnWindows:
 
     @property
     def packed(self) -> Mapping[str, Array]:
-        return {"padding": np.full(self.piece, self.zero_point, np.int8)} if any(self.padded) else {}
+        return {"padding": np.full(self.piece, self.zero_point, self.dtype)} if any(self.padded) else {}
 
     @property
     def scratch(self) -> Mapping[str, Scratch]:
-        return {} if self.stand else {"columns": Scratch("int8", self.columns(self.run) * self.column + self.filling)}
+        size = self.columns(self.run) * self.column + self.filling
+        return {} if self.stand else {"columns": Scratch(self.dtype, size)}
 
     def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
         if self.stand and last is not None:
@@ -137,7 +139,7 @@ class ColumnWindows:
         stand, width = self.stand, self.plane.out[1]
         for place in range(0 if stand else self.filling):
             end = frame.scratch["columns"].shape[0] - self.filling
-            frame.scratch["columns"].store(Point((end + place,)), tirx.const(0, "int8"))
+            frame.scratch["columns"].store(Point((end + place,)), tirx.const(0, self.dtype))
         with loop("y", 0, self.plane.out[0]) as y:
             for start, count, size in runs(width, width if stand else self.run):
                 with loop("run", 0, count) as run:
@@ -201,13 +203,15 @@ class ColumnWindows:
             source = x.at(*at, columns.first + low * columns.step)
             target = frame.scratch["columns"].at(place + low * columns.spacing)
             steps = columns.spacing, columns.step * self.strides[3]
-            COPY_COLUMNS.run(target, source, high - low, self.piece, *steps)
+            COPY_COLUMNS[self.dtype].run(target, source, high - low, self.piece, *steps)
 
     def fill(self, frame: Frame, columns: Columns, place: Expr, low: Expr, high: Expr) -> None:
         """Columns of padding."""
         with when(low < high):
             target = frame.scratch["columns"].at(place + low * columns.spacing)
-            COPY_COLUMNS.run(target, frame.packed["padding"].at(0), high - low, self.piece, columns.spacing, 0)
+            COPY_COLUMNS[self.dtype].run(
+                target, frame.packed["padding"].at(0), high - low, self.piece, columns.spacing, 0
+            )
 
 
 def parts(pixels: int, most: int) -> list[tuple[int, int, int]]:

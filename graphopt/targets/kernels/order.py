@@ -41,7 +41,7 @@ def tiled_reads(task: Task[Op], plane: Plane, view: View, pixels: int, last: int
     written, read = tile_order(plane, pixels)
     ends, starts = written * pixel_bytes(result), read * pixel_bytes(operand)
     before = gap(ends - last * pixel_bytes(result) // result.shape[1], starts) if last < result.shape[1] else 0
-    return {task.inputs[0]: Overlap(max(before, gap(ends, later(starts))))}
+    return {task.source: Overlap(max(before, gap(ends, later(starts))))}
 
 
 def pixel_reads(task: Task[Op], plane: Plane, view: View, pixels: int) -> Mapping[Value, Overlap]:
@@ -72,7 +72,7 @@ def part_reads(task: Task[Op], plane: Plane, view: View, ends: Array) -> Mapping
         np.maximum(0, at * plane.window.strides[axis] - plane.window.pads[axis]) for axis, at in enumerate((y, x))
     )
     firsts = np.minimum.reduceat(tops * plane.size[1] + lefts, np.append(0, ends[:-1]))
-    return {task.inputs[0]: Overlap(gap(ends * pixel_bytes(result), later(firsts * pixel_bytes(operand))))}
+    return {task.source: Overlap(gap(ends * pixel_bytes(result), later(firsts * pixel_bytes(operand))))}
 
 
 def strip_reads(task: Task[Op], view: View, plane: Plane, strip: int, overlap: int) -> Mapping[Value, Overlap]:
@@ -82,7 +82,7 @@ def strip_reads(task: Task[Op], view: View, plane: Plane, strip: int, overlap: i
     """
     seen = [view(tensor) for tensor in (task.strided(task.inputs[0]), result_of(task))]
     operand, result = views(task, as_plane)
-    if operand is None or result is None or operand.dtype != result.dtype or None in seen:
+    if operand is None or result is None or itemsize(operand) != itemsize(result) or None in seen:
         return {}
     size = pixel_bytes(operand)
     step = math.lcm(size, task.target.alignment)
@@ -93,7 +93,7 @@ def strip_reads(task: Task[Op], view: View, plane: Plane, strip: int, overlap: i
     read = np.clip(
         firsts * plane.window.strides[0] - plane.window.pads[0] + np.where(firsts > 0, overlap, 0), 0, plane.size[0] - 1
     )
-    return {task.inputs[0]: Overlap(rounded_up(size * gap(written, later(read * down[0])), step), step)}
+    return {task.source: Overlap(rounded_up(size * gap(written, later(read * down[0])), step), step)}
 
 
 def windowed_reads(task: Task[Op], plane: Plane, pixels: int) -> Mapping[Value, Overlap]:
@@ -102,12 +102,12 @@ def windowed_reads(task: Task[Op], plane: Plane, pixels: int) -> Mapping[Value, 
     So it is if the result begins a multiple of a pixel below the operand.
     """
     operand, result = views(task, as_plane)
-    if operand is None or result is None or operand.dtype != result.dtype:
+    if operand is None or result is None or itemsize(operand) != itemsize(result):
         return {}
     size = pixel_bytes(operand)
     step = math.lcm(size, task.target.alignment)
     written, read = tile_order(plane, pixels)
-    return {task.inputs[0]: Overlap(rounded_up(size * gap(written, later(read)), step), step)}
+    return {task.source: Overlap(rounded_up(size * gap(written, later(read)), step), step)}
 
 
 def views(task: Task[Op], view: View) -> tuple[Tensor | None, Tensor | None]:
@@ -131,8 +131,12 @@ def by_pixels(tensor: Tensor | None) -> bool:
     return all(size == 1 or stride == wanted for size, stride, wanted in axes)
 
 
+def itemsize(tensor: Tensor) -> int:
+    return np.dtype(tensor.dtype).itemsize
+
+
 def pixel_bytes(tensor: Tensor) -> int:
-    return tensor.shape[1] * np.dtype(tensor.dtype).itemsize
+    return tensor.shape[1] * itemsize(tensor)
 
 
 def tile_order(plane: Plane, pixels: int) -> tuple[Array, Array]:

@@ -20,7 +20,8 @@ class PaddedRows:
     """Rows of one channel in scratch, ``row`` elements each, with their padding; a routine ``copied`` them there.
 
     If ``depth`` channels take turns, it is the rows of one of them. There are as many ``planes`` as channels are copied
-    at once; where some have no channel left, so many are ``used``, one, and another routine copies it ``alone``.
+    at once; where some have no channel left, so many are ``used``, one, and another routine copies it ``alone``. A
+    ``table`` [channels or 1, 256] has the elements by bytes of the operand.
     """
 
     plane: Plane
@@ -30,6 +31,7 @@ class PaddedRows:
     alone: Instruction
     buffer: Tensor
     planes: tuple[int, ...]
+    table: Tensor | None = None
     depth: int = 1
     channel: Expr = 0
     used: Expr | None = None
@@ -47,8 +49,10 @@ class PaddedRows:
         """Elements of the input in a row."""
         return max(0, min(self.plane.size[1], self.row - self.plane.window.pads[1]))
 
-    def bring(self, place: Expr, source: Expr, *sizes: Expr) -> None:
-        """Copy rows to a place in all planes that are used."""
+    def bring(self, place: Expr, channel: Expr, source: Expr, *numbers: Expr) -> None:
+        """Copy rows of a channel, or from that one on, to a place in all planes that are used."""
+        tables = [] if self.table is None else [self.table.at(channel if self.table.shape[0] > 1 else 0, 0)]
+        sizes = *numbers, *tables
         targets = [self.buffer.at(plane + place) for plane in self.planes]
         all_used = True if self.used is None else self.used == len(self.planes)
         with when(all_used):
@@ -95,16 +99,17 @@ class PaddedRows:
             for start, stop in () if whole else ((first, tirx.min(low, last)), (tirx.max(high, first), last)):
                 with when(start < stop), loop("slot", 0, len(self.planes)) as slot:
                     self.fill(slot * self.planes[-1] + self.place(start) + left, self.width, stop - start)
-        if x.dtype == "int8" and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
+        by_routine = self.copied.operands["source"] == f"const {x.dtype}*"
+        if by_routine and x.strides[2] == plane.size[1] * x.strides[3] and self.width == plane.size[1]:
             with when(low < high):
                 source = x.at(*at, begin + low, 0)
                 skipped = self.depth * self.row - self.width
-                self.bring(self.place(low) + left, source, x.strides[3], self.width, high - low, skipped)
+                self.bring(self.place(low) + left, at[1], source, x.strides[3], self.width, high - low, skipped)
             return
-        if x.dtype == "int8":
+        if by_routine:
             with loop("line", low, high) as line:
                 source = x.at(*at, begin + line, 0)
-                self.bring(self.place(line) + left, source, x.strides[3], self.width, 1, 0)
+                self.bring(self.place(line) + left, at[1], source, x.strides[3], self.width, 1, 0)
             return
         with loop("line", low, high) as line, loop("i", 0, self.width) as i:
             element = cast(x.load(Point((*at, begin + line, i))), "int16")

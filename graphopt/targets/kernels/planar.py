@@ -17,10 +17,12 @@ from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.base import Instruction
 from graphopt.targets.instructions.dsp_depthwise import Tile, depthwise_routine
+from graphopt.targets.instructions.widening import WIDEN_ROWS
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, fitting
 from graphopt.targets.kernels.depthwise import MOST_STRIDE, UP, DepthwisePairs
 from graphopt.targets.kernels.depthwise_strips import RESTART, Channel, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane
+from graphopt.targets.kernels.leads import reading, table_of
 from graphopt.targets.kernels.order import row_reads
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
@@ -39,16 +41,23 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
     x, w, b = task.inputs
     scaling = scaling_of(task, len(weight))
     window, channels = plane.window, weight.shape[1]
-    if scaling is None or x.type.dtype != "int8" or b.constant is None:
-        raise Decline("it takes int8, and gives int8")
+    if scaling is None or x.type.dtype not in WIDEN_ROWS or b.constant is None:
+        raise Decline("it takes elements of 8 bits, and gives int8")
     if channels > MOST_CHANNELS or window.kernel[1] == 1:
         raise Decline(f"it takes windows of up to {MOST_CHANNELS} channels, and of more than one column")
     if window.strides[1] > MOST_STRIDE or window.dilations != (1, 1):
         raise Decline(f"it takes strides up to {MOST_STRIDE}, and no dilations")
-    depths = {"channels": len(weight), "depth": channels}
     shared = one_shift(task, scaling)
     whole = PlanarConv(
-        plane, as_plane, zero_point_of(task.op), True, OneShift.of(shared), groups=task.op.group, **depths
+        plane,
+        as_plane,
+        zero_point_of(task.op),
+        True,
+        OneShift.of(shared),
+        channels=len(weight),
+        depth=channels,
+        source=reading(task),
+        groups=task.op.group,
     )
     kernel, forms = fitting(task, in_strips([whole]))
     tile = kernel.tile(kernel.pixels)
@@ -61,12 +70,12 @@ def planar_by_pairs(task: Task[ConvInteger], name: str, plane: Plane, weight: Ar
     if shared is not None:
         starts, rows, scaling = starts << shared.up, rows << shared.up[:, None, None], shared.numbers[:, :UP]
     numbers = starts.astype(np.uint64).astype(np.uint32).view(np.int32)[:, None]
-    packed = {"taps": np.hstack([numbers, tile.packed(rows), scaling.astype(np.int32)])}
-    alone = x in task.covered and task.op.group == 1  # each group reads after the one before has written
+    packed = {"taps": np.hstack([numbers, tile.packed(rows), scaling.astype(np.int32)]), **table_of(task)}
+    alone = task.source in task.covered and task.op.group == 1  # each group reads after the one before has written
     reads = row_reads(task, plane, as_plane, kernel.strip) if alone else {}
     shape, parameters = RegisterTile(kernel.pixels, 1), parameters_of(task)
     made = Kernel(name, kernel.emit, packed, (w, b), shape, reads, kernel.scratch, parameters, forms=forms)
-    return limited(made, task)
+    return limited(replace(made, lead=task.region.lead), task)
 
 
 @dataclass(frozen=True)

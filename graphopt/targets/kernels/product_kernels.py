@@ -81,7 +81,7 @@ def convolved_by(task: Task[ConvInteger], by: ProductSet, notes: list[str]) -> K
     if pointwise and as_row(task.strided(x)) is not None and task.allows(as_row):
         pixels = plane.out[0] * plane.out[1]
         row = Plane((1, pixels), (1, pixels), POINTWISE)
-        if by.narrow is not None and whole:
+        if by.narrow is not None and whole and x.type.dtype == "int8":
             with giving_way(notes, "channel by channel over runs of pixels"):
                 return by.narrow(task, name, row, weight[:, :, 0, 0], as_row)
         return products_kernel(task, name, n, row, weight, as_row, by)
@@ -119,8 +119,9 @@ def weights_of(task: Task[ConvInteger | LinearInteger], by: ProductSet) -> Array
     """The weights of a product that the routines compute exactly."""
     x, w, b = task.inputs
     weight = w.constant
-    if weight is None or b.constant is None or x.type.dtype != "int8":
-        raise Decline("it takes int8, and constant weights")
+    if weight is None or b.constant is None:
+        raise Decline("it takes constant weights")
+    by.of(x.type.dtype)
     if stored_form(w) not in by.codes:
         expect_whole(w)
     if weight.min(initial=0) < by.least_weight:
@@ -146,12 +147,13 @@ def products_kernel(
     Where the convolution has groups, these are in the place of samples, and the weights are those of all.
     """
     x, w, b = task.inputs
+    by = by.of(x.type.dtype)
     groups = task.op.group if isinstance(task.op, ConvInteger) else 1
     bounds = bounds_by_channel(task, len(weight))
     scaling = by.scaled_sums(task, bounds)
     by.check_sums(bounds if scaling is None else bounds[scaling[:, 0] != 0])
     assert b.constant is not None
-    zero_point, seen = zero_point_of(task.op), view(task.strided(x))
+    zero_point, seen = zero_point_of(task.op) + by.offset, view(task.strided(x))
     assert seen is not None
     forms = by.windows(plane, weight.shape[1], seen.strides, zero_point)
     rows = forms[0].in_order(weight)

@@ -47,7 +47,8 @@ class ProductSet:
     ``routines`` are found by whether they take one pixel, and whether they scale; ``loops`` call them. Sums are shifted
     up by ``bits``. ``windows`` gives their forms, at first the fastest. Where each channel is convolved by itself,
     ``depthwise`` gives the kernel; where windows have few channels, ``planar``, and where pixels alone do, ``narrow``,
-    if that does not decline. ``codes`` unpack weights that are stored in fewer bits.
+    if that does not decline. ``codes`` unpack weights that are stored in fewer bits. ``of_bytes`` are the products of
+    elements without a sign. An ``offset`` is added to elements as windows are gathered.
     """
 
     routines: Mapping[tuple[bool, bool], Instruction]
@@ -60,6 +61,15 @@ class ProductSet:
     bits: int = 0
     least_weight: int = -128
     codes: Mapping[StoredForm, Instruction] = field(default_factory=dict)
+    of_bytes: ProductSet | None = None
+    offset: int = 0
+
+    def of(self, dtype: str) -> ProductSet:
+        """The products of elements of a dtype; raises ``Decline`` where there are none."""
+        found = {"int8": self, "uint8": self.of_bytes}.get(dtype)
+        if found is None:
+            raise Decline(f"it takes no {dtype}")
+        return found
 
     def check_sums(self, bounds: Array) -> None:
         """Raise ``Decline`` unless all sums, of these least and greatest ones, stay exact when they are shifted up."""

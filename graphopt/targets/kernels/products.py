@@ -7,6 +7,7 @@ weights are packed.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.armv7m_rows import CROSSED
 from graphopt.targets.instructions.dsp_codes import UNPACK
+from graphopt.targets.instructions.pixels import FLIPPED_BY
 from graphopt.targets.kernels.base import (
     Kernel,
     Task,
@@ -26,20 +28,21 @@ from graphopt.targets.kernels.base import (
 )
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.depthwise_planes import depthwise_by_planes
+from graphopt.targets.kernels.geometry import Plane
 from graphopt.targets.kernels.mve_depthwise import depthwise_by_vectors
 from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.narrow import narrow_by_pairs
 from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.product_kernels import convolved, multiplied, or_in_less_room
 from graphopt.targets.kernels.product_loops import GroupProducts, ProductSet, WholeProducts
-from graphopt.targets.kernels.row_windows import expanded_windows, gathered_windows
+from graphopt.targets.kernels.row_windows import expanded_windows, gathered_windows, windows_of_bytes
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
 from graphopt.targets.weights import expect_whole
 
 
 def by_pairs(form: products.Form) -> ProductSet:
     """The products of cores that multiply two pairs of 16 bits at once."""
-    return ProductSet(
+    found = ProductSet(
         form.routines,
         GroupProducts,
         partial(expanded_windows, form=form),
@@ -51,6 +54,8 @@ def by_pairs(form: products.Form) -> ProductSet:
         form.least_weight,
         UNPACK if form is products.PACKED else {},
     )
+    of_bytes = replace(found, windows=partial(windows_of_bytes, form=form), offset=FLIPPED_BY)
+    return replace(found, of_bytes=of_bytes)
 
 
 PAIRS = by_pairs(products.PACKED)
@@ -72,15 +77,26 @@ VECTORS = ProductSet(
 )
 
 
-def by_elements(routines: thumb_products.Routines, by_element: bool) -> ProductSet:
-    """The products of cores that multiply one element at a time."""
-    return ProductSet(
-        routines,
-        WholeProducts,
-        lambda plane, channels, strides, zero: [ColumnWindows(plane, channels, strides, zero, block=1)],
-        partial(thumb_products.stream, by_element=by_element),
-        depthwise_by_elements,
+def by_elements(routines: Mapping[str, thumb_products.Routines], by_element: bool) -> ProductSet:
+    """The products of cores that multiply one element at a time, by their routines for the dtypes of elements."""
+    of_bytes, found = (
+        ProductSet(
+            routines[dtype],
+            WholeProducts,
+            partial(single_columns, dtype=dtype),
+            partial(thumb_products.stream, by_element=by_element),
+            depthwise_by_elements,
+        )
+        for dtype in ("uint8", "int8")
     )
+    return replace(found, of_bytes=of_bytes)
+
+
+def single_columns(
+    plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, dtype: str
+) -> list[ColumnWindows]:
+    """The windows of routines that read one element at a time."""
+    return [ColumnWindows(plane, channels, strides, zero_point, block=1, dtype=dtype)]
 
 
 ARMV7M = by_elements(BY_ELEMENT, by_element=True)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from tvm import tirx
 
 from graphopt.ir import Op, Value
+from graphopt.rewrite import Decline
 from graphopt.targets.instructions.products import BLOCK, GATHER_PAIR, PIXELS, Form
 from graphopt.targets.kernels.base import Frame, Scratch, Task, View
 from graphopt.targets.kernels.expanded import WORDS, BareWindow, ExpandedWindows, StandingWindows, padding_words
 from graphopt.targets.kernels.geometry import Plane
-from graphopt.targets.kernels.line_windows import LineWindows
+from graphopt.targets.kernels.line_windows import LinesOfBytes, LineWindows
 from graphopt.targets.kernels.order import run_reads
 from graphopt.targets.kernels.pair_windows import CALL, PairWindows, touches_itself
 from graphopt.targets.kernels.windows import Compute, Tile, Windows
@@ -161,3 +162,12 @@ def gathered_windows(
     bare = [BareWindow] if standing and form.bare and plane.out == (1, 1) else []
     kinds: list[type[ExpandedWindows]] = [StandingWindows if standing else LineWindows, *bare]
     return [kind(plane, channels, strides, zero_point, form) for kind in kinds]
+
+
+def windows_of_bytes(
+    plane: Plane, channels: int, strides: tuple[int, ...], zero_point: int, form: Form
+) -> Sequence[Windows]:
+    """Windows of elements without a sign; ``zero_point`` is that of int8."""
+    if not isinstance(expanded_windows(plane, channels, strides, zero_point, form)[0], LineWindows):
+        raise Decline("it expands int8 where they stand")
+    return [LinesOfBytes(plane, channels, strides, zero_point, form)]

@@ -18,7 +18,7 @@ from graphopt.targets.instructions.thumb_depthwise import (
     Tile,
     depthwise_routine,
 )
-from graphopt.targets.instructions.thumb_rows import OFFSET, OFFSET_ROWS
+from graphopt.targets.instructions.thumb_rows import OFFSET, UNSIGNED_ROWS
 from graphopt.targets.kernels.base import Frame, Kernel, Task, View, fitting
 from graphopt.targets.kernels.depthwise_strips import DepthwiseStrips, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
@@ -34,8 +34,8 @@ def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, 
     """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
     x, w, b = task.inputs
     expect_whole(w)
-    if x.type.dtype != "int8":
-        raise Decline("it takes int8")
+    if x.type.dtype not in UNSIGNED_ROWS:
+        raise Decline("it takes elements of 8 bits")
     scaling = scaling_of(task, len(weight))
     if scaling is None:
         raise Decline("its results are not scaled to int8")
@@ -44,8 +44,8 @@ def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, 
         plane, weight, view = swapped(plane), weight.transpose(0, 1, 3, 2), as_swapped
     if plane.window.dilations[1] != 1:
         raise Decline("its taps do not stand side by side")
-    zero_point = zero_point_of(task.op) + OFFSET
-    whole = DepthwiseElements(plane, view, zero_point, channels=len(weight))
+    zero_point = zero_point_of(task.op) + (OFFSET if x.type.dtype == "int8" else 0)
+    whole = DepthwiseElements(plane, view, zero_point, channels=len(weight), source=x.type.dtype)
     kernel, forms = fitting(task, in_strips([whole]))
     if weight[0].size > MOST_TAPS or kernel.tile(kernel.pixels).reach > MOST_REACH:
         raise Decline("its windows have too many taps, or are too far apart")
@@ -80,7 +80,7 @@ class DepthwiseElements(DepthwiseStrips):
 
     @property
     def copied(self) -> Instruction:
-        return OFFSET_ROWS
+        return UNSIGNED_ROWS[self.source]
 
     def routine(self, pixels: int) -> Instruction:
         return depthwise_routine(self.tile(pixels))
