@@ -153,12 +153,12 @@ def products_kernel(
     assert b.constant is not None
     zero_point, seen = zero_point_of(task.op), view(task.strided(x))
     assert seen is not None
-    forms = by.windows(plane, weight.shape[1], seen.strides, zero_point)
+    form = stored_form(w) if stored_form(w) in by.codes else None
+    forms = by.windows_of(form, plane, weight.shape[1], seen.strides, zero_point)
     rows = forms[0].in_order(weight)
     scales = scaling is not None
     direct = scales and stored_by_pixels(task, view)
     addition = addition_of(task, view) if scales and limits_of(task) is None else None
-    form = stored_form(w) if stored_form(w) in by.codes else None
     sizes = groups, len(rows) // groups, rows.shape[1]
     kernel, offered = fitting(
         task, [by.loops(by, plane, view, one, *sizes, scales, direct, addition, form) for one in forms]
@@ -170,7 +170,7 @@ def products_kernel(
     streams = [kernel.stream(*part) for part in parts]
     weights = {of: np.concatenate([stream[of] for stream in streams]) for of in streams[0]}
     packed = {**weights, **windows.packed, **kernel.packed}
-    reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
+    reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered and not kernel.returns else {}
     over = windows.over(task) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)
