@@ -16,6 +16,7 @@ from graphopt.ops import StoredForm
 from graphopt.targets import get_target
 from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruction, mve_depthwise, mve_products
 from graphopt.targets.instructions.byte_codes import UNPACK_BYTES, coded_bytes
+from graphopt.targets.instructions.mve import LANES as WINDOW_LANES
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.instructions.mve_depthwise import Taps, depthwise_vectors
@@ -50,7 +51,7 @@ def products(rng: np.random.Generator) -> Iterator[Case]:
             x = int8(rng, (pixels - 1) * step + depth)
             windows = windows_of(x, step, depth) if several else x[None]
             scaling = scalings(rng, channels)[:, : 3 if scales else 0]
-            stream = mve_products.stream(weight, bias, scaling, mve_products.LANES)
+            stream = mve_products.stream(weight, bias, scaling, WINDOW_LANES)
             y = routine.meaning(windows, stream, channels)
             steps = (step, channels + 1, pixels) if several else ()
             yield Case(routine, (x, stream, None, *steps, depth, channels), (spaced(y, channels + 1),))
@@ -101,13 +102,13 @@ def unpacked(rng: np.random.Generator) -> Iterator[Case]:
     for form, depth, channels in product(UNPACK_BYTES, (1, 3, 4, 7, 8, 16, 33), (3, 9)):
         drawn = rng.integers(-8, 8, (channels, depth))
         weight = (np.where(drawn > 0, 1, -1) if form is StoredForm.BITS else drawn).astype(np.int8)
-        given = weight, rng.integers(-9000, 9000, channels), scalings(rng, channels), mve_products.LANES
+        given = weight, rng.integers(-9000, 9000, channels), scalings(rng, channels), WINDOW_LANES
         codes, numbers = coded_bytes(*given, form, mve_products.stream)
-        words = mve_products.words_of(depth, scales=True) - 4 * mve_products.LANES
-        stream = UNPACK_BYTES[form].meaning(codes, numbers, words, mve_products.LANES)
+        words = mve_products.words_of(depth, scales=True) - 4 * WINDOW_LANES
+        stream = UNPACK_BYTES[form].meaning(codes, numbers, words, WINDOW_LANES)
         if form is StoredForm.NIBBLES:
             np.testing.assert_array_equal(stream, mve_products.stream(*given))
-        sizes = words, mve_products.LANES, 3 * mve_products.LANES, len(codes)
+        sizes = words, WINDOW_LANES, 3 * WINDOW_LANES, len(codes)
         yield Case(UNPACK_BYTES[form], (None, codes, numbers, *sizes), (stream,))
 
 

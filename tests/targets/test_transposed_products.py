@@ -1,4 +1,4 @@
-"""Transposed convolutions on all Cortex-M cores: exact by routines, whatever the weights and the order of the result."""
+"""Transposed convolutions on all Cortex-M cores: by routines, whatever the weights and the order of the result."""
 
 from __future__ import annotations
 

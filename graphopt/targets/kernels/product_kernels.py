@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from graphopt.ir import Array, Op
+from graphopt.ir import Array, Op, Value
 from graphopt.ops import ConvInteger, LinearInteger, Window, stored_form
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.addition import addition_of
@@ -21,7 +21,7 @@ from graphopt.targets.kernels.base import (
     fitting,
 )
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.order import result_of
+from graphopt.targets.kernels.order import result_of, tiled_reads
 from graphopt.targets.kernels.product_loops import ProductSet
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import (
@@ -30,6 +30,7 @@ from graphopt.targets.kernels.scaling import (
     limits_of,
     parameters_of,
 )
+from graphopt.targets.plan import Overlap
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Tensor
 from graphopt.targets.weights import expect_whole, storage_of
@@ -170,7 +171,11 @@ def products_kernel(
     streams = [kernel.stream(*part) for part in parts]
     weights = {of: np.concatenate([stream[of] for stream in streams]) for of in streams[0]}
     packed = {**weights, **windows.packed, **kernel.packed}
-    reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered and not kernel.returns else {}
+    reads: Mapping[Value, Overlap] = {}
+    if x in task.covered and kernel.returns:
+        reads = tiled_reads(task, plane, view, kernel.most, kernel.last_part)
+    elif x in task.covered:
+        reads = windows.reads(task, view, kernel.most, kernel.last)
     over = windows.over(task) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)

@@ -144,6 +144,11 @@ class ProductsConv(ABC):
         return min(self.padded // self.lanes, max(1, UNPACKED_WORDS // self.stream_words))
 
     @property
+    def last_part(self) -> int:
+        """The channels whose weights are unpacked at last."""
+        return (self.channels - 1) % (self.at_once * self.lanes) + 1
+
+    @property
     def resident(self) -> bool:
         """Whether weights are unpacked once, all of those that are multiplied with the same channels."""
         return self.coded is not None and self.at_once == self.padded // self.lanes
@@ -194,7 +199,7 @@ class ProductsConv(ABC):
 
     @property
     def returns(self) -> bool:
-        """Whether windows are read where they stand after results of other pixels were written."""
+        """Whether windows are read where they stand, again for each part of the channels whose weights are unpacked."""
         return False
 
     @property
@@ -370,6 +375,8 @@ def at_channel(out: Tensor, n: Expr, at: tuple[Expr, Expr], channel: Expr) -> Ex
     return out.at(n, channel, *at)
 
 
+TILE = 16
+"""Pixels for which weights are unpacked that are too many for scratch, so that the result may lie over the operand."""
 AT_ONCE = 512
 """Results in scratch, where another tensor is added to them, or weights are unpacked for them."""
 
@@ -380,7 +387,7 @@ class WholeProducts(ProductsConv):
     @property
     def most(self) -> int:
         if self.direct:
-            return self.plane.out[1]
+            return min(self.plane.out[1], TILE) if self.returns else self.plane.out[1]
         more = self.addition is not None or self.coded is not None
         pairs = AT_ONCE // (2 * self.channels) if more else 0
         return min(self.plane.out[1], max(self.windows.pixels, 2 * pairs))
