@@ -138,8 +138,9 @@ class Grouped(Nibbles):
         return super().load(packed, at, dtype, codegen) * factor
 
 
+WHOLE = Storage()
 STORAGES = {
-    StoredForm.WHOLE: Storage(),
+    StoredForm.WHOLE: WHOLE,
     StoredForm.HALF: Half(),
     StoredForm.NIBBLES: Nibbles(4),
     StoredForm.GROUPED: Grouped(4),

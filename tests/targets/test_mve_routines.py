@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from harness import program, run_c
 from targets.test_routines import Case, additions, flips, int8, pooled, scalings, statements, sums_of_windows
 
 from graphopt.ir import Array
+from graphopt.ops import StoredForm
 from graphopt.targets import get_target
 from graphopt.targets.instructions import INSTRUCTIONS, definition, find_instruction, mve_depthwise, mve_products
+from graphopt.targets.instructions.byte_codes import UNPACK_BYTES, coded_bytes
+from graphopt.targets.instructions.mve import LANES as WINDOW_LANES
 from graphopt.targets.instructions.mve import TOP
 from graphopt.targets.instructions.mve_columns import COPY_COLUMNS
 from graphopt.targets.instructions.mve_depthwise import Taps, depthwise_vectors
@@ -47,7 +51,7 @@ def products(rng: np.random.Generator) -> Iterator[Case]:
             x = int8(rng, (pixels - 1) * step + depth)
             windows = windows_of(x, step, depth) if several else x[None]
             scaling = scalings(rng, channels)[:, : 3 if scales else 0]
-            stream = mve_products.stream(weight, bias, scaling, mve_products.LANES)
+            stream = mve_products.stream(weight, bias, scaling, WINDOW_LANES)
             y = routine.meaning(windows, stream, channels)
             steps = (step, channels + 1, pixels) if several else ()
             yield Case(routine, (x, stream, None, *steps, depth, channels), (spaced(y, channels + 1),))
@@ -93,6 +97,21 @@ def depthwise(rng: np.random.Generator) -> Iterator[Case]:
             yield Case(routine, arguments, (spaced(y, 9),))
 
 
+def unpacked(rng: np.random.Generator) -> Iterator[Case]:
+    """Weights of four bits or one, of parts of a word of codes and of many."""
+    for form, depth, channels in product(UNPACK_BYTES, (1, 3, 4, 7, 8, 16, 33), (3, 9)):
+        drawn = rng.integers(-8, 8, (channels, depth))
+        weight = (np.where(drawn > 0, 1, -1) if form is StoredForm.BITS else drawn).astype(np.int8)
+        given = weight, rng.integers(-9000, 9000, channels), scalings(rng, channels), WINDOW_LANES
+        codes, numbers = coded_bytes(*given, form, mve_products.stream)
+        words = mve_products.words_of(depth, scales=True) - 4 * WINDOW_LANES
+        stream = UNPACK_BYTES[form].meaning(codes, numbers, words, WINDOW_LANES)
+        if form is StoredForm.NIBBLES:
+            np.testing.assert_array_equal(stream, mve_products.stream(*given))
+        sizes = words, WINDOW_LANES, 3 * WINDOW_LANES, len(codes)
+        yield Case(UNPACK_BYTES[form], (None, codes, numbers, *sizes), (stream,))
+
+
 @pytest.mark.parametrize("target", [None, "cortex-m55"], ids=lambda target: target or "portable")
 def test_what_is_computed_is_what_is_meant(target: str | None, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -104,6 +123,7 @@ def test_what_is_computed_is_what_is_meant(target: str | None, tmp_path: Path) -
         *sums_of_windows(rng),
         *maxima(rng),
         *depthwise(rng),
+        *unpacked(rng),
     ]
     names = list(dict.fromkeys(case.routine.name for case in drawn))
     found = [find_instruction(name, get_target(target)) if target else INSTRUCTIONS[name, None] for name in names]

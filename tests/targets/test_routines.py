@@ -333,6 +333,7 @@ def cases() -> list[Case]:
         *additions(rng),
         *sums(rng),
         *narrow(rng),
+        *unpacked(rng),
         *scaled_to_int16(rng),
         *few(rng),
         *depthwise(rng),

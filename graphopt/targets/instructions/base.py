@@ -40,15 +40,15 @@ class Span:
 class Instruction:
     """A function of C that kernels call, as one instruction set has it.
 
-        ``operands`` gives the dtype of each parameter by its name, ``result`` that of the result or accumulator, "void" for
-        none. ``lanes`` results stand side by side in one, each a sum of ``depth`` products; 0 for what multiplies nothing.
-        ``body`` is the text between the braces, in C or in assembly within it; a compiler without the macros of ``guard``
-        takes the body of all sets in its place. ``meaning`` computes the same in numpy, on arrays of operands, wherever
-        ``defined`` holds.
+    ``operands`` gives the dtype of each parameter by its name, ``result`` that of the result or accumulator, "void" for
+    none. ``lanes`` results stand side by side in one, each a sum of ``depth`` products; 0 for what multiplies nothing.
+    ``body`` is the text between the braces, in C or in assembly within it; a compiler without the macros of ``guard``
+    takes the body of all sets in its place. ``meaning`` computes the same in numpy, on arrays of operands, wherever
+    ``defined`` holds.
 
-        A *routine* has pointers among its operands, "const int32*" to what it reads and "int8*" to what it writes, and is
-        called as a statement. ``spans`` has what it reads or writes from each pointer on. A ``naked`` body is assembly
-        alone, a line each, which finds its operands by the calling convention. One ``apart`` is never inlined; ``nbytes``
+    A *routine* has pointers among its operands, "const int32*" to what it reads and "int8*" to what it writes, and is
+    called as a statement. ``spans`` has what it reads or writes from each pointer on. A ``naked`` body is assembly
+    alone, a line each, which finds its operands by the calling convention. One ``apart`` is never inlined; ``nbytes``
     is about its code, if that is known. ``counts`` are what the time of a call is linear in, expressions like those of
     ``spans``, where the bytes and repeats of these do not tell. One that has the name of a label is how often that loop
     of a naked body turns; if all loops have one, the text tells what they cost

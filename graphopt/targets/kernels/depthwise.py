@@ -6,6 +6,7 @@ Pairs of elements stand at even places of a row. A window that begins at an odd 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from graphopt.targets.instructions.portable import (
     PAIR_AT,
 )
 from graphopt.targets.instructions.widening import WIDEN_ROWS, WIDEN_TWO
-from graphopt.targets.kernels.base import Frame, Kernel, Task, fitting
+from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, fitting
 from graphopt.targets.kernels.depthwise_strips import Channel, DepthwiseStrips, in_strips
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_swapped, plane_window, swapped
 from graphopt.targets.kernels.leads import reading, table_of
@@ -32,7 +33,7 @@ from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import OneShift, limited, one_shift, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop
-from graphopt.targets.weights import expect_whole
+from graphopt.targets.weights import WHOLE, Storage, WeightPlace, storage_of
 
 UP = 2
 """The place of the bits by which the weights of a channel are shifted up, behind its multiplier and addend."""
@@ -50,7 +51,9 @@ def depthwise_by_pairs(
     Another ``kind`` of loops than the usual goes over one channel after the other.
     """
     x, w, b = task.inputs
-    expect_whole(w)
+    storage = storage_of(w)
+    if storage.by_channel:
+        raise Decline("its weights have factors of groups")
     if x.type.dtype not in WIDEN_ROWS:
         raise Decline("it takes elements of 8 bits")
     view = as_plane
@@ -73,6 +76,7 @@ def depthwise_by_pairs(
             zero_point,
             scaling is not None,
             OneShift.of(shared),
+            storage,
             channels=len(weight),
             group=group,
             source=reading(task),
@@ -83,7 +87,7 @@ def depthwise_by_pairs(
     kernel.check(task)
     if shared is not None:
         scaling, folded = shared.numbers, folded << shared.up
-    packed = {"weight": np.ascontiguousarray(weight[:, 0]), "bias": folded.astype(np.int32), **table_of(task)}
+    packed = {**storage.pack(weight), "bias": folded.astype(np.int32), **table_of(task)}
     absorbed: tuple[Value, ...] = ()
     if scaling is not None:
         packed["scaling"], absorbed = scaling.astype(np.int32), parameters_of(task)
@@ -116,6 +120,7 @@ class DepthwisePairs(DepthwiseStrips):
 
     scales: bool
     shift: int | None = None
+    storage: Storage = WHOLE
 
     def tile(self, pixels: int) -> Tile:
         window = self.plane.window
@@ -133,6 +138,11 @@ class DepthwisePairs(DepthwiseStrips):
     def words(self) -> int:
         tile = self.tile(self.pixels)
         return 1 + tile.taps + tile.scaling
+
+    @property
+    def scratch(self) -> dict[str, Scratch]:
+        whole = {} if self.storage.whole else {"weights": Scratch("int8", math.prod(self.plane.window.kernel))}
+        return {**super().scratch, **whole}
 
     @property
     def copied(self) -> Instruction:
@@ -195,10 +205,19 @@ class DepthwisePairs(DepthwiseStrips):
 
     def gather_taps(self, frame: Frame, c: Expr, place: Expr) -> None:
         taps, tile = frame.scratch["taps"], self.tile(self.pixels)
-        weight, bias = frame.packed["weight"].at(c, 0, 0), frame.packed["bias"].at(c)
+        count, bias = math.prod(self.plane.window.kernel), frame.packed["bias"].at(c)
+        weight = frame.packed["weight"].at(c * count) if self.storage.whole else self.unpack(frame, c * count, count)
         up = 0 if self.shift is None else frame.packed["scaling"].load(Point((c, UP)))
         dsp_depthwise.taps_routine(tile).run(taps.at(place), weight, bias, up)
         if self.scales:
             for i in range(tile.scaling):
                 number = frame.packed["scaling"].load(Point((c, i)))
                 taps.store(Point((place + self.words - tile.scaling + i,)), number)
+
+    def unpack(self, frame: Frame, first: Expr, count: int) -> Expr:
+        """So many weights from one on, as bytes in scratch."""
+        weights, codegen = frame.scratch["weights"], frame.task.target.codegen
+        with loop("tap", 0, count) as tap:
+            weight = self.storage.load(frame.packed, WeightPlace(first + tap), "int8", codegen)
+            weights.store(Point((tap,)), weight)
+        return weights.at(0)

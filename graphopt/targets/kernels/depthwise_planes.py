@@ -32,8 +32,8 @@ class SharedPlanes(DepthwisePairs):
     def check(self, task: Task[ConvInteger]) -> None:
         if not self.scales:
             raise Decline("its results are not scaled to int8 by one of its routines")
-        if self.source != "int8":
-            raise Decline("its routine reads int8")
+        if self.source != "int8" or not self.storage.whole:
+            raise Decline("its routine reads int8, and weights as they are")
         width, across = self.plane.size[1], self.plane.out[1]
         if (across - self.pixels) * self.plane.window.strides[1] % 2:
             raise Decline("its last tile begins at an odd element")

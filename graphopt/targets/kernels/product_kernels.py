@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from graphopt.ir import Array, Op
+from graphopt.ir import Array, Op, Value
 from graphopt.ops import ConvInteger, LinearInteger, Window, stored_form
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.addition import addition_of
@@ -21,7 +21,7 @@ from graphopt.targets.kernels.base import (
     fitting,
 )
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
-from graphopt.targets.kernels.order import result_of
+from graphopt.targets.kernels.order import result_of, tiled_reads
 from graphopt.targets.kernels.product_loops import ProductSet
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import (
@@ -30,6 +30,7 @@ from graphopt.targets.kernels.scaling import (
     limits_of,
     parameters_of,
 )
+from graphopt.targets.plan import Overlap
 from graphopt.targets.schedule import RegisterTile
 from graphopt.targets.tir import Tensor
 from graphopt.targets.weights import expect_whole, storage_of
@@ -155,12 +156,12 @@ def products_kernel(
     assert b.constant is not None
     zero_point, seen = zero_point_of(task.op) + by.offset, view(task.strided(x))
     assert seen is not None
-    forms = by.windows(plane, weight.shape[1], seen.strides, zero_point)
+    form = stored_form(w) if stored_form(w) in by.codes else None
+    forms = by.windows_of(form, plane, weight.shape[1], seen.strides, zero_point)
     rows = forms[0].in_order(weight)
     scales = scaling is not None
     direct = scales and stored_by_pixels(task, view)
     addition = addition_of(task, view) if scales and limits_of(task) is None else None
-    form = stored_form(w) if stored_form(w) in by.codes else None
     sizes = groups, len(rows) // groups, rows.shape[1]
     kernel, offered = fitting(
         task, [by.loops(by, plane, view, one, *sizes, scales, direct, addition, form) for one in forms]
@@ -172,7 +173,11 @@ def products_kernel(
     streams = [kernel.stream(*part) for part in parts]
     weights = {of: np.concatenate([stream[of] for stream in streams]) for of in streams[0]}
     packed = {**weights, **windows.packed, **kernel.packed}
-    reads = windows.reads(task, view, kernel.most, kernel.last) if x in task.covered else {}
+    reads: Mapping[Value, Overlap] = {}
+    if x in task.covered and kernel.returns:
+        reads = tiled_reads(task, plane, view, kernel.most, kernel.last_part)
+    elif x in task.covered:
+        reads = windows.reads(task, view, kernel.most, kernel.last)
     over = windows.over(task) if x in task.covered else {}
     absorbed = () if scaling is None else parameters_of(task)
     tile = RegisterTile(windows.pixels, kernel.lanes)

@@ -7,9 +7,12 @@ too, and stores the results, or leaves them in scratch for the rest of the epilo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+
+import numpy as np
+from tvm import tirx
 
 from graphopt.ir import Array, Op
 from graphopt.ops import ConvInteger, StoredForm
@@ -17,7 +20,6 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions import products
 from graphopt.targets.instructions.addition import ADD_SCALED
 from graphopt.targets.instructions.base import Instruction
-from graphopt.targets.instructions.dsp_codes import BEYOND, coded
 from graphopt.targets.kernels.addition import Addition
 from graphopt.targets.kernels.base import (
     Frame,
@@ -28,6 +30,7 @@ from graphopt.targets.kernels.base import (
 )
 from graphopt.targets.kernels.expanded import BareWindow
 from graphopt.targets.kernels.geometry import Plane
+from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.scaling import (
     limits_of,
     narrowing_of,
@@ -38,6 +41,18 @@ from graphopt.targets.kernels.windows import Tile, Windows
 from graphopt.targets.scalars import clamp
 from graphopt.targets.schedule import runs
 from graphopt.targets.tir import Expr, Point, Tensor, loop
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Weights in few bits: a routine unpacks groups of channels into a stream, and may write so many words ``beyond``.
+
+    ``pack`` gives codes and numbers, a row for each group, from weights, bias, scaling and the channels of a group.
+    """
+
+    unpack: Instruction
+    pack: Callable[[Array, Array, Array, int], tuple[Array, Array]]
+    beyond: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class ProductSet:
     narrow: Callable[[Task[Op], str, Plane, Array, View], Kernel] | None = None
     bits: int = 0
     least_weight: int = -128
-    codes: Mapping[StoredForm, Instruction] = field(default_factory=dict)
+    codes: Mapping[StoredForm, Codes] = field(default_factory=dict)
     of_bytes: ProductSet | None = None
     offset: int = 0
 
@@ -70,6 +85,15 @@ class ProductSet:
         if found is None:
             raise Decline(f"it takes no {dtype}")
         return found
+
+    def windows_of(
+        self, form: StoredForm | None, plane: Plane, depth: int, strides: tuple[int, ...], zero_point: int
+    ) -> Sequence[Windows]:
+        """The forms of windows for weights that are stored so: those of one bit have no 0 to fill up a block."""
+        found = self.windows(plane, depth, strides, zero_point)
+        if form is not StoredForm.BITS:
+            return found
+        return [replace(one, block=1) if isinstance(one, ColumnWindows) else one for one in found]
 
     def check_sums(self, bounds: Array) -> None:
         """Raise ``Decline`` unless all sums, of these least and greatest ones, stay exact when they are shifted up."""
@@ -108,12 +132,51 @@ class ProductsConv(ABC):
 
     def stream(self, rows: Array, bias: Array, scaling: Array) -> dict[str, Array]:
         """The constants of a group of channels that are convolved with each other."""
-        return {"weight": self.by.stream(rows, bias, scaling, self.lanes)}
+        if self.coded is None:
+            return {"weight": self.by.stream(rows, bias, scaling, self.lanes)}
+        codes, numbers = self.by.codes[self.coded].pack(rows, bias, scaling, self.lanes)
+        return {"weight": codes, "sums": numbers}
+
+    @property
+    def numbers(self) -> int:
+        """Those of a group of channels behind their weights in a stream."""
+        return 3 * self.lanes if self.scales else 0
+
+    @property
+    def stream_words(self) -> int:
+        """The words of a group of channels in a stream."""
+        weight, bias = np.zeros((self.lanes, self.depth), np.int8), np.zeros(self.lanes, np.int64)
+        return self.by.stream(weight, bias, np.zeros((self.lanes, 3 * self.scales), np.int32), self.lanes).size
+
+    @property
+    def at_once(self) -> int:
+        """Groups of channels whose weights are unpacked together."""
+        return min(self.padded // self.lanes, max(1, UNPACKED_WORDS // self.stream_words))
+
+    @property
+    def last_part(self) -> int:
+        """The channels whose weights are unpacked at last."""
+        return (self.channels - 1) % (self.at_once * self.lanes) + 1
+
+    @property
+    def resident(self) -> bool:
+        """Whether weights are unpacked once, all of those that are multiplied with the same channels."""
+        return self.coded is not None and self.at_once == self.padded // self.lanes
 
     @property
     def unpacked(self) -> Mapping[str, Scratch]:
         """Scratch for weights that are unpacked on the way."""
-        return {}
+        if self.coded is None:
+            return {}
+        return {"stream": Scratch("int32", self.at_once * self.stream_words + self.by.codes[self.coded].beyond)}
+
+    def unpack(self, frame: Frame, group: Expr, count: int) -> Expr:
+        """The stream of so many groups from one on, in scratch."""
+        assert self.coded is not None
+        codes, numbers = (frame.packed[name].at(group, 0) for name in ("weight", "sums"))
+        target, words = frame.scratch["stream"].at(0), self.stream_words - self.lanes - self.numbers
+        self.by.codes[self.coded].unpack.run(target, codes, numbers, words, self.lanes, self.numbers, count)
+        return target
 
     def weights(self, frame: Frame, n: Expr) -> tuple[Tensor, Expr]:
         """The stream, and where the part of a sample, or of a group in its place, begins."""
@@ -145,6 +208,11 @@ class ProductsConv(ABC):
         return None
 
     @property
+    def returns(self) -> bool:
+        """Whether windows are read where they stand, again for each part of the channels whose weights are unpacked."""
+        return False
+
+    @property
     def row(self) -> int:
         """Elements from a pixel to the next in scratch."""
         return self.padded
@@ -171,6 +239,8 @@ class ProductsConv(ABC):
         tail = Tail(frame, self.view)
         tail.prefill()
         with loop("n", 0, batch) as n:
+            if self.resident:
+                self.unpack(frame, self.weights(frame, n)[1], self.padded // self.lanes)
 
             def compute(tile: Tile) -> None:
                 if self.direct:
@@ -196,7 +266,7 @@ class ProductsConv(ABC):
             return
         epilogue, results = frame.epilogue(self.view, int(self.scales)), frame.scratch["results"]
         limits = limits_of(frame.task) if self.scales else None
-        for slot in range(tile.pixels):
+        for slot in each_slot(tile.pixels):
             with loop("o", 0, self.channels) as o:
                 point = Point((n, o, *tile.at(slot)))
                 value = results.load(Point((slot * self.row + o,)))
@@ -275,6 +345,10 @@ class GroupProducts(ProductsConv):
             at = begin + first // self.lanes * (weights.shape[0] // self.groups * self.lanes // self.padded)
             routine.run(tile.window, weights.at(at), *(place(first) for place in results), self.blocks, count)
             return
+        if self.resident:
+            stream = frame.scratch["stream"].at(first // self.lanes * self.stream_words)
+            routine.run(tile.window, stream, *(place(first) for place in results), self.blocks, count)
+            return
         for start, parts, size in runs(count, self.at_once):
             with loop("part", 0, parts) as i:
                 group = start + i * size
@@ -287,31 +361,14 @@ class GroupProducts(ProductsConv):
         """Of a window."""
         return -(-self.depth // products.BLOCK)
 
-    @property
-    def at_once(self) -> int:
-        """Groups of channels whose weights are unpacked together."""
-        return min(self.padded // self.lanes, max(1, UNPACKED_WORDS // (self.lanes * (self.blocks + 4))))
 
-    @property
-    def unpacked(self) -> Mapping[str, Scratch]:
-        if self.coded is None:
-            return {}
-        return {"stream": Scratch("int32", self.at_once * self.lanes * (self.blocks + 4) + BEYOND)}
-
-    def stream(self, rows: Array, bias: Array, scaling: Array) -> dict[str, Array]:
-        if self.coded is None:
-            return super().stream(rows, bias, scaling)
-        codes, numbers = coded(rows, bias, scaling, self.lanes, self.coded)
-        return {"weight": codes, "sums": numbers}
-
-    def unpack(self, frame: Frame, group: Expr, count: int) -> Expr:
-        """The stream of so many groups from one on, in scratch."""
-        assert self.coded is not None
-        codes, numbers = (frame.packed[name].at(group, 0) for name in ("weight", "sums"))
-        target, words = frame.scratch["stream"].at(0), self.lanes * self.blocks
-        others = 3 * self.lanes if self.scales else 0
-        self.by.codes[self.coded].run(target, codes, numbers, words, self.lanes, others, count)
-        return target
+def each_slot(pixels: int) -> Iterator[Expr]:
+    """The pixels of a tile, written out where they are a pair."""
+    if pixels <= 2:
+        yield from range(pixels)
+        return
+    with loop("slot", 0, pixels) as slot:
+        yield slot
 
 
 UNPACKED_WORDS = 256
@@ -328,8 +385,10 @@ def at_channel(out: Tensor, n: Expr, at: tuple[Expr, Expr], channel: Expr) -> Ex
     return out.at(n, channel, *at)
 
 
-ADDED_AT_ONCE = 512
-"""Elements, where another tensor is added to them."""
+TILE = 16
+"""Pixels for which weights are unpacked that are too many for scratch, so that the result may lie over the operand."""
+AT_ONCE = 512
+"""Results in scratch, where another tensor is added to them, or weights are unpacked for them."""
 
 
 class WholeProducts(ProductsConv):
@@ -338,13 +397,19 @@ class WholeProducts(ProductsConv):
     @property
     def most(self) -> int:
         if self.direct:
-            return self.plane.out[1]
-        pairs = ADDED_AT_ONCE // (2 * self.channels) if self.addition is not None else 0
+            return min(self.plane.out[1], TILE) if self.returns else self.plane.out[1]
+        more = self.addition is not None or self.coded is not None
+        pairs = AT_ONCE // (2 * self.channels) if more else 0
         return min(self.plane.out[1], max(self.windows.pixels, 2 * pairs))
 
     @property
     def last(self) -> int | None:
         return (self.channels - 1) % self.lanes + 1 if self.direct else None
+
+    @property
+    def returns(self) -> bool:
+        in_parts = self.coded is not None and not self.resident
+        return self.direct and in_parts and isinstance(self.windows, ColumnWindows) and self.windows.stand
 
     @property
     def row(self) -> int:
@@ -355,13 +420,29 @@ class WholeProducts(ProductsConv):
         return {} if self.direct else super().results
 
     def store_scaled(self, frame: Frame, out: Tensor, n: Expr, tile: Tile) -> None:
-        self.run(frame, n, tile, out.at(n, 0, *tile.at(0)), out.strides[3])
+        self.run(frame, n, tile, partial(at_channel, out, n, tile.at(0)), out.strides[3])
 
     def write_scratch(self, frame: Frame, n: Expr, tile: Tile) -> None:
-        self.run(frame, n, tile, frame.scratch["results"].at(0), self.row)
+        self.run(frame, n, tile, partial(beside, frame.scratch["results"], 0), self.row)
 
-    def run(self, frame: Frame, n: Expr, tile: Tile, result: Expr, step: int) -> None:
+    def run(self, frame: Frame, n: Expr, tile: Tile, result: Place, step: int) -> None:
         """All channels of a tile, to results that are ``step`` elements apart."""
         steps = (tile.step, step, tile.pixels) if tile.pixels > 1 else ()
-        weights, begin = self.weights(frame, n)
-        self.routine(tile.pixels).run(tile.window, weights.at(begin), result, *steps, self.depth, self.channels)
+        weights, begin = self.weights(frame, n)  # in elements, or in rows of codes
+        routine = self.routine(tile.pixels)
+        if self.coded is None:
+            routine.run(tile.window, weights.at(begin), result(0), *steps, self.depth, self.channels)
+            return
+        if self.resident:
+            stream = frame.scratch["stream"].at(0)
+            routine.run(tile.window, stream, result(0), *steps, self.depth, self.channels)
+            return
+        for start, parts, size in runs(self.padded // self.lanes, self.at_once):
+            with loop("part", 0, parts) as i:
+                group = start + i * size
+                first = group * self.lanes
+                channels: Expr = size * self.lanes
+                if self.channels < (start + parts * size) * self.lanes:
+                    channels = tirx.min(channels, self.channels - first)
+                stream = self.unpack(frame, begin + group, size)
+                routine.run(tile.window, stream, result(first), *steps, self.depth, channels)

@@ -12,13 +12,12 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from graphopt.ops import ConvInteger, LinearInteger
+from graphopt.ops import ConvInteger, LinearInteger, StoredForm
 from graphopt.rewrite import Decline
-from graphopt.targets.instructions import mve_products, products, thumb_products
+from graphopt.targets.instructions import byte_codes, dsp_codes, mve_products, products, thumb_products
 from graphopt.targets.instructions.armv6m_products import BY_CHANNEL
 from graphopt.targets.instructions.armv7m_products import BY_ELEMENT
 from graphopt.targets.instructions.armv7m_rows import CROSSED
-from graphopt.targets.instructions.dsp_codes import UNPACK
 from graphopt.targets.instructions.pixels import FLIPPED_BY
 from graphopt.targets.kernels.base import (
     Kernel,
@@ -34,10 +33,15 @@ from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.narrow import narrow_by_pairs
 from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.product_kernels import convolved, multiplied, or_in_less_room
-from graphopt.targets.kernels.product_loops import GroupProducts, ProductSet, WholeProducts
+from graphopt.targets.kernels.product_loops import Codes, GroupProducts, ProductSet, WholeProducts
 from graphopt.targets.kernels.row_windows import expanded_windows, gathered_windows, windows_of_bytes
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
 from graphopt.targets.weights import expect_whole
+
+CODES = {
+    form: Codes(unpack, partial(dsp_codes.coded, form=form), dsp_codes.BEYOND)
+    for form, unpack in dsp_codes.UNPACK.items()
+}
 
 
 def by_pairs(form: products.Form) -> ProductSet:
@@ -52,10 +56,18 @@ def by_pairs(form: products.Form) -> ProductSet:
         narrow_by_pairs,
         form.bits,
         form.least_weight,
-        UNPACK if form is products.PACKED else {},
+        CODES if form is products.PACKED else {},
     )
     of_bytes = replace(found, windows=partial(windows_of_bytes, form=form), offset=FLIPPED_BY)
     return replace(found, of_bytes=of_bytes)
+
+
+def codes_of_bytes(stream: byte_codes.Stream) -> dict[StoredForm, Codes]:
+    """How weights in few bits become a stream of bytes."""
+    return {
+        form: Codes(unpack, partial(byte_codes.coded_bytes, form=form, stream=stream), byte_codes.BEYOND)
+        for form, unpack in byte_codes.UNPACK_BYTES.items()
+    }
 
 
 PAIRS = by_pairs(products.PACKED)
@@ -74,18 +86,21 @@ VECTORS = ProductSet(
     lambda *given: [ColumnWindows(*given)],
     mve_products.stream,
     depthwise_by_vectors,
+    codes=codes_of_bytes(mve_products.stream),
 )
 
 
 def by_elements(routines: Mapping[str, thumb_products.Routines], by_element: bool) -> ProductSet:
     """The products of cores that multiply one element at a time, by their routines for the dtypes of elements."""
+    stream = partial(thumb_products.stream, by_element=by_element)
     of_bytes, found = (
         ProductSet(
             routines[dtype],
             WholeProducts,
             partial(single_columns, dtype=dtype),
-            partial(thumb_products.stream, by_element=by_element),
+            stream,
             depthwise_by_elements,
+            codes=codes_of_bytes(stream),
         )
         for dtype in ("uint8", "int8")
     )

@@ -6,6 +6,8 @@ side.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from graphopt.ir import Array
@@ -26,14 +28,16 @@ from graphopt.targets.kernels.order import strip_reads
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import limited, parameters_of, scaling_of
 from graphopt.targets.schedule import RegisterTile
-from graphopt.targets.tir import Expr, Point, cast, loop
-from graphopt.targets.weights import expect_whole
+from graphopt.targets.tir import Expr, Point, loop
+from graphopt.targets.weights import Storage, WeightPlace, storage_of
 
 
 def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, bias: Array) -> Kernel:
     """Depthwise convolution with multiplier one; weight is [c, 1, kh, kw]."""
     x, w, b = task.inputs
-    expect_whole(w)
+    storage = storage_of(w)
+    if storage.by_channel:
+        raise Decline("its weights have factors of groups")
     if x.type.dtype not in UNSIGNED_ROWS:
         raise Decline("it takes elements of 8 bits")
     scaling = scaling_of(task, len(weight))
@@ -45,16 +49,15 @@ def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, 
     if plane.window.dilations[1] != 1:
         raise Decline("its taps do not stand side by side")
     zero_point = zero_point_of(task.op) + (OFFSET if x.type.dtype == "int8" else 0)
-    whole = DepthwiseElements(plane, view, zero_point, channels=len(weight), source=x.type.dtype)
+    whole = DepthwiseElements(plane, view, zero_point, storage, channels=len(weight), source=x.type.dtype)
     kernel, forms = fitting(task, in_strips([whole]))
     if weight[0].size > MOST_TAPS or kernel.tile(kernel.pixels).reach > MOST_REACH:
         raise Decline("its windows have too many taps, or are too far apart")
-    packed = {
-        "weight": np.ascontiguousarray(weight.reshape(len(weight), -1)),
+    numbers = {
         "bias": bias - zero_point * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64),
         "scaling": scaling,
     }
-    packed = {name: data.astype(np.int8 if name == "weight" else np.int32) for name, data in packed.items()}
+    packed = {**storage.pack(weight), **{name: data.astype(np.int32) for name, data in numbers.items()}}
     name = "depthwise_{}x{}".format(*plane_window(task.op.window(w.type)).kernel)
     reads = strip_reads(task, view, plane, kernel.strip, kernel.overlap) if x in task.covered else {}
     tile, parameters = RegisterTile(kernel.pixels, 1), parameters_of(task)
@@ -62,8 +65,11 @@ def depthwise_by_elements(task: Task[ConvInteger], plane: Plane, weight: Array, 
     return limited(made, task)
 
 
+@dataclass(frozen=True)
 class DepthwiseElements(DepthwiseStrips):
     """By unsigned elements, one product after the other."""
+
+    storage: Storage
 
     def tile(self, pixels: int) -> Tile:
         window = self.plane.window
@@ -89,6 +95,7 @@ class DepthwiseElements(DepthwiseStrips):
         count, taps = self.tile(1).taps, frame.scratch["taps"]
         taps.store(Point((place,)), frame.packed["bias"].load(Point((c,))))
         with loop("tap", 0, count) as tap:
-            taps.store(Point((place + 1 + tap,)), cast(frame.packed["weight"].load(Point((c, tap))), "int32"))
+            weight = self.storage.load(frame.packed, WeightPlace(c * count + tap), "int32", frame.task.target.codegen)
+            taps.store(Point((place + 1 + tap,)), weight)
         for i in range(3):
             taps.store(Point((place + count + 1 + i,)), frame.packed["scaling"].load(Point((c, i))))

@@ -8,14 +8,14 @@ from itertools import product
 import numpy as np
 
 from graphopt.ir import Array
-from graphopt.ops import ConvTransposeInteger
+from graphopt.ops import ConvTransposeInteger, stored_form
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.conv_transpose import MOST_KINDS, phases_of
 from graphopt.targets.kernels.geometry import as_plane, plane_window
 from graphopt.targets.kernels.product_kernels import stored_by_pixels
 from graphopt.targets.kernels.product_loops import ProductsConv, ProductSet
-from graphopt.targets.kernels.products import ARMV7M, PAIRS
+from graphopt.targets.kernels.products import ARMV6M, ARMV7M, PAIRS, VECTORS
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import bounds_by_channel, limited, parameters_of
 from graphopt.targets.schedule import RegisterTile
@@ -51,13 +51,14 @@ def transposed(task: Task[ConvTransposeInteger], by: ProductSet) -> Kernel:
     x, w, b = task.inputs
     if w.constant is None or b.constant is None or x.type.dtype != "int8" or x.type.rank > 4:
         raise Decline("it takes int8, constant weights, and one or two axes")
-    expect_whole(w)
+    if stored_form(w) not in by.codes:
+        expect_whole(w)
     if task.op.group > 1:
         raise Decline("it has groups")
     if w.constant.min(initial=0) < by.least_weight:
         raise Decline(f"a weight is below {by.least_weight}")
-    if not stored_by_pixels(task, as_plane):
-        raise Decline("its results are not scaled to int8, or channels do not stand side by side")
+    if task.region.tail is not None or len(task.region.epilogue) != 1:
+        raise Decline("its results are not scaled to int8 alone")
     bounds = bounds_by_channel(task, w.constant.shape[1])
     scaling = by.scaled_sums(task, bounds)
     if scaling is None:
@@ -67,7 +68,7 @@ def transposed(task: Task[ConvTransposeInteger], by: ProductSet) -> Kernel:
     packed = {f"{name}_{i}": data for i, phase in enumerate(phases) for name, data in phase.packed.items()}
     scratch: dict[str, Scratch] = {}
     for phase in phases:
-        for name, one in {**phase.products.windows.scratch, **phase.products.results}.items():
+        for name, one in phase.products.scratch.items():
             scratch[name] = max(scratch.get(name, one), one, key=lambda known: known.size)
 
     def emit(frame: Frame) -> None:
@@ -75,7 +76,8 @@ def transposed(task: Task[ConvTransposeInteger], by: ProductSet) -> Kernel:
             phase.emit(frame, i)
 
     tile = RegisterTile(phases[0].products.windows.pixels, phases[0].products.lanes)
-    return limited(Kernel(task.op.name, emit, packed, (w, b), tile, {}, scratch, parameters_of(task)), task)
+    kernel = Kernel(task.op.name, emit, packed, (w, b), tile, {}, scratch, parameters_of(task))
+    return limited(kernel, task) if stored_by_pixels(task, as_plane) else kernel
 
 
 def phases_by(task: Task[ConvTransposeInteger], by: ProductSet, bias: Array, scaling: Array) -> list[Phase]:
@@ -86,15 +88,17 @@ def phases_by(task: Task[ConvTransposeInteger], by: ProductSet, bias: Array, sca
     size, out = ((1, *v.type.static_shape[2:])[-2:] for v in (x, task.result))
     weight = w.constant.swapaxes(0, 1).reshape(w.constant.shape[1], w.constant.shape[0], *window.kernel)
     zero_point, strides = zero_point_of(task.op), as_plane(task.strided(x)).strides
+    direct = stored_by_pixels(task, as_plane)
+    form = stored_form(w) if stored_form(w) in by.codes else None
     found = []
     for kind in phases_of(window, size, out):
         if not all(kind.plane.window.kernel):
             raise Decline("some results are reached by no tap")
         places = product(*(range(len(axis.taps)) for axis in kind.axes))
         for at, part in zip(places, kind.each_weight(weight), strict=True):
-            windows = by.windows(kind.plane, part.shape[1], strides, zero_point)[0]
+            windows = by.windows_of(form, kind.plane, part.shape[1], strides, zero_point)[0]
             rows = windows.in_order(part)
-            products = by.loops(by, kind.plane, as_plane, windows, 1, *rows.shape, True, True, None)
+            products = by.loops(by, kind.plane, as_plane, windows, 1, *rows.shape, True, direct, None, form)
             starts = bias - zero_point * rows.sum(axis=1, dtype=np.int64)
             first = tuple(axis.first + i for axis, i in zip(kind.axes, at, strict=True))
             packed = {**products.stream(rows, starts, scaling), **windows.packed}
@@ -113,3 +117,14 @@ def conv_transpose_by_products(task: Task[ConvTransposeInteger]) -> Kernel:
 @kernel_rule(ConvTransposeInteger, isa="armv7-m")
 def conv_transpose_by_armv7m(task: Task[ConvTransposeInteger]) -> Kernel:
     return transposed(task, ARMV7M)
+
+
+@kernel_rule(ConvTransposeInteger, isa="armv6-m")
+def conv_transpose_by_armv6m(task: Task[ConvTransposeInteger]) -> Kernel:
+    return transposed(task, ARMV6M)
+
+
+@kernel_rule(ConvTransposeInteger, isa="mve")
+def conv_transpose_by_vectors(task: Task[ConvTransposeInteger]) -> Kernel:
+    """By vectors of products of 8 bits."""
+    return transposed(task, VECTORS)
