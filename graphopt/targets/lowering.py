@@ -15,6 +15,7 @@ from graphopt.targets.calls import Lowered, StreamNote
 from graphopt.targets.choice import chosen_kernels
 from graphopt.targets.costs import costs_of
 from graphopt.targets.gathering import Lowering
+from graphopt.targets.joined_rows import join_rows
 from graphopt.targets.mixing import mix_axes
 from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.patches import patches_as_rows
@@ -46,6 +47,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
         graph = split_depth(stepwise(graph), target)
     else:
         graph = join_moves(mix_axes(absorb_moves(patches_as_rows(graph))))
+        graph = join_rows(graph, dense_layouts(graph, options), supported)
     if options.pushed is not None:
         graph = pushing(graph, target, options.pushed)
     verify(graph)
