@@ -217,7 +217,8 @@ def proof_of(op: RowChain) -> Proof:
         elif isinstance(node.op, Input):
             bounds = int(limits.min), int(limits.max)
         else:
-            bounds = INTERVALS[type(node.op)](node, *(found[v] for v in node.inputs))
+            rule = next(INTERVALS[kind] for kind in type(node.op).__mro__ if kind in INTERVALS)
+            bounds = rule(node, *(found[v] for v in node.inputs))
         if bounds is None or bounds[0] < limits.min or bounds[1] > limits.max:
             raise Decline(f"{node.op.name} is not proved to fit {value.type.dtype}")
         found[value] = bounds

@@ -17,6 +17,7 @@ from tvm import tirx
 from graphopt.ir import Array, Constant, Input, Node, Op, Value
 from graphopt.ops import Add, Cast, Clip, Div, IntegerSqrt, Lookup, Maximum, Minimum, Mul, Sub, WeightedSum
 from graphopt.rewrite import Decline
+from graphopt.targets.forms import formed_body
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.nest import REDUCE
 from graphopt.targets.kernels.order import result_of
@@ -198,14 +199,15 @@ def arrays_of(proof: Proof, tables: Collection[Value]) -> dict[Value, Array]:
 @kernel_rule(RowChain, isa="llvm", strided=True)
 def row_chain(task: Task[RowChain]) -> Kernel:
     """In vectors along the rows."""
-    view, proof = row_view(task), proof_of(task.op)
+    view, (body, _) = row_view(task), formed_body(task.op.body, task.target)
+    proof = proof_of(replace(task.op, body=body))
     shape, tables = task.result.type.static_shape, {v for node in proof.compute for v in tables_of(node)}
     row = Row.of(math.prod(shape[axis] for axis in task.op.axes), task.target.lanes, "int32")
     arrays = {f"constant{i}": one for i, one in enumerate(arrays_of(proof, tables).items())}
     kept = {f"kept{i}": v for i, v in enumerate(looked_up_again(proof))}
 
     def emit(frame: Frame) -> None:
-        read = {v: frame.tensors[given] for v, given in zip(task.op.body.inputs, task.inputs, strict=True)}
+        read = {v: frame.tensors[given] for v, given in zip(body.inputs, task.inputs, strict=True)}
         read |= {v: frame.packed[name] for name, (v, _) in arrays.items()}
         tensors = {v: tensor if v in tables else view(tensor.broadcast(shape)) for v, tensor in read.items()}
         stored = {v: frame.scratch[name] for name, v in kept.items()}
