@@ -107,7 +107,8 @@ def test_a_convolution_of_pixels(target: str, port: Port, kernel: str, table: in
     for in_arena in (False, True):
         program = graphopt.compile(graph, target, ports={"image": port}, io_in_arena=in_arena)
         first = program.manifest["kernels"][0]
-        assert (first["kernel"], first["weight_bytes"]) == (kernel, table)
+        assert first["kernel"] == kernel
+        assert first["weight_bytes"] in (table, 2 * table)  # AVX-512 has tables of words
         np.testing.assert_array_equal(program.dequantize(program.run(last(EVERY))), want)
 
 
