@@ -34,6 +34,8 @@ from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 POINTWISE = Window.of((1, 1), (), ())
 STRIP_BYTES = 1 << 15
 """Of a strip: what stays in the first cache, or at worst in the second."""
+UNPACKED_STRIP_BYTES = 1 << 17
+"""The same where weights have four bits: each strip unpacks all of them anew, and reads from the second cache."""
 WIDENED_BYTES = 3 << 13
 """The most that the widened weights of a block take."""
 UNPACKED_BYTES = 1 << 17
@@ -83,8 +85,9 @@ def products_kernel(
     outputs, offset = len(weight) // group, words.offset(dtype)
     zero_point = zero_point_of(task.op) + offset
     tile, lanes = choose_tile(target, plane.out[1], outputs), words.size * target.lanes
+    room = STRIP_BYTES if form is WHOLE else UNPACKED_STRIP_BYTES
     strips = PaddedStrips(
-        plane, group * weight.shape[1], zero_point, words.dtype, lanes, tile.pixels, STRIP_BYTES, offset=offset
+        plane, group * weight.shape[1], zero_point, words.dtype, lanes, tile.pixels, room, offset=offset
     )
     bias = folded_bias(weight, bias, zero_point, words.range(dtype))
     segments = padded_segments(outputs, target.lanes, tile.vectors)
