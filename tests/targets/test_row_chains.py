@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
+import torch
 from compiling import NATIVE, in_long_runs, joined
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import graphopt
 from graphopt import compile
 from graphopt.ir import Array, Graph, Value, arg, constant, evaluate
 from graphopt.ops import (
@@ -33,6 +37,7 @@ from graphopt.ops import (
     WeightedSum,
 )
 from graphopt.passes import Fuse, LowerInteger, Pipeline
+from graphopt.passes import Quantize as QuantizeModel
 from graphopt.rewrite import Decline
 from graphopt.targets.row_chain import MOST, RowChain, proof_of
 
@@ -200,3 +205,17 @@ def test_drawn_chains(target: str, data: st.DataObject) -> None:
     divisors = tuple(n.inputs[1] for n in chain.body.nodes if isinstance(n.op, Div))
     if not any((y == 0).any() for y in evaluate(Graph((x,), divisors), (given_x,))):
         kernels_of(Fuse()(chain.body), target, given_x)
+
+
+def test_a_transformer_block_has_no_casts_of_its_own() -> None:
+    """Layer norms and softmax are a kernel each. Casts are those of the ports; what is requantized alone is a key that
+    is scaled, and a sum of what was moved."""
+    torch.manual_seed(0)
+    block = torch.nn.TransformerEncoderLayer(32, 2, 64, 0.0, "gelu", batch_first=True, norm_first=True).eval()
+    x = torch.randn(1, 9, 32)
+    graph = graphopt.trace(block, (x,), dynamic_batch=False)
+    batches = [{graph.names[graph.inputs[0].node]: torch.randn(1, 9, 32).numpy()} for _ in range(4)]
+    whole = QuantizeModel(calibration=batches)(graphopt.optimize(graph))
+    program = compile(Fuse()(whole), "host", io="float32")
+    names = Counter(row["kernel"].rstrip("0123456789_") for row in program.manifest["kernels"])
+    assert names == {"row_chain": 3, "linear": 4, "matmul": 2, "rearrange": 2, "requantize": 2, "cast": 1, "mul": 1}
