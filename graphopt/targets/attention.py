@@ -1,4 +1,4 @@
-"""Attention as one operator: two products of run-time operands, with a softmax or what it is made of between them.
+"""Attention as one operator: two products of run-time operands, with a softmax between them.
 
 A row of the last product needs the same row alone of all before it, so a band of rows goes through all of them before
 the next one: its scores stay in the cache, and those of a whole layer are never in memory. Each element is computed as

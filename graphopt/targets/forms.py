@@ -41,6 +41,12 @@ def form_of(op: Op, target: Target, *inputs: Value) -> RuleChoice[Value]:
 
 def formed(region: Region, target: Target) -> tuple[Region, Forms]:
     """A region in the form that a target wants, and by which rules."""
+    body, told = formed_body(region.body, target)
+    return (replace(region, body=body) if any(choice.rule for _, choice in told) else region), told
+
+
+def formed_body(body: Graph, target: Target) -> tuple[Graph, Forms]:
+    """The body of a region in the form that a target wants, and by which rules."""
     told: list[tuple[str, RuleChoice[Any]]] = []
 
     def change(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -49,5 +55,4 @@ def formed(region: Region, target: Target) -> tuple[Region, Forms]:
             told.append((node.op.name, replace(choice, result=None)))
         return None if choice.result is None else (choice.result,)
 
-    body: Graph = rebuild(region.body, change)
-    return (replace(region, body=body) if any(choice.rule for _, choice in told) else region), tuple(told)
+    return rebuild(body, change), tuple(told)

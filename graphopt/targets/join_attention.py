@@ -1,17 +1,15 @@
-"""Finds attention in graphs: two products, and between them what goes by rows."""
+"""Finds attention in graphs: two products, and between them a softmax and elementwise operators."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from graphopt.ir import Constant, Graph, Input, Node, Op, Value, arg, rebuild
-from graphopt.ops import Fused, ReduceMax, ReduceSum, Softmax
+from graphopt.ops import Fused, Softmax
 from graphopt.targets.attention import PRODUCTS, Attention
 from graphopt.targets.region import region_of
 from graphopt.targets.scalars import is_scalar
 
-ALONG_ROWS = (Softmax, ReduceMax, ReduceSum)
-"""What may stand between the products, beside elementwise operators, if it goes along the last axis."""
 LEAST_ROWS = 16
 """Fewer rows have few scores, and products that heads share a right operand of would be taken apart."""
 
@@ -49,7 +47,7 @@ def nodes_to(graph: Graph, last: Node) -> list[Node]:
             waiting += value.node.inputs
     inside = {value for node in nodes for value in node.results if node is not last}
     apart = any(v in graph.outputs or not nodes.issuperset(graph.uses[v]) for v in inside)
-    between = any(isinstance(op, ALONG_ROWS) for node in nodes for op in operators(node))
+    between = any(isinstance(op, Softmax) for node in nodes for op in operators(node))
     products = [node for node in nodes if is_product(node)]
     if apart or not between or len(products) != 2:
         return []
@@ -72,18 +70,7 @@ def goes_by_rows(node: Node) -> bool:
     """Whether some rows of a node's result need the same rows of its operands alone."""
     rank, ops = node.types[0].rank, operators(node)
     along = [op for op in ops if not is_scalar(type(op))]
-    return bool(ops) and len(along) <= 1 and all(isinstance(op, ALONG_ROWS) and last_axis(op, rank) for op in along)
-
-
-def last_axis(op: Op, rank: int) -> bool:
-    """Whether an operator goes along the last of its axes, all of which it keeps."""
-    match op:
-        case Softmax(axis=axis):
-            return axis % rank == rank - 1
-        case ReduceMax(axes=axes, keepdims=kept) | ReduceSum(axes=axes, keepdims=kept):
-            return kept and [axis % rank for axis in axes] == [rank - 1]
-        case _:
-            return False
+    return bool(ops) and len(along) <= 1 and all(isinstance(op, Softmax) and op.axis % rank == rank - 1 for op in along)
 
 
 def left_operand(node: Node) -> Value | None:

@@ -17,6 +17,7 @@ from graphopt.targets.choice import chosen_kernels
 from graphopt.targets.costs import costs_of
 from graphopt.targets.gathering import Lowering
 from graphopt.targets.join_attention import join_attention
+from graphopt.targets.joined_rows import join_rows
 from graphopt.targets.mixing import mix_axes
 from graphopt.targets.parts import Parts, regrouped
 from graphopt.targets.patches import patches_as_rows
@@ -49,6 +50,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
     else:
         graph = join_attention(patches_as_rows(graph), supported)
         graph = join_moves(mix_axes(absorb_moves(graph)))
+        graph = join_rows(graph, dense_layouts(graph, options), supported)
     if options.pushed is not None:
         graph = pushing(graph, target, options.pushed)
     verify(graph)

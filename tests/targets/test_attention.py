@@ -12,7 +12,7 @@ from compiling import NATIVE, Weights, check_program, in_long_runs, random_input
 import graphopt
 from graphopt.ir import Graph, Op, Value, constant
 from graphopt.ops import Add, MatMul, Mul, Relu, Reshape, Slice, Softmax, Transpose
-from graphopt.passes import Fuse, Quantize
+from graphopt.passes import Fuse
 from graphopt.runtime import Program
 from graphopt.targets import lowering
 from graphopt.targets.kernels import attention
@@ -112,18 +112,6 @@ def test_a_row_without_anything_to_attend_to(monkeypatch: pytest.MonkeyPatch) ->
     assert np.array_equal(np.isnan(y), np.isnan(want))
     assert np.allclose(y, want, atol=1e-5, equal_nan=True)
     assert np.isnan(y).sum() == 2 * 8
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_int8(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the softmax of integers, which is several kernels, in bands of two sizes."""
-    monkeypatch.setattr(attention, "BAND_BYTES", 1)
-    monkeypatch.setattr(attention, "LEAST_ROWS", 24)
-    g = Weights()
-    q, k, v = (heads(g.x(1, 29, 16), 2) for _ in range(3))
-    graph = g.graph(attended(q, k, v))
-    sample = random_inputs(graph, seed=3)
-    check(Quantize(calibration=[sample])(graph), target, monkeypatch)
 
 
 def test_scores_of_a_layer_are_never_in_memory() -> None:

@@ -1,7 +1,7 @@
 """The kernels: for each anchor operator, a rule that writes its loops for a target."""
 
 from graphopt.ir.registry import import_all
-from graphopt.targets import requantize, scalars_cast, scalars_functions, scalars_integer, scalars_math
+from graphopt.targets import lookup_words, requantize, scalars_cast, scalars_functions, scalars_integer, scalars_math
 from graphopt.targets.kernels.base import (
     KERNEL_RULES,
     Built,
@@ -26,6 +26,7 @@ __all__ = [
     "choose_kernel",
     "has_kernel",
     "kernel_rule",
+    "lookup_words",
     "requantize",
     "scalars_cast",
     "scalars_functions",

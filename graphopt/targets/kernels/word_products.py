@@ -20,6 +20,7 @@ from graphopt.rewrite import Decline
 from graphopt.targets.instructions.vectors import word_in_lanes
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, View
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows
+from graphopt.targets.kernels.interleaved import at_once, finish
 from graphopt.targets.kernels.quantized import folded_bias, zero_point_of
 from graphopt.targets.kernels.strips import PaddedStrips
 from graphopt.targets.kernels.tail import Tail
@@ -33,6 +34,8 @@ from graphopt.targets.tir import Expr, Locals, Point, cast, loop
 POINTWISE = Window.of((1, 1), (), ())
 STRIP_BYTES = 1 << 15
 """Of a strip: what stays in the first cache, or at worst in the second."""
+UNPACKED_STRIP_BYTES = 1 << 17
+"""The same where weights have four bits: each strip unpacks all of them anew, and reads from the second cache."""
 WIDENED_BYTES = 3 << 13
 """The most that the widened weights of a block take."""
 UNPACKED_BYTES = 1 << 17
@@ -82,8 +85,9 @@ def products_kernel(
     outputs, offset = len(weight) // group, words.offset(dtype)
     zero_point = zero_point_of(task.op) + offset
     tile, lanes = choose_tile(target, plane.out[1], outputs), words.size * target.lanes
+    room = STRIP_BYTES if form is WHOLE else UNPACKED_STRIP_BYTES
     strips = PaddedStrips(
-        plane, group * weight.shape[1], zero_point, words.dtype, lanes, tile.pixels, STRIP_BYTES, offset=offset
+        plane, group * weight.shape[1], zero_point, words.dtype, lanes, tile.pixels, room, offset=offset
     )
     bias = folded_bias(weight, bias, zero_point, words.range(dtype))
     segments = padded_segments(outputs, target.lanes, tile.vectors)
@@ -244,7 +248,7 @@ class Tile:
 
     def __init__(self, kernel: WordProducts, frame: Frame, tail: Tail) -> None:
         self.kernel, self.tail, self.epilogue = kernel, tail, frame.epilogue(kernel.view)
-        self.target = frame.task.target
+        self.target, self.at_once = frame.task.target, at_once(frame.task)
         self.weight, self.bias = (frame.packed[name + kernel.part] for name in ("weight", "bias"))
         self.strip, self.widened = frame.scratch["strip"], frame.scratch["weights"] if kernel.widened else None
 
@@ -284,9 +288,10 @@ class Tile:
             if short is not None:
                 for i in range(pixels * vectors):
                     acc[i] = short.widen(self.target, lanes, acc[i], sums[i])
-        for p in range(pixels):
-            for v in range(vectors):
-                self.store(block, (origin[0] + at[0], origin[1] + at[1] + p), acc[p * vectors + v], v * lanes)
+        places = [(origin[0] + at[0], origin[1] + at[1] + p) for p in range(pixels)]
+        totals = [(p, v * lanes, acc[p * vectors + v]) for p in range(pixels) for v in range(vectors)]
+        found = [one for p, first, total in totals for one in self.channels(block, places[p], total, first)]
+        finish(found, self.at_once, self.epilogue, self.tail.store)
 
     def each_piece(self, most: int) -> Iterator[tuple[tuple[Expr, Expr], Expr, int]]:
         """The taps (row, column) of each run of elements, in pieces: the first word, and how many."""
@@ -316,13 +321,12 @@ class Tile:
         lanes, vectors = self.kernel.words.size * block.segment.lanes, block.segment.vectors
         return [self.widened.load(Point(((index * vectors + v) * lanes,), 0, lanes)) for v in range(vectors)]
 
-    def store(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> None:
-        """One vector of sums: those lanes that are channels, in vectors of powers of two."""
+    def channels(self, block: Block, at: tuple[Expr, Expr], acc: Expr, first: int) -> Iterator[tuple[Expr, Point]]:
+        """Of one vector of sums those lanes that are channels, in vectors of powers of two, and their points."""
         segment = block.segment
         count = segment.lanes
         if segment.start + segment.blocks * segment.width > self.kernel.outputs:
             count = min(count, self.kernel.outputs - segment.start - first)
         for start, lanes in powers_of_two(count):
             part = acc if lanes == segment.lanes else tirx.Shuffle([acc], list(range(start, start + lanes)))
-            point = Point((block.n, block.output + first + start, *block.place(at)), 1, lanes)
-            self.tail.store(point, self.epilogue(part, point))
+            yield part, Point((block.n, block.output + first + start, *block.place(at)), 1, lanes)
