@@ -22,7 +22,7 @@ from graphopt.targets.kernels.base import (
 )
 from graphopt.targets.kernels.geometry import Plane, as_plane, as_row, as_rows, plane_of
 from graphopt.targets.kernels.order import result_of, tiled_reads
-from graphopt.targets.kernels.product_loops import ProductSet
+from graphopt.targets.kernels.product_sets import ProductSet
 from graphopt.targets.kernels.quantized import prove_no_overflow, zero_point_of
 from graphopt.targets.kernels.scaling import (
     bounds_by_channel,

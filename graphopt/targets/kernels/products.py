@@ -33,7 +33,8 @@ from graphopt.targets.kernels.mve_windows import ColumnWindows
 from graphopt.targets.kernels.narrow import narrow_by_pairs
 from graphopt.targets.kernels.planar import planar_by_pairs
 from graphopt.targets.kernels.product_kernels import convolved, multiplied, or_in_less_room
-from graphopt.targets.kernels.product_loops import Codes, GroupProducts, ProductSet, WholeProducts
+from graphopt.targets.kernels.product_loops import GroupProducts, WholeProducts
+from graphopt.targets.kernels.product_sets import Codes, ProductSet
 from graphopt.targets.kernels.row_windows import expanded_windows, gathered_windows, windows_of_bytes
 from graphopt.targets.kernels.thumb_depthwise import depthwise_by_elements
 from graphopt.targets.weights import expect_whole

@@ -30,7 +30,8 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_v
 from graphopt.targets.kernels.depthwise import depthwise_by_pairs
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.product_kernels import products_kernel, weights_of
-from graphopt.targets.kernels.product_loops import ProductsConv, ProductSet
+from graphopt.targets.kernels.product_loops import ProductsConv
+from graphopt.targets.kernels.product_sets import ProductSet
 from graphopt.targets.kernels.products import conv_by_products
 from graphopt.targets.kernels.scaling import limits_of
 from graphopt.targets.kernels.tail import Tail

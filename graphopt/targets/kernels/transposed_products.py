@@ -14,7 +14,8 @@ from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_r
 from graphopt.targets.kernels.conv_transpose import MOST_KINDS, phases_of
 from graphopt.targets.kernels.geometry import as_plane, plane_window
 from graphopt.targets.kernels.product_kernels import stored_by_pixels
-from graphopt.targets.kernels.product_loops import ProductsConv, ProductSet
+from graphopt.targets.kernels.product_loops import ProductsConv
+from graphopt.targets.kernels.product_sets import ProductSet
 from graphopt.targets.kernels.products import ARMV6M, ARMV7M, PAIRS, VECTORS
 from graphopt.targets.kernels.quantized import zero_point_of
 from graphopt.targets.kernels.scaling import bounds_by_channel, limited, parameters_of
