@@ -134,7 +134,8 @@ class Points:
 
 def work_of(function: tirx.PrimFunc) -> Work:
     """What a function does in one run."""
-    walk = Walk(counted_variables(function.body))
+    stores = (node for node in nodes_of(function.body) if isinstance(node, tirx.BufferStore))
+    walk = Walk(counted_variables(function.body), {str(node.buffer.name) for node in stores})
     walk.add(FUNCTION, 1.0)
     walk.statement(function.body, Points(np.ones(1), {}))
     if any((name, None) in INSTRUCTIONS and INSTRUCTIONS[name, None].spans for name in walk.work.written):
@@ -145,9 +146,13 @@ def work_of(function: tirx.PrimFunc) -> Work:
 class Walk:
     """Gathers what statements do; ``counted`` are the variables on which it depends how often they do it."""
 
-    def __init__(self, counted: set[Var]) -> None:
-        self.counted = counted
+    def __init__(self, counted: set[Var], written: set[str] = frozenset()) -> None:
+        self.counted, self.written = counted, written
         self.work = Work()
+        self.loops: list[tuple[Var, Points]] = []
+        """Those around what is looked at, the outermost first, and the points at which each begins."""
+        self.behind: dict[Var, set[Var]] = {}
+        """The variables that the definition of another one names, and those behind these."""
 
     def add(self, name: str, times: float) -> None:
         self.work.done[name] += times
@@ -178,6 +183,7 @@ class Walk:
     def bound(self, node: tirx.Bind, points: Points) -> Points:
         """The points behind a definition."""
         self.expression(node.value, points)
+        self.behind[node.var] = self.named(node.value)
         try:
             value = np.broadcast_to(points.evaluated(node.value), points.weights.shape)
         except Unknown:
@@ -192,7 +198,24 @@ class Walk:
         inside = points.within(node.loop_var, start, extent, node.loop_var in self.counted)
         self.add("loop", points.times)
         self.add("turn", inside.times)
+        self.loops.append((node.loop_var, points))
         self.statement(node.body, inside)
+        self.loops.pop()
+
+    def named(self, *nodes: Expr) -> set[Var]:
+        """The variables that expressions depend on."""
+        return {inner for v in variables(*nodes) for inner in (v, *self.behind.get(v, ()))}
+
+    def moved_out(self, node: TensorLoad, points: Points) -> Points:
+        """Where compilers load an element: before the loops that neither count its index nor write to its buffer."""
+        if str(node.source.name) in self.written:
+            return points
+        named = self.named(*node.indices)
+        for variable, outside in reversed(self.loops):
+            if variable in named:
+                break
+            points = outside if outside.times < points.times else points
+        return points
 
     def branches(self, node: tirx.IfThenElse, points: Points) -> None:
         self.add("if", points.times)
@@ -214,8 +237,9 @@ class Walk:
         match node:
             case TensorLoad():
                 if str(node.source.scope()) != "local":
-                    self.add("load", points.times)
-                    self.index(node.indices, points)
+                    where = self.moved_out(node, points)
+                    self.add("load", where.times)
+                    self.index(node.indices, where)
             case Call():
                 self.call(node, points)
             case tirx.Cast():
