@@ -130,7 +130,9 @@ class ColumnWindows:
     def reads(self, task: Task[Op], view: View, most: int, last: int | None) -> Mapping[Value, Overlap]:
         if self.stand and last is not None:
             return tiled_reads(task, self.plane, view, PIXELS, last)
-        return run_reads(task, self.plane, view, most if self.stand else self.run)
+        if self.stand:
+            return run_reads(task, self.plane, view, most, parts)
+        return run_reads(task, self.plane, view, self.run)
 
     def over(self, task: Task[Op]) -> Mapping[str, Mapping[Value, Overlap]]:
         return {}

@@ -13,8 +13,9 @@ import numpy as np
 
 from graphopt.ir import Array, Op, Value
 from graphopt.targets.kernels.base import Task, View
-from graphopt.targets.kernels.geometry import Plane, as_plane
+from graphopt.targets.kernels.geometry import Cut, Plane, as_plane
 from graphopt.targets.plan import Overlap, rounded_up
+from graphopt.targets.schedule import runs
 from graphopt.targets.tir import Tensor
 
 
@@ -50,9 +51,10 @@ def pixel_reads(task: Task[Op], plane: Plane, view: View, pixels: int) -> Mappin
     return part_reads(task, plane, view, np.minimum(np.arange(pixels, total + pixels, pixels), total))
 
 
-def run_reads(task: Task[Op], plane: Plane, view: View, run: int) -> Mapping[Value, Overlap]:
-    """Of one that goes over rows, and in each over runs of so many pixels, in the same way."""
-    ends = np.minimum(np.arange(run, plane.out[1] + run, run), plane.out[1])
+def run_reads(task: Task[Op], plane: Plane, view: View, run: int, cut: Cut = runs) -> Mapping[Value, Overlap]:
+    """Of one that goes over rows, and in each over runs of so many pixels, as they are ``cut``, in the same way."""
+    cuts = cut(plane.out[1], run)
+    ends = np.concatenate([start + size * np.arange(1, count + 1) for start, count, size in cuts])
     return part_reads(task, plane, view, np.add.outer(plane.out[1] * np.arange(plane.out[0]), ends).ravel())
 
 
