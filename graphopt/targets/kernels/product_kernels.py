@@ -174,8 +174,8 @@ def products_kernel(
     weights = {of: np.concatenate([stream[of] for stream in streams]) for of in streams[0]}
     packed = {**weights, **windows.packed, **kernel.packed}
     reads: Mapping[Value, Overlap] = {}
-    if x in task.covered and kernel.returns:
-        reads = tiled_reads(task, plane, view, kernel.most, kernel.last_part)
+    if x in task.covered and kernel.returns and kernel.last is not None:
+        reads = tiled_reads(task, plane, view, kernel.most, kernel.last)
     elif x in task.covered:
         reads = windows.reads(task, view, kernel.most, kernel.last)
     over = windows.over(task) if x in task.covered else {}

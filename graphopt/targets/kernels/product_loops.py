@@ -84,11 +84,6 @@ class ProductsConv(ABC):
         return min(self.padded // self.lanes, max(1, UNPACKED_WORDS // self.stream_words))
 
     @property
-    def last_part(self) -> int:
-        """The channels whose weights are unpacked at last."""
-        return (self.channels - 1) % (self.at_once * self.lanes) + 1
-
-    @property
     def resident(self) -> bool:
         """Whether weights are unpacked once, all of those that are multiplied with the same channels."""
         return self.coded is not None and self.at_once == self.padded // self.lanes

@@ -1,4 +1,4 @@
-"""Rows of odd width go by pairs of pixels and a last one: results never lie over pixels that are still to be read."""
+"""Results never lie over pixels of an operand that are still to be read: odd rows, and weights unpacked in parts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from compiling import Weights, check_program, in_long_runs
 
 import graphopt
 from graphopt.ir import Graph, Value, arg, constant
-from graphopt.ops import Add, Clip, Conv, ConvInteger, Relu, Requantize
-from graphopt.passes import Quantize
+from graphopt.ops import Add, Clip, Conv, ConvInteger, LinearInteger, Relu, Requantize
+from graphopt.passes import Fuse, Quantize
 
 CORES = ["cortex-m3", "cortex-m55", *in_long_runs("cortex-m0", "cortex-m4")]
 WIDTHS = (1, 3, 5, 7)
@@ -51,3 +51,20 @@ def test_additions(target: str) -> None:
         graph = g.graph(Relu()(Add()(Conv()(x, g.w(72, 4, 1, 1), g.w(72)), wide)))
         samples = [{"x0": np.random.default_rng(i).standard_normal((1, 4, 3, width)).astype("float32")} for i in (0, 1)]
         check_program(Quantize(calibration=samples)(graph), target)
+
+
+@pytest.mark.parametrize("target", CORES)
+def test_weights_unpacked_in_parts(target: str) -> None:
+    """Each group of channels of a part reads the row again, when those before it were written."""
+    rng = np.random.default_rng(0)
+    x = arg("x", "int8", (1, 9))
+    bits = constant(rng.choice([-1, 1], (64, 9)).astype(np.int8), compact=True)
+    sums = LinearInteger(zero_point=-126)(Clip(low=-100, high=100)(x), bits, constant(np.zeros(64, np.int32)))
+    scaled = Requantize(zero_point=-15)(sums, constant(np.int32(1 << 30)), constant(np.int32(33)))
+    bias = constant(np.zeros(3, np.int32))
+    last = LinearInteger()(scaled, constant(rng.integers(-9, 9, (3, 64)).astype(np.int8)), bias)
+    graph = Fuse()(Graph((x,), (last,)))
+    data = rng.integers(-128, 128, (1, 9)).astype(np.int8)
+    for optimize in ("speed", "balanced"):
+        ((got,),) = graphopt.compile(graph, target, optimize=optimize).measure_batches([[data]]).outputs
+        np.testing.assert_array_equal(got, graph(data)[0], err_msg=optimize)
