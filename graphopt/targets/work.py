@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import CodeType
@@ -146,7 +146,7 @@ def work_of(function: tirx.PrimFunc) -> Work:
 class Walk:
     """Gathers what statements do; ``counted`` are the variables on which it depends how often they do it."""
 
-    def __init__(self, counted: set[Var], written: set[str] = frozenset()) -> None:
+    def __init__(self, counted: set[Var], written: Collection[str] = frozenset()) -> None:
         self.counted, self.written = counted, written
         self.work = Work()
         self.loops: list[tuple[Var, Points]] = []
