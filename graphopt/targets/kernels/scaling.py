@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,11 +63,14 @@ def limited(kernel: Kernel, task: Task[Op]) -> Kernel:
     if not task.out.dense:
         raise Decline("its results, a part of a larger value, are limited all at once")
 
-    def emit(frame: Frame) -> None:
-        kernel.emit(frame)
-        CLIP_BYTES.run(Tensor(frame.out.buffer, "int8", (task.out.size,), (1,)).at(0), *limits, task.out.size)
+    def behind(results: Callable[[Frame], None]) -> Callable[[Frame], None]:
+        def emit(frame: Frame) -> None:
+            results(frame)
+            CLIP_BYTES.run(Tensor(frame.out.buffer, "int8", (task.out.size,), (1,)).at(0), *limits, task.out.size)
 
-    return replace(kernel, emit=emit)
+        return emit
+
+    return replace(kernel, emit=behind(kernel.emit), loops=kernel.loops and behind(kernel.loops))
 
 
 def parameters_of(task: Task[Op]) -> tuple[Value, ...]:
