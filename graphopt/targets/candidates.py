@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from graphopt.errors import Unsupported
 from graphopt.ir import Array, Op
 from graphopt.targets.costs import Known
-from graphopt.targets.kernels.base import Kernel, Task, build, every_kernel
+from graphopt.targets.kernels.base import Kernel, Task, every_kernel
+from graphopt.targets.kernels.built import build
 from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.lookup import RuleChoice
 

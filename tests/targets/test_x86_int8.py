@@ -25,7 +25,7 @@ from graphopt.targets import Target, builtin_targets
 from graphopt.targets.codegen_llvm import compile_object
 from graphopt.targets.instructions.vectors import VectorInstruction
 from graphopt.targets.instructions.x86 import MULTIPLY_ADD_BYTES, MULTIPLY_ADD_PAIRS
-from graphopt.targets.kernels.base import Built
+from graphopt.targets.kernels.built import Built
 from graphopt.targets.target import X86_HOSTS
 
 HOSTS = [name for name in X86_HOSTS if name in NATIVE]

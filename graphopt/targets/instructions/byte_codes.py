@@ -7,13 +7,14 @@ Codes of words of four weights are side by side in the bits of a word: of four b
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from graphopt.ir import Array
 from graphopt.ops import StoredForm
-from graphopt.targets.instructions.base import Instruction, Span, instruction
-from graphopt.targets.instructions.dsp_codes import CODED_WORDS
+from graphopt.targets.instructions.base import Instruction
+from graphopt.targets.instructions.dsp_codes import CODED_WORDS, unpacking_routine
 from graphopt.targets.instructions.mve import GUARD
 
 BEYOND = 8
@@ -77,34 +78,22 @@ def twin(form: StoredForm) -> str:
 
 def unpacking(form: StoredForm) -> Instruction:
     many = CODED_WORDS[form]
-    return instruction(
-        Instruction(
-            f"unpack_bytes_of_{form.name.lower()}",
-            None,
-            {
-                "target": "int32*",
-                "codes": "const int32*",
-                "numbers": "const int32*",
-                **dict.fromkeys(("words", "lanes", "sums", "groups"), "int32"),
-            },
-            "void",
-            twin(form),
-            lambda codes, numbers, words, lanes: meant(codes, numbers, words, lanes, form),
-            comment="""\
+    comment = """\
 Groups of weights and numbers for the routines that multiply bytes: of each group so many numbers as it has lanes,
-   words of unpacked weights, and the other numbers.""",
-            apart=True,
-            spans={
-                "target": Span(f"4 * (lanes + words + sums) * groups + {4 * BEYOND}"),
-                "codes": Span(f"4 * ((words + {many - 1}) / {many}) * groups"),
-                "numbers": Span("4 * (lanes + sums) * groups"),
-            },
-            counts={
-                "groups": "groups",
-                "numbers": "groups * (lanes + sums)",
-                "codes": f"groups * ((words + {many - 1}) / {many})",
-            },
-        )
+   words of unpacked weights, and the other numbers."""
+    return unpacking_routine(
+        f"unpack_bytes_of_{form.name.lower()}",
+        form,
+        twin(form),
+        partial(meant, form=form),
+        comment,
+        BEYOND,
+        apart=True,
+        counts={
+            "groups": "groups",
+            "numbers": "groups * (lanes + sums)",
+            "codes": f"groups * ((words + {many - 1}) / {many})",
+        },
     )
 
 

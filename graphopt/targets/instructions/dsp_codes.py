@@ -6,6 +6,9 @@ are side by side in the bits of a word: of four bits, w + 8 of two words, of one
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import numpy as np
 
 from graphopt.ir import Array
@@ -150,31 +153,45 @@ bne 1b
 {RESTORED}"""
 
 
-def unpacking(form: StoredForm) -> Instruction:
+def unpacking_routine(
+    name: str,
+    form: StoredForm,
+    body: str,
+    meaning: Callable[..., Array],
+    comment: str,
+    beyond: int,
+    apart: bool = False,
+    counts: Mapping[str, str] | None = None,
+) -> Instruction:
+    """A routine that makes a stream of codes and numbers, and may write so many words ``beyond`` it."""
     many = CODED_WORDS[form]
-    portable = instruction(
+    operands = {"target": "int32*", "codes": "const int32*", "numbers": "const int32*"}
+    return instruction(
         Instruction(
-            f"unpack_{form.name.lower()}",
+            name,
             None,
-            {
-                "target": "int32*",
-                "codes": "const int32*",
-                "numbers": "const int32*",
-                **dict.fromkeys(("words", "lanes", "sums", "groups"), "int32"),
-            },
+            operands | dict.fromkeys(("words", "lanes", "sums", "groups"), "int32"),
             "void",
-            twin(form),
-            lambda codes, numbers, words, lanes: meant(codes, numbers, words, lanes, form),
-            comment="""\
-Groups of weights and numbers for the routines that multiply: of each group so many numbers as it has lanes, words of
-   unpacked weights, and the other numbers; all of these are even.""",
+            body,
+            meaning,
+            comment=comment,
+            apart=apart,
             spans={
-                "target": Span(f"4 * (lanes + words + sums) * groups + {4 * BEYOND}"),
+                "target": Span(f"4 * (lanes + words + sums) * groups + {4 * beyond}"),
                 "codes": Span(f"4 * ((words + {many - 1}) / {many}) * groups"),
                 "numbers": Span("4 * (lanes + sums) * groups"),
             },
+            counts=counts or {},
         )
     )
+
+
+def unpacking(form: StoredForm) -> Instruction:
+    comment = """\
+Groups of weights and numbers for the routines that multiply: of each group so many numbers as it has lanes, words of
+   unpacked weights, and the other numbers; all of these are even."""
+    name, meaning = f"unpack_{form.name.lower()}", partial(meant, form=form)
+    portable = unpacking_routine(name, form, twin(form), meaning, comment, BEYOND)
     portable.on("dsp", assembly_of(form), guard=GUARD, naked=True)
     return portable
 

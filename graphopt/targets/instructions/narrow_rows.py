@@ -9,6 +9,7 @@ import numpy as np
 from graphopt.targets.instructions.base import Instruction, Span, instruction
 from graphopt.targets.instructions.dsp import GUARD
 from graphopt.targets.instructions.dsp_products import RESTORED, SAVED, SAVED_BYTES
+from graphopt.targets.instructions.widening import ROWS_WIDENED
 
 MOST_WIDTH = 6
 """Elements of a row: each, and the next row, has an address that needs no instruction of its own."""
@@ -29,13 +30,7 @@ def widen_narrow(width: int) -> Instruction:
                 **dict.fromkeys(("step", "width", "lines", "gap"), "int32"),
             },
             "void",
-            """\
-    for (int32_t line = 0; line < lines; ++line) {
-        for (int32_t i = 0; i < width; ++i, source += step) {
-            *target++ = *source;
-        }
-        target += gap;
-    }""",
+            ROWS_WIDENED,
             lambda source: source.astype(np.int16),
             comment=f"Widens elements that are step apart to rows, with a gap behind each; the width is {width}.",
             spans={

@@ -59,6 +59,15 @@ def widening_rows(loaded: Callable[[str, str], list[str]], table: bool) -> str:
     )
 
 
+ROWS_WIDENED = """\
+    for (int32_t line = 0; line < lines; ++line) {
+        for (int32_t i = 0; i < width; ++i, source += step) {
+            *target++ = *source;
+        }
+        target += gap;
+    }"""
+
+
 def by_one(register: str, address: str, load: str) -> list[str]:
     return [f"{load} {register}, {address}"]
 
@@ -81,13 +90,7 @@ for _dtype, _suffix, _load, _extend in (("int8", "", "ldrsb", "sxtb16"), ("uint8
                 "gap": "int32",
             },
             "void",
-            """\
-    for (int32_t line = 0; line < lines; ++line) {
-        for (int32_t i = 0; i < width; ++i, source += step) {
-            *target++ = *source;
-        }
-        target += gap;
-    }""",
+            ROWS_WIDENED,
             lambda source: source.astype(np.int16),
             comment="Widens elements that are step apart to rows, with a gap behind each.",
             spans={

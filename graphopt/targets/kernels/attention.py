@@ -17,10 +17,10 @@ from graphopt.targets.kernels.base import (
     Scratch,
     Task,
     choose_kernel,
-    constants_of,
     kernel_rule,
     physical_loops,
 )
+from graphopt.targets.kernels.built import constants_of
 from graphopt.targets.kernels.elementwise import elementwise_kernel
 from graphopt.targets.layout import Layout, row_major
 from graphopt.targets.region import Region

@@ -8,7 +8,7 @@ import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as builder
 
-from graphopt.targets.kernels.base import Built
+from graphopt.targets.kernels.built import Built
 from graphopt.targets.schedule import runs
 from graphopt.targets.tir import Locals, Point, Tensor, loop
 
