@@ -9,12 +9,16 @@ from compiling import NATIVE, Weights, check_program, in_long_runs
 
 from graphopt import compile
 from graphopt.ir import Array, Graph, Value, arg, constant
-from graphopt.ops import Conv, MaxPool, Relu
+from graphopt.ops import Conv, MaxPool, Relu, Window
 from graphopt.passes import Fuse
+from graphopt.targets import get_target
 from graphopt.targets.kernels import winograd
+from graphopt.targets.kernels.geometry import Plane
 
 TARGETS = [NATIVE[0], *in_long_runs(*NATIVE[1:], "aarch64", "armv7")]
 PADS = {"one": (1, 1, 1, 1), "none": (0, 0, 0, 0), "beyond the window": (4, 0, 3, 5), "one side": (0, 2, 1, 0)}
+
+PREFETCHED = ((3, (2, 3)), (37, (11, 13)), (16, (40, 56)))
 
 
 @pytest.fixture
@@ -49,6 +53,17 @@ def test_a_pooling_behind_it(target: str) -> None:
     check_program(g.graph(pooled), target)
 
 
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("target", TARGETS)
+def test_weights_that_are_prefetched(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of blocks of many channels and of few, by one tile and by more of them than a block has lines."""
+    monkeypatch.setattr(winograd, "SECOND_CACHE", 0)
+    g = Weights()
+    results = [conv(g, Relu()(g.x(1, channels, *size)), 53, PADS["one"]) for channels, size in PREFETCHED]
+    rows = check_program(g.graph(*results), target).manifest["kernels"]
+    assert all("winograd" in row["rule"] for row in rows if row["macs"])
+
+
 def layer(channels: int, size: int) -> tuple[Graph, Array, Array]:
     """A convolution, an input, and its result in float64."""
     rng = np.random.default_rng(0)
@@ -73,6 +88,15 @@ def test_its_error_is_no_larger(monkeypatch: pytest.MonkeyPatch) -> None:
         grow = "weights grow from 147,456 to 262,144 bytes"
         assert (grow in row["others"]) == (kernel == "winograd_3x3")
     assert errors["winograd_3x3"] <= errors["conv_3x3"]
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize(("channels", "size", "measured"), [(128, 28, 0.53), (256, 14, 0.54), (512, 7, 0.41)])
+def test_what_layers_of_large_nets_save(channels: int, size: int, measured: float, target: str) -> None:
+    """Layers of ResNet18, of whose weights no second cache holds all."""
+    plane = Plane((size, size), (size, size), Window.of((3, 3), (), (1, 1, 1, 1)))
+    saved = winograd.Winograd(plane, channels, channels, get_target(target)).saved(side_by_side=True)
+    assert saved == pytest.approx(measured, abs=0.06)
 
 
 def test_where_it_pays() -> None:

@@ -45,6 +45,15 @@ def test_sizes_pads_and_channels(pads: str, target: str) -> None:
         check(layers.graph(layers.conv(first, 34, (3, 3), pads=PADS[pads]), layers.conv(first, 1, (3, 3))), target)
 
 
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("target", FORMS)
+def test_weights_that_are_prefetched(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_winograd, "SECOND_CACHE", 0)
+    layers = Integers(1, 37, 11, 13)
+    first = layers.conv(layers.x, 53, (3, 3), -128, pads=PADS["one"])
+    check(layers.graph(layers.conv(first, 34, (3, 3), pads=PADS["one"])), target)
+
+
 WINDOWS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((3, 3), (1, 2)), ((1, 3), (2, 3)), ((3, 1), (1, 4))]
 
 

@@ -1,8 +1,4 @@
-"""Matrix products of float32 with constant weights, of more rows than a tile has: linear layers, and single pixels.
-
-The weights of a large net come from memory or the last cache. While the tiles of a block of columns are computed, the
-weights of the next block are prefetched, evenly: many at once would keep the loads of the tile itself waiting.
-"""
+"""Matrix products of float32 with constant weights, of more rows than a tile has: linear layers, and single pixels."""
 
 from __future__ import annotations
 
@@ -15,22 +11,16 @@ from tvm import tirx
 from graphopt.ir import Array, Op
 from graphopt.ops import Conv, Linear
 from graphopt.rewrite import Decline
+from graphopt.targets.kernels.ahead import FIRST_CACHE, Ahead
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.float_tiles import FloatTiles
 from graphopt.targets.kernels.geometry import as_row
 from graphopt.targets.kernels.product_form import ProductForm
 from graphopt.targets.kernels.tiled import Channels, pack_weights
 from graphopt.targets.kernels.tiled_product import Lead, Operands, Tile
-from graphopt.targets.schedule import Segment, channel_segments, choose_product_tile, runs
-from graphopt.targets.tir import Expr, Locals, Point, Tensor, loop, prefetch
+from graphopt.targets.schedule import Segment, channel_segments, choose_product_tile
+from graphopt.targets.tir import Expr, Locals, Point, Tensor
 from graphopt.targets.weights import expect_whole
-
-LINE = 16
-"""Numbers in a line of a cache."""
-NEAR = 1 << 13
-"""Numbers that stay in the first cache."""
-MOST_BETWEEN = 16
-"""Elements of the depth between two prefetches."""
 
 
 @kernel_rule(Linear, isa="llvm")
@@ -52,7 +42,7 @@ def product_of_pixels(task: Task[Conv], weight: Array, bias: Array) -> Kernel:
     """A convolution of single pixels, which are the rows: of all samples where they lie as those of one matrix."""
     if task.op.group > 1 or task.region.tail is not None:
         raise Decline("it has groups, or a pooling ends it")
-    if not is_far(weight.size):
+    if weight.nbytes < FIRST_CACHE:
         raise Decline("its pixels stand in a row as they are, and its weights in the first cache")
     n, c, *size = task.inputs[0].type.static_shape
     forms = [PixelForm((n,), math.prod(size), c, len(weight), merged=merged) for merged in (1, 0)]
@@ -61,11 +51,6 @@ def product_of_pixels(task: Task[Conv], weight: Array, bias: Array) -> Kernel:
     if form is None:
         raise Decline("its pixels do not lie as the rows of a matrix")
     return product_of_rows(task, "conv_1x1", form, weight, bias)
-
-
-def is_far(numbers: int) -> bool:
-    """Whether so many weights are worth being prefetched."""
-    return numbers >= NEAR
 
 
 def product_of_rows(task: Task[Op], name: str, form: ProductForm, weight: Array, bias: Array) -> Kernel:
@@ -124,25 +109,11 @@ class LinearProduct(FloatTiles):
         element = tile.column * self.form.depth + k * tile.segment.width + first
         return operands.right.load(Point((element,), 0, tile.segment.lanes))
 
-    @property
-    def between(self) -> int:
-        """Elements of the depth between two prefetches, so that all tiles together prefetch a whole block."""
-        return min(MOST_BETWEEN, 1 << (self.strip // self.tile.pixels).bit_length() - 1)
-
     def accumulate(self, acc: Locals, operands: Operands, tile: Tile) -> None:
-        if not is_far(self.form.depth * self.form.columns) or self.form.columns <= self.width:
-            super().accumulate(acc, operands, tile)
-            return
-        for start, count, size in runs(self.form.depth, self.between):
-            with loop("lines", 0, count) as i:
-                if size == self.between:
-                    self.prefetch(operands, tile, i)
-                with loop("k", 0, size) as k:
-                    self.add_products(acc, operands, tile, start + i * size + k)
-
-    def prefetch(self, operands: Operands, tile: Tile, step: Expr) -> None:
-        """The lines of the next block whose turn is at this step of the tile; it may be behind the last block."""
-        turn = tirx.floordiv(tile.at, self.tile.pixels) * (self.form.depth // self.between) + step
-        row = (tile.column + tile.segment.width) * self.form.depth + turn * tile.segment.width
-        for line in range(0, tile.segment.width, LINE):
-            prefetch(operands.right.at(row + line))
+        form, width = self.form, tile.segment.width
+        begin, tiles = (tile.column + width) * form.depth, self.strip // self.tile.pixels
+        near = 4 * form.depth * form.columns < FIRST_CACHE or form.columns <= self.width
+        following = None if near else lambda number: operands.right.at(begin + number)
+        ahead = Ahead(width, tile.segment.lanes, tiles, following)
+        place = tirx.floordiv(tile.at, self.tile.pixels)
+        ahead.each_row(place, form.depth, lambda k: self.add_products(acc, operands, tile, k))

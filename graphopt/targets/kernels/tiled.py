@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from tvm import tirx
 
 from graphopt.ir import Array
 from graphopt.ops import SCALE_GROUP
+from graphopt.targets.kernels.ahead import Ahead
 from graphopt.targets.kernels.base import Frame, View
 from graphopt.targets.kernels.geometry import Cut, Place, Plane, Taps
 from graphopt.targets.kernels.quantized import widened
@@ -49,7 +51,8 @@ def pack_weights(weight: Array, channels: Channels, segments: Sequence[Segment])
 class PackedWeights:
     """Weights as their storage has packed them.
 
-    ``start`` is the first of a part of them, ``dtype`` that of the accumulator.
+    ``start`` is the first of a part of them, ``dtype`` that of the accumulator. Those of windows of one tap, which are
+    stored whole, may be ``prefetched``, block by block.
     """
 
     packed: Mapping[str, Tensor]
@@ -57,9 +60,14 @@ class PackedWeights:
     dtype: str
     codegen: str
     start: Expr = 0
+    prefetched: bool = False
 
     def load(self, at: WeightPlace) -> Expr:
         return self.storage.load(self.packed, at, self.dtype, self.codegen)
+
+    def address(self, element: Expr) -> Expr:
+        """Of weights that are stored whole."""
+        return self.packed["weight"].at(element)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ Start = Callable[[Expr, int], Expr]
 """The first value of the sums of so many channels from one on."""
 Store = Callable[[Point, Expr], None]
 """Stores a vector of sums at a point of the plane."""
-
+EmitTap = Callable[[Expr, Expr, Expr], None]
+"""Takes a column of the taps, an input channel, and the index of the tap in its row."""
 Placing = Callable[[Place], Place]
 """Where the result has a place of the plane."""
 
@@ -216,7 +225,10 @@ class TiledConv:
                     for v in range(vectors):
                         acc[p * vectors + v] = acc[p * vectors + v] + x * weights[v]
 
-            self.for_each_tap(columns, pixels * vectors, accumulate)
+            if self.weights.prefetched:
+                self.for_each_channel_ahead(block, places[0], accumulate)
+            else:
+                self.for_each_tap(columns, pixels * vectors, accumulate)
         for p, at in enumerate(places):
             for v in range(vectors):
                 self.store(block.point(v, at), acc[p * vectors + v])
@@ -224,17 +236,15 @@ class TiledConv:
     def weights_at(self, block: OutputBlock, outer: Sequence[Expr], channel: Expr, index: Expr) -> list[Expr]:
         """The vectors of packed weights of one tap: ``index`` counts columns times input channels."""
         segment, kernel = block.segment, self.plane.window.kernel
-        line = 0
-        for k, size in zip(outer, kernel, strict=False):
-            line = line * size + k
+        line = in_order(outer, kernel)
         start = block.weights + (line * (kernel[-1] * self.channels.group_in) + index) * segment.width
         groups = -(-self.channels.group_in // SCALE_GROUP)
         factor = block.channel * groups + tirx.floordiv(channel, SCALE_GROUP) * segment.width
         firsts = range(0, segment.width, segment.lanes)
         return [self.weights.load(WeightPlace(start + first, segment.lanes, factor + first)) for first in firsts]
 
-    def for_each_tap(self, columns: Taps, accumulators: int, emit: Callable[[Expr, Expr, Expr], None]) -> None:
-        """Call ``emit(column tap, input channel, index of the tap in its row)`` over a row of taps."""
+    def for_each_tap(self, columns: Taps, accumulators: int, emit: EmitTap) -> None:
+        """Call ``emit`` over a row of taps."""
         (low, high), depth = columns, self.channels.group_in
         unrolled = UNROLLED[self.weights.codegen]
         if isinstance(low, int) and isinstance(high, int) and (high - low) * depth * accumulators <= unrolled:
@@ -247,3 +257,19 @@ class TiledConv:
         else:
             with loop("kx", low, high) as kx, loop("c", 0, depth) as c:
                 emit(kx, c, kx * depth + c)
+
+    def for_each_channel_ahead(self, block: OutputBlock, first: Place, emit: EmitTap) -> None:
+        """The same for the channels of a single tap, of the tile that begins at ``first``, with prefetches."""
+        width, tiles = block.segment.width, max(1, math.prod(self.plane.out) // self.pixels)
+        following = block.weights + self.channels.group_in * width
+        ahead = Ahead(width, block.segment.lanes, tiles, lambda number: self.weights.address(following + number))
+        tile = tirx.floordiv(in_order(first, self.plane.out), self.pixels)
+        ahead.each_row(tile, self.channels.group_in, lambda channel: emit(0, channel, channel))
+
+
+def in_order(place: Sequence[Expr], shape: Sequence[int]) -> Expr:
+    """The number of a place in a dense order, the last axis innermost."""
+    number: Expr = 0
+    for at, size in zip(place, shape, strict=False):
+        number = number * size + at
+    return number

@@ -22,6 +22,7 @@ from graphopt.ir import Array
 from graphopt.ops import Conv, Window
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.winograd import DOUBLED, INPUT, PLACES, RESULT
+from graphopt.targets.kernels.ahead import SECOND_CACHE
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.geometry import Plane, as_plane, plane_of
 from graphopt.targets.kernels.strip_conv import Tiling, copy_cost, direct_cost, tiles_cost
@@ -41,11 +42,10 @@ ROOM = 3 << 18
 """The bytes of what is between the transforms of a strip: it stays in the second cache."""
 LEAST_TILES = 24
 """Of a strip all the same, so that weights are not read too often."""
-TRANSFORM = 80
+TRANSFORM = 50
 """What the transform of a tile costs, of one vector of channels, in multiply-adds of vectors."""
-NEAR = 1 << 19
-FAR_BYTES = 3
-"""More weights than the first come from far, so many bytes in the time of a multiply-add."""
+FAR_BYTES = 64
+"""Of weights that the second cache does not hold, so many come in the time of a multiply-add: they are prefetched."""
 LEAST_GAIN = 0.15
 """For which weights may grow."""
 
@@ -121,8 +121,8 @@ def pitch(tiles: int, channels: int, dtype: str) -> int:
 
 
 def from_far(nbytes: int, times: int) -> float:
-    """What it costs to read weights of so many bytes so often, where they do not stay near."""
-    return times * nbytes / FAR_BYTES if nbytes > NEAR else 0
+    """What it costs to read weights of so many bytes so often."""
+    return times * nbytes / FAR_BYTES if nbytes > SECOND_CACHE else 0
 
 
 @dataclass(frozen=True)
@@ -293,13 +293,15 @@ class Winograd:
             self.between(frame.scratch[name], count, size)
             for name, count in (("spread", self.inputs), ("products", self.outputs))
         )
-        plane = Plane((1, tiles), (1, tiles), Window.of((1, 1), (), ()))
+        plane, channels = Plane((1, tiles), (1, tiles), Window.of((1, 1), (), ())), self.inputs * self.outputs
         pixels = choose_tile(self.target, tiles, self.outputs).pixels
+        far = 4 * PLACES * channels > SECOND_CACHE
         with loop("place", 0, PLACES) as place:
-            start = place * (self.inputs * self.outputs)
-            weights = PackedWeights(frame.packed, Storage(), "float32", self.target.codegen, start=start)
-            channels = Channels(1, self.inputs, self.outputs)
-            product = TiledConv(spread_, channels, plane, pixels, weights, zeros, products.store, cut=spread)
+            weights = PackedWeights(
+                frame.packed, Storage(), "float32", self.target.codegen, start=place * channels, prefetched=far
+            )
+            each = Channels(1, self.inputs, self.outputs)
+            product = TiledConv(spread_, each, plane, pixels, weights, zeros, products.store, cut=spread)
             product.emit_sample(place, self.segments)
 
     def emit_results(self, frame: Frame, tail: Tail, n: Expr, first: Expr, size: int) -> None:

@@ -20,6 +20,7 @@ from graphopt.ir import Array
 from graphopt.ops import ConvInteger
 from graphopt.rewrite import Decline
 from graphopt.targets.instructions.vectors import word_in_lanes
+from graphopt.targets.kernels.ahead import SECOND_CACHE, Ahead
 from graphopt.targets.kernels.base import Frame, Kernel, Scratch, Task, kernel_rule
 from graphopt.targets.kernels.geometry import as_plane
 from graphopt.targets.kernels.quantized import folded_bias
@@ -173,7 +174,7 @@ class WordWinograd(Winograd):
         direct = rows * runs_ * -(-columns // runs_ * self.inputs // self.words.size) * blocks
         direct *= height * tiles_cost(runs(width, across.pixels), across.vectors)
         copy, strips = copy_cost(self.strips, side_by_side), runs(self.even.out[0], self.strips.size)
-        cost = copy + from_far(2 * self.places * self.inputs * self.outputs, sum(count for _, count, _ in strips))
+        cost = copy + from_far(self.weight_bytes, sum(count for _, count, _ in strips))
         inputs = sum(segment.blocks for segment in channel_segments(self.inputs, self.strips.lanes, 1))
         for _, count, size in strips:
             tiles = self.tiles(size)
@@ -193,10 +194,21 @@ class WordWinograd(Winograd):
                 with loop("block", 0, segment.blocks) as block:
                     channel = segment.start + block * segment.width
                     start = self.depth * (place * self.width + channel)
+                    ahead = self.ahead(weight, start, segment, self.tiles(size))
                     for first, count, pixels in spread(self.tiles(size), self.tile.pixels):
                         with loop("tile", 0, count) as t:
                             at = place, channel, 0, first + t * pixels
-                            self.emit_tile(spread_, weight, products, segment, start, at, pixels)
+                            self.emit_tile(spread_, weight, products, segment, start, at, pixels, ahead)
+
+    @property
+    def weight_bytes(self) -> int:
+        return np.dtype(self.words.weights).itemsize * self.places * self.inputs * self.outputs
+
+    def ahead(self, weight: Tensor, start: Expr, segment: Segment, tiles: int) -> Ahead:
+        """What is prefetched while all tiles go by a block of channels, whose weights begin at ``start``."""
+        size, begin = self.words.size, start + self.depth * segment.width
+        following = (lambda word: weight.at(begin + word * size)) if self.weight_bytes > SECOND_CACHE else None
+        return Ahead(segment.width, segment.lanes, max(1, tiles // self.tile.pixels), following)
 
     def emit_tile(
         self,
@@ -207,6 +219,7 @@ class WordWinograd(Winograd):
         start: Expr,
         at: tuple[Expr, ...],
         pixels: int,
+        ahead: Ahead,
     ) -> None:
         """Sums of so many tiles by a block of channels, from ``at`` on; its weights begin at ``start``."""
         lanes, vectors, size = segment.lanes, segment.vectors, self.words.size
@@ -214,7 +227,8 @@ class WordWinograd(Winograd):
         for i in range(pixels * vectors):
             acc[i] = acc.constant(0)
         place, channel, row, first = at
-        with loop("word", 0, self.steps) as word:
+
+        def add(word: Expr) -> None:
             begin = start + word * (segment.width * size)
             weights = [weight.load(Point((begin + v * lanes * size,), 0, lanes * size)) for v in range(vectors)]
             for p in range(pixels):
@@ -223,6 +237,8 @@ class WordWinograd(Winograd):
                 for v in range(vectors):
                     i = p * vectors + v
                     acc[i] = self.words.add(self.target, lanes, acc[i], everywhere, weights[v])
+
+        ahead.each_row(tirx.floordiv(first, self.tile.pixels), self.steps, add)
         for p in range(pixels):
             for v in range(vectors):
                 products.store(Point((place, channel + v * lanes, row, first + p), 1, lanes), acc[p * vectors + v])
