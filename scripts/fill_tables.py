@@ -14,6 +14,8 @@ A table stands behind a line ``<!-- table: NAME -->``. The files of results are 
     python benchmarks/gaps.py SHARED_FOLDER --target x86-64-v3 --json benchmarks/results/gaps_float32_v3.json
     python benchmarks/gaps.py SHARED_FOLDER --int8 --json benchmarks/results/gaps_int8_host.json
     python benchmarks/lite_rt.py SHARED_FOLDER --json benchmarks/results/lite_rt.json
+    python benchmarks/convolutions.py --target x86-64-v3 --json benchmarks/results/convolutions_v3.json
+    python benchmarks/convolutions.py --json benchmarks/results/convolutions_host.json
     python benchmarks/quantization.py SHARED_FOLDER --json benchmarks/results/quantization.json
 """
 
@@ -322,6 +324,17 @@ def cpu_lite_rt() -> str:
     return table(("file", OURS, "LiteRT", "LiteRT / graphopt", "elements that differ"), rows, right=True)
 
 
+def cpu_convolutions() -> str:
+    sides = [results(f"convolutions_{name}") for name in ("v3", "host")]
+    columns = ("direct", "Winograd", "ONNX Runtime")
+    rows = [
+        [case, *(f"{side[case][who] / 1e9:.0f}" if who in side[case] else "" for side in sides for who in columns)]
+        for case in sides[0]
+    ]
+    heads = [f"{who}, {where}" for where in ("AVX2", "host") for who in columns]
+    return table(("layer, size of the plane", *heads), rows, right=True)
+
+
 def microseconds(seconds: float) -> str:
     return f"{seconds * 1e6:,.0f}" if seconds >= 1e-4 else f"{seconds * 1e6:.1f}"
 
@@ -348,6 +361,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cpu-int8-v3": lambda: cpu_int8("v3"),
     "cpu-avx2": cpu_avx2,
     "cpu-lite-rt": cpu_lite_rt,
+    "cpu-convolutions": cpu_convolutions,
     "cpu-gaps": cpu_gaps,
 }
 
