@@ -61,9 +61,7 @@ class Case:
     def graph(self) -> Graph:
         torch.manual_seed(0)
         pad = self.window // 2
-        layers = [
-            torch.nn.Conv2d(self.inputs, self.outputs, self.window, self.stride, pad) for _ in range(self.layers)
-        ]
+        layers = [torch.nn.Conv2d(self.inputs, self.outputs, self.window, self.stride, pad) for _ in range(self.layers)]
         x = torch.zeros(1, self.inputs, self.size, self.size)
         return graphopt.optimize(graphopt.trace(torch.nn.Sequential(*layers).eval(), (x,)))
 

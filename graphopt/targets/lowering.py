@@ -34,6 +34,7 @@ from graphopt.targets.stepwise import stepwise
 from graphopt.targets.streams import GRAIN, Choice, Part
 from graphopt.targets.tails import tails_apart
 from graphopt.targets.target import Target
+from graphopt.targets.turn_planes import turn_planes
 
 
 def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram: int | None = None) -> Lowered:
@@ -51,6 +52,7 @@ def lower(graph: Graph, target: Target, options: PortOptions = AS_THEY_ARE, ram:
         graph = join_attention(patches_as_rows(graph), supported)
         graph = join_moves(mix_axes(absorb_moves(graph)))
         graph = join_rows(graph, dense_layouts(graph, options), supported)
+        graph = turn_planes(graph, dense_layouts(graph, options))
     if options.pushed is not None:
         graph = pushing(graph, target, options.pushed)
     verify(graph)

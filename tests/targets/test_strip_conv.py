@@ -47,7 +47,7 @@ def test_where_it_pays() -> None:
     """A narrow plane with many channels has much border; a wide one with few has not."""
     g = Weights()
     graph = g.graph(conv(g, g.x(1, 64, 7, 7), 64, "dilated"), conv(g, g.x(1, 8, 8, 160), 8))
-    rows = compile(graph, NATIVE[0]).manifest["kernels"]
+    rows = [row for row in compile(graph, NATIVE[0]).manifest["kernels"] if row["macs"]]
     assert ["conv_of_strips" in row["rule"] for row in rows] == [True, False]
     assert any("a copy of its input would save" in why for why in rows[1]["others"])
 

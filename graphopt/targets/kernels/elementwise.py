@@ -11,12 +11,13 @@ import math
 from contextlib import ExitStack
 
 from graphopt.ir import Op
-from graphopt.ops import WeightedSum
+from graphopt.ops import Identity, WeightedSum
 from graphopt.rewrite import Decline
 from graphopt.targets.kernels.base import Frame, Kernel, Task
 from graphopt.targets.kernels.interleaved import at_once, has_functions
 from graphopt.targets.kernels.nest import elementwise_nest
 from graphopt.targets.kernels.rows import merged_axes, merging
+from graphopt.targets.kernels.strided_copy import StridedCopy
 from graphopt.targets.lookup import RuleChoice, choose
 from graphopt.targets.requantize import RequantizeUpper
 from graphopt.targets.requantize_sums import ShiftDown
@@ -55,7 +56,21 @@ def elementwise_vectors(task: Task[Op]) -> Kernel:
     return Kernel(region.compute[-1].op.name, emit, {})
 
 
+def elementwise_copy(task: Task[Op]) -> Kernel:
+    """Elements as they are, from strides to others."""
+    (x,) = task.region.epilogue_operands
+    if task.region.tail is not None:
+        raise Decline("a pooling ends it")
+
+    def emit(frame: Frame) -> None:
+        StridedCopy(task.target, frame.out, frame.tensors[x]).emit()
+
+    return Kernel(task.region.compute[-1].op.name, emit, {})
+
+
 RULES = {
+    ("copies", "llvm"): elementwise_copy,
+    ("copies", None): elementwise_nest,
     ("functions", "llvm"): elementwise_vectors,
     ("functions", None): elementwise_nest,
     ("sums", "x86"): elementwise_vectors,
@@ -67,7 +82,9 @@ SUMS = (WeightedSum, ShiftDown, RequantizeUpper)
 
 
 def kind_of(task: Task[Op]) -> str:
-    """Whether elementary functions are in a region, or requantized sums alone."""
+    """Whether elementary functions are in a region, or requantized sums alone, or nothing is computed."""
+    if all(isinstance(node.op, Identity) for node in task.region.epilogue):
+        return "copies"
     if has_functions(task):
         return "functions"
     return "sums" if all(isinstance(node.op, SUMS) for node in task.region.epilogue) else "others"
