@@ -71,8 +71,9 @@ def reduced_by_digits(m: Arithmetic, x: Number) -> tuple[Number, Number]:
     first = m.as_float((d[0] - (quarter << 14) << 10) + (d[1] >> 6)) * 2.0**-24
     rest = m.as_float(((d[1] & 63) << 16) + d[2]) * 2.0**-46 + m.as_float(d[3]) * 2.0**-62
     part = m.keep(first + rest)
+    left = m.keep(rest - (part - first))  # what rounding took
     sign = m.keep(m.bits(x) >> 31 | 1)
-    r = (part * ROUNDED_HALF_PI[1] + part * ROUNDED_HALF_PI[0]) * m.as_float(sign)
+    r = (part * ROUNDED_HALF_PI[1] + left * ROUNDED_HALF_PI[0] + part * ROUNDED_HALF_PI[0]) * m.as_float(sign)
     return m.either(m.magnitude(x) < math.inf, lambda: r, lambda: math.nan), quarter * sign
 
 
