@@ -59,8 +59,8 @@ def elementwise_vectors(task: Task[Op]) -> Kernel:
 def elementwise_copy(task: Task[Op]) -> Kernel:
     """Elements as they are, from strides to others."""
     (x,) = task.region.epilogue_operands
-    if task.region.tail is not None:
-        raise Decline("a pooling ends it")
+    if task.region.tail is not None or x not in task.region.body.inputs:
+        raise Decline("a pooling ends it, or it is a number")
 
     def emit(frame: Frame) -> None:
         StridedCopy(task.target, frame.out, frame.tensors[x]).emit()
