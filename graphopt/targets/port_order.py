@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 from graphopt.ir import Graph, Node, Value, rebuild
 from graphopt.ops import Identity, Reshape
@@ -18,12 +19,7 @@ def reorder_ports(graph: Graph, options: PortOptions) -> Graph:
     last = {v for name, v in names if name in options.channels_last and not is_row_major(v)}
     if not last:
         return graph
-    copies: dict[Value, Value] = {}
-
-    def copied(value: Value) -> Value:
-        if value not in copies:
-            copies[value] = Identity()(value, name=f"{value.node.name}.reordered", origins=value.node.origins)
-        return copies[value]
+    copied = copies("reordered")
 
     def read_apart(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if not reshapes(node.op) or last.isdisjoint(node.inputs):
@@ -37,6 +33,16 @@ def reorder_ports(graph: Graph, options: PortOptions) -> Graph:
         for old, new in zip(graph.outputs, apart.outputs, strict=True)
     ]
     return replace(apart, outputs=tuple(outputs))
+
+
+def copies(what: str) -> Callable[[Value], Value]:
+    """A function to the copy of a value, named after ``what`` was done; each value has one."""
+
+    @cache
+    def copied(value: Value) -> Value:
+        return Identity()(value, name=f"{value.node.name}.{what}", origins=value.node.origins)
+
+    return copied
 
 
 def is_row_major(value: Value) -> bool:

@@ -11,8 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from graphopt.ir import Graph, Node, Trait, Value, rebuild
-from graphopt.ops import Fused, Identity
+from graphopt.ops import Fused
 from graphopt.targets.layout import Layout, channels_last
+from graphopt.targets.port_order import copies
 
 LEAST_CHANNELS = 8
 LEAST_PIXELS = 256
@@ -21,12 +22,7 @@ LEAST_PIXELS = 256
 
 def turn_planes(graph: Graph, layouts: Mapping[Value, Layout]) -> Graph:
     """A bound graph with these copies; ``layouts`` has those of its values, each in a buffer of its own."""
-    copies: dict[Value, Value] = {}
-
-    def copied(value: Value) -> Value:
-        if value not in copies:
-            copies[value] = Identity()(value, name=f"{value.node.name}.turned", origins=value.node.origins)
-        return copies[value]
+    copied = copies("turned")
 
     def turn(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if not goes_by_channels(node, layouts):

@@ -293,15 +293,15 @@ class Winograd:
             self.between(frame.scratch[name], count, size)
             for name, count in (("spread", self.inputs), ("products", self.outputs))
         )
-        plane, channels = Plane((1, tiles), (1, tiles), Window.of((1, 1), (), ())), self.inputs * self.outputs
+        plane = Plane((1, tiles), (1, tiles), Window.of((1, 1), (), ()))
+        channels, of_place = Channels(1, self.inputs, self.outputs), self.inputs * self.outputs
         pixels = choose_tile(self.target, tiles, self.outputs).pixels
-        far = 4 * PLACES * channels > SECOND_CACHE
+        far = 4 * PLACES * of_place > SECOND_CACHE
         with loop("place", 0, PLACES) as place:
             weights = PackedWeights(
-                frame.packed, Storage(), "float32", self.target.codegen, start=place * channels, prefetched=far
+                frame.packed, Storage(), "float32", self.target.codegen, start=place * of_place, prefetched=far
             )
-            each = Channels(1, self.inputs, self.outputs)
-            product = TiledConv(spread_, each, plane, pixels, weights, zeros, products.store, cut=spread)
+            product = TiledConv(spread_, channels, plane, pixels, weights, zeros, products.store, cut=spread)
             product.emit_sample(place, self.segments)
 
     def emit_results(self, frame: Frame, tail: Tail, n: Expr, first: Expr, size: int) -> None:
